@@ -1,0 +1,1 @@
+"""Wrap the executors that people already run; one telemetry contract for all."""

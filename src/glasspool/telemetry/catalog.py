@@ -1,0 +1,378 @@
+"""The telemetry contract: every metric and attribute, once.
+
+Exporters, documentation, dashboards, alert rules and tests read this file; no metric name is typed anywhere else.
+Names end like OpenTelemetry's proposed ``jvm.executor.*`` metrics, so a later standard is a prefix rename. Units
+are UCUM (``s`` or an annotation in braces), time is always seconds.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final, Literal
+
+__all__ = [
+    "ALL_METRICS",
+    "BY_NAME",
+    "CANCEL_DURATION",
+    "CANCEL_PHASES",
+    "CANCEL_REASONS",
+    "CONTEXT_LOSSES",
+    "CONTEXT_LOSS_KINDS",
+    "EVENTLOOP_DELAY",
+    "EVENTLOOP_STALL",
+    "EXECUTOR_CLOSED",
+    "EXECUTOR_OPENED",
+    "EXECUTOR_TIME",
+    "FAILURE_KINDS",
+    "OTHER",
+    "OUTCOMES",
+    "PROCESS",
+    "QUEUE_CAPACITY",
+    "QUEUE_OLDEST_AGE",
+    "QUEUE_OUTCOMES",
+    "QUEUE_SIZE",
+    "QUEUE_WAIT",
+    "REJECT_REASONS",
+    "SHUTDOWN_DURATION",
+    "SHUTDOWN_OUTCOMES",
+    "SLOT_LIMIT",
+    "SLOT_LIMIT_TIME",
+    "SLOT_SATURATED_TIME",
+    "SLOT_TIME",
+    "SLOT_USAGE",
+    "SPAN_ATTRIBUTES",
+    "SPAN_EVENT_STARTED",
+    "SUBMIT_OLDEST_AGE",
+    "SUBMIT_PENDING",
+    "SUBMIT_WAIT",
+    "TASK_ABANDONED",
+    "TASK_ACTIVE",
+    "TASK_CANCELLATIONS",
+    "TASK_COMPLETED",
+    "TASK_DURATION",
+    "TASK_OLDEST_AGE",
+    "TASK_REJECTED",
+    "TASK_RETRIES",
+    "TASK_SUBMITTED",
+    "TELEMETRY_FAILURES",
+    "WAIT_BUCKETS",
+    "WORKER_COUNT",
+    "WORKER_LIMIT",
+    "WORKER_STATES",
+    "Attribute",
+    "Key",
+    "Kind",
+    "Metric",
+    "prometheus_label",
+]
+
+Kind = Literal["counter", "updowncounter", "gauge", "histogram"]
+
+OTHER: Final = "_OTHER"
+"""What a label value beyond its cap is folded into."""
+
+PROCESS: Final = "_PROCESS"
+"""The executor name of ``glasspool.telemetry.failures`` that belong to no single executor."""
+
+
+class Key:
+    """Attribute keys, as spans and OpenTelemetry metrics spell them."""
+
+    EXECUTOR_NAME: Final = "glasspool.executor.name"
+    EXECUTOR_TYPE: Final = "glasspool.executor.type"
+    RUNNER: Final = "glasspool.runner"
+    TASK_NAME: Final = "glasspool.task.name"
+    TASK_ID: Final = "glasspool.task.id"
+    TASK_ATTEMPT: Final = "glasspool.task.attempt"
+    TASK_OUTCOME: Final = "glasspool.task.outcome"
+    TASK_PHASE: Final = "glasspool.task.phase"
+    TASK_DURATION: Final = "glasspool.task.duration"
+    QUEUE_OUTCOME: Final = "glasspool.queue.outcome"
+    QUEUE_SIZE: Final = "glasspool.queue.size"
+    QUEUE_WAIT: Final = "glasspool.queue.wait.duration"
+    CANCEL_REASON: Final = "glasspool.cancel.reason"
+    CANCEL_MESSAGE: Final = "glasspool.cancel.message"
+    WORKER_STATE: Final = "glasspool.worker.state"
+    SHUTDOWN_OUTCOME: Final = "glasspool.shutdown.outcome"
+    LOSS_KIND: Final = "glasspool.context.loss.kind"
+    FAILURE_KIND: Final = "glasspool.telemetry.failure.kind"
+    EVENTLOOP_NAME: Final = "glasspool.eventloop.name"
+    ERROR_TYPE: Final = "error.type"
+    CODE_FUNCTION: Final = "code.function.name"
+    THREAD_ID: Final = "thread.id"
+    THREAD_NAME: Final = "thread.name"
+    PROCESS_PID: Final = "process.pid"
+
+
+OUTCOMES: Final = ("success", "error", "timeout", "cancelled")
+QUEUE_OUTCOMES: Final = ("started", "cancelled", "timeout")
+REJECT_REASONS: Final = ("queue_full", "already_shutdown", "submit_cancelled", "submit_timeout")
+CANCEL_REASONS: Final = (
+    "explicit",
+    "sibling_failure",
+    "dependency",
+    "shutdown",
+    "parent_scope",
+    "deadline",
+    "keyboard_interrupt",
+    "unknown",
+)
+CANCEL_PHASES: Final = ("queued", "running", "retry_wait")
+CONTEXT_LOSS_KINDS: Final = ("missing", "stale", "unpicklable")
+FAILURE_KINDS: Final = ("observer", "export", "callback", "name_cap", "label_cap")
+SHUTDOWN_OUTCOMES: Final = ("drained", "cut")
+WORKER_STATES: Final = ("busy", "idle")
+
+WAIT_BUCKETS: Final = (
+    0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5,
+    1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0, 1800.0,
+)  # fmt: skip
+"""Bounds in seconds of waits, cancellations and shutdowns: half a millisecond (one busy loop turn) to half an hour."""
+
+_RUN_BUCKETS: Final = (
+    0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5,
+    1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0, 600.0, 1800.0, 3600.0,
+)  # fmt: skip
+_LOOP_BUCKETS: Final = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0)
+
+
+def prometheus_label(key: str) -> str:
+    """The Prometheus label of an attribute key: dots become underscores (OpenTelemetry's Prometheus rules)."""
+    return key.replace(".", "_")
+
+
+@dataclass(frozen=True)
+class Metric:
+    """One metric of the contract.
+
+    ``attributes`` come after the identity (``glasspool.executor.name`` and ``.type``), which every metric but
+    the ``eventloop`` ones carries (``identity``). ``rare`` metrics are zero or empty in a healthy process.
+    ``exemplars`` says that sampled traces are attached to the buckets.
+    """
+
+    name: str
+    kind: Kind
+    unit: str
+    help: str
+    attributes: tuple[str, ...] = ()
+    buckets: tuple[float, ...] = ()
+    identity: bool = True
+    rare: bool = False
+    exemplars: bool = False
+
+    @property
+    def prometheus_name(self) -> str:
+        """The name that scraping and OTLP-to-Prometheus translation agree on (without ``_bucket``/``_sum``/``_count``)."""
+        name = self.name.replace(".", "_")
+        if self.unit == "s":
+            name += "_seconds"
+        return name + "_total" if self.kind == "counter" else name
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """All attribute keys in order: identity first."""
+        return (*_IDENTITY, *self.attributes) if self.identity else self.attributes
+
+
+@dataclass(frozen=True)
+class Attribute:
+    """One attribute that a span may carry. ``presence`` says when."""
+
+    key: str
+    type: str
+    help: str
+    presence: str
+
+
+_IDENTITY: Final = (Key.EXECUTOR_NAME, Key.EXECUTOR_TYPE)
+
+TASK_SUBMITTED: Final = Metric(
+    "glasspool.task.submitted", "counter", "{task}", "Tasks accepted: queued or started at once."
+)
+TASK_COMPLETED: Final = Metric(
+    "glasspool.task.completed",
+    "counter",
+    "{task}",
+    "Tasks that reached their one outcome. error.type is absent for successes.",
+    (Key.TASK_OUTCOME, Key.ERROR_TYPE, Key.RUNNER),
+)
+TASK_REJECTED: Final = Metric(
+    "glasspool.task.rejected",
+    "counter",
+    "{task}",
+    "Submissions that never became a task: queue full, executor closed, submitter cancelled or out of time.",
+    (Key.ERROR_TYPE,),
+    rare=True,
+)
+TASK_CANCELLATIONS: Final = Metric(
+    "glasspool.task.cancellations",
+    "counter",
+    "{cancellation}",
+    "Tasks that ended as cancelled, by who asked and where it met them. Timeouts are not cancellations.",
+    (Key.CANCEL_REASON, Key.TASK_PHASE),
+    rare=True,
+)
+TASK_RETRIES: Final = Metric(
+    "glasspool.task.retries",
+    "counter",
+    "{retry}",
+    "Attempts after the first, by the error that caused them.",
+    (Key.ERROR_TYPE,),
+    rare=True,
+)
+TASK_ACTIVE: Final = Metric(
+    "glasspool.task.active", "updowncounter", "{task}", "Tasks in flight: they hold a slot now.", (Key.RUNNER,)
+)
+TASK_ABANDONED: Final = Metric(
+    "glasspool.task.abandoned",
+    "updowncounter",
+    "{task}",
+    "Tasks that have ended (cancelled or timed out) while their thread is still busy.",
+    (Key.RUNNER,),
+    rare=True,
+)
+TASK_OLDEST_AGE: Final = Metric(
+    "glasspool.task.oldest.age", "gauge", "s", "Age of the longest-running active task; 0 when none is active."
+)
+TASK_DURATION: Final = Metric(
+    "glasspool.task.duration",
+    "histogram",
+    "s",
+    "Running time of tasks that started: start to end, waiting excluded.",
+    (Key.TASK_OUTCOME, Key.TASK_NAME, Key.RUNNER),
+    _RUN_BUCKETS,
+    exemplars=True,
+)
+CANCEL_DURATION: Final = Metric(
+    "glasspool.task.cancel.duration",
+    "histogram",
+    "s",
+    "From the request to cancel to the end of the task: how long tasks take to obey.",
+    (Key.CANCEL_REASON,),
+    WAIT_BUCKETS,
+    rare=True,
+    exemplars=True,
+)
+QUEUE_SIZE: Final = Metric("glasspool.queue.size", "updowncounter", "{task}", "Tasks accepted and waiting for a slot.")
+QUEUE_CAPACITY: Final = Metric(
+    "glasspool.queue.capacity", "updowncounter", "{task}", "Places in the queue; absent when it is unbounded."
+)
+QUEUE_OLDEST_AGE: Final = Metric(
+    "glasspool.queue.oldest.age", "gauge", "s", "Age of the longest-waiting queued task; 0 when none waits."
+)
+QUEUE_WAIT: Final = Metric(
+    "glasspool.queue.wait.duration",
+    "histogram",
+    "s",
+    "From acceptance to start, or to leaving the queue without starting (cancelled, timeout).",
+    (Key.QUEUE_OUTCOME,),
+    WAIT_BUCKETS,
+    exemplars=True,
+)
+SUBMIT_PENDING: Final = Metric(
+    "glasspool.submit.pending", "updowncounter", "{task}", "Producers blocked in submit now, for want of room."
+)
+SUBMIT_OLDEST_AGE: Final = Metric(
+    "glasspool.submit.oldest.age", "gauge", "s", "How long the longest-blocked producer has waited; 0 when none is."
+)
+SUBMIT_WAIT: Final = Metric(
+    "glasspool.submit.wait.duration",
+    "histogram",
+    "s",
+    "How long submit blocked the producer before the task was accepted or the producer gave up (backpressure).",
+    (),
+    WAIT_BUCKETS,
+    exemplars=True,
+)
+SLOT_USAGE: Final = Metric("glasspool.slot.usage", "updowncounter", "{slot}", "Slots held now.")
+SLOT_LIMIT: Final = Metric("glasspool.slot.limit", "updowncounter", "{slot}", "Slots there are.")
+SLOT_TIME: Final = Metric("glasspool.slot.time", "counter", "s", "Slot-seconds in use; grows while tasks run.")
+SLOT_LIMIT_TIME: Final = Metric("glasspool.slot.limit.time", "counter", "s", "Slot-seconds on offer: the limit over time.")
+SLOT_SATURATED_TIME: Final = Metric(
+    "glasspool.slot.saturated.time", "counter", "s", "Seconds during which every slot was in use."
+)
+EXECUTOR_TIME: Final = Metric("glasspool.executor.time", "counter", "s", "Seconds that executors of this name were open.")
+EXECUTOR_OPENED: Final = Metric("glasspool.executor.opened", "counter", "{executor}", "Executors opened.")
+EXECUTOR_CLOSED: Final = Metric("glasspool.executor.closed", "counter", "{executor}", "Executors closed.")
+WORKER_COUNT: Final = Metric(
+    "glasspool.worker.count",
+    "updowncounter",
+    "{worker}",
+    "Threads or processes alive, busy or idle.",
+    (Key.RUNNER, Key.WORKER_STATE),
+)
+WORKER_LIMIT: Final = Metric(
+    "glasspool.worker.limit", "updowncounter", "{worker}", "Threads or processes allowed.", (Key.RUNNER,)
+)
+SHUTDOWN_DURATION: Final = Metric(
+    "glasspool.shutdown.duration",
+    "histogram",
+    "s",
+    "Duration of closings: drained (everything finished) or cut (tasks were cancelled).",
+    (Key.SHUTDOWN_OUTCOME,),
+    WAIT_BUCKETS,
+    rare=True,
+)
+CONTEXT_LOSSES: Final = Metric(
+    "glasspool.context.losses",
+    "counter",
+    "{loss}",
+    "Tasks whose submitter's trace context could not be carried to where they ran.",
+    (Key.LOSS_KIND,),
+    rare=True,
+)
+TELEMETRY_FAILURES: Final = Metric(
+    "glasspool.telemetry.failures",
+    "counter",
+    "{failure}",
+    "What the telemetry itself got wrong: observers that raised, exports and callbacks that failed, caps that were hit.",
+    (Key.FAILURE_KIND,),
+    rare=True,
+)
+EVENTLOOP_DELAY: Final = Metric(
+    "glasspool.eventloop.delay",
+    "histogram",
+    "s",
+    "How late the event loop ran a timer that was due: time in which nothing else could run.",
+    (Key.EVENTLOOP_NAME,),
+    _LOOP_BUCKETS,
+    identity=False,
+)
+EVENTLOOP_STALL: Final = Metric(
+    "glasspool.eventloop.stall",
+    "gauge",
+    "s",
+    "Age of the overdue timer, read from another thread: how long the loop has been blocked now.",
+    (Key.EVENTLOOP_NAME,),
+    identity=False,
+    rare=True,
+)
+
+ALL_METRICS: Final = tuple(value for value in list(globals().values()) if isinstance(value, Metric))
+"""Every metric, in the order of this file."""
+
+BY_NAME: Final = {metric.name: metric for metric in ALL_METRICS}
+
+SPAN_EVENT_STARTED: Final = "glasspool.task.started"
+"""The span event that marks the start of running; absent when the task never started."""
+
+SPAN_ATTRIBUTES: Final = (
+    Attribute(Key.EXECUTOR_NAME, "string", "The executor's name.", "always"),
+    Attribute(Key.EXECUTOR_TYPE, "string", "What kind of executor it is: hybrid, thread_pool, …", "always"),
+    Attribute(Key.RUNNER, "string", "How the function is run: inline, thread, process, …", "always"),
+    Attribute(Key.TASK_NAME, "string", "The task's name: name=, else the function's qualified name.", "always"),
+    Attribute(Key.TASK_ID, "int", "Number of the task in its process, from 1.", "always"),
+    Attribute(Key.TASK_ATTEMPT, "int", "Which attempt this is, from 1.", "always"),
+    Attribute(Key.TASK_OUTCOME, "string", "success, error, timeout or cancelled.", "at the end"),
+    Attribute(Key.QUEUE_SIZE, "int", "Tasks queued when this one was submitted.", "always"),
+    Attribute(Key.QUEUE_WAIT, "double", "Seconds from acceptance to start, or to leaving the queue.", "at the end"),
+    Attribute(Key.TASK_DURATION, "double", "Seconds of running.", "at the end, if it started"),
+    Attribute(Key.CANCEL_REASON, "string", "Who asked for the cancellation.", "cancelled tasks"),
+    Attribute(Key.CANCEL_MESSAGE, "string", "The free text given to cancel().", "cancelled tasks with a message"),
+    Attribute(Key.CODE_FUNCTION, "string", "Module and qualified name of the function.", "always"),
+    Attribute(Key.THREAD_ID, "int", "Identifier of the thread that ran it.", "if it started"),
+    Attribute(Key.THREAD_NAME, "string", "Name of the thread that ran it.", "if it started"),
+    Attribute(Key.PROCESS_PID, "int", "Process that ran it.", "tasks run in another process"),
+    Attribute(Key.ERROR_TYPE, "string", "module.qualname of the exception (builtins bare), timeout or cancelled.",
+              "all but successes"),
+)  # fmt: skip

@@ -287,11 +287,15 @@ SUBMIT_WAIT: Final = Metric(
 SLOT_USAGE: Final = Metric("glasspool.slot.usage", "updowncounter", "{slot}", "Slots held now.")
 SLOT_LIMIT: Final = Metric("glasspool.slot.limit", "updowncounter", "{slot}", "Slots there are.")
 SLOT_TIME: Final = Metric("glasspool.slot.time", "counter", "s", "Slot-seconds in use; grows while tasks run.")
-SLOT_LIMIT_TIME: Final = Metric("glasspool.slot.limit.time", "counter", "s", "Slot-seconds on offer: the limit over time.")
+SLOT_LIMIT_TIME: Final = Metric(
+    "glasspool.slot.limit.time", "counter", "s", "Slot-seconds on offer: the limit over time."
+)
 SLOT_SATURATED_TIME: Final = Metric(
     "glasspool.slot.saturated.time", "counter", "s", "Seconds during which every slot was in use."
 )
-EXECUTOR_TIME: Final = Metric("glasspool.executor.time", "counter", "s", "Seconds that executors of this name were open.")
+EXECUTOR_TIME: Final = Metric(
+    "glasspool.executor.time", "counter", "s", "Seconds that executors of this name were open."
+)
 EXECUTOR_OPENED: Final = Metric("glasspool.executor.opened", "counter", "{executor}", "Executors opened.")
 EXECUTOR_CLOSED: Final = Metric("glasspool.executor.closed", "counter", "{executor}", "Executors closed.")
 WORKER_COUNT: Final = Metric(

@@ -1,0 +1,94 @@
+"""The recorder's figures as OpenTelemetry instruments.
+
+Counters and gauges are observable instruments that read the registry; histograms are recorded measurement by
+measurement, because the API has no other way in. Instruments are made through the global API, whose proxies become
+real when a provider is set, so counters show everything since process start however late that is.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Callable, Iterable
+
+from opentelemetry import metrics
+from opentelemetry.context import Context
+from opentelemetry.metrics import CallbackOptions, Observation
+from opentelemetry.trace import Span, set_span_in_context
+
+from . import catalog
+from .catalog import Metric
+from .registry import Registry, Snapshot
+from .series import Histogram
+
+__all__ = ["Instruments"]
+
+logger = logging.getLogger("glasspool")
+
+_Callback = Callable[[CallbackOptions], Iterable[Observation]]
+
+
+class Instruments:
+    """Every instrument of the catalog on one meter of the global provider, over one registry."""
+
+    def __init__(self, registry: Registry, version: str) -> None:
+        self._registry = registry
+        self._reader = _SnapshotPerCollection(registry)
+        self._warned = False
+        meter = metrics.get_meter("glasspool", version)
+        create = {
+            "counter": meter.create_observable_counter,
+            "updowncounter": meter.create_observable_up_down_counter,
+            "gauge": meter.create_observable_gauge,
+        }
+        self._histograms = {}
+        for metric in catalog.ALL_METRICS:
+            if metric.kind == "histogram":
+                self._histograms[metric.name] = meter.create_histogram(
+                    metric.name,
+                    unit=metric.unit,
+                    description=metric.help,
+                    explicit_bucket_boundaries_advisory=list(metric.buckets),
+                )
+            else:
+                callback = self._callback(metric)
+                create[metric.kind](metric.name, callbacks=[callback], unit=metric.unit, description=metric.help)
+
+    def record(self, series: Histogram, value: float, span: Span | None) -> None:
+        """Hand one measurement in seconds to the SDK, its exemplar being the trace of ``span``."""
+        context = set_span_in_context(span, Context()) if span is not None else Context()
+        self._histograms[series.metric.name].record(value, series.attributes, context)
+
+    def _callback(self, metric: Metric) -> _Callback:
+        def observe(_options: CallbackOptions) -> Iterable[Observation]:
+            try:
+                points = self._reader.read(metric.name).points.get(metric.name, ())
+                return [Observation(point.value, point.attributes) for point in points]
+            except Exception:
+                # The SDK would log and drop it unseen; the contract counts it.
+                self._registry.telemetry_failed("callback")
+                if not self._warned:
+                    self._warned = True
+                    logger.exception("reading %s failed; further failures are only counted", metric.name)
+                return []
+
+        return observe
+
+
+class _SnapshotPerCollection(threading.local):
+    """One snapshot for all callbacks of one collection.
+
+    A collection calls each callback once, in one thread; a callback that comes round again begins the next one.
+    """
+
+    def __init__(self, registry: Registry) -> None:
+        self._registry = registry
+        self._served: set[str] = set()
+        self._snapshot: Snapshot | None = None
+
+    def read(self, name: str) -> Snapshot:
+        if self._snapshot is None or name in self._served:
+            self._snapshot = self._registry.collect()
+            self._served.clear()
+        self._served.add(name)
+        return self._snapshot

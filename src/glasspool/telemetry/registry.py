@@ -1,0 +1,227 @@
+"""The process's identities and event loops, and the one snapshot that every exporter reads.
+
+``collect()`` visits each identity once, under its lock, and gives plain points; the OpenTelemetry callbacks and the
+Prometheus collector only spell them. After a fork the child starts with nothing.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+import weakref
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Protocol
+
+from . import catalog
+from .catalog import OTHER, PROCESS, Key, Metric
+from .series import Budget, Exemplar, Histogram, Totals
+
+if TYPE_CHECKING:
+    from .recorder import Recorder
+
+__all__ = ["REGISTRY", "HistogramPoint", "Point", "Registry", "Snapshot", "Source"]
+
+
+@dataclass(frozen=True)
+class Point:
+    """One value of a counter or gauge series."""
+
+    attributes: dict[str, Any]
+    value: float
+
+
+@dataclass(frozen=True)
+class HistogramPoint:
+    """One histogram series: counts per bucket (not cumulative, the last one open), their sum, exemplars by bucket."""
+
+    attributes: dict[str, Any]
+    counts: tuple[int, ...]
+    sum: float
+    exemplars: tuple[Exemplar | None, ...]
+
+    @property
+    def count(self) -> int:
+        """How many measurements there are."""
+        return sum(self.counts)
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """What the process's series read at one moment, by metric name; metrics without a series are absent."""
+
+    points: dict[str, list[Point]]
+    histograms: dict[str, list[HistogramPoint]]
+
+
+class Source(Protocol):
+    """Something besides executors that has series (the event-loop monitors)."""
+
+    def collect(self, add: Callable[[Metric, dict[str, Any], float], None]) -> Iterable[Histogram]:
+        """Add gauge points by ``add`` and return the histograms to copy."""
+
+
+class Registry:
+    """All identities of a process. Thread-safe; ``lock`` is taken before any identity's lock, never after."""
+
+    def __init__(self) -> None:
+        self._recorders: weakref.WeakSet[Recorder] = weakref.WeakSet()
+        self.reset()
+
+    def reset(self) -> None:
+        """Forget everything (a forked child, or a test)."""
+        self.lock = threading.RLock()
+        self.budget = Budget()
+        self._identities: dict[tuple[str, str], Totals] = {}
+        self._names: set[str] = set()
+        self.sources: list[Source] = []
+        self._failures = dict.fromkeys(catalog.FAILURE_KINDS, 0)
+        for recorder in list(self._recorders):
+            recorder.after_fork()
+
+    def attach(self, recorder: Recorder) -> Totals:
+        """The totals of this recorder's identity; beyond the caps those of the name ``_OTHER``."""
+        with self.lock:
+            self._recorders.add(recorder)
+            totals = self._identities.get((recorder.name, recorder.type))
+            if totals is not None:
+                return totals
+            name = recorder.name
+            fresh = name not in self._names
+            if (fresh and len(self._names) >= self.budget.names) or not self.budget.take(
+                Totals.base_series(recorder.shape)
+            ):
+                self._failures["name_cap"] += 1
+                name = OTHER
+                totals = self._identities.get((name, recorder.type))
+                if totals is not None:
+                    return totals
+            else:
+                self._names.add(name)
+            totals = Totals(name, recorder.type, recorder.shape, self.budget, recorder.max_task_names)
+            self._identities[name, recorder.type] = totals
+            return totals
+
+    def telemetry_failed(self, kind: str) -> None:
+        """Count a failure that belongs to no single executor."""
+        with self.lock:
+            self._failures[kind] += 1
+
+    def collect(self) -> Snapshot:
+        """One snapshot of every series. Each identity is read whole under its lock; no event loop is touched."""
+        out = _Collection()
+        with self.lock:
+            identities = list(self._identities.values())
+            sources = list(self.sources)
+            failures = dict(self._failures)
+        for totals in identities:
+            with totals.lock:
+                _read(totals, out)
+        for source in sources:
+            for histogram in source.collect(out.add):
+                out.histogram(histogram)
+        process = {Key.EXECUTOR_NAME: PROCESS, Key.EXECUTOR_TYPE: "process"}
+        if identities or sources or any(failures.values()):
+            for kind, count in failures.items():
+                out.add(catalog.TELEMETRY_FAILURES, {**process, Key.FAILURE_KIND: kind}, count)
+        return Snapshot(out.points, out.histograms)
+
+
+class _Collection:
+    """Points being gathered."""
+
+    def __init__(self) -> None:
+        self.points: dict[str, list[Point]] = {}
+        self.histograms: dict[str, list[HistogramPoint]] = {}
+
+    def add(self, metric: Metric, attributes: dict[str, Any], value: float) -> None:
+        self.points.setdefault(metric.name, []).append(Point(attributes, value))
+
+    def histogram(self, series: Histogram) -> None:
+        found = tuple(series.exemplars) if series.exemplars else ()
+        point = HistogramPoint(series.attributes, tuple(series.counts), series.sum, found)
+        self.histograms.setdefault(series.metric.name, []).append(point)
+
+
+def _read(totals: Totals, out: _Collection) -> None:
+    identity, shape, live = totals.identity, totals.shape, totals.live
+    now = {recorder: recorder.clock() for recorder in live}
+
+    def add(metric: Metric, value: float) -> None:
+        out.add(metric, identity, value)
+
+    def each(metric: Metric, values: dict[Any, int], *keys: str) -> None:
+        for labels, value in values.items():
+            labels = labels if isinstance(labels, tuple) else (labels,)
+            found = {key: label for key, label in zip(keys, labels, strict=True) if label}
+            out.add(metric, {**identity, **found}, value)
+
+    add(catalog.TASK_SUBMITTED, totals.submitted)
+    each(catalog.TASK_COMPLETED, totals.completed, Key.TASK_OUTCOME, Key.ERROR_TYPE, Key.RUNNER)
+    each(catalog.TASK_REJECTED, totals.rejected, Key.ERROR_TYPE)
+    each(catalog.TASK_CANCELLATIONS, totals.cancellations, Key.CANCEL_REASON, Key.TASK_PHASE)
+    each(catalog.CONTEXT_LOSSES, totals.losses, Key.LOSS_KIND)
+    each(catalog.TELEMETRY_FAILURES, totals.failures, Key.FAILURE_KIND)
+    add(catalog.EXECUTOR_OPENED, totals.opened)
+    add(catalog.EXECUTOR_CLOSED, totals.closed)
+    add(catalog.EXECUTOR_TIME, totals.open_time + sum(now[r] - r.opened_at for r in live))
+    if shape.slots:
+        add(catalog.SLOT_TIME, totals.slot_time + sum(r.slot_time(now[r]) for r in live))
+        add(catalog.SLOT_LIMIT_TIME, totals.limit_time + sum(r.limit_time(now[r]) for r in live))
+        add(catalog.SLOT_SATURATED_TIME, totals.saturated_time + sum(r.saturated_time(now[r]) for r in live))
+    for family in (totals.queue_wait, totals.shutdown, totals.duration, totals.cancel_duration):
+        for histogram in family.values():
+            out.histogram(histogram)
+    if totals.submit_wait is not None:
+        out.histogram(totals.submit_wait)
+    if totals.name != OTHER:  # gauges of unlike executors under one name would say nothing
+        _read_gauges(totals, now, out)
+
+
+def _read_gauges(totals: Totals, now: dict[Recorder, float], out: _Collection) -> None:
+    identity, shape, live = totals.identity, totals.shape, totals.live
+
+    def add(metric: Metric, value: float, **extra: str) -> None:
+        out.add(metric, {**identity, **extra} if extra else identity, value)
+
+    def oldest(since: Callable[[Recorder], Iterable[float]]) -> float:
+        # The first entry of an insertion-ordered dict is the oldest one.
+        return max((now[r] - instant for r in live for instant in _first(since(r))), default=0.0)
+
+    runners = dict.fromkeys((*shape.runners, *(runner for r in live for runner in r.active)))
+    for runner in runners:
+        extra = {Key.RUNNER: runner}
+        add(catalog.TASK_ACTIVE, sum(r.active.get(runner, 0) for r in live), **extra)
+        add(catalog.TASK_ABANDONED, totals.abandoned.get(runner, 0), **extra)
+    add(catalog.TASK_OLDEST_AGE, oldest(lambda r: (task.started for task in r.active_tasks)))
+    if shape.queue:
+        add(catalog.QUEUE_SIZE, sum(r.queued for r in live))
+        add(catalog.QUEUE_OLDEST_AGE, oldest(lambda r: (task.accepted for task in r.queued_tasks)))
+        if not totals.unbounded:
+            add(catalog.QUEUE_CAPACITY, sum(r.capacity or 0 for r in live))
+    if shape.submit:
+        add(catalog.SUBMIT_PENDING, sum(len(r.pending) for r in live))
+        add(catalog.SUBMIT_OLDEST_AGE, oldest(lambda r: r.pending.values()))
+    if shape.slots:
+        add(catalog.SLOT_USAGE, sum(r.in_flight + r.abandoned for r in live))
+        add(catalog.SLOT_LIMIT, sum(r.limit or 0 for r in live))
+    for runner in shape.workers:
+        busy = sum(r.active.get(runner, 0) for r in live) + totals.abandoned.get(runner, 0)
+        alive = max(sum(r.workers.get(runner, 0) for r in live), busy)
+        extra = {Key.RUNNER: runner}
+        add(catalog.WORKER_COUNT, busy, **extra, **{Key.WORKER_STATE: "busy"})
+        add(catalog.WORKER_COUNT, alive - busy, **extra, **{Key.WORKER_STATE: "idle"})
+        add(catalog.WORKER_LIMIT, sum(r.worker_limits.get(runner, 0) for r in live), **extra)
+
+
+def _first(instants: Iterable[float]) -> Iterable[float]:
+    for instant in instants:
+        yield instant
+        return
+
+
+REGISTRY = Registry()
+"""The process's own registry. ``os.register_at_fork`` empties it in every forked child."""
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=REGISTRY.reset)

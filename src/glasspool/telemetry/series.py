@@ -1,0 +1,195 @@
+"""What is kept for one identity (executor name and type): counters and histograms that live as long as the process.
+
+Nothing here locks or decides; the recorder writes under the identity's lock, the registry reads under it.
+"""
+
+from __future__ import annotations
+
+import threading
+from bisect import bisect_left
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from . import catalog
+from .catalog import OTHER, Key, Metric
+
+if TYPE_CHECKING:
+    from .recorder import Recorder
+
+__all__ = ["Budget", "Exemplar", "Histogram", "Shape", "Totals"]
+
+_TASK_ERROR_TYPES = 20  # error.type values an executor may show before the rest becomes _OTHER
+
+Exemplar = tuple[float, int, int, float]
+"""value, trace id, span id, wall-clock seconds: one sampled measurement of a bucket."""
+
+
+@dataclass(frozen=True)
+class Shape:
+    """Which parts of the contract an executor has. What it has is exported at 0 from open.
+
+    ``queue``: tasks can wait; ``submit``: producers can block; ``slots``: there is a limit on concurrency;
+    ``workers``: runners whose threads or processes are counted; ``runners``: values of ``glasspool.runner``.
+    """
+
+    runners: tuple[str, ...] = ("inline",)
+    workers: tuple[str, ...] = ()
+    queue: bool = False
+    submit: bool = False
+    slots: bool = False
+    shutdown: bool = False
+
+
+class Histogram:
+    """One histogram series: a count per bucket (upper bounds inclusive, the last one open), a sum, exemplars."""
+
+    __slots__ = ("attributes", "bounds", "counts", "exemplars", "metric", "sum")
+
+    def __init__(self, metric: Metric, attributes: dict[str, Any]) -> None:
+        self.metric = metric
+        self.attributes = attributes
+        self.bounds = metric.buckets
+        self.counts = [0] * (len(metric.buckets) + 1)
+        self.sum = 0.0
+        self.exemplars: list[Exemplar | None] | None = None
+
+    def observe(self, value: float, exemplar: Exemplar | None = None) -> None:
+        """Count one measurement in seconds. The caller holds the identity's lock."""
+        index = bisect_left(self.bounds, value)
+        self.counts[index] += 1
+        self.sum += value
+        if exemplar is not None:
+            if self.exemplars is None:
+                self.exemplars = [None] * len(self.counts)
+            self.exemplars[index] = exemplar
+
+
+class Budget:
+    """How many series a process may still make, and which caps were already reported."""
+
+    def __init__(self, series: int = 20_000, names: int = 200) -> None:
+        self.series = series
+        self.names = names
+
+    def take(self, count: int) -> bool:
+        """Take room for ``count`` series; False (and nothing taken) when there is not that much."""
+        if self.series < count:
+            return False
+        self.series -= count
+        return True
+
+
+class Totals:
+    """Counters and histograms of one identity. They outlive executors and never restart in a process.
+
+    ``lock`` guards everything here and in the live recorders of this identity. It is re-entrant because a
+    garbage collection inside a locked block may close a recorder of the same identity.
+    """
+
+    def __init__(self, name: str, type: str, shape: Shape, budget: Budget, names: int) -> None:
+        self.name = name
+        self.type = type
+        self.shape = shape
+        self.lock = threading.RLock()
+        self.live: list[Recorder] = []
+        self.identity: dict[str, Any] = {Key.EXECUTOR_NAME: name, Key.EXECUTOR_TYPE: type}
+        self.submitted = self.opened = self.closed = 0
+        self.slot_time = self.limit_time = self.saturated_time = self.open_time = 0.0  # of closed recorders
+        self.unbounded = False  # a recorder with an unbounded queue was seen: capacity is omitted
+        self.completed: dict[tuple[str, str, str], int] = {}
+        for runner in shape.runners:
+            self.completed["success", "", runner] = 0
+            self.completed["timeout", "timeout", runner] = 0
+            self.completed["cancelled", "cancelled", runner] = 0
+        self.abandoned = dict.fromkeys(shape.runners, 0)
+        self.rejected = dict.fromkeys(catalog.REJECT_REASONS, 0)
+        self.cancellations = {(r, p): 0 for r in catalog.CANCEL_REASONS for p in catalog.CANCEL_PHASES}
+        self.losses = dict.fromkeys(catalog.CONTEXT_LOSS_KINDS, 0)
+        self.failures = dict.fromkeys(catalog.FAILURE_KINDS, 0)
+        self.queue_wait = {
+            outcome: self._histogram(catalog.QUEUE_WAIT, {Key.QUEUE_OUTCOME: outcome})
+            for outcome in (catalog.QUEUE_OUTCOMES if shape.queue else ())
+        }
+        self.submit_wait = self._histogram(catalog.SUBMIT_WAIT, {}) if shape.submit else None
+        self.shutdown = {
+            outcome: self._histogram(catalog.SHUTDOWN_DURATION, {Key.SHUTDOWN_OUTCOME: outcome})
+            for outcome in (catalog.SHUTDOWN_OUTCOMES if shape.shutdown else ())
+        }
+        self.cancel_duration: dict[str, Histogram] = {}
+        self.duration: dict[tuple[str, str, str], Histogram] = {}
+        self._budget = budget
+        self._names = names
+        self.task_names: dict[str, str] = {}
+        self._error_types: set[str] = set()
+        self.capped: set[str] = set()  # caps that were hit and not yet logged
+        self._logged: set[str] = set()
+
+    @staticmethod
+    def base_series(shape: Shape) -> int:
+        """How many counter and histogram series a new identity of this shape brings from the start."""
+        waits = (
+            len(catalog.QUEUE_OUTCOMES) * shape.queue + shape.submit + len(catalog.SHUTDOWN_OUTCOMES) * shape.shutdown
+        )
+        counters = 16 + len(catalog.CANCEL_REASONS) * len(catalog.CANCEL_PHASES) + 3 * len(shape.runners)
+        return waits * (len(catalog.WAIT_BUCKETS) + 3) + counters
+
+    def _histogram(self, metric: Metric, extra: dict[str, Any]) -> Histogram:
+        return Histogram(metric, {**self.identity, **extra})
+
+    def task_name(self, name: str) -> str:
+        """The name as a metric label: itself for the first ones, then ``_OTHER``; empty when switched off."""
+        known = self.task_names.get(name)
+        if known is not None:
+            return known
+        if self._names == 0:
+            return ""
+        if len(self.task_names) >= self._names:
+            self._hit("name_cap")
+            return OTHER
+        self.task_names[name] = name
+        return name
+
+    def error_type(self, name: str) -> str:
+        """The error type as a metric label: itself for the first ones, then ``_OTHER``."""
+        if name in self._error_types:
+            return name
+        if len(self._error_types) >= _TASK_ERROR_TYPES or not self._budget.take(len(self.shape.runners)):
+            self._hit("label_cap")
+            return OTHER
+        self._error_types.add(name)
+        return name
+
+    def duration_of(self, outcome: str, name: str, runner: str) -> Histogram:
+        """The run-time histogram of these labels, made when first needed."""
+        series = self.duration.get((outcome, name, runner))
+        if series is None:
+            if name not in ("", OTHER) and not self._budget.take(len(catalog.TASK_DURATION.buckets) + 3):
+                self._hit("label_cap")
+                return self.duration_of(outcome, OTHER, runner)
+            extra = {Key.TASK_OUTCOME: outcome, Key.RUNNER: runner}
+            if name:
+                extra[Key.TASK_NAME] = name
+            series = self.duration[outcome, name, runner] = self._histogram(catalog.TASK_DURATION, extra)
+        return series
+
+    def cancel_duration_of(self, reason: str) -> Histogram:
+        """The cancel-duration histogram of this reason, made when first needed."""
+        series = self.cancel_duration.get(reason)
+        if series is None:
+            series = self._histogram(catalog.CANCEL_DURATION, {Key.CANCEL_REASON: reason})
+            self.cancel_duration[reason] = series
+        return series
+
+    def unlogged_caps(self) -> list[str]:
+        """The caps that were hit and not yet spoken of; each is returned once."""
+        with self.lock:
+            news = [kind for kind in self.capped if kind not in self._logged]
+            self._logged.update(self.capped)
+            self.capped.clear()
+        return news
+
+    def _hit(self, kind: str) -> None:
+        # Every folded measurement counts: remembering which values were already folded would itself be unbounded.
+        self.failures[kind] += 1
+        if kind not in self._logged:
+            self.capped.add(kind)

@@ -162,7 +162,7 @@ class Metric:
 
     @property
     def prometheus_name(self) -> str:
-        """The name that scraping and OTLP-to-Prometheus translation agree on (without ``_bucket``/``_sum``/``_count``)."""
+        """The name that scraping and OTLP-to-Prometheus translation agree on (before ``_bucket``, ``_sum``)."""
         name = self.name.replace(".", "_")
         if self.unit == "s":
             name += "_seconds"
@@ -329,7 +329,7 @@ TELEMETRY_FAILURES: Final = Metric(
     "glasspool.telemetry.failures",
     "counter",
     "{failure}",
-    "What the telemetry itself got wrong: observers that raised, exports and callbacks that failed, caps that were hit.",
+    "What the telemetry itself got wrong: observers, exports and callbacks that failed, caps that were hit.",
     (Key.FAILURE_KIND,),
     rare=True,
 )

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from opentelemetry import metrics, trace
 from opentelemetry.metrics import _internal as _metrics_internal
 
-from .. import _version
+from glasspool import _version
 
 if TYPE_CHECKING:
     from .otel import Instruments

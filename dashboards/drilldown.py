@@ -1,0 +1,351 @@
+"""Executor drill-down: one executor of one type, all its processes, from waits and runs to single tasks."""
+
+from __future__ import annotations
+
+from dashboards.alerts import DRILLDOWN_UID
+from dashboards.boards import Board, Row, executor_variable, task_variable, type_variable
+from dashboards.expressions import (
+    EXECUTOR,
+    EXECUTOR_LABELS,
+    INSTANCE_LABELS,
+    PER_INSTANCE,
+    SERVICE,
+    bucket,
+    by,
+    label,
+    match,
+    quantile,
+    rate,
+    series,
+    top,
+    total,
+)
+from dashboards.panels import Panel, Target
+from glasspool.telemetry.catalog import (
+    CANCEL_DURATION,
+    EXECUTOR_TIME,
+    QUEUE_CAPACITY,
+    QUEUE_OLDEST_AGE,
+    QUEUE_SIZE,
+    QUEUE_WAIT,
+    SLOT_LIMIT,
+    SLOT_LIMIT_TIME,
+    SLOT_SATURATED_TIME,
+    SLOT_TIME,
+    SLOT_USAGE,
+    SUBMIT_OLDEST_AGE,
+    SUBMIT_PENDING,
+    SUBMIT_WAIT,
+    TASK_ACTIVE,
+    TASK_CANCELLATIONS,
+    TASK_COMPLETED,
+    TASK_DURATION,
+    TASK_OLDEST_AGE,
+    TASK_REJECTED,
+    TASK_SUBMITTED,
+    Key,
+    Metric,
+)
+
+__all__ = ["drilldown"]
+
+_FILTER = (*EXECUTOR, f'{EXECUTOR_LABELS[1]}=~"$type"')
+_TASK = f'{label(Key.TASK_NAME)}=~"$task"'
+_WINDOW = "$__rate_interval"
+_WAITED = match(Key.QUEUE_OUTCOME, "started", "timeout")
+_INSTANCES = 15
+
+
+def _of(metric: Metric, how: str = "sum") -> str:
+    return f"{how}({series(metric, *_FILTER)})"
+
+
+def _rate(metric: Metric, *matchers: str) -> str:
+    return rate(series(metric, *_FILTER, *matchers), _WINDOW)
+
+
+def drilldown() -> Board:
+    """The dashboard behind every executor's line."""
+    return Board(
+        DRILLDOWN_UID,
+        "Glasspool / Executor",
+        "One executor in depth: where its tasks spend their time, how they end, and which process differs.",
+        _FILTER,
+        (executor_variable(SERVICE, every=False), type_variable(EXECUTOR, every=False), task_variable(_FILTER)),
+        (
+            Row("Waiting and running", _times()),
+            Row("Backpressure", _backpressure()),
+            Row("Capacity", _capacity()),
+            Row("Outcomes", _outcomes()),
+            Row("Tasks", _tasks()),
+            Row("Instances", _instances()),
+        ),
+    )
+
+
+def _quantiles(metric: Metric, name: str, levels: tuple[float, ...], *matchers: str) -> tuple[Target, ...]:
+    buckets = bucket(metric, *_FILTER, *matchers)
+    return tuple(
+        Target(quantile(level, buckets, _WINDOW), f"{name} p{level * 100:g}", metric.exemplars) for level in levels
+    )
+
+
+def _times() -> tuple[Panel, ...]:
+    return (
+        Panel(
+            title="Waits against runs",
+            question="Do tasks spend their time waiting for a slot or running?",
+            action="Waits up and runs flat: too few slots for the arrivals. Both up: tasks have become slower,"
+            " find which"
+            " below. Dots are exemplars: click one to open its trace.",
+            targets=(*_quantiles(QUEUE_WAIT, "wait", (0.5, 0.95, 0.99), _WAITED),
+                     *_quantiles(TASK_DURATION, "run", (0.5, 0.95, 0.99))),
+            unit="s",
+            width=24,
+            height=9,
+            link="traces",
+        ),
+        _heatmap(
+            "Queue waits",
+            "How are waits distributed; is it a few tasks or all?",
+            "Two bands: some tasks are admitted at once and others queue behind a burst. A rising band: the"
+            " queue grows.",
+            bucket(QUEUE_WAIT, *_FILTER, _WAITED),
+        ),
+        _heatmap(
+            "Run times",
+            "How are run times distributed?",
+            "Two bands: two kinds of work share the slots; consider an executor for the slow one.",
+            bucket(TASK_DURATION, *_FILTER, _TASK),
+        ),
+    )  # fmt: skip
+
+
+def _heatmap(title: str, question: str, action: str, buckets: str) -> Panel:
+    expr = by(("le",), f"increase({buckets}[{_WINDOW}])")
+    return Panel(
+        title=title, question=question, action=action, targets=(Target(expr, "{{le}}", exemplar=True),),
+        unit="s", kind="heatmap", link="traces",
+    )  # fmt: skip
+
+
+def _backpressure() -> tuple[Panel, ...]:
+    return (
+        Panel(
+            title="Submit wait",
+            question="How long does submit hold producers back?",
+            action="Anything above a few milliseconds means the queue is full: producers now go at the"
+            " executor's pace.",
+            targets=_quantiles(SUBMIT_WAIT, "submit", (0.5, 0.95, 0.99)),
+            unit="s",
+            width=8,
+            link="traces",
+        ),
+        Panel(
+            title="Blocked producers",
+            question="How many callers are blocked in submit?",
+            action="A constant number is a steady producer loop; a growing one is callers piling up behind a"
+            " full queue.",
+            targets=(Target(_of(SUBMIT_PENDING), "blocked"),),
+            unit="short",
+            width=8,
+            warn=1,
+        ),
+        Panel(
+            title="Longest-blocked producer",
+            question="How long has the unluckiest caller been blocked?",
+            action="A straight rise: nobody is being admitted. Look at the oldest running task.",
+            targets=(Target(_of(SUBMIT_OLDEST_AGE, "max"), "oldest"),),
+            unit="s",
+            width=8,
+            warn=10,
+            alarm=60,
+        ),
+    )
+
+
+def _capacity() -> tuple[Panel, ...]:
+    used = f"max({_rate(SLOT_TIME)} / ({_rate(SLOT_LIMIT_TIME)} > 0))"
+    limited = f"max({_rate(SLOT_SATURATED_TIME)} / ({_rate(EXECUTOR_TIME)} > 0))"
+    estimate = f"sum({rate(total(TASK_DURATION, *_FILTER), _WINDOW)})"
+    return (
+        Panel(
+            title="Utilisation and time at the limit",
+            question="Is the executor busy on average, and how often is it out of slots? (the worst process)",
+            action="High utilisation, little time at the limit: well sized. Low utilisation, much time at the limit:"
+            " bursts; a longer queue helps more than more slots.",
+            targets=(Target(used, "mean utilisation"), Target(limited, "time at the limit")),
+            unit="percentunit",
+            warn=0.7,
+            alarm=0.9,
+            maximum=1,
+        ),
+        Panel(
+            title="In flight against the limit",
+            question="How much work is in flight, and how much should be, judging by rate times mean run?",
+            action="In flight far above the estimate: slots are held by something that does not end (stuck tasks,"
+            " abandoned threads), since only ended tasks enter the estimate.",
+            targets=(
+                Target(_of(SLOT_USAGE), "slots in use"),
+                Target(_of(TASK_ACTIVE), "active tasks"),
+                Target(estimate, "rate × mean run"),
+                Target(_of(SLOT_LIMIT), "limit"),
+            ),
+            unit="short",
+        ),
+        Panel(
+            title="Queue against capacity",
+            question="How many tasks wait, and for how many is there room?",
+            action="A full queue blocks or refuses producers. If it is never empty the wait is built in: add slots.",
+            targets=(Target(_of(QUEUE_SIZE), "queued"), Target(_of(QUEUE_CAPACITY), "capacity")),
+            unit="short",
+        ),
+        Panel(
+            title="Oldest queued and oldest running",
+            question="Is anything stuck?",
+            action="A straight line upwards is one task that does not end. Find it by name in run times, or in"
+            " the trace"
+            " of a span that has started and not ended.",
+            targets=(
+                Target(_of(QUEUE_OLDEST_AGE, "max"), "oldest queued"),
+                Target(_of(TASK_OLDEST_AGE, "max"), "oldest running"),
+            ),
+            unit="s",
+            link="traces",
+        ),
+    )
+
+
+def _outcomes() -> tuple[Panel, ...]:
+    outcome, error, reason = label(Key.TASK_OUTCOME), label(Key.ERROR_TYPE), label(Key.CANCEL_REASON)
+    phase = label(Key.TASK_PHASE)
+    failed = match(Key.TASK_OUTCOME, "error", "timeout")
+    return (
+        Panel(
+            title="Arrivals against completions",
+            question="Does the executor keep up?",
+            action="Arrivals above completions: the queue grows by the difference every second.",
+            targets=(
+                Target(f"sum({_rate(TASK_SUBMITTED)})", "arrivals"),
+                Target(f"sum({_rate(TASK_COMPLETED)})", "completions"),
+            ),
+            unit="ops",
+            width=8,
+        ),
+        Panel(
+            title="Outcomes",
+            question="How do its tasks end?",
+            action="timeout: they were too slow. error: see the types beside. cancelled: see the reasons below.",
+            targets=(Target(by((outcome,), _rate(TASK_COMPLETED)), f"{{{{{outcome}}}}}"),),
+            unit="ops",
+            width=8,
+            stacked=True,
+        ),
+        Panel(
+            title="Error types",
+            question="What goes wrong?",
+            action="Follow a trace of the type that has grown; timeout means the task's own timeout or deadline.",
+            targets=(Target(by((error,), _rate(TASK_COMPLETED, failed)), f"{{{{{error}}}}}"),),
+            unit="ops",
+            width=8,
+            link="traces",
+        ),
+        Panel(
+            title="Cancellations by reason",
+            question="Who cancels its tasks, and where does it meet them?",
+            action="queued: cheap, the work never began. running: work was thrown away. unknown: cancelled from outside"
+            " the executor.",
+            targets=(Target(
+                f"{by((reason, phase), _rate(TASK_CANCELLATIONS))} > 0", f"{{{{{reason}}}}}, {{{{{phase}}}}}"
+            ),),
+            unit="ops",
+            width=8,
+            stacked=True,
+        ),
+        Panel(
+            title="Time to obey a cancellation",
+            question="How long do tasks take to end once cancelled?",
+            action="Seconds mean cleanup that blocks, or threads that nobody can interrupt.",
+            targets=(Target(
+                quantile(0.95, bucket(CANCEL_DURATION, *_FILTER), _WINDOW, reason), f"p95 {{{{{reason}}}}}", exemplar=True
+            ),),
+            unit="s",
+            width=8,
+            warn=1,
+            link="traces",
+        ),
+        Panel(
+            title="Rejected submissions",
+            question="Which submissions never became tasks, and why?",
+            action="queue_full: the caller must slow down or the queue grow. already_shutdown: a caller outlives the"
+            " executor.",
+            targets=(Target(by((error,), _rate(TASK_REJECTED)), f"{{{{{error}}}}}"),),
+            unit="ops",
+            width=8,
+            stacked=True,
+        ),
+    )  # fmt: skip
+
+
+def _tasks() -> tuple[Panel, ...]:
+    name = label(Key.TASK_NAME)
+    buckets = bucket(TASK_DURATION, *_FILTER, _TASK)
+    return (
+        Panel(
+            title="Run time by task, p95",
+            question="Which kind of task is slow?",
+            action="A name that rises alone is your suspect; all rising together share a dependency or a starved CPU.",
+            targets=(Target(quantile(0.95, buckets, _WINDOW, name), f"{{{{{name}}}}}", exemplar=True),),
+            unit="s",
+            link="traces",
+        ),
+        Panel(
+            title="Slots used by task",
+            question="Which kind of task uses up the slots? (rate times mean run, in slots)",
+            action="Make the widest band shorter or rarer, or give it an executor of its own.",
+            targets=(Target(
+                by((name,), rate(total(TASK_DURATION, *_FILTER, _TASK), _WINDOW)), f"{{{{{name}}}}}"
+            ),),
+            unit="short",
+            stacked=True,
+        ),
+    )  # fmt: skip
+
+
+def _instances() -> tuple[Panel, ...]:
+    usage, limit = series(SLOT_USAGE, *_FILTER), series(SLOT_LIMIT, *_FILTER)
+    submitted = series(TASK_SUBMITTED, *_FILTER)
+    waits = quantile(0.95, bucket(QUEUE_WAIT, *_FILTER, _WAITED), _WINDOW, *INSTANCE_LABELS)
+
+    def worst(expression: str, rank: str) -> tuple[Target, ...]:
+        return (Target(top(_INSTANCES, expression, rank, INSTANCE_LABELS), PER_INSTANCE),)
+
+    return (
+        Panel(
+            title="Slots in use by instance",
+            question="Is one process fuller than the others?",
+            action="One at 1 and the rest idle: work is not spread; look at the load balancer or at a stuck process.",
+            targets=worst(by(INSTANCE_LABELS, f"{usage} / ({limit} > 0)", "max"), usage),
+            unit="percentunit",
+            alarm=1,
+            width=8,
+        ),
+        Panel(
+            title="Completions by instance",
+            question="Does every process do its share?",
+            action="A process that accepts and does not complete is stuck: take it out of rotation and look at it.",
+            targets=worst(by(INSTANCE_LABELS, _rate(TASK_COMPLETED)), submitted),
+            unit="ops",
+            width=8,
+        ),
+        Panel(
+            title="Queue wait by instance, p95",
+            question="Do tasks wait longer in one process?",
+            action="One slow process drags the objective down for all; compare its event loop in the runtime"
+            " dashboard.",
+            targets=worst(waits, submitted),
+            unit="s",
+            warn=0.5,
+            width=8,
+        ),
+    )

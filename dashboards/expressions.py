@@ -1,0 +1,161 @@
+"""PromQL over the catalog: the only place where a series, a matcher or a bucket bound becomes text.
+
+The same series reach a store by scrape, by OTLP and through a collector. Names and attribute labels agree on all
+paths; what stands around them (``job``, ``instance``, ``otel_scope_*``) does not, and neither does the spelling of
+bucket bounds. So: labels are aggregated away with ``without`` and never listed, ratios divide series by series, and
+bounds are matched by `bound` alone.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+
+from glasspool.telemetry.catalog import Key, Metric, prometheus_label
+
+__all__ = [
+    "EXECUTOR",
+    "EXECUTOR_LABELS",
+    "INSTANCE_LABELS",
+    "PER_INSTANCE",
+    "SERVICE",
+    "bound",
+    "bucket",
+    "by",
+    "count",
+    "first_events",
+    "label",
+    "match",
+    "mean",
+    "quantile",
+    "rate",
+    "series",
+    "top",
+    "total",
+    "without",
+    "worst_executors",
+]
+
+EXECUTOR_LABELS = tuple(prometheus_label(key) for key in (Key.EXECUTOR_NAME, Key.EXECUTOR_TYPE))
+"""The identity of an executor. Two executors of one name and type in two processes are one line in an overview."""
+
+INSTANCE_LABELS = ("job", "instance", "service_name", "service_instance_id")
+"""What tells processes apart: by scrape the first two, by OTLP the others or all four. Absent ones do no harm."""
+
+PER_INSTANCE = "{{instance}} {{service_instance_id}}"
+"""Legend of one process, whichever of its labels there are."""
+
+SERVICE = ('job=~"$job"', 'instance=~"$instance"')
+"""Dashboard filter by process. Its All is ``.*``, which also matches series without the label."""
+
+EXECUTOR = (*SERVICE, f'{EXECUTOR_LABELS[0]}=~"$executor"')
+"""Dashboard filter by process and executor."""
+
+_ESCAPED = str.maketrans({"\\": "\\\\", '"': '\\"', "\n": "\\n"})
+
+
+def label(key: str) -> str:
+    """The Prometheus label of an attribute key of the catalog."""
+    return prometheus_label(key)
+
+
+def match(key: str, *values: str, negate: bool = False) -> str:
+    """A matcher of one attribute: equal to the value, or one of several; ``negate`` turns it round."""
+    if len(values) == 1:
+        return f'{label(key)}{"!=" if negate else "="}"{values[0].translate(_ESCAPED)}"'
+    pattern = "|".join(re.escape(value) for value in values).translate(_ESCAPED)
+    return f'{label(key)}{"!~" if negate else "=~"}"{pattern}"'
+
+
+def bound(metric: Metric, seconds: float) -> str:
+    """The matcher of one bucket bound, for both spellings (``1.0`` by scrape, ``1`` by OTLP).
+
+    Raises ValueError when ``seconds`` is no bound of the metric: between two bounds nothing is known.
+    """
+    if seconds not in metric.buckets:
+        listed = ", ".join(f"{bound:g}" for bound in metric.buckets)
+        raise ValueError(f"{seconds!r} s is no bucket bound of {metric.name}; choose one of: {listed}")
+    text = f"{seconds:g}"
+    if "." in text:
+        return f'le=~"{text.replace(".", "[.]")}"'
+    return f'le=~"{text}|{text}[.]0"'
+
+
+def series(metric: Metric, *matchers: str, suffix: str = "") -> str:
+    """A selector. Refuses a matcher of a ``glasspool`` or ``error.type`` label that the metric does not carry."""
+    known = {label(key) for key in metric.labels}
+    for matcher in matchers:
+        name = re.split(r"[=!]", matcher, maxsplit=1)[0]
+        if name.startswith(("glasspool_", "error_")) and name not in known:
+            raise ValueError(f"{metric.name} has no label {name!r}; it has: {', '.join(sorted(known))}")
+    if (metric.kind == "histogram") != bool(suffix):
+        raise ValueError(f"{metric.name} is a {metric.kind}: use bucket(), count() or total() for histograms only")
+    return f"{metric.prometheus_name}{suffix}{{{', '.join(matchers)}}}" if matchers else metric.prometheus_name + suffix
+
+
+def bucket(metric: Metric, *matchers: str) -> str:
+    """The cumulative buckets of a histogram."""
+    return series(metric, *matchers, suffix="_bucket")
+
+
+def count(metric: Metric, *matchers: str) -> str:
+    """The number of observations of a histogram."""
+    return series(metric, *matchers, suffix="_count")
+
+
+def total(metric: Metric, *matchers: str) -> str:
+    """The sum of the observations of a histogram."""
+    return series(metric, *matchers, suffix="_sum")
+
+
+def rate(selector: str, window: str) -> str:
+    """Per-second growth of a counter over a window."""
+    return f"rate({selector}[{window}])"
+
+
+def without(keys: Iterable[str], expression: str, how: str = "sum") -> str:
+    """Aggregate attributes away and keep every other label, known or not."""
+    return f"{how} without ({', '.join(label(key) for key in keys)}) ({expression})"
+
+
+def by(labels: Iterable[str], expression: str, how: str = "sum") -> str:
+    """Aggregate to the given labels; those that a series lacks are simply left out."""
+    return f"{how} by ({', '.join(labels)}) ({expression})"
+
+
+def worst_executors(expression: str) -> str:
+    """One line per executor: its worst process."""
+    return by(EXECUTOR_LABELS, expression, "max")
+
+
+def quantile(q: float, buckets: str, window: str, *labels: str) -> str:
+    """A quantile over the window, one line per combination of ``labels``; no line where nothing was observed."""
+    return f"histogram_quantile({q:g}, {by(('le', *labels), rate(buckets, window))}) >= 0"
+
+
+def mean(metric: Metric, matchers: Iterable[str], window: str, *labels: str) -> str:
+    """Mean observation over the window; no line where nothing was observed."""
+    summed = rate(total(metric, *matchers), window)
+    counted = rate(count(metric, *matchers), window)
+    if not labels:
+        return f"sum({summed}) / (sum({counted}) > 0)"
+    return f"{by(labels, summed)} / ({by(labels, counted)} > 0)"
+
+
+def top(n: int, expression: str, rank: str, labels: Iterable[str] = EXECUTOR_LABELS) -> str:
+    """The same ``n`` lines over the whole range shown: those whose ``rank``, a series, was highest in it.
+
+    A bare ``topk`` chooses anew at every step and so draws far more than ``n`` lines.
+    """
+    labels = tuple(labels)
+    ranked = by(labels, f"max_over_time({rank}[$__range] @ end())", "max")
+    return f"{expression} and on ({', '.join(labels)}) topk({n}, {ranked})"
+
+
+def first_events(selector: str, window: str) -> str:
+    """Events of a counter in the window, also the first one of a series that was born with it.
+
+    ``increase`` needs two samples, and a process that fails in its first seconds may show only the second; so a
+    series that is above zero and was not there a window ago counts as well.
+    """
+    return f"increase({selector}[{window}]) > 0 or ({selector} > 0 unless {selector} offset {window})"

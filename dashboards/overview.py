@@ -1,0 +1,332 @@
+"""Executors overview: every executor of a service at a glance, and who is about to fall over.
+
+Everything reads recording rules, one line an executor (its worst process), at most `SHOWN` lines a panel: with
+hundreds of executors the panels stay readable and answer at once.
+"""
+
+from __future__ import annotations
+
+from dashboards import recording as r
+from dashboards.alerts import OVERVIEW_UID
+from dashboards.boards import Board, Row, type_variable
+from dashboards.expressions import EXECUTOR_LABELS, SERVICE, by, label, series, top, worst_executors
+from dashboards.panels import Column, Panel, Target
+from glasspool.telemetry.catalog import (
+    QUEUE_OLDEST_AGE,
+    SLOT_LIMIT,
+    SUBMIT_PENDING,
+    TASK_REJECTED,
+    Key,
+)
+
+__all__ = ["SHOWN", "overview"]
+
+SHOWN = 15
+"""Lines a panel draws at most; below the 20 that an eye can still tell apart."""
+
+_FILTER = (*SERVICE, f'{EXECUTOR_LABELS[1]}=~"$type"')
+_EXECUTOR = "{{" + EXECUTOR_LABELS[0] + "}} ({{" + EXECUTOR_LABELS[1] + "}})"
+
+
+def _recorded(name: str, *matchers: str) -> str:
+    return f"{name}{{{', '.join((*_FILTER, *matchers))}}}"
+
+
+def _worst(name: str) -> tuple[Target, ...]:
+    """The executors that were highest in the range shown."""
+    rank = _recorded(name)
+    return (Target(top(SHOWN, worst_executors(rank), rank), _EXECUTOR),)
+
+
+def _now(expression: str) -> Target:
+    """A column for the executors under most pressure now."""
+    ranked = f"topk({SHOWN}, {worst_executors(_recorded(r.PRESSURE))})"
+    return Target(f"{worst_executors(expression)} and on ({', '.join(EXECUTOR_LABELS)}) {ranked}", _EXECUTOR)
+
+
+def _counting(condition: str) -> str:
+    return f"count({condition}) or vector(0)"
+
+
+def overview() -> Board:
+    """The first dashboard to open."""
+    filters = _FILTER
+    rows = (
+        Row("Right now", _stats()),
+        Row("Who is about to fall over", _pressure()),
+        Row("Saturation", _saturation()),
+        Row("Queues and waits", _queues()),
+        Row("Work", _work()),
+        Row("Refused and cancelled", _refused()),
+    )
+    return Board(
+        OVERVIEW_UID,
+        "Glasspool / Executors overview",
+        "Every executor of a service at a glance, worst first. Needs Glasspool's recording rules.",
+        filters,
+        (type_variable(SERVICE, every=True),),
+        rows,
+        marks=False,
+    )
+
+
+def _stats() -> tuple[Panel, ...]:
+    def stat(title: str, question: str, action: str, expr: str, warn: float | None, alarm: float | None) -> Panel:
+        return Panel(
+            title=title, question=question, action=action, targets=(Target(expr, title),), unit="short",
+            kind="stat", warn=warn, alarm=alarm, width=4, height=4, decimals=0,
+        )  # fmt: skip
+
+    return (
+        stat(
+            "Executors open",
+            "How many executors have slots to give?",
+            "Fewer than expected: a process is gone, or an executor was closed; look at the annotations.",
+            _counting(f"{worst_executors(series(SLOT_LIMIT, *_FILTER))} > 0"),
+            None,
+            None,
+        ),
+        stat(
+            "At their limit",
+            "How many executors have every slot in use at this moment?",
+            "One at a time is normal under load; many at once means a common cause behind them.",
+            _counting(f"{worst_executors(_recorded(r.SATURATION))} >= 1"),
+            1,
+            5,
+        ),
+        stat(
+            "Queues nearly full",
+            "How many queues are over 80 % full?",
+            "Find them in the table below; blocked producers or rejects come next.",
+            _counting(f"{worst_executors(_recorded(r.QUEUE_FILL))} > 0.8"),
+            1,
+            1,
+        ),
+        stat(
+            "Blocked producers",
+            "How many callers are blocked in submit for want of room?",
+            "This is backpressure at work. If it lasts, the executor needs slots or the callers a rate limit.",
+            f"sum({series(SUBMIT_PENDING, *_FILTER)})",
+            1,
+            50,
+        ),
+        stat(
+            "Refused in 5 minutes",
+            "How many submissions never became a task?",
+            "See which executor and why in the last row; callers have seen an exception for each.",
+            f"sum({_recorded(r.REJECTED_RATE)}) * 300",
+            1,
+            1,
+        ),
+        Panel(
+            title="Late starts, worst executor",
+            question="What share of the tasks of the worst executor does not start within the objective's bound?",
+            action="Above 1 % for long the wait objective's budget burns; open the executor and compare waits"
+            " with runs.",
+            targets=(Target(f"max({_recorded(r.wait_slow('5m'))})", "late starts"),),
+            unit="percentunit",
+            kind="stat",
+            warn=0.01,
+            alarm=0.144,
+            width=4,
+            height=4,
+        ),
+    )
+
+
+def _pressure() -> tuple[Panel, ...]:
+    columns = (
+        Column("Pressure", "percentunit", 0.7, 0.9),
+        Column("Slots in use", "percentunit", 0.9, 1.0),
+        Column("Mean utilisation 5m", "percentunit"),
+        Column("Time at limit 5m", "percentunit", 0.5, 0.9),
+        Column("Queue full", "percentunit", 0.5, 0.8),
+        Column("Oldest queued", "s", 1, 30),
+        Column("Wait p95", "s", 0.5, 5),
+        Column("Errors and timeouts", "percentunit", 0.01, 0.05),
+    )
+    targets = tuple(
+        _now(expression)
+        for expression in (
+            _recorded(r.PRESSURE),
+            _recorded(r.SATURATION),
+            _recorded(r.utilization("5m")),
+            _recorded(r.saturated_share("5m")),
+            _recorded(r.QUEUE_FILL),
+            series(QUEUE_OLDEST_AGE, *_FILTER),
+            _recorded(r.WAIT_P95),
+            _recorded(r.ERROR_RATIO),
+        )
+    )
+    return (
+        Panel(
+            title="Executors under most pressure",
+            question="Which executors will fall over first, and from what?",
+            action="Red in Time at limit: too few slots or too slow tasks. Red in Queue full: rejects and blocked"
+            " producers are near. Click a row to open the executor.",
+            targets=targets,
+            unit="short",
+            kind="table",
+            columns=columns,
+            width=14,
+            height=10,
+            link="executor",
+        ),
+        Panel(
+            title="Pressure",
+            question="Since when? The greater of an executor's time at the limit and its queue's fill.",
+            action="A slope that nears 1 leaves time to act; a step is an event: compare it with deployments.",
+            targets=_worst(r.PRESSURE),
+            unit="percentunit",
+            warn=0.7,
+            alarm=0.9,
+            maximum=1,
+            width=10,
+            height=10,
+            link="executor",
+        ),
+    )
+
+
+def _saturation() -> tuple[Panel, ...]:
+    return (
+        Panel(
+            title="Slots in use",
+            question="How much of its concurrency does each executor use now?",
+            action="At 1 new tasks wait. Raise the limit only if what is behind it can take more.",
+            targets=_worst(r.SATURATION),
+            unit="percentunit",
+            alarm=1,
+            link="executor",
+        ),
+        Panel(
+            title="Share of time at the limit",
+            question="For how much of the last 5 minutes was every slot taken?",
+            action="Near 1 it is no burst but a shortage: add slots or instances, or make tasks shorter.",
+            targets=_worst(r.saturated_share("5m")),
+            unit="percentunit",
+            warn=0.5,
+            alarm=0.9,
+            maximum=1,
+            link="executor",
+        ),
+    )
+
+
+def _queues() -> tuple[Panel, ...]:
+    oldest = series(QUEUE_OLDEST_AGE, *_FILTER)
+    return (
+        Panel(
+            title="Queue against capacity",
+            question="How full is each queue? Unbounded queues have no line.",
+            action="Above 0.8 producers are about to block or be refused; find out whether arrivals rose or"
+            " work slowed.",
+            targets=_worst(r.QUEUE_FILL),
+            unit="percentunit",
+            warn=0.5,
+            alarm=0.8,
+            maximum=1,
+            link="executor",
+        ),
+        Panel(
+            title="Oldest queued task",
+            question="How long has the longest-waiting task been waiting?",
+            action="A straight rise means that nothing starts any more: look for stuck tasks in the executor.",
+            targets=(Target(top(SHOWN, worst_executors(oldest), oldest), _EXECUTOR),),
+            unit="s",
+            warn=1,
+            alarm=30,
+            link="executor",
+        ),
+        Panel(
+            title="Queue wait, p95",
+            question="How long do 19 of 20 tasks wait at most before they start?",
+            action="Compare with the objective; if it rises with flat arrivals, tasks have become slower.",
+            targets=_worst(r.WAIT_P95),
+            unit="s",
+            warn=0.5,
+            alarm=5,
+            link="executor",
+        ),
+        Panel(
+            title="Tasks that start late",
+            question="What share of tasks misses the wait objective's bound?",
+            action="0.01 spends the budget of a 99 % objective exactly; 0.144 spends a month's in two days and pages.",
+            targets=_worst(r.wait_slow("5m")),
+            unit="percentunit",
+            warn=0.01,
+            alarm=0.144,
+            maximum=1,
+            link="executor",
+        ),
+    )
+
+
+def _work() -> tuple[Panel, ...]:
+    kind = EXECUTOR_LABELS[1]
+    outcome = label(Key.TASK_OUTCOME)
+    return (
+        Panel(
+            title="Arrivals against completions",
+            question="Does the service finish as many tasks as it accepts?",
+            action="Arrivals above completions for minutes: queues grow somewhere; the pressure table says where.",
+            targets=(
+                Target(by((kind,), _recorded(r.SUBMITTED_RATE)), f"arrivals {{{{{kind}}}}}"),
+                Target(by((kind,), _recorded(r.COMPLETED_RATE)), f"completions {{{{{kind}}}}}"),
+            ),
+            unit="ops",
+        ),
+        Panel(
+            title="Outcomes",
+            question="How do tasks end?",
+            action="A growing share of error, timeout or cancelled: find the executor in the next panel.",
+            targets=(Target(by((outcome,), _recorded(r.COMPLETED_RATE)), f"{{{{{outcome}}}}}"),),
+            unit="ops",
+            stacked=True,
+        ),
+        Panel(
+            title="Errors and timeouts",
+            question="What share of each executor's tasks ends in an error or a timeout?",
+            action="Open the executor: its error types and run times tell a broken dependency from a slow one.",
+            targets=_worst(r.ERROR_RATIO),
+            unit="percentunit",
+            warn=0.01,
+            alarm=0.05,
+            maximum=1,
+            link="executor",
+        ),
+    )
+
+
+def _refused() -> tuple[Panel, ...]:
+    why = label(Key.ERROR_TYPE)
+    reason = label(Key.CANCEL_REASON)
+    rejected = worst_executors(by(("job", "instance", *EXECUTOR_LABELS), _recorded(r.REJECTED_RATE)))
+    return (
+        Panel(
+            title="Rejected submissions by executor",
+            question="Which executors refuse work?",
+            action="queue_full: shed load earlier or add capacity. already_shutdown: something submits after closing.",
+            targets=(Target(f"{top(SHOWN, rejected, _recorded(r.REJECTED_RATE))} > 0", _EXECUTOR),),
+            unit="ops",
+            alarm=0.001,
+            link="executor",
+        ),
+        Panel(
+            title="Rejected submissions by reason",
+            question="Why are submissions refused?",
+            action=f"Every reason but submit_cancelled is an exception in a caller ({TASK_REJECTED.name}).",
+            targets=(Target(by((why,), _recorded(r.REJECTED_RATE)), f"{{{{{why}}}}}"),),
+            unit="ops",
+            stacked=True,
+        ),
+        Panel(
+            title="Cancellations by reason",
+            question="Who cancels tasks?",
+            action="explicit and shutdown were asked for. sibling_failure and dependency follow an error; parent_scope"
+            " and deadline a caller that gave up.",
+            targets=(Target(by((reason,), _recorded(r.CANCELLED_RATE)), f"{{{{{reason}}}}}"),),
+            unit="ops",
+            stacked=True,
+        ),
+    )

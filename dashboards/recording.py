@@ -1,0 +1,207 @@
+"""The recording rules: what panels and alerts share, and what would take longer than a second to compute when asked.
+
+Every rule keeps all labels of its series but the attributes it sums over, so the processes stay apart and the rules
+work on any path's labels.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from dashboards.expressions import bound, bucket, count, match, rate, series, without
+from dashboards.options import RuleOptions, seconds
+from glasspool.telemetry.catalog import (
+    EXECUTOR_TIME,
+    QUEUE_CAPACITY,
+    QUEUE_SIZE,
+    QUEUE_WAIT,
+    SLOT_LIMIT,
+    SLOT_LIMIT_TIME,
+    SLOT_SATURATED_TIME,
+    SLOT_TIME,
+    SLOT_USAGE,
+    TASK_CANCELLATIONS,
+    TASK_COMPLETED,
+    TASK_REJECTED,
+    TASK_SUBMITTED,
+    Key,
+)
+
+__all__ = [
+    "CANCELLED_RATE",
+    "COMPLETED_RATE",
+    "ERROR_RATIO",
+    "PRESSURE",
+    "QUEUE_FILL",
+    "REJECTED_RATE",
+    "SATURATION",
+    "SUBMITTED_RATE",
+    "UNASKED_CANCELS",
+    "WAIT_P95",
+    "WAIT_WINDOWS",
+    "Group",
+    "Rule",
+    "recording_groups",
+    "saturated_share",
+    "utilization",
+    "wait_rate",
+    "wait_slow",
+]
+
+SATURATION = "glasspool:slot_utilization:ratio"
+QUEUE_FILL = "glasspool:queue_fill:ratio"
+PRESSURE = "glasspool:executor_pressure:ratio"
+SUBMITTED_RATE = "glasspool:task_submitted:rate5m"
+COMPLETED_RATE = "glasspool:task_completed:rate5m"
+REJECTED_RATE = "glasspool:task_rejected:rate5m"
+CANCELLED_RATE = "glasspool:task_cancellations:rate5m"
+ERROR_RATIO = "glasspool:task_error:ratio_rate5m"
+UNASKED_CANCELS = "glasspool:task_unasked_cancel:ratio_rate5m"
+WAIT_P95 = "glasspool:queue_wait:p95_rate5m"
+_SLOW_RATE = "glasspool:queue_wait_slow:rate5m"
+
+WAIT_WINDOWS = ("5m", "30m", "1h", "6h", "3d")
+_SUMMED_WINDOW = "3d"
+"""Too long to read every bucket of: made of the samples of the five-minute rules."""
+
+
+def utilization(window: str) -> str:
+    """Name of the mean utilisation over 5m or 1h."""
+    return f"glasspool:slot_utilization:ratio_rate{window}"
+
+
+def saturated_share(window: str) -> str:
+    """Name of the share of time at the limit over 5m or 1h."""
+    return f"glasspool:slot_saturated:ratio_rate{window}"
+
+
+def wait_rate(window: str) -> str:
+    """Name of the rate of tasks that started or timed out in the queue."""
+    return f"glasspool:queue_wait:rate{window}"
+
+
+def wait_slow(window: str) -> str:
+    """Name of the share of tasks that did not start in time."""
+    return f"glasspool:queue_wait_slow:ratio_rate{window}"
+
+
+@dataclass(frozen=True)
+class Rule:
+    """One recording rule; ``help`` goes into the documentation."""
+
+    record: str
+    expr: str
+    help: str
+
+
+@dataclass(frozen=True)
+class Group:
+    """Rules evaluated in order, at the server's interval unless one is given."""
+
+    name: str
+    rules: tuple[Rule, ...]
+    interval: str | None = None
+
+
+def saturated_ratio(window: str) -> str:
+    """Share of time at the limit over any window."""
+    return f"{rate(series(SLOT_SATURATED_TIME), window)} / ({rate(series(EXECUTOR_TIME), window)} > 0)"
+
+
+def recording_groups(options: RuleOptions) -> tuple[Group, ...]:
+    """All recording rules, in the order in which they depend on each other."""
+    return (
+        Group("glasspool-executors", (*_states(), *_rates())),
+        Group("glasspool-wait-objective", tuple(_wait_objective(options)), options.long_interval),
+    )
+
+
+def _states() -> list[Rule]:
+    rules = [
+        Rule(SATURATION, f"{series(SLOT_USAGE)} / ({series(SLOT_LIMIT)} > 0)", "Slots in use now, of those there are."),
+        Rule(
+            QUEUE_FILL,
+            f"{series(QUEUE_SIZE)} / ({series(QUEUE_CAPACITY)} > 0)",
+            "Places of the queue taken now; no series for an unbounded queue.",
+        ),
+    ]
+    for window in ("5m", "1h"):
+        busy, offered = rate(series(SLOT_TIME), window), rate(series(SLOT_LIMIT_TIME), window)
+        rules += [
+            Rule(utilization(window), f"{busy} / ({offered} > 0)", f"Mean utilisation of the slots over {window}."),
+            Rule(saturated_share(window), saturated_ratio(window), f"Share of the last {window} spent at the limit."),
+        ]
+    share = saturated_share("5m")
+    rules.append(
+        Rule(
+            PRESSURE,
+            f"{share} > {QUEUE_FILL} or {QUEUE_FILL} or {share}",
+            "How near an executor is to falling over: the greater of its time at the limit (5m) and its queue's fill.",
+        )
+    )
+    return rules
+
+
+def _rates() -> list[Rule]:
+    ended = (Key.TASK_OUTCOME, Key.ERROR_TYPE, Key.RUNNER)
+    failed = without(ended, rate(series(TASK_COMPLETED, match(Key.TASK_OUTCOME, "error", "timeout")), "5m"))
+    judged = without(ended, rate(series(TASK_COMPLETED, match(Key.TASK_OUTCOME, "cancelled", negate=True)), "5m"))
+    unasked = without(
+        (Key.CANCEL_REASON, Key.TASK_PHASE),
+        rate(series(TASK_CANCELLATIONS, match(Key.CANCEL_REASON, "explicit", "shutdown", negate=True)), "5m"),
+    )
+    waited = without((Key.QUEUE_OUTCOME,), rate(bucket(QUEUE_WAIT, _counted()), "5m"))
+    return [
+        Rule(SUBMITTED_RATE, rate(series(TASK_SUBMITTED), "5m"), "Tasks accepted a second."),
+        Rule(
+            COMPLETED_RATE,
+            without((Key.ERROR_TYPE, Key.RUNNER), rate(series(TASK_COMPLETED), "5m")),
+            "Tasks ended a second, by outcome.",
+        ),
+        Rule(REJECTED_RATE, rate(series(TASK_REJECTED), "5m"), "Submissions refused a second, by reason."),
+        Rule(
+            CANCELLED_RATE,
+            without((Key.TASK_PHASE,), rate(series(TASK_CANCELLATIONS), "5m")),
+            "Cancellations a second, by reason.",
+        ),
+        Rule(ERROR_RATIO, f"{failed} / ({judged} > 0)", "Errors and timeouts among the tasks that were not cancelled."),
+        Rule(
+            UNASKED_CANCELS,
+            f"{unasked} / ({without(ended, rate(series(TASK_COMPLETED), '5m'))} > 0)",
+            "Cancellations other than explicit and shutdown, among all tasks that ended.",
+        ),
+        Rule(
+            WAIT_P95,
+            f"histogram_quantile(0.95, {waited}) >= 0",
+            "95 % of the tasks waited no longer; no series without tasks.",
+        ),
+    ]
+
+
+def _counted() -> str:
+    return match(Key.QUEUE_OUTCOME, "started", "timeout")
+
+
+def _wait_objective(options: RuleOptions) -> list[Rule]:
+    """Rates first, ratios after: a group's rules see what those before them have just written."""
+    rates, ratios = [], []
+    within = bucket(QUEUE_WAIT, match(Key.QUEUE_OUTCOME, "started"), bound(QUEUE_WAIT, options.wait_seconds))
+    slow = f"Share of the tasks of the last {{}} that did not start within {options.wait_seconds:g} s."
+    asked = "Tasks a second, over {}, that started or whose deadline passed in the queue."
+    for window in WAIT_WINDOWS:
+        if window == _SUMMED_WINDOW:
+            summed = f"sum_over_time({wait_rate('5m')}[{window}])"
+            step = f"{seconds(options.long_interval)} / {seconds(window)}"
+            rates.append(Rule(wait_rate(window), f"{summed} * {step}", asked.format(window)))
+            ratio = f"sum_over_time({_SLOW_RATE}[{window}]) / ({summed} > 0)"
+            ratios.append(Rule(wait_slow(window), ratio, slow.format(window)))
+            continue
+        every = without((Key.QUEUE_OUTCOME,), rate(count(QUEUE_WAIT, _counted()), window))
+        good = without((Key.QUEUE_OUTCOME, "le"), rate(within, window))
+        rates.append(Rule(wait_rate(window), every, asked.format(window)))
+        ratio = f"clamp_min(1 - {good} / ({wait_rate(window)} > 0), 0)"
+        ratios.append(Rule(wait_slow(window), ratio, slow.format(window)))
+        if window == "5m":
+            late = f"clamp_min({wait_rate(window)} - {good}, 0)"
+            rates.append(Rule(_SLOW_RATE, late, "Tasks a second that did not start in time."))
+    return rates + ratios

@@ -1,0 +1,256 @@
+"""Runtime: what all executors of a process share. Event loops, thread limiters, workers, and the telemetry itself."""
+
+from __future__ import annotations
+
+from dashboards.alerts import RUNTIME_UID
+from dashboards.boards import Board, Row, executor_variable
+from dashboards.expressions import (
+    EXECUTOR,
+    EXECUTOR_LABELS,
+    INSTANCE_LABELS,
+    PER_INSTANCE,
+    SERVICE,
+    bucket,
+    by,
+    count,
+    label,
+    match,
+    quantile,
+    rate,
+    series,
+    top,
+)
+from dashboards.panels import Panel, Target
+from glasspool.telemetry.catalog import (
+    CONTEXT_LOSSES,
+    EVENTLOOP_DELAY,
+    EVENTLOOP_STALL,
+    EXECUTOR_CLOSED,
+    EXECUTOR_OPENED,
+    QUEUE_SIZE,
+    QUEUE_WAIT,
+    SHUTDOWN_DURATION,
+    SLOT_LIMIT,
+    SLOT_USAGE,
+    TASK_ABANDONED,
+    TELEMETRY_FAILURES,
+    WORKER_COUNT,
+    WORKER_LIMIT,
+    Key,
+    Metric,
+)
+
+__all__ = ["runtime"]
+
+_WINDOW = "$__rate_interval"
+_SHOWN = 10
+_NAME, _TYPE = EXECUTOR_LABELS
+_LOOP, _RUNNER, _STATE = label(Key.EVENTLOOP_NAME), label(Key.RUNNER), label(Key.WORKER_STATE)
+_EXECUTOR = f"{{{{{_NAME}}}}} ({{{{{_TYPE}}}}})"
+
+_LIMITERS = match(Key.EXECUTOR_TYPE, "anyio_limiter")
+_PROCESS_POOLS = match(Key.EXECUTOR_TYPE, "process_pool", "loky")
+
+
+def runtime() -> Board:
+    """The dashboard for what is wrong in a process as a whole."""
+    return Board(
+        RUNTIME_UID,
+        "Glasspool / Runtime",
+        "Event loops, thread limiters, workers, shutdowns, and whether the telemetry can be trusted.",
+        EXECUTOR,
+        (executor_variable(SERVICE, every=True),),
+        (
+            Row("Event loops", _loops()),
+            Row("Thread limiters", _limiters()),
+            Row("Workers", _workers()),
+            Row("Lifecycle", _lifecycle()),
+            Row("Trust in the telemetry", _trust()),
+        ),
+    )
+
+
+def _loops() -> tuple[Panel, ...]:
+    stall = series(EVENTLOOP_STALL, *SERVICE)
+    delay = bucket(EVENTLOOP_DELAY, *SERVICE)
+    where = (_LOOP, *INSTANCE_LABELS)
+    return (
+        Panel(
+            title="Event loop stalled now",
+            question="Is an event loop blocked at this moment, and for how long?",
+            action="Nothing else in that process runs meanwhile. Take a stack dump of its main thread (py-spy"
+            " dump): the"
+            " blocking call is on top. Move it to a thread.",
+            targets=(Target(top(_SHOWN, by(where, stall, "max"), stall, where), f"{{{{{_LOOP}}}}} {PER_INSTANCE}"),),
+            unit="s",
+            warn=0.25,
+            alarm=1,
+            width=8,
+        ),
+        Panel(
+            title="Event loop delay",
+            question="How late do timers run?",
+            action="Milliseconds are normal. A p99 of 100 ms and more: callbacks compute too long, or the CPU"
+            " is starved.",
+            targets=tuple(
+                Target(quantile(level, delay, _WINDOW, _LOOP), f"{{{{{_LOOP}}}}} p{level * 100:g}")
+                for level in (0.5, 0.95, 0.99)
+            ),
+            unit="s",
+            warn=0.1,
+            alarm=1,
+            width=8,
+        ),
+        Panel(
+            title="Event loop delays",
+            question="How are the delays distributed over time?",
+            action="A thin high band beside a low one: a periodic job blocks the loop. A smear: general overload.",
+            targets=(Target(by(("le",), f"increase({delay}[{_WINDOW}])"), "{{le}}"),),
+            unit="s",
+            kind="heatmap",
+            width=8,
+        ),
+    )
+
+
+def _limiters() -> tuple[Panel, ...]:
+    def of(metric: Metric) -> str:
+        return by((_NAME,), series(metric, *EXECUTOR, _LIMITERS), "max")
+
+    waits = bucket(QUEUE_WAIT, *EXECUTOR, _LIMITERS, match(Key.QUEUE_OUTCOME, "started", "timeout"))
+    rank = series(SLOT_USAGE, *EXECUTOR, _LIMITERS)
+
+    def shown(expression: str) -> str:
+        return top(_SHOWN, expression, rank, (_NAME,))
+
+    return (
+        Panel(
+            title="Thread tokens in use",
+            question="How near is a thread limiter to its limit? anyio's default one has 40 tokens for a whole process,"
+            " and FastAPI and Starlette run every sync endpoint on it.",
+            action="At the limit every further sync call waits: make endpoints async, raise total_tokens, or give slow"
+            " work a limiter of its own. (the fullest process)",
+            targets=(
+                Target(shown(of(SLOT_USAGE)), f"{{{{{_NAME}}}}} in use"),
+                Target(shown(of(SLOT_LIMIT)), f"{{{{{_NAME}}}}} limit"),
+            ),
+            unit="short",
+            width=8,
+        ),
+        Panel(
+            title="Waiting for a thread",
+            question="How many calls wait for a thread token?",
+            action="Requests are stuck before their first line of code has run; no other metric of the app shows them.",
+            targets=(Target(shown(of(QUEUE_SIZE)), f"{{{{{_NAME}}}}}"),),
+            unit="short",
+            warn=1,
+            width=8,
+        ),
+        Panel(
+            title="Wait for a thread, p95",
+            question="How long does a sync call wait for its thread?",
+            action="This adds to every request's latency before the endpoint starts.",
+            targets=(Target(quantile(0.95, waits, _WINDOW, _NAME), f"{{{{{_NAME}}}}}"),),
+            unit="s",
+            warn=0.1,
+            width=8,
+        ),
+    )
+
+
+def _workers() -> tuple[Panel, ...]:
+    pools = series(WORKER_COUNT, *EXECUTOR, _PROCESS_POOLS)
+    return (
+        Panel(
+            title="Workers busy and idle",
+            question="Are threads and processes working or waiting?",
+            action="All busy at the limit: the pool is the bottleneck. Many idle for long: it is larger than needed.",
+            targets=(
+                Target(by((_TYPE, _RUNNER, _STATE), series(WORKER_COUNT, *EXECUTOR)),
+                       f"{{{{{_TYPE}}}}} {{{{{_RUNNER}}}}} {{{{{_STATE}}}}}"),
+                Target(by((_TYPE, _RUNNER), series(WORKER_LIMIT, *EXECUTOR)), f"{{{{{_TYPE}}}}} {{{{{_RUNNER}}}}} limit"),
+            ),
+            unit="short",
+        ),
+        Panel(
+            title="Process pools",
+            question="Are the worker processes alive?",
+            action="A pool that falls to none has been broken (a worker was killed, often for memory) or shut down.",
+            targets=(Target(
+                top(_SHOWN, by((_NAME, _STATE), pools), pools, (_NAME,)), f"{{{{{_NAME}}}}} {{{{{_STATE}}}}}"
+            ),),
+            unit="short",
+        ),
+        Panel(
+            title="Abandoned threads",
+            question="How many threads still work for tasks that have ended by cancellation or timeout?",
+            action="Each keeps a slot. Give the blocking call a timeout of its own, or let it ask check_cancelled.",
+            targets=(Target(
+                by((*EXECUTOR_LABELS, _RUNNER), series(TASK_ABANDONED, *EXECUTOR)) + " > 0", f"{_EXECUTOR} {{{{{_RUNNER}}}}}"
+            ),),
+            unit="short",
+            warn=1,
+        ),
+    )  # fmt: skip
+
+
+def _lifecycle() -> tuple[Panel, ...]:
+    how = label(Key.SHUTDOWN_OUTCOME)
+    return (
+        Panel(
+            title="Executors opened and closed",
+            question="Are executors made and closed as expected?",
+            action="A steady stream means that one is made per request: share it. Opened without closed: a leak.",
+            targets=(
+                Target(by((_TYPE,), rate(series(EXECUTOR_OPENED, *EXECUTOR), _WINDOW)) + " * 60", f"{{{{{_TYPE}}}}} opened"),
+                Target(by((_TYPE,), rate(series(EXECUTOR_CLOSED, *EXECUTOR), _WINDOW)) + " * 60", f"{{{{{_TYPE}}}}} closed"),
+            ),
+            unit="opm",
+            width=8,
+        ),
+        Panel(
+            title="Shutdowns",
+            question="Do executors drain, or do they cut tasks off?",
+            action="cut: the grace period is too short for the work, or a task does not obey cancellation.",
+            targets=(Target(
+                by((how,), rate(count(SHUTDOWN_DURATION, *EXECUTOR), _WINDOW)) + " * 60", f"{{{{{how}}}}}"
+            ),),
+            unit="opm",
+            width=8,
+        ),
+        Panel(
+            title="Shutdown duration, p95",
+            question="How long does closing take?",
+            action="Compare with the time your orchestrator waits before it kills: beyond it drained work is lost.",
+            targets=(Target(quantile(0.95, bucket(SHUTDOWN_DURATION, *EXECUTOR), _WINDOW, how), f"{{{{{how}}}}}"),),
+            unit="s",
+            warn=25,
+            width=8,
+        ),
+    )  # fmt: skip
+
+
+def _trust() -> tuple[Panel, ...]:
+    kind, loss = label(Key.FAILURE_KIND), label(Key.LOSS_KIND)
+    failures, losses = series(TELEMETRY_FAILURES, *SERVICE), series(CONTEXT_LOSSES, *EXECUTOR)
+    return (
+        Panel(
+            title="Telemetry failures",
+            question="What does the telemetry itself miss?",
+            action="observer, callback: your hook raised, see the log. export: the collector refuses or is away."
+            " name_cap, label_cap: too many names; later ones are folded into _OTHER.",
+            targets=(Target(by((kind, _NAME), failures) + " > 0", f"{{{{{kind}}}}} {{{{{_NAME}}}}}"),),
+            unit="short",
+            warn=1,
+        ),
+        Panel(
+            title="Context losses",
+            question="Which tasks could not be tied to their caller's trace?",
+            action="missing, stale: the pool's worker had no or another task's context. unpicklable: baggage"
+            " that cannot"
+            " cross a process boundary.",
+            targets=(Target(by((loss, _NAME), losses) + " > 0", f"{{{{{loss}}}}} {{{{{_NAME}}}}}"),),
+            unit="short",
+            warn=1,
+        ),
+    )

@@ -1,0 +1,204 @@
+"""The recorder's figures for prometheus_client: one custom collector, and a small /metrics endpoint.
+
+The collector is read by whatever serves the registry; text and OpenMetrics come from prometheus_client itself, which
+writes exemplars in OpenMetrics only. A series leaves a process by one path per registry: beside OpenTelemetry's
+PrometheusMetricReader, or in a registry that adds up several processes, the collector stays away and says so.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import threading
+from collections.abc import Iterable, Iterator
+from typing import TYPE_CHECKING, Any
+
+from glasspool.errors import ConfigurationError
+
+from . import catalog
+from .catalog import Metric, prometheus_label
+from .registry import REGISTRY, HistogramPoint, Point, Registry
+
+if TYPE_CHECKING:
+    from prometheus_client import CollectorRegistry
+    from prometheus_client.core import Metric as Family
+
+__all__ = ["Collector", "Endpoint", "register", "serve"]
+
+logger = logging.getLogger("glasspool")
+
+_RIVALS = {
+    "opentelemetry.exporter.prometheus": (
+        "OpenTelemetry's PrometheusMetricReader is on the same prometheus_client registry and shows the glasspool_* "
+        "series already; glasspool's own collector stays away, so that no series appears twice. The reader writes no "
+        "exemplars: remove it, or give one of the two a registry of its own"
+    ),
+    "prometheus_client.multiprocess": (
+        "this prometheus_client registry adds up several processes from files (multiprocess mode), which a custom "
+        "collector cannot write; glasspool's stays away. Give each worker a port of its own "
+        "(glasspool.telemetry.configure(prometheus_port=...) after the fork) or export by OTLP"
+    ),
+}
+"""Collectors, by module, beside which ours shows nothing, and what is said then."""
+
+
+def register(registry: CollectorRegistry | None = None, *, source: Registry = REGISTRY) -> Collector:
+    """Show all ``glasspool_*`` series in a prometheus_client registry, by default the process-wide one.
+
+    A second call for the same registry returns the collector that is there. ``registry.unregister(collector)``
+    takes it out. Raises ``ConfigurationError`` when prometheus_client is not installed.
+    """
+    client = _client()
+    registry = client.REGISTRY if registry is None else registry
+    with _lock:
+        for known in _collectors(registry):
+            if isinstance(known, Collector) and known.source is source:
+                return known
+        collector = Collector(registry, source, client)
+        collector.stands_aside()  # said here and now, not only at the first scrape
+        registry.register(collector)
+    if "PROMETHEUS_MULTIPROC_DIR" in os.environ or "prometheus_multiproc_dir" in os.environ:
+        logger.warning(
+            "PROMETHEUS_MULTIPROC_DIR is set: prometheus_client's multiprocess mode cannot carry glasspool's series, "
+            "which are those of the process that answers the scrape. Give each worker a port of its own or export "
+            "by OTLP"
+        )
+    return collector
+
+
+class Collector:
+    """A prometheus_client collector over one glasspool registry. Made by ``register``."""
+
+    def __init__(self, registry: CollectorRegistry, source: Registry, client: Any) -> None:
+        self.source = source
+        self._registry = registry
+        self._core = client.core
+        self._bounds = {
+            metric.name: [*map(client.utils.floatToGoString, metric.buckets), "+Inf"]
+            for metric in catalog.ALL_METRICS
+            if metric.buckets
+        }
+        self._said: set[str] = set()
+
+    def describe(self) -> Iterable[Family]:
+        """The families without series: prometheus_client refuses a second collector of the same names."""
+        return [self._family(metric) for metric in catalog.ALL_METRICS]
+
+    def collect(self) -> Iterator[Family]:
+        """One snapshot of every series that exists, family by family in the catalog's order."""
+        if self.stands_aside():
+            return
+        snapshot = self.source.collect()
+        for metric in catalog.ALL_METRICS:
+            points = snapshot.points.get(metric.name, ())
+            histograms = snapshot.histograms.get(metric.name, ())
+            if points or histograms:
+                family = self._family(metric)
+                for point in points:
+                    self._add_point(family, metric, point)
+                for histogram in histograms:
+                    self._add_histogram(family, metric, histogram)
+                yield family
+
+    def stands_aside(self) -> bool:
+        """Whether another collector of this registry makes ours wrong; said once, whenever that begins."""
+        for known in _collectors(self._registry):
+            for module, message in _RIVALS.items():
+                if type(known).__module__.startswith(module):
+                    if module not in self._said:
+                        self._said.add(module)
+                        logger.warning("%s", message)
+                    return True
+        return False
+
+    def _family(self, metric: Metric) -> Family:
+        kind = "gauge" if metric.kind == "updowncounter" else metric.kind
+        name = metric.prometheus_name.removesuffix("_total")
+        family: Family = self._core.Metric(name, metric.help, kind, "seconds" if metric.unit == "s" else "")
+        return family
+
+    def _add_point(self, family: Family, metric: Metric, point: Point) -> None:
+        # Families of the public helper classes have one fixed set of labels; ours leave out what is absent.
+        family.samples.append(self._core.Sample(metric.prometheus_name, _labels(point.attributes), point.value))
+
+    def _add_histogram(self, family: Family, metric: Metric, point: HistogramPoint) -> None:
+        sample = self._core.Sample
+        name = metric.prometheus_name
+        labels = _labels(point.attributes)
+        total = 0
+        exemplars = point.exemplars or (None,) * len(point.counts)
+        for bound, count, found in zip(self._bounds[metric.name], point.counts, exemplars, strict=True):
+            total += count
+            exemplar = None
+            if found is not None:
+                value, trace_id, span_id, at = found
+                ids = {"trace_id": f"{trace_id:032x}", "span_id": f"{span_id:016x}"}
+                exemplar = self._core.Exemplar(ids, value, round(at, 3))
+            family.samples.append(sample(f"{name}_bucket", {**labels, "le": bound}, total, None, exemplar))
+        family.samples.append(sample(f"{name}_count", labels, total))
+        family.samples.append(sample(f"{name}_sum", labels, point.sum))
+
+
+class Endpoint:
+    """An HTTP server for /metrics in a thread of its own, so that a blocked event loop can still be read."""
+
+    def __init__(self, server: Any, thread: threading.Thread) -> None:
+        self._server = server
+        self._thread = thread
+        self.port: int = server.server_port
+
+    def close(self) -> None:
+        """Stop serving and free the port."""
+        self._server.shutdown()
+        self._thread.join()
+        self._server.server_close()
+
+    def abandon(self) -> None:
+        """Close the inherited socket in a forked child, where the thread does not exist."""
+        self._server.socket.close()
+
+
+def serve(
+    port: int, host: str = "127.0.0.1", registry: CollectorRegistry | None = None, *, source: Registry = REGISTRY
+) -> Endpoint:
+    """Serve ``registry`` (default: the process-wide one) with our series in it on ``host:port``; 0: any free port.
+
+    Raises ``ConfigurationError`` when prometheus_client is not installed or the port cannot be had.
+    """
+    client = _client()
+    register(registry, source=source)
+    try:
+        server, thread = client.start_http_server(port, host, client.REGISTRY if registry is None else registry)
+    except OSError as error:
+        raise ConfigurationError(
+            f"the Prometheus endpoint cannot listen on {host}:{port} ({error.strerror or error}); free the port, "
+            "choose another one or pass prometheus_port=0 for any free one"
+        ) from error
+    return Endpoint(server, thread)
+
+
+def _labels(attributes: dict[str, Any]) -> dict[str, str]:
+    return {_label_names[key]: value for key, value in attributes.items()}
+
+
+def _client() -> Any:
+    try:
+        import prometheus_client
+        import prometheus_client.core
+        import prometheus_client.utils
+    except ImportError as error:
+        raise ConfigurationError(
+            "the Prometheus endpoint needs prometheus_client, which is not installed: "
+            "pip install 'glasspool[prometheus]'"
+        ) from error
+    return prometheus_client
+
+
+def _collectors(registry: CollectorRegistry) -> list[Any]:
+    # There is no public way to ask a registry what is in it. Without this attribute we see no rival.
+    with getattr(registry, "_lock", _lock):
+        return list(getattr(registry, "_collector_to_names", ()))
+
+
+_lock = threading.RLock()
+_label_names = {key: prometheus_label(key) for metric in catalog.ALL_METRICS for key in metric.labels}

@@ -59,9 +59,8 @@ class Alert:
 
     def link(self, options: RuleOptions) -> str:
         """The dashboard, filtered to what the alert is about."""
-        chosen = (
-            "" if self.dashboard == RUNTIME_UID else f"&var-executor={{{{ $labels.{EXECUTOR_LABELS[0]} | urlquery }}}}"
-        )
+        executor = f"&var-executor={{{{ $labels.{EXECUTOR_LABELS[0]} | urlquery }}}}"
+        chosen = "" if self.dashboard == RUNTIME_UID else executor
         instance = "{{ with $labels.instance }}&var-instance={{ . | urlquery }}{{ end }}"
         return f"{options.grafana_url.rstrip('/')}/d/{self.dashboard}?orgId=1{chosen}{instance}"
 
@@ -106,8 +105,8 @@ def _pages(o: RuleOptions) -> tuple[Alert, ...]:
             "page",
             f"max_over_time({stall}[1m]) > {o.stall_seconds:g}",
             "1m",
-            f"Event loop {{{{ $labels.{label(Key.EVENTLOOP_NAME)} }}}}: blocked for {{{{ $value |"
-            " humanizeDuration }}}}",
+            f"Event loop {{{{ $labels.{label(Key.EVENTLOOP_NAME)} }}}}: blocked for"
+            " {{ $value | humanizeDuration }}",
             RUNTIME_UID,
             "Event loop stalled now",
         ),

@@ -88,8 +88,8 @@ def _annotation(name: str, metric: Metric, colour: str, board: Board) -> builder
     query = prometheus.Dataquery().ref_id("Anno").expr(expr).range().datasource(DATASOURCE)
     title = f"{{{{{EXECUTOR_LABELS[0]}}}}} {name}"
     return (
-        builders.AnnotationQuery().name(f"Executors {name}").datasource(DATASOURCE).enable(board.marks).icon_color(colour)
-        .expr(expr).step("60s").title_format(title).text_format(title).target(query)
+        builders.AnnotationQuery().name(f"Executors {name}").datasource(DATASOURCE).enable(board.marks)
+        .icon_color(colour).expr(expr).step("60s").title_format(title).text_format(title).target(query)
     )  # fmt: skip
 
 

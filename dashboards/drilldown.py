@@ -220,6 +220,7 @@ def _outcomes() -> tuple[Panel, ...]:
     outcome, error, reason = label(Key.TASK_OUTCOME), label(Key.ERROR_TYPE), label(Key.CANCEL_REASON)
     phase = label(Key.TASK_PHASE)
     failed = match(Key.TASK_OUTCOME, "error", "timeout")
+    obeyed = quantile(0.95, bucket(CANCEL_DURATION, *_FILTER), _WINDOW, reason)
     return (
         Panel(
             title="Arrivals against completions",
@@ -266,9 +267,7 @@ def _outcomes() -> tuple[Panel, ...]:
             title="Time to obey a cancellation",
             question="How long do tasks take to end once cancelled?",
             action="Seconds mean cleanup that blocks, or threads that nobody can interrupt.",
-            targets=(Target(
-                quantile(0.95, bucket(CANCEL_DURATION, *_FILTER), _WINDOW, reason), f"p95 {{{{{reason}}}}}", exemplar=True
-            ),),
+            targets=(Target(obeyed, f"p95 {{{{{reason}}}}}", exemplar=True),),
             unit="s",
             width=8,
             warn=1,

@@ -85,9 +85,8 @@ def build_panel(panel: Panel, number: int, position: dashboard.GridPos, traces: 
         builder.decimals(panel.decimals)
     if panel.maximum is not None:
         builder.max(panel.maximum)
-    links = {"none": [], "executor": [_executor_link()], "traces": [_traces_link(traces)]}[panel.link]
-    if links:
-        builder.data_links(links)
+    if panel.link != "none":
+        builder.data_links([_executor_link() if panel.link == "executor" else _traces_link(traces)])
     for ref, target in zip(_REFS, panel.targets, strict=False):
         builder.with_target(_query(panel, ref, target))
     return builder.build()

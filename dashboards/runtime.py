@@ -160,15 +160,16 @@ def _limiters() -> tuple[Panel, ...]:
 
 def _workers() -> tuple[Panel, ...]:
     pools = series(WORKER_COUNT, *EXECUTOR, _PROCESS_POOLS)
+    pool = f"{{{{{_TYPE}}}}} {{{{{_RUNNER}}}}}"
+    abandoned = by((*EXECUTOR_LABELS, _RUNNER), series(TASK_ABANDONED, *EXECUTOR))
     return (
         Panel(
             title="Workers busy and idle",
             question="Are threads and processes working or waiting?",
             action="All busy at the limit: the pool is the bottleneck. Many idle for long: it is larger than needed.",
             targets=(
-                Target(by((_TYPE, _RUNNER, _STATE), series(WORKER_COUNT, *EXECUTOR)),
-                       f"{{{{{_TYPE}}}}} {{{{{_RUNNER}}}}} {{{{{_STATE}}}}}"),
-                Target(by((_TYPE, _RUNNER), series(WORKER_LIMIT, *EXECUTOR)), f"{{{{{_TYPE}}}}} {{{{{_RUNNER}}}}} limit"),
+                Target(by((_TYPE, _RUNNER, _STATE), series(WORKER_COUNT, *EXECUTOR)), f"{pool} {{{{{_STATE}}}}}"),
+                Target(by((_TYPE, _RUNNER), series(WORKER_LIMIT, *EXECUTOR)), f"{pool} limit"),
             ),
             unit="short",
         ),
@@ -185,13 +186,15 @@ def _workers() -> tuple[Panel, ...]:
             title="Abandoned threads",
             question="How many threads still work for tasks that have ended by cancellation or timeout?",
             action="Each keeps a slot. Give the blocking call a timeout of its own, or let it ask check_cancelled.",
-            targets=(Target(
-                by((*EXECUTOR_LABELS, _RUNNER), series(TASK_ABANDONED, *EXECUTOR)) + " > 0", f"{_EXECUTOR} {{{{{_RUNNER}}}}}"
-            ),),
+            targets=(Target(f"{abandoned} > 0", f"{_EXECUTOR} {{{{{_RUNNER}}}}}"),),
             unit="short",
             warn=1,
         ),
     )  # fmt: skip
+
+
+def _per_minute(metric: Metric) -> str:
+    return by((_TYPE,), rate(series(metric, *EXECUTOR), _WINDOW)) + " * 60"
 
 
 def _lifecycle() -> tuple[Panel, ...]:
@@ -202,8 +205,8 @@ def _lifecycle() -> tuple[Panel, ...]:
             question="Are executors made and closed as expected?",
             action="A steady stream means that one is made per request: share it. Opened without closed: a leak.",
             targets=(
-                Target(by((_TYPE,), rate(series(EXECUTOR_OPENED, *EXECUTOR), _WINDOW)) + " * 60", f"{{{{{_TYPE}}}}} opened"),
-                Target(by((_TYPE,), rate(series(EXECUTOR_CLOSED, *EXECUTOR), _WINDOW)) + " * 60", f"{{{{{_TYPE}}}}} closed"),
+                Target(_per_minute(EXECUTOR_OPENED), f"{{{{{_TYPE}}}}} opened"),
+                Target(_per_minute(EXECUTOR_CLOSED), f"{{{{{_TYPE}}}}} closed"),
             ),
             unit="opm",
             width=8,

@@ -1,0 +1,75 @@
+"""``glasspool dashboards`` and ``glasspool rules``: what is shipped, into files or into Grafana."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from glasspool import provisioning
+
+__all__ = ["dashboards_app", "rules_app"]
+
+dashboards_app = typer.Typer(help="Grafana dashboards for every glasspool metric.", no_args_is_help=True)
+rules_app = typer.Typer(help="Recording rules and alerts for Prometheus.", no_args_is_help=True)
+
+Names = Annotated[list[str] | None, typer.Argument(metavar="[NAME]...", help="Dashboards; all when none is given.")]
+Directory = Annotated[Path, typer.Argument(metavar="DIR", help="Made if missing.")]
+
+
+@contextmanager
+def _said_plainly() -> Iterator[None]:
+    try:
+        yield
+    except provisioning.ProvisioningError as error:
+        typer.echo(f"error: {error}", err=True)
+        raise typer.Exit(1) from None
+
+
+@dashboards_app.command("list")
+def list_dashboards() -> None:
+    """Show the dashboards there are."""
+    for dashboard in provisioning.dashboards():
+        typer.echo(f"{dashboard.uid:<20} {dashboard.title}: {dashboard.description}")
+
+
+@dashboards_app.command("export")
+def export_dashboards(directory: Directory, names: Names = None) -> None:
+    """Write dashboards as JSON, for Grafana's file provisioning or its import dialog."""
+    with _said_plainly():
+        files = {dashboard.file_name: dashboard.text for dashboard in provisioning.choose(names or ())}
+        for path in provisioning.export(files, directory):
+            typer.echo(str(path))
+
+
+@dashboards_app.command("push")
+def push_dashboards(
+    grafana: Annotated[str, typer.Option(help="Address of Grafana, path prefix included.")],
+    names: Names = None,
+    folder: Annotated[str, typer.Option(help="Folder, made if missing.")] = "Glasspool",
+    timeout: Annotated[float, typer.Option(min=0.001, help="Seconds for each request.")] = 10.0,
+) -> None:
+    """Create or update dashboards in a running Grafana; the token is read from GRAFANA_TOKEN."""
+    with _said_plainly():
+        chosen = provisioning.choose(names or ())
+        token = os.environ.get("GRAFANA_TOKEN")
+        for address in provisioning.push(chosen, grafana, token, folder=folder, timeout=timeout):
+            typer.echo(address)
+
+
+@rules_app.command("export")
+def export_rules(directory: Directory) -> None:
+    """Write recording rules and alerts as YAML, for Prometheus' rule_files."""
+    with _said_plainly():
+        for path in provisioning.export(provisioning.rules(), directory):
+            typer.echo(str(path))
+
+
+@rules_app.callback()
+def _rules() -> None:
+    # With a callback Typer keeps `export` as a command of its own instead of taking it for the whole app.
+    pass

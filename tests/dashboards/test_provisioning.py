@@ -1,0 +1,197 @@
+"""``glasspool dashboards`` and ``glasspool rules``, as a user runs them, against files and a real HTTP server."""
+
+from __future__ import annotations
+
+import json
+import socket
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import yaml
+from fake_grafana import EDITOR, VIEWER, FakeGrafana, serving
+from typer.testing import CliRunner, Result
+
+from glasspool import provisioning
+from glasspool.cli.dashboards import dashboards_app, rules_app
+
+UIDS = ["glasspool-executor", "glasspool-overview", "glasspool-runtime"]
+
+
+@pytest.fixture
+def grafana() -> Iterator[FakeGrafana]:
+    with serving() as running:
+        yield running
+
+
+def run(*arguments: str, token: str | None = None) -> Result:
+    environment = {"GRAFANA_TOKEN": token}
+    return CliRunner().invoke(dashboards_app, list(arguments), env=environment)
+
+
+def push(grafana: FakeGrafana, *arguments: str, token: str | None = EDITOR) -> Result:
+    return run("push", "--grafana", grafana.url, *arguments, token=token)
+
+
+def test_list_names_every_dashboard() -> None:
+    shown = run("list")
+    assert shown.exit_code == 0
+    assert [line.split()[0] for line in shown.stdout.splitlines()] == UIDS
+    assert "Executors overview" in shown.stdout
+
+
+def test_export_writes_what_is_shipped(tmp_path: Path) -> None:
+    target = tmp_path / "new" / "dir"
+    assert run("export", str(target)).exit_code == 0
+    assert sorted(path.name for path in target.iterdir()) == [f"{uid}.json" for uid in UIDS]
+    for shipped in provisioning.dashboards():
+        assert (target / shipped.file_name).read_text(encoding="utf-8") == shipped.text
+        assert (target / shipped.file_name).stat().st_mode & 0o777 == 0o644
+
+
+def test_export_again_replaces(tmp_path: Path) -> None:
+    (tmp_path / "glasspool-runtime.json").write_text("old")
+    assert run("export", str(tmp_path), "runtime").exit_code == 0
+    assert json.loads((tmp_path / "glasspool-runtime.json").read_text())["uid"] == "glasspool-runtime"
+    assert len(list(tmp_path.iterdir())) == 1
+
+
+def test_rules_export(tmp_path: Path) -> None:
+    shown = CliRunner().invoke(rules_app, ["export", str(tmp_path)])
+    assert shown.exit_code == 0
+    names = {
+        rule.get("record") or rule.get("alert")
+        for path in tmp_path.iterdir()
+        for group in yaml.safe_load(path.read_text(encoding="utf-8"))["groups"]
+        for rule in group["rules"]
+    }
+    assert {"glasspool:slot_utilization:ratio", "GlasspoolNotStarting"} <= names
+
+
+def test_unknown_dashboard_names_the_known_ones(tmp_path: Path) -> None:
+    shown = run("export", str(tmp_path), "overview", "nonsense")
+    assert shown.exit_code == 1
+    assert "'nonsense'" in shown.stderr
+    assert all(uid in shown.stderr for uid in UIDS)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_directory_that_is_a_file(tmp_path: Path) -> None:
+    (tmp_path / "taken").write_text("mine")
+    shown = run("export", str(tmp_path / "taken"))
+    assert shown.exit_code == 1
+    assert "taken" in shown.stderr
+    assert "Nothing was written" in shown.stderr
+    assert (tmp_path / "taken").read_text() == "mine"
+
+
+@pytest.mark.skipif(not Path("/proc/self").exists(), reason="needs a file system that nobody may write to")
+def test_unwritable_directory() -> None:
+    shown = run("export", "/proc/glasspool")
+    assert shown.exit_code == 1
+    assert "'/proc/glasspool'" in shown.stderr
+    assert "choose a directory that you may write to" in shown.stderr
+
+
+def test_failing_export_leaves_nothing_half_written(tmp_path: Path) -> None:
+    (tmp_path / "glasspool-runtime.json").mkdir()  # the last of the three cannot be written
+    shown = run("export", str(tmp_path))
+    assert shown.exit_code == 1
+    assert "Nothing was written" in shown.stderr
+    assert [path.name for path in tmp_path.iterdir()] == ["glasspool-runtime.json"]
+
+
+def test_push_makes_the_folder_and_is_idempotent(grafana: FakeGrafana) -> None:
+    first = push(grafana)
+    assert first.exit_code == 0, first.stderr
+    assert grafana.folders == {"glasspool": "Glasspool"}
+    assert first.stdout.split() == [f"{grafana.url}/d/{uid}/slug" for uid in UIDS]
+    before = {uid: saved["model"] for uid, saved in grafana.saved.items()}
+
+    assert push(grafana).exit_code == 0
+    assert {uid: saved["model"] for uid, saved in grafana.saved.items()} == before
+    assert grafana.versions == dict.fromkeys(UIDS, 2)
+    assert grafana.requests.count("POST /api/folders") == 1
+    shipped = {dashboard.uid: json.loads(dashboard.text) for dashboard in provisioning.dashboards()}
+    assert before == {uid: {**model, "id": None} for uid, model in shipped.items()}
+
+
+def test_push_one_into_a_folder_of_its_own(grafana: FakeGrafana) -> None:
+    assert push(grafana, "overview", "--folder", "On call / EU").exit_code == 0
+    assert grafana.folders == {"on-call-eu": "On call / EU"}
+    assert grafana.saved["glasspool-overview"]["folder"] == "on-call-eu"
+    assert list(grafana.saved) == ["glasspool-overview"]
+
+
+@pytest.mark.parametrize("token", [None, "expired"])
+def test_push_without_a_valid_token(grafana: FakeGrafana, token: str | None) -> None:
+    shown = push(grafana, token=token)
+    assert shown.exit_code == 1
+    assert "401" in shown.stderr
+    assert "GRAFANA_TOKEN" in shown.stderr
+    assert not grafana.folders
+    assert not grafana.saved
+
+
+def test_push_with_a_token_without_rights(grafana: FakeGrafana) -> None:
+    shown = push(grafana, token=VIEWER)
+    assert shown.exit_code == 1
+    assert "403" in shown.stderr
+    assert "dashboards:write" in shown.stderr
+    assert not grafana.saved
+
+
+def test_push_says_what_was_written_before_a_refusal(grafana: FakeGrafana) -> None:
+    grafana.reserved.add("glasspool-overview")
+    shown = push(grafana)
+    assert shown.exit_code == 1
+    assert "'glasspool-overview' was not written" in shown.stderr
+    assert "412" in shown.stderr
+    assert "plugin" in shown.stderr
+    assert "Written before: glasspool-executor." in shown.stderr
+
+
+def test_push_to_a_grafana_that_hangs(grafana: FakeGrafana) -> None:
+    grafana.hung.clear()
+    shown = push(grafana, "--timeout", "0.2")
+    assert shown.exit_code == 1
+    assert "did not answer within 0.2 s" in shown.stderr
+
+
+def test_push_to_nobody() -> None:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))  # bound and not listening: connections are refused
+        shown = run("push", "--grafana", f"http://127.0.0.1:{free.getsockname()[1]}")
+    assert shown.exit_code == 1
+    assert "cannot reach Grafana" in shown.stderr
+
+
+def test_push_does_not_carry_the_token_along_a_redirect(grafana: FakeGrafana) -> None:
+    with serving() as elsewhere:
+        grafana.moved_to = elsewhere.url
+        shown = push(grafana)
+        assert elsewhere.requests == []
+    assert shown.exit_code == 1
+    assert f"it moved to {elsewhere.url}" in shown.stderr
+
+
+def test_push_to_a_login_page(grafana: FakeGrafana) -> None:
+    grafana.login_page = True
+    shown = push(grafana)
+    assert shown.exit_code == 1
+    assert "did not answer as Grafana does" in shown.stderr
+
+
+@pytest.mark.parametrize("url", ["grafana:3000", "ftp://grafana", "http://"])
+def test_push_to_no_address(url: str) -> None:
+    shown = run("push", "--grafana", url)
+    assert shown.exit_code == 1
+    assert f"'{url}'" in shown.stderr
+    assert "https://" in shown.stderr
+
+
+def test_token_of_two_lines_is_refused_before_it_is_sent(grafana: FakeGrafana) -> None:
+    shown = push(grafana, token="one\ntwo")
+    assert shown.exit_code == 1
+    assert "GRAFANA_TOKEN" in shown.stderr
+    assert grafana.requests == []

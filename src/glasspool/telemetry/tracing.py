@@ -97,8 +97,11 @@ class TaskTracer:
         attempt: int = 1,
         kind: SpanKind = SpanKind.INTERNAL,
         attributes: Mapping[str, Any] | None = None,
+        at: int | None = None,
     ) -> Span | None:
         """The task's span, started now, or None when nobody listens or ``spans`` says no.
+
+        ``at``: its start in wall-clock nanoseconds, when that was not now.
 
         ``parent`` is the submitter's OpenTelemetry context (default: the current one); ``label`` is the capped task
         name, used in the span's name, ``task_name`` the full one.
@@ -119,7 +122,7 @@ class TaskTracer:
             context=parent,
             kind=kind,
             links=links,
-            start_time=time.time_ns(),
+            start_time=time.time_ns() if at is None else at,
             attributes={
                 **self._attributes,
                 Key.RUNNER: runner,

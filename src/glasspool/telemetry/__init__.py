@@ -1,1 +1,10 @@
-"""Telemetry: one contract (catalog), what the hot path touches (recorder), spans (tracing), and the ways out."""
+"""Telemetry: one contract (catalog), what the hot path touches (recorder), spans (tracing), and the ways out.
+
+``configure()`` sets up exporters in one call; without it glasspool uses the OpenTelemetry providers that the
+application has set, and ``prometheus.register()`` shows the series in a prometheus_client registry.
+"""
+
+from .observers import Observer, TaskEvent
+from .setup import TelemetryHandle, configure
+
+__all__ = ["Observer", "TaskEvent", "TelemetryHandle", "configure"]

@@ -29,13 +29,12 @@ _Callback = Callable[[CallbackOptions], Iterable[Observation]]
 
 
 class Instruments:
-    """Every instrument of the catalog on one meter of the global provider, over one registry."""
+    """Every instrument of the catalog on one meter, over one registry."""
 
-    def __init__(self, registry: Registry, version: str) -> None:
+    def __init__(self, registry: Registry, meter: metrics.Meter) -> None:
         self._registry = registry
         self._reader = _SnapshotPerCollection(registry)
         self._warned = False
-        meter = metrics.get_meter("glasspool", version)
         create = {
             "counter": meter.create_observable_counter,
             "updowncounter": meter.create_observable_up_down_counter,

@@ -49,14 +49,14 @@ def register(registry: CollectorRegistry | None = None, *, source: Registry = RE
     takes it out. Raises ``ConfigurationError`` when prometheus_client is not installed.
     """
     client = _client()
-    registry = client.REGISTRY if registry is None else registry
+    target: CollectorRegistry = client.REGISTRY if registry is None else registry
     with _lock:
-        for known in _collectors(registry):
+        for known in _collectors(target):
             if isinstance(known, Collector) and known.source is source:
                 return known
-        collector = Collector(registry, source, client)
+        collector = Collector(target, source, client)
         collector.stands_aside()  # said here and now, not only at the first scrape
-        registry.register(collector)
+        target.register(collector)
     if "PROMETHEUS_MULTIPROC_DIR" in os.environ or "prometheus_multiproc_dir" in os.environ:
         logger.warning(
             "PROMETHEUS_MULTIPROC_DIR is set: prometheus_client's multiprocess mode cannot carry glasspool's series, "

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import os
 import threading
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, Final
 
 from opentelemetry import metrics, trace
 from opentelemetry.metrics import _internal as _metrics_internal
@@ -19,15 +20,20 @@ if TYPE_CHECKING:
     from .otel import Instruments
     from .registry import Registry
 
-__all__ = ["bind", "refresh", "sink", "tracer"]
+__all__ = ["SCOPE", "bind", "has_meter_provider", "has_tracer_provider", "refresh", "renew", "sink", "tracer"]
 
 _MISSING: Any = object()
-_SCOPE = "glasspool"
+SCOPE: Final = "glasspool"
+"""Instrumentation scope of all our spans and metrics."""
 
 sink: Instruments | None = None
 """Where measurements also go, besides the recorder's own buckets: None while no meter provider is set."""
 
+renew: Callable[[], metrics.MeterProvider] | None = None
+"""How a forked child gets a meter provider that inherited no sums; set by configure() for the SDK that it set up."""
+
 _lock = threading.Lock()
+_forked = False
 _instruments: Instruments | None = None
 _meter_provider: Any = None
 _tracer_provider: Any = None
@@ -41,7 +47,9 @@ def bind(registry: Registry) -> None:
         if _instruments is None:
             from .otel import Instruments  # here, because the instruments read the registry, which is above us
 
-            _instruments = Instruments(registry, _version.__version__)
+            provider = renew() if _forked and renew is not None else None
+            _instruments = Instruments(registry, metrics.get_meter(SCOPE, _version.__version__, provider))
+            _find_meter_provider()
     refresh()
 
 
@@ -59,25 +67,43 @@ def tracer() -> trace.Tracer | None:
     return _tracer
 
 
+def has_meter_provider() -> bool:
+    """Whether a meter provider was set that is more than the API's stand-in."""
+    # The proxy provider has no public name: an SDK provider is told by not living in the API package.
+    return not type(metrics.get_meter_provider()).__module__.startswith("opentelemetry.metrics")
+
+
+def has_tracer_provider() -> bool:
+    """Whether a tracer provider was set that is more than the API's stand-in."""
+    return not isinstance(trace.get_tracer_provider(), (trace.ProxyTracerProvider, trace.NoOpTracerProvider))
+
+
+def _after_fork() -> None:
+    """In a forked child: look for providers anew, and where ``renew`` says how, leave the parent's instruments."""
+    global _forked, _instruments, _lock, _meter_provider, _tracer_provider, sink
+    _lock = threading.Lock()
+    _forked = True
+    if renew is not None:
+        _instruments = sink = None
+    _meter_provider = _tracer_provider = _MISSING
+
+
 def _find_meter_provider() -> None:
     global sink, _meter_provider
     _meter_provider = getattr(_metrics_internal, "_METER_PROVIDER", _MISSING)
-    # The proxy provider has no public name: an SDK provider is told by not living in the API package.
-    real = not type(metrics.get_meter_provider()).__module__.startswith("opentelemetry.metrics")
-    sink = _instruments if real else None
+    sink = _instruments if has_meter_provider() else None
 
 
 def _find_tracer_provider() -> None:
     global _tracer, _tracer_provider
     _tracer_provider = getattr(trace, "_TRACER_PROVIDER", _MISSING)
-    provider = trace.get_tracer_provider()
-    if isinstance(provider, (trace.ProxyTracerProvider, trace.NoOpTracerProvider)):
-        _tracer = None
-    else:
-        _tracer = provider.get_tracer(_SCOPE, _version.__version__)
+    _tracer = trace.get_tracer(SCOPE, _version.__version__) if has_tracer_provider() else None
 
 
 if "OTEL_PYTHON_TRACER_PROVIDER" in os.environ or "OTEL_PYTHON_METER_PROVIDER" in os.environ:
     # Providers named by the environment are loaded by the getters on first use; the globals do not show them yet.
     trace.get_tracer_provider()
     metrics.get_meter_provider()
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork)

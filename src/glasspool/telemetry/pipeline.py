@@ -1,0 +1,152 @@
+"""OpenTelemetry's SDK as ``configure()`` sets it up: providers, exporters, flush and close within a deadline, forks.
+
+Imported only when the SDK is wanted; without it the import fails.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+import uuid
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from opentelemetry import metrics, trace
+from opentelemetry.sdk.metrics import MeterProvider
+from opentelemetry.sdk.metrics.export import MetricReader
+from opentelemetry.sdk.resources import OTELResourceDetector, Resource
+from opentelemetry.sdk.trace import TracerProvider
+from opentelemetry.sdk.trace.export import BatchSpanProcessor
+
+from . import providers
+from .exporting import PeriodicExports, Renewed, SpanExports
+
+__all__ = ["Pipeline", "make_resource"]
+
+logger = logging.getLogger("glasspool")
+
+_INSTANCE_ID = "service.instance.id"
+
+
+def make_resource(attributes: Mapping[str, Any]) -> Resource:
+    """``attributes`` where the standard variables say nothing else, and an instance id of this process."""
+    given = OTELResourceDetector().detect().attributes
+    chosen = {key: value for key, value in attributes.items() if key not in given}
+    resource = Resource.create(chosen)
+    if _INSTANCE_ID not in resource.attributes:  # older SDKs give none
+        resource = resource.merge(Resource({_INSTANCE_ID: str(uuid.uuid4())}))
+    return resource
+
+
+class Pipeline:
+    """The providers that we have set for this process. ``after_fork`` must be called in every forked child."""
+
+    def __init__(self, resource: Resource) -> None:
+        self._resource = resource
+        self._tracers: TracerProvider | None = None
+        self._meters: list[MeterProvider] = []
+        self._readers: Sequence[Callable[[], MetricReader]] = ()
+        self._exports: list[Renewed[Any]] = []
+        self._guard: _Guard | None = _Guard()
+
+    def trace(self, exporters: Sequence[SpanExports]) -> None:
+        """Set the global tracer provider."""
+        self._tracers = TracerProvider(resource=self._resource, shutdown_on_exit=False)
+        for exporter in exporters:
+            self._exports.append(exporter.renewed)
+            self._tracers.add_span_processor(BatchSpanProcessor(exporter))
+        trace.set_tracer_provider(self._tracers)
+
+    def measure(self, readers: Sequence[Callable[[], MetricReader]]) -> None:
+        """Set the global meter provider; ``readers`` make its readers, here and again in forked children."""
+        self._readers = readers
+        metrics.set_meter_provider(self._meter_provider())
+        providers.renew = self._renew
+
+    def flush(self, timeout: float) -> bool:
+        """Export everything now; True if it arrived. ``timeout`` in seconds."""
+        deadline = time.monotonic() + timeout
+        before = self._failures()
+        done = True
+        for provider in (self._tracers, *self._meters):
+            if provider is not None:
+                try:
+                    done &= provider.force_flush(max(1, int((deadline - time.monotonic()) * 1000)))
+                except Exception:  # noqa: BLE001 - the SDK raises a bare Exception when a reader runs out of time
+                    done = False
+        # The SDK says True for an export that failed: only the exporters know.
+        return done and self._failures() == before and time.monotonic() <= deadline
+
+    def close(self, timeout: float) -> None:
+        """Export what there is and stop, after ``timeout`` seconds at the latest."""
+        deadline = time.monotonic() + timeout
+        if self._guard is not None:
+            self._guard.begin(timeout, [exports.close for exports in self._exports])
+        try:
+            if self._tracers is not None:
+                self._tracers.shutdown()
+            for provider in self._meters:
+                provider.shutdown(max(1.0, (deadline - time.monotonic()) * 1000))
+        except Exception:
+            logger.exception("the last export failed")
+        if self._guard is not None:
+            self._guard.end()
+
+    def after_fork(self) -> None:
+        """In a forked child: an instance of its own. Its own meter provider is made when it first has metrics."""
+        self._guard = None
+        old = self._resource
+        renewed = self._tracers.resource if self._tracers is not None else old
+        if renewed.attributes.get(_INSTANCE_ID) == old.attributes.get(_INSTANCE_ID):
+            renewed = old.merge(Resource({_INSTANCE_ID: str(uuid.uuid4())}))
+            if self._tracers is not None:
+                # SDKs that do not renew it themselves have no public way; tracers made from now on carry the new one.
+                self._tracers._resource = renewed
+        self._resource = renewed
+
+    def _meter_provider(self) -> MeterProvider:
+        readers = [make() for make in self._readers]
+        self._exports += [reader.exports.renewed for reader in readers if isinstance(reader, PeriodicExports)]
+        provider = MeterProvider(readers, resource=self._resource, shutdown_on_exit=False)
+        self._meters.append(provider)
+        return provider
+
+    def _renew(self) -> metrics.MeterProvider:
+        # In a forked child. The inherited provider goes on for the application's own instruments (see MetricExports).
+        try:
+            if self._guard is None:
+                self._guard = _Guard()
+            return self._meter_provider()
+        except Exception:
+            logger.exception("metrics of this forked process are not exported")
+            return metrics.NoOpMeterProvider()
+
+    def _failures(self) -> int:
+        return sum(exports.failures for exports in self._exports)
+
+
+class _Guard:
+    """Ends exports that outlive a deadline. Its thread is made early: at interpreter exit none can be started."""
+
+    def __init__(self) -> None:
+        self._seconds = 0.0
+        self._interrupt: list[Callable[[], object]] = []
+        self._begin = threading.Event()
+        self._end = threading.Event()
+        threading.Thread(target=self._run, name="glasspool-telemetry-guard", daemon=True).start()
+
+    def begin(self, seconds: float, interrupt: list[Callable[[], object]]) -> None:
+        """From now on: unless ``end`` comes within ``seconds``, call each of ``interrupt``."""
+        self._seconds, self._interrupt = seconds, interrupt
+        self._begin.set()
+
+    def end(self) -> None:
+        """All is done; the guard leaves."""
+        self._end.set()
+
+    def _run(self) -> None:
+        self._begin.wait()
+        if not self._end.wait(self._seconds):
+            for interrupt in self._interrupt:
+                interrupt()

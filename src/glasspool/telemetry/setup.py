@@ -1,0 +1,254 @@
+"""``configure()``: OpenTelemetry's SDK with exporters and a Prometheus endpoint, in one call.
+
+What an application has set up already is left alone. Nothing here ever takes the work down: what cannot be had is
+logged, and kept in the handle's ``notes``.
+"""
+
+from __future__ import annotations
+
+import atexit
+import logging
+import os
+import sys
+import threading
+from collections.abc import Callable, Mapping
+from multiprocessing import util as process_util
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from glasspool.errors import ConfigurationError
+
+from . import exemplars, prometheus, providers
+
+if TYPE_CHECKING:
+    from .pipeline import Pipeline
+
+__all__ = ["TelemetryHandle", "configure"]
+
+logger = logging.getLogger("glasspool")
+
+_PROMETHEUS_PORT = 9464  # OpenTelemetry's default for OTEL_METRICS_EXPORTER=prometheus
+_EXIT_SECONDS = 5.0  # how long a dead collector may hold up the end of the process
+
+
+def configure(
+    *,
+    service_name: str | None = None,
+    prometheus_port: int | None = None,
+    otlp: bool | None = None,
+    resource_attributes: Mapping[str, Any] | None = None,
+) -> TelemetryHandle:
+    """Set up the telemetry of this process: OpenTelemetry's SDK with exporters, a Prometheus endpoint if asked for.
+
+    ``service_name`` (default: the program's name) and ``resource_attributes`` give way to ``OTEL_SERVICE_NAME`` and
+    ``OTEL_RESOURCE_ATTRIBUTES``. ``prometheus_port`` serves ``/metrics`` on 127.0.0.1
+    (``OTEL_EXPORTER_PROMETHEUS_HOST``); 0 is any free port. ``otlp`` exports spans and metrics by OTLP; the default
+    is yes if the environment names an OTLP endpoint or no Prometheus endpoint is asked for. The standard variables
+    ``OTEL_TRACES_EXPORTER`` and ``OTEL_METRICS_EXPORTER`` (otlp, console, prometheus, none, ...) decide over it, and
+    every other ``OTEL_*`` variable of the SDK and its exporters holds. Metrics are exported every 15 s unless
+    ``OTEL_METRIC_EXPORT_INTERVAL`` (milliseconds) says otherwise.
+
+    Providers that the application or ``opentelemetry-instrument`` has set stay as they are. A second call returns
+    the first one's handle with a warning; all it can add is an endpoint where this process has none (a forked
+    worker). Everything is flushed at exit, within 5 seconds.
+
+    Raises ``TypeError`` and ``ValueError`` for wrong arguments and nothing else: a missing package, a taken port or
+    an unreachable collector is logged, and the work goes on.
+    """
+    _check(service_name, prometheus_port, otlp, resource_attributes)
+    global _handle
+    with _lock:
+        handle = _handle
+        if handle is None:
+            handle = _handle = TelemetryHandle()
+            exemplars.reload()
+            wanted = _exporters(prometheus_port, otlp)
+            if "prometheus" in wanted["metrics"]:
+                wanted["metrics"].remove("prometheus")
+                if prometheus_port is None:
+                    prometheus_port = _environment_port(handle)
+            _set_up_sdk(handle, wanted, {"service.name": service_name or _program(), **(resource_attributes or {})})
+            atexit.register(handle.shutdown, _EXIT_SECONDS)
+        elif prometheus_port is None or handle.prometheus_port is not None:
+            handle.note("telemetry is configured already; this call changes nothing and returns the first one's handle")
+        if prometheus_port is not None and handle.prometheus_port is None:
+            handle.serve(prometheus_port)
+    return handle
+
+
+class TelemetryHandle:
+    """What ``configure()`` has set up, to be flushed or shut down.
+
+    ``notes`` is everything that was said about it: what could not be had, what was there already.
+    """
+
+    def __init__(self) -> None:
+        self.notes: list[str] = []
+        self._endpoint: prometheus.Endpoint | None = None
+        self._pipeline: Pipeline | None = None
+        self._shut_down = False
+        if hasattr(os, "register_at_fork"):
+            os.register_at_fork(after_in_child=self._after_fork)
+        # Workers of multiprocessing leave without atexit; their own exit functions are run instead.
+        process_util.register_after_fork(self, _flush_when_worker_exits)
+
+    @property
+    def prometheus_port(self) -> int | None:
+        """The port on which this process serves /metrics, or None."""
+        return self._endpoint.port if self._endpoint is not None else None
+
+    def force_flush(self, timeout: float = 10.0) -> bool:
+        """Export everything now, within ``timeout`` seconds. True if it arrived."""
+        return self._pipeline is None or self._pipeline.flush(timeout)
+
+    def shutdown(self, timeout: float = 10.0) -> None:
+        """Export everything, within ``timeout`` seconds, then stop exports and endpoint for good. Idempotent."""
+        if self._shut_down:
+            return
+        self._shut_down = True
+        if self._pipeline is not None:
+            self._pipeline.close(timeout)
+        if self._endpoint is not None:
+            self._endpoint.close()
+            self._endpoint = None
+
+    def serve(self, port: int) -> None:
+        """Start the Prometheus endpoint; a note says why if that cannot be."""
+        host = os.environ.get("OTEL_EXPORTER_PROMETHEUS_HOST", "").strip() or "127.0.0.1"
+        try:
+            self._endpoint = prometheus.serve(port, host)
+        except ConfigurationError as error:
+            self.note(f"no Prometheus endpoint: {error}")
+
+    def use(self, pipeline: Pipeline) -> None:
+        """Flush and close this one from now on."""
+        self._pipeline = pipeline
+
+    def note(self, text: str, level: int = logging.WARNING) -> None:
+        """Say something, and keep it."""
+        self.notes.append(text)
+        logger.log(level, "%s", text)
+
+    def _after_fork(self) -> None:
+        if self._endpoint is not None:  # its thread has stayed with the parent
+            self._endpoint.abandon()
+            self._endpoint = None
+        if self._pipeline is not None:
+            self._pipeline.after_fork()
+
+
+def _set_up_sdk(handle: TelemetryHandle, wanted: dict[str, list[str]], attributes: dict[str, Any]) -> None:
+    if os.environ.get("OTEL_SDK_DISABLED", "").strip().lower() == "true":
+        handle.note("OTEL_SDK_DISABLED is set: no OpenTelemetry SDK is set up", logging.INFO)
+        return
+    for signal, present in (("traces", providers.has_tracer_provider()), ("metrics", providers.has_meter_provider())):
+        if present and wanted[signal]:
+            wanted[signal].clear()
+            handle.note(
+                f"{signal}: the application has set an OpenTelemetry provider already; glasspool uses it and adds no "
+                "exporter of its own",
+                logging.INFO,
+            )
+    if not any(wanted.values()):
+        return
+    try:
+        from . import exporting, pipeline
+    except ImportError as error:
+        handle.note(
+            f"no OTLP export: OpenTelemetry's SDK is not installed ({error}); pip install 'glasspool[otlp]'",
+        )
+        return
+    spans = _made(handle, exporting.span_exporter, wanted["traces"])
+    readers = _made(handle, exporting.reader_factory, wanted["metrics"])
+    if not spans and not readers:
+        return
+    try:
+        made = pipeline.Pipeline(pipeline.make_resource(attributes))
+        handle.use(made)
+        if spans:
+            made.trace(spans)
+        if readers:
+            _warn_about_deltas(handle)
+            made.measure(readers)
+    except Exception as error:
+        logger.exception("the OpenTelemetry SDK could not be set up")
+        handle.note(f"the OpenTelemetry SDK could not be set up: {error}")
+
+
+def _made(handle: TelemetryHandle, make: Callable[[str], Any], names: list[str]) -> list[Any]:
+    made = []
+    for name in names:
+        try:
+            made.append(make(name))
+        except ConfigurationError as error:
+            handle.note(str(error))
+        except Exception as error:  # noqa: BLE001 - an exporter that cannot read its variables raises anything
+            handle.note(f"the exporter {name!r} cannot be made and is left out: {type(error).__name__}: {error}")
+    return made
+
+
+def _exporters(prometheus_port: int | None, otlp: bool | None) -> dict[str, list[str]]:
+    """The exporters' names by signal: the standard variables, else OTLP if ``otlp`` says so or is left to us."""
+    wanted = {}
+    for signal in ("traces", "metrics"):
+        given = os.environ.get(f"OTEL_{signal.upper()}_EXPORTER", "").strip()
+        endpoints = ("OTEL_EXPORTER_OTLP_ENDPOINT", f"OTEL_EXPORTER_OTLP_{signal.upper()}_ENDPOINT")
+        default = prometheus_port is None or any(os.environ.get(name) for name in endpoints)
+        if given:
+            names = [name.strip() for name in given.split(",")]
+        else:
+            names = ["otlp"] if (default if otlp is None else otlp) else []
+        wanted[signal] = [name for name in names if name and name.lower() != "none"]
+    return wanted
+
+
+def _environment_port(handle: TelemetryHandle) -> int:
+    given = os.environ.get("OTEL_EXPORTER_PROMETHEUS_PORT", "").strip()
+    if not given:
+        return _PROMETHEUS_PORT
+    if given.isdecimal() and int(given) <= 65535:
+        return int(given)
+    handle.note(f"OTEL_EXPORTER_PROMETHEUS_PORT={given!r} is no port; using {_PROMETHEUS_PORT}")
+    return _PROMETHEUS_PORT
+
+
+def _warn_about_deltas(handle: TelemetryHandle) -> None:
+    preference = os.environ.get("OTEL_EXPORTER_OTLP_METRICS_TEMPORALITY_PREFERENCE", "").strip()
+    if preference.lower() in ("delta", "lowmemory"):
+        handle.note(
+            f"OTEL_EXPORTER_OTLP_METRICS_TEMPORALITY_PREFERENCE={preference}: counters or histograms leave as deltas, "
+            "but Prometheus-like stores and glasspool's dashboards need cumulative ones. Unset it, or have the "
+            "Collector's deltatocumulative processor in between"
+        )
+
+
+def _flush_when_worker_exits(handle: TelemetryHandle) -> None:
+    process_util.Finalize(handle, handle.shutdown, (_EXIT_SECONDS,), exitpriority=0)
+
+
+def _program() -> str:
+    path = Path(sys.argv[0] if sys.argv and sys.argv[0] not in ("", "-c") else "python")
+    return path.parent.name or "python" if path.stem == "__main__" else path.stem
+
+
+def _check(service_name: object, prometheus_port: object, otlp: object, resource_attributes: object) -> None:
+    if service_name is not None and not isinstance(service_name, str):
+        raise TypeError(f"service_name={service_name!r}: a string (or None for the program's name)")
+    if service_name is not None and not service_name.strip():
+        raise ValueError(f"service_name={service_name!r} is empty; leave it out for the program's name")
+    if prometheus_port is not None and (isinstance(prometheus_port, bool) or not isinstance(prometheus_port, int)):
+        raise TypeError(
+            f"prometheus_port={prometheus_port!r}: an integer, 0 for any free port, or None for no endpoint"
+        )
+    if isinstance(prometheus_port, int) and not 0 <= prometheus_port <= 65535:
+        raise ValueError(f"prometheus_port={prometheus_port} is no port: 0 (any free one) to 65535")
+    if otlp is not None and not isinstance(otlp, bool):
+        raise TypeError(f"otlp={otlp!r}: True, False, or None to let the environment decide")
+    if resource_attributes is not None and not (
+        isinstance(resource_attributes, Mapping) and all(isinstance(key, str) for key in resource_attributes)
+    ):
+        raise TypeError(f"resource_attributes={resource_attributes!r}: a mapping of strings to values")
+
+
+_lock = threading.Lock()
+_handle: TelemetryHandle | None = None

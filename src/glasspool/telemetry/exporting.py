@@ -48,7 +48,6 @@ class Renewed(Generic[_E]):
         self._pid = os.getpid()
         self._exporter: _E = make()
         self._failing = False
-        self._closed = False
 
     @property
     def exporter(self) -> _E:
@@ -62,7 +61,7 @@ class Renewed(Generic[_E]):
         """Export. A failure is counted, and spoken of once until exports work again."""
         error: Exception | None = None
         try:
-            worked = not self._closed and export(self.exporter) is success
+            worked = export(self.exporter) is success
         except Exception as caught:  # noqa: BLE001 - an exporter's bug must not end the SDK's export thread
             worked, error = False, caught
         if worked:
@@ -80,16 +79,6 @@ class Renewed(Generic[_E]):
             )
         return False
 
-    def close(self) -> None:
-        """Close the connection, interrupting an export that waits for its next try. Idempotent, never raises."""
-        if self._closed:
-            return
-        self._closed = True
-        try:
-            self.exporter.shutdown()
-        except Exception:
-            logger.exception("closing the exporter of %s failed", self.name)
-
 
 class SpanExports(SpanExporter):
     """A span exporter whose failures are counted, renewed after a fork."""
@@ -104,7 +93,7 @@ class SpanExports(SpanExporter):
 
     def shutdown(self) -> None:
         """Close the connection."""
-        self.renewed.close()
+        self.renewed.exporter.shutdown()
 
     def force_flush(self, timeout_millis: int = 30_000) -> bool:
         """Flush what the exporter itself may keep."""
@@ -143,7 +132,7 @@ class MetricExports(MetricExporter):
 
     def shutdown(self, timeout_millis: float = 30_000, **kwargs: Any) -> None:
         """Close the connection."""
-        self.renewed.close()
+        self.renewed.exporter.shutdown(timeout_millis, **kwargs)
 
 
 class PeriodicExports(PeriodicExportingMetricReader):

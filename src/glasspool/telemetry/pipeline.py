@@ -48,7 +48,7 @@ class Pipeline:
         self._meters: list[MeterProvider] = []
         self._readers: Sequence[Callable[[], MetricReader]] = ()
         self._exports: list[Renewed[Any]] = []
-        self._guard: _Guard | None = _Guard()
+        self._closer: _Closer | None = _Closer(self._shut_down)
 
     def trace(self, exporters: Sequence[SpanExports]) -> None:
         """Set the global tracer provider."""
@@ -78,24 +78,24 @@ class Pipeline:
         # The SDK says True for an export that failed: only the exporters know.
         return done and self._failures() == before and time.monotonic() <= deadline
 
-    def close(self, timeout: float) -> None:
-        """Export what there is and stop, after ``timeout`` seconds at the latest."""
-        deadline = time.monotonic() + timeout
-        if self._guard is not None:
-            self._guard.begin(timeout, [exports.close for exports in self._exports])
-        try:
-            if self._tracers is not None:
-                self._tracers.shutdown()
-            for provider in self._meters:
-                provider.shutdown(max(1.0, (deadline - time.monotonic()) * 1000))
-        except Exception:
-            logger.exception("the last export failed")
-        if self._guard is not None:
-            self._guard.end()
+    def close(self, timeout: float) -> bool:
+        """Export what there is and stop; False if that took more than ``timeout`` seconds and goes on behind."""
+        if self._closer is None:  # a forked child without metrics of its own
+            self._shut_down()
+            return True
+        return self._closer.run(timeout)
+
+    def _shut_down(self) -> None:
+        for provider in (self._tracers, *self._meters):
+            try:
+                if provider is not None:
+                    provider.shutdown()
+            except Exception:
+                logger.exception("the last export failed")
 
     def after_fork(self) -> None:
         """In a forked child: an instance of its own. Its own meter provider is made when it first has metrics."""
-        self._guard = None
+        self._closer = None
         old = self._resource
         renewed = self._tracers.resource if self._tracers is not None else old
         if renewed.attributes.get(_INSTANCE_ID) == old.attributes.get(_INSTANCE_ID):
@@ -115,8 +115,8 @@ class Pipeline:
     def _renew(self) -> metrics.MeterProvider:
         # In a forked child. The inherited provider goes on for the application's own instruments (see MetricExports).
         try:
-            if self._guard is None:
-                self._guard = _Guard()
+            if self._closer is None:
+                self._closer = _Closer(self._shut_down)
             return self._meter_provider()
         except Exception:
             logger.exception("metrics of this forked process are not exported")
@@ -126,27 +126,25 @@ class Pipeline:
         return sum(exports.failures for exports in self._exports)
 
 
-class _Guard:
-    """Ends exports that outlive a deadline. Its thread is made early: at interpreter exit none can be started."""
+class _Closer:
+    """A thread that closes while the caller waits no longer than it wants to.
 
-    def __init__(self) -> None:
-        self._seconds = 0.0
-        self._interrupt: list[Callable[[], object]] = []
+    It is made early, because at interpreter exit no thread can be started, and is a daemon: a process that leaves
+    does not wait for an exporter that goes on trying.
+    """
+
+    def __init__(self, job: Callable[[], None]) -> None:
+        self._job = job
         self._begin = threading.Event()
-        self._end = threading.Event()
-        threading.Thread(target=self._run, name="glasspool-telemetry-guard", daemon=True).start()
+        self._done = threading.Event()
+        threading.Thread(target=self._run, name="glasspool-telemetry-closer", daemon=True).start()
 
-    def begin(self, seconds: float, interrupt: list[Callable[[], object]]) -> None:
-        """From now on: unless ``end`` comes within ``seconds``, call each of ``interrupt``."""
-        self._seconds, self._interrupt = seconds, interrupt
+    def run(self, timeout: float) -> bool:
+        """Do the job; False if it is not done within ``timeout`` seconds."""
         self._begin.set()
-
-    def end(self) -> None:
-        """All is done; the guard leaves."""
-        self._end.set()
+        return self._done.wait(timeout)
 
     def _run(self) -> None:
         self._begin.wait()
-        if not self._end.wait(self._seconds):
-            for interrupt in self._interrupt:
-                interrupt()
+        self._job()
+        self._done.set()

@@ -106,8 +106,10 @@ class TelemetryHandle:
         if self._shut_down:
             return
         self._shut_down = True
-        if self._pipeline is not None:
-            self._pipeline.close(timeout)
+        if self._pipeline is not None and not self._pipeline.close(timeout):
+            self.note(
+                f"the last export did not end within {timeout:g} s: is the collector reachable? Leaving without it"
+            )
         if self._endpoint is not None:
             self._endpoint.close()
             self._endpoint = None

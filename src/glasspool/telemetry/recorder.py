@@ -371,6 +371,15 @@ class Recorder:
         with self.totals.lock:
             self.totals.failures[kind] += 1
 
+    def oldest_ages(self) -> tuple[float, float, float]:
+        """Ages in seconds of the oldest queued task, active task and blocked producer; 0 for none."""
+        with self.totals.lock:
+            now = self.clock()
+            queued = now - next(iter(self.queued_tasks)).accepted if self.queued_tasks else 0.0
+            active = now - next(iter(self.active_tasks)).started if self.active_tasks else 0.0
+            pending = now - next(iter(self.pending.values())) if self.pending else 0.0
+            return queued, active, pending
+
     # -- derived figures; the caller holds the lock ----------------------------------------------------------------
 
     def slot_time(self, now: float) -> float:

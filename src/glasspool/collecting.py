@@ -1,0 +1,101 @@
+"""Ledger: the outcomes of some tasks, handed out once each in order of ending. Piles and iterators stand on it."""
+
+from __future__ import annotations
+
+from collections import deque
+from typing import Any, Generic, TypeVar
+
+import anyio
+
+from .task import Completed, TaskHandle
+
+__all__ = ["Ledger", "OrderedLedger"]
+
+T = TypeVar("T")
+
+
+class Ledger(Generic[T]):
+    """Outstanding tasks and their untaken outcomes. A task's Sink; used on the event loop only.
+
+    Outcomes are held without bound until taken: a consumer that comes late, or never, holds nobody up.
+    """
+
+    def __init__(self) -> None:
+        self.outstanding: dict[TaskHandle[T], None] = {}
+        self.ready: deque[TaskHandle[T]] = deque()
+        self._changed: anyio.Event | None = None
+
+    def accepted(self, handle: TaskHandle[T]) -> None:
+        """See Sink."""
+        self.outstanding[handle] = None
+
+    def completed(self, handle: TaskHandle[T]) -> None:
+        """See Sink."""
+        del self.outstanding[handle]
+        self.ready.append(handle)
+        self.wake()
+
+    @property
+    def pending(self) -> int:
+        """Tasks whose outcome has not been taken."""
+        return len(self.outstanding) + len(self.ready)
+
+    def take(self) -> Completed[T]:
+        """The outcome that has been ready longest."""
+        completed = self.ready.popleft()._completed
+        assert completed is not None, "only ended tasks are ready"  # noqa: S101 - for the type checker
+        return completed
+
+    def wake(self) -> None:
+        """Let everyone who waits look again."""
+        if self._changed is not None:
+            self._changed.set()
+            self._changed = None
+
+    async def wait(self) -> None:
+        """Until something has changed."""
+        if self._changed is None:
+            self._changed = anyio.Event()
+        await self._changed.wait()
+
+    def unfinished(self) -> list[TaskHandle[Any]]:
+        """The outstanding tasks, the oldest first."""
+        return list(self.outstanding)
+
+
+class OrderedLedger(Ledger[T]):
+    """A ledger that hands outcomes out in order of acceptance."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._order: deque[TaskHandle[T]] = deque()
+
+    def accepted(self, handle: TaskHandle[T]) -> None:
+        """See Sink."""
+        super().accepted(handle)
+        self._order.append(handle)
+
+    def completed(self, handle: TaskHandle[T]) -> None:
+        """See Sink."""
+        del self.outstanding[handle]
+        if self.head_done or not self.outstanding:
+            self.wake()
+
+    @property
+    def pending(self) -> int:
+        """Tasks whose outcome has not been taken."""
+        return len(self._order)
+
+    @property
+    def head_done(self) -> bool:
+        """Whether the next outcome in order is there."""
+        return bool(self._order) and self._order[0]._completed is not None
+
+    def take(self) -> Completed[T]:
+        """The next outcome in order; it is there."""
+        self.ready.append(self._order.popleft())
+        return super().take()
+
+    def forget(self) -> None:
+        """Hand out nothing more."""
+        self._order.clear()

@@ -1,0 +1,410 @@
+"""The state machine of one executor: who has a slot, who waits, how each task ends.
+
+    submit ──accept──▶ queue ──dispatch──▶ spawn ──▶ run (running.py) ──settle──▶ handle, sink, reporter
+       │                                     ▲
+       └── blocked producer ◀── grant ───────┴── a slot is free again
+
+Synchronous but for its two service tasks: ``serve`` is the home of the tasks' backend tasks, ``pace`` starts what was
+held back, ends queued tasks whose deadline has passed and notices that the nursery was cancelled from outside.
+Nothing here refers to the executor's façade, so that a lost façade can be finalized.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+from collections import deque
+from collections.abc import Callable, Coroutine
+from contextvars import Context
+from typing import Any
+
+import anyio
+
+from ._backend import Backend, Spawner, split_cancellation
+from .closing import CutTask, ShutdownReport
+from .errors import ExecutorClosed, NestedWait, WrongThread
+from .limits import SlotLimit
+from .queue import AdmissionQueue
+from .reporting import Reporter
+from .running import run_task
+from .task import CURRENT, CancelRequest, Completed, Outcome, TaskHandle, TaskState, cancelled_error, timeout_error
+from .telemetry.recorder import Counts
+
+__all__ = ["BURST", "Engine", "Producer"]
+
+logger = logging.getLogger("glasspool")
+
+BURST = 64
+"""Task starts (and submits) between two loop turns. More is faster, fewer lets the rest of the program breathe:
+64 tiny tasks take about half a millisecond."""
+
+
+class Producer:
+    """A submitter that waits for room. ``granted`` or ``closed`` says why it was woken."""
+
+    __slots__ = ("event", "granted")
+
+    def __init__(self) -> None:
+        self.event = anyio.Event()
+        self.granted = False
+
+
+class Engine:
+    """All mutable state of an executor."""
+
+    def __init__(
+        self, name: str, backend: Backend, reporter: Reporter, base: Context, *, limit: int, capacity: int | None,
+        escalate: bool,
+    ) -> None:  # fmt: skip
+        self.name = name
+        self.backend = backend
+        self.reporter = reporter
+        self.recorder = reporter.recorder
+        self.base = base  # what services start from: the opener's context without its span
+        self.escalate = escalate
+        self.slots = SlotLimit(limit)
+        self.queue: AdmissionQueue[TaskHandle[Any], Producer] = AdmissionQueue(capacity)
+        # All mutable state; touched on the event loop only (finalize excepted).
+        self.closing: str | None = None  # None: open; "": draining; else the reason for which tasks are cancelled
+        self.closed = False
+        self.active: dict[TaskHandle[Any], None] = {}
+        self.held_back: deque[TaskHandle[Any]] = deque()  # have a slot, wait for a loop turn to be started in
+        self.burst = 0
+        self.since_yield = 0
+        self.failures: list[BaseException] = []  # escalated errors
+        self.crash: BaseException | None = None  # KeyboardInterrupt or SystemExit of a task or observer
+        self.cut: list[CutTask] = []
+        self.closing_since = 0.0
+        self.counts_before: Counts | None = None
+        self.report: ShutdownReport | None = None
+        self.cancel_nursery: Any = None  # cancels the body along with everything else
+        self.group_start: Callable[[Callable[[], Coroutine[Any, Any, None]]], object] | None = None
+        self.services: set[anyio.CancelScope] = set()  # of feeders, cancelled when everything is settled
+        self.spawner: Spawner | None = None
+        self.stop = anyio.Event()
+        self.pacing = anyio.CancelScope()
+        self._wake = anyio.Event()
+        self._idle: anyio.Event | None = None
+
+    # -- the caller ------------------------------------------------------------------------------------------------
+
+    def check_caller(self, what: str) -> None:
+        """See Host."""
+        if not self.backend.is_current():
+            raise WrongThread(
+                f"{what} on executor {self.name!r} was called from another thread or event loop than the executor's; "
+                f"from a worker thread of the loop use anyio.from_thread.run(executor.submit, …)"
+            )
+
+    def check_waiter(self, what: str) -> None:
+        """See Host."""
+        self.check_caller(what)
+        current = CURRENT.get()
+        if current is not None and current._host is self and not current.done:
+            raise NestedWait(
+                f"{what} inside task {current.name!r} of the same executor {self.name!r} could hang for ever: the "
+                f"task would hold a slot while it waits for one; wait outside, or use a second executor"
+            )
+
+    def check_open(self) -> None:
+        """Raise ExecutorClosed if submissions are no longer taken."""
+        if self.closing is not None:
+            state = "is closed" if self.closed else "is closing"
+            raise ExecutorClosed(f"executor {self.name!r} {state} and takes no tasks; submit before leaving its block")
+
+    # -- accepting -------------------------------------------------------------------------------------------------
+
+    def can_accept(self) -> bool:
+        """Whether a task that overtakes nobody finds a slot or a queue place now."""
+        return not self.queue.blocked and self.queue.room(self._free_slots())
+
+    def accept(self, handle: TaskHandle[Any], blocked: float = 0.0) -> None:
+        """Take the task in: into a free slot, else into the queue. The caller has made sure of room."""
+        direct = not self.queue and self._take_slot()
+        handle._move(TaskState.ACTIVE if direct else TaskState.QUEUED)
+        if handle._sink is not None:
+            handle._sink.accepted(handle)
+        earliest = not direct and self.queue.push(handle, handle._deadline)
+        if direct:
+            self.active[handle] = None
+        self.reporter.accepted(handle, queued=not direct, blocked=blocked)
+        if earliest:
+            self._wake.set()
+        if direct and handle._completed is None:  # an observer may have cancelled it
+            self._start(handle)
+
+    def block(self) -> Producer:
+        """A new producer in the line of those who wait for room."""
+        producer = Producer()
+        self.queue.block(producer)
+        self.recorder.producer_blocked(producer)
+        return producer
+
+    def return_grant(self) -> None:
+        """Room was granted and is not needed: the next in line has it."""
+        self.queue.reserved -= 1
+        self._grant()
+
+    # -- starting --------------------------------------------------------------------------------------------------
+
+    def dispatch(self) -> None:
+        """Give free slots to queued tasks, then room to blocked producers."""
+        started = 0
+        while self.queue and self._take_slot():
+            handle = self.queue.pop()
+            handle._move(TaskState.ACTIVE)
+            self.active[handle] = None
+            self.reporter.assigned(handle)
+            self._start(handle)
+            started += 1
+            if started >= BURST and self.queue:
+                self._wake.set()  # the keeper goes on after a loop turn
+                break
+        self._grant()
+
+    def resize(self, limit: int) -> None:
+        """The number of slots changes now."""
+        self.slots.limit = limit
+        self.recorder.set_limit(limit)
+        self.recorder.worker_limits["thread"] = limit
+        self.dispatch()
+
+    def _free_slots(self) -> int:
+        # Abandoned threads give their slots back by themselves, see _thread_freed.
+        return self.slots.free
+
+    def _take_slot(self) -> bool:
+        return self.slots.take()
+
+    def _grant(self) -> None:
+        for producer in self.queue.grant(self._free_slots()):
+            producer.granted = True
+            producer.event.set()
+
+    def _start(self, handle: TaskHandle[Any]) -> None:
+        if self.burst >= BURST or self.spawner is None:
+            self.held_back.append(handle)
+            self._wake.set()
+            return
+        self.burst += 1
+        context = handle._context
+        assert context is not None, "only a settled task has no context"  # noqa: S101 - for the type checker
+        self.spawner.spawn(self._main, handle, context, handle._item.name)
+
+    async def _main(self, handle: TaskHandle[Any]) -> None:
+        await run_task(self, handle)
+
+    # -- ending ----------------------------------------------------------------------------------------------------
+
+    def settle(
+        self, handle: TaskHandle[Any], outcome: Outcome, value: Any = None, error: BaseException | None = None,
+        reason: str = "",
+    ) -> None:  # fmt: skip
+        """The task's one end. Never awaits; all state has moved before any foreign code runs."""
+        assigned = handle._state is TaskState.ACTIVE
+        handle._complete(Completed(value, error, handle._item, outcome))
+        if assigned:
+            del self.active[handle]
+            if not handle._left_running:
+                self.slots.give_back()
+        else:
+            self.queue.remove(handle)
+        tell = self.reporter.settled(handle, outcome.value, error, reason, assigned=assigned)
+        if self.closing is not None and reason and reason == self.closing:
+            age = self.backend.clock() - handle._record.accepted
+            self.cut.append(CutTask(handle.id, handle.name, "running" if handle._began else "queued", age))
+        if outcome is Outcome.ERROR and self.escalate and error is not None:
+            self.failures.append(error)
+            if not self.closing:
+                self.abort("sibling_failure", cancel_nursery=True)
+        self.dispatch()
+        sink, handle._sink = handle._sink, None
+        if sink is not None:
+            sink.completed(handle)
+        if handle._event is not None:
+            handle._event.set()
+        self._check_idle()
+        if outcome is Outcome.ERROR and logger.isEnabledFor(logging.DEBUG):
+            logger.debug("task %r of executor %r failed", handle.name, self.name, exc_info=error)
+        tell()
+        # Last, because dropping these may run anybody's finalizers.
+        handle._context = None
+        handle._runner = None
+
+    def request_cancel(self, handle: TaskHandle[Any], reason: str, message: str | None = None) -> bool:
+        """See Host. A task whose function has not been called ends here and now."""
+        if handle._completed is not None or handle._request is not None:
+            return False
+        handle._request = CancelRequest(reason, message, self.backend.clock())
+        if not handle._began:
+            self.settle_cancelled(handle, reason)
+        elif handle._scope is not None:
+            handle._scope.cancel()
+        return True
+
+    def settle_cancelled(self, handle: TaskHandle[Any], reason: str) -> None:
+        """End the task as cancelled."""
+        error = cancelled_error(handle._item, handle._request, reason)
+        self.settle(handle, Outcome.CANCELLED, error=error, reason=reason)
+
+    def settle_timeout(self, handle: TaskHandle[Any]) -> None:
+        """End the task as out of time."""
+        self.settle(handle, Outcome.TIMEOUT, error=timeout_error(handle._item, handle._timeout, handle._began))
+
+    def end(self, handle: TaskHandle[Any], value: Any, error: BaseException | None) -> None:
+        """The function has ended: the outcome by the table of the semantics."""
+        if error is None:
+            self.settle(handle, Outcome.SUCCESS, value)
+            return
+        _cancelled, rest = split_cancellation(error)
+        if rest is not None:
+            self.settle(handle, Outcome.ERROR, error=rest)
+            return
+        request = handle._request
+        if request is not None:
+            self.settle_cancelled(handle, request.reason)
+        elif handle._scope is not None and handle._scope.cancel_called:
+            self.settle_timeout(handle)  # nobody asked, so the scope's own deadline did
+        else:
+            source = self.backend.cancellation_source(error)
+            if source is not None:
+                # The whole nursery is being cancelled: start nothing more in it.
+                self.abort(source, requests=False)
+            self.settle_cancelled(handle, source or "unknown")
+
+    def lost(self, handle: TaskHandle[Any]) -> None:
+        """The task's backend task is over. Settles what was ended before its first step."""
+        if handle._completed is None:
+            self.settle_cancelled(handle, self.closing or "unknown")
+
+    def thread_freed(self) -> None:
+        """An abandoned thread has ended (called on its own thread): telemetry first, then the slot on the loop."""
+        self.recorder.thread_freed("thread")
+        self.backend.call_soon_threadsafe(self._thread_freed)
+
+    def _thread_freed(self) -> None:
+        self.slots.give_back()
+        self.dispatch()
+
+    # -- closing ---------------------------------------------------------------------------------------------------
+
+    def begin_closing(self) -> None:
+        """Take no more submissions; what was accepted goes on. Blocked producers are told."""
+        if self.closing is None:
+            self.closing = ""
+            self.closing_since = self.backend.clock()
+            self.counts_before = self.recorder.counts()
+            for producer in self.queue.turn_away():
+                producer.event.set()
+
+    def abort(self, reason: str, *, requests: bool = True, cancel_nursery: bool = False) -> None:
+        """Close by cancelling everything; ``requests=False``: running tasks are being cancelled from outside."""
+        self.begin_closing()
+        self.closing = self.closing or reason
+        for handle in self.queue.tasks():
+            self.request_cancel(handle, reason)
+        for handle in list(self.active):
+            if requests or not handle._began:
+                self.request_cancel(handle, reason)
+        if cancel_nursery and self.cancel_nursery is not None:
+            self.cancel_nursery()
+
+    def crashed(self, error: BaseException) -> None:
+        """KeyboardInterrupt or SystemExit in a task or an observer: close, to be raised when the block is left."""
+        if self.crash is None:
+            self.crash = error
+        self.abort("keyboard_interrupt", cancel_nursery=True)
+
+    async def wait_idle(self) -> None:
+        """Until nothing is queued or active."""
+        while self.queue or self.active:
+            if self._idle is None:
+                self._idle = anyio.Event()
+            await self._idle.wait()
+
+    def finish(self) -> ShutdownReport:
+        """Everything has been settled: close the books, once."""
+        if self.report is None:
+            self.begin_closing()
+            self.closed = True
+            before, after = self.counts_before, self.recorder.counts()
+            assert before is not None, "begin_closing has counted"  # noqa: S101 - for the type checker
+            duration = self.backend.clock() - self.closing_since
+            self.report = ShutdownReport(
+                duration, after.succeeded - before.succeeded, after.failed - before.failed,
+                after.timed_out - before.timed_out, after.cancelled - before.cancelled, tuple(self.cut),
+                after.abandoned,
+            )  # fmt: skip
+            self.recorder.shutdown_took(duration, cut=bool(self.cut))
+            self.recorder.close()
+        return self.report
+
+    def _check_idle(self) -> None:
+        if self._idle is not None and not self.queue and not self.active:
+            self._idle.set()
+            self._idle = None
+
+    def finalize(self) -> None:
+        """The façade is gone and nobody will leave its block: settle what is left, waking nobody."""
+        if not self.closed:
+            self.closed = True
+            self.closing = "shutdown"
+            self.queue.turn_away()
+            for handle in [*self.queue.tasks(), *self.active]:
+                handle._event = handle._sink = None  # their loop may be gone, and they with it
+                if handle._completed is None:
+                    self.settle_cancelled(handle, "shutdown")
+            self.recorder.close()
+
+    # -- the service tasks -----------------------------------------------------------------------------------------
+
+    async def serve(self) -> None:
+        """Home of the tasks' backend tasks, until ``stop`` is set and all of them have ended."""
+        await self.backend.serve(self._serving, self.lost, self.stop)
+
+    def _serving(self, spawner: Spawner) -> None:
+        self.spawner = spawner
+        self._wake.set()  # what was submitted before is held back
+
+    async def pace(self) -> None:
+        """Start what was held back, end queued tasks whose deadline has passed, notice cancellation from outside."""
+        with anyio.CancelScope() as self.pacing:
+            try:
+                while True:
+                    deadline = self.queue.next_deadline()
+                    with anyio.CancelScope(deadline=math.inf if deadline is None else deadline):
+                        await self._wake.wait()  # takes a loop turn even when it is set already
+                    self._next_turn()
+            except anyio.get_cancelled_exc_class() as error:
+                if not self.stop.is_set():
+                    self.abort(self.backend.cancellation_source(error) or "shutdown", requests=False)
+                raise
+
+    def _next_turn(self) -> None:
+        if self._wake.is_set():
+            self._wake = anyio.Event()
+        self.burst = 0
+        if self.queue.next_deadline() is not None:
+            for handle in self.queue.expired(anyio.current_time()):
+                self.settle_timeout(handle)
+        while self.held_back and self.burst < BURST:
+            handle = self.held_back.popleft()
+            if handle._completed is None:
+                self._start(handle)
+        self.dispatch()
+        if self.held_back:
+            self._wake.set()
+
+    def end_services(self) -> None:
+        """Everything has been settled: let the service tasks go."""
+        self.stop.set()
+        self.pacing.cancel()
+        for scope in list(self.services):
+            scope.cancel()
+
+    def start_service(self, body: Callable[[], Coroutine[Any, Any, None]], scope: anyio.CancelScope) -> None:
+        """Run ``body`` in the nursery, in the opener's context; ``scope`` is its own cancel scope, entered by it."""
+        self.check_open()
+        assert self.group_start is not None, "open() has set it"  # noqa: S101 - for the type checker
+        self.services.add(scope)
+        self.base.copy().run(self.group_start, body)

@@ -1,0 +1,352 @@
+"""HybridExecutor: one nursery that owns every worker, with bounded concurrency, a bounded queue and telemetry.
+
+    submit ──▶ (wait for room) ──▶ queue ──▶ slot ──▶ backend task ──▶ runner ──▶ outcome ──▶ handle, pile, telemetry
+
+* The *submitter* waits in ``submit`` while there is no room, in line with the others; that is the backpressure.
+* The *engine* (engine.py) is the synchronous state machine behind it: slots, queue, outcomes.
+* A *task* runs as a backend task of its own in the nursery, in its submitter's context (running.py), on a *runner*.
+* The *reporter* (reporting.py) tells recorder, span and observers.
+"""
+
+from __future__ import annotations
+
+import math
+import sys
+import weakref
+from collections.abc import AsyncIterable, Awaitable, Callable, Iterable
+from contextvars import copy_context
+from types import TracebackType
+from typing import Any, Literal, TypeVar, cast, overload
+
+import anyio
+
+from . import options as options_
+from ._backend import current_backend, split_cancellation
+from .closing import ExecutorStats, ShutdownReport
+from .engine import Engine
+from .errors import ExecutorClosed
+from .iterators import AsCompleted, InOrder
+from .options import TaskOptions
+from .pile import Pile
+from .reporting import Reporter
+from .submission import Submission
+from .task import TaskHandle
+from .telemetry import tracing
+from .telemetry.observers import Observer
+from .telemetry.tracing import Spans
+
+if sys.version_info >= (3, 11):
+    from typing import Self, TypeVarTuple, Unpack
+else:
+    from exceptiongroup import BaseExceptionGroup
+    from typing_extensions import Self, TypeVarTuple, Unpack
+
+__all__ = ["HybridExecutor"]
+
+T = TypeVar("T")
+A = TypeVar("A")
+Ts = TypeVarTuple("Ts")
+
+
+class HybridExecutor:
+    """Runs functions concurrently, at most ``max_in_flight`` at a time, and shows what it does.
+
+    Use it as ``async with HybridExecutor("llm", max_in_flight=64) as executor:`` on asyncio or trio. Leaving the
+    block normally drains; leaving it by an exception cancels what is left.
+
+    :param name: what metrics and spans call it. Executors of one name are summed.
+    :param max_in_flight: slots; at least 1.
+    :param max_queued: queue places, default 1024; ``0`` is a rendezvous, ``None`` no bound.
+    :param on_error: ``"collect"`` (default): a failing task harms nobody else. ``"escalate"``: the first failing task
+        cancels everything, the block's body too, and the block raises an ``ExceptionGroup`` of the failures.
+    :param spans: ``"all"`` (default), ``"parented"`` (only tasks whose submitter has a recording span) or ``"off"``.
+    :param max_task_names: distinct task names that metrics show, default 25; 0 shows none.
+    :param observers: callables that are told of every event (:class:`glasspool.telemetry.observers.TaskEvent`).
+    :raises TypeError, ValueError: naming the parameter, its value and the fix.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        *,
+        max_in_flight: int,
+        max_queued: int | None = 1024,
+        on_error: Literal["collect", "escalate"] = "collect",
+        spans: Spans = "all",
+        max_task_names: int = 25,
+        observers: Iterable[Observer] = (),
+    ) -> None:
+        self._name = options_.name("name", name)
+        self._limit = cast("int", options_.count("max_in_flight", max_in_flight, least=1))
+        self._capacity = options_.count("max_queued", max_queued, least=0, unbounded=True)
+        self._escalate = options_.choice("on_error", on_error, ("collect", "escalate")) == "escalate"
+        self._spans: Spans = cast("Spans", options_.choice("spans", spans, ("all", "parented", "off")))
+        self._max_names = cast("int", options_.count("max_task_names", max_task_names, least=0))
+        self._observers = tuple(observers)
+        self._work: Submission | None = None  # set once, when the block is entered
+        self._group: anyio.abc.TaskGroup | None = None
+        self._owner: object = None
+        self._finalizer: weakref.finalize[Any, Any] | None = None
+
+    # -- opening and closing ---------------------------------------------------------------------------------------
+
+    async def __aenter__(self) -> Self:
+        if self._work is not None:
+            raise RuntimeError(f"executor {self._name!r} was entered before; make a new one for each block")
+        backend = current_backend()
+        base = copy_context()
+        base.run(tracing.attach, tracing.without_span())
+        reporter = Reporter(
+            self._name, limit=self._limit, capacity=self._capacity, max_task_names=self._max_names,
+            spans=self._spans, observers=self._observers, clock=backend.clock,
+        )  # fmt: skip
+        engine = Engine(
+            self._name, backend, reporter, base, limit=self._limit, capacity=self._capacity, escalate=self._escalate
+        )
+        reporter.failed = engine.crashed
+        self._owner = backend.task()
+        group = self._group = anyio.create_task_group()
+        await group.__aenter__()
+        engine.cancel_nursery = group.cancel_scope.cancel
+        engine.group_start = lambda body: group.start_soon(body)
+        base.run(group.start_soon, engine.serve)
+        base.run(group.start_soon, engine.pace)
+        reporter.recorder.open()
+        self._work = Submission(engine)
+        self._finalizer = weakref.finalize(self, engine.finalize)
+        return self
+
+    async def __aexit__(
+        self, exc_type: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
+    ) -> bool:
+        engine, group = self._submission("leaving").engine, cast("anyio.abc.TaskGroup", self._group)
+        if engine.backend.task() is not self._owner:
+            await self._leave_elsewhere(engine)
+        leaving = exc
+        if exc is None:
+            try:
+                await self.shutdown()
+            except BaseException as interrupted:  # noqa: BLE001 - cancelled while draining: raised again below
+                leaving = interrupted
+        cancelled = leaving is not None and split_cancellation(leaving)[1] is None
+        if leaving is not None:
+            engine.abort("parent_scope" if cancelled else "shutdown")
+        engine.end_services()
+        swallowed = False
+        raised: BaseException | None = None
+        try:
+            # A body's own exception is not shown to the nursery, which would wrap it in a group.
+            info = (type(leaving), leaving, leaving.__traceback__) if cancelled and leaving else (None, None, None)
+            swallowed = bool(await group.__aexit__(*info))
+        except BaseException as error:  # noqa: BLE001 - raised again below
+            raised = error
+        if self._finalizer is not None:
+            self._finalizer.detach()
+        engine.finish()
+        self._owner = None
+        try:
+            if engine.crash is not None:
+                raise engine.crash
+            if engine.failures and (leaving is None or cancelled):
+                raise BaseExceptionGroup(f"tasks of executor {self._name!r} failed", engine.failures)
+            if raised is not None:
+                raise raised
+            if leaving is not None and leaving is not exc and not swallowed:
+                raise leaving
+            return swallowed and cancelled
+        finally:
+            del leaving, raised, exc, traceback
+
+    async def _leave_elsewhere(self, engine: Engine) -> None:
+        engine.abort("shutdown")
+        engine.end_services()
+        with anyio.CancelScope(shield=True):
+            await engine.wait_idle()
+        engine.finish()
+        raise RuntimeError(
+            f"executor {self._name!r} was entered in one task and left in another, which structured concurrency "
+            f"forbids; everything in it has been cancelled. Enter and leave it in one task: an async fixture of the "
+            f"anyio pytest plugin, an ASGI lifespan, or a task of its own that waits for an event"
+        )
+
+    async def shutdown(self, *, grace: float | None = None) -> ShutdownReport:
+        """Take no more tasks, let the accepted ones finish, and after ``grace`` seconds cancel what is left.
+
+        ``None`` waits as long as it takes, ``0`` cancels at once. Idempotent: a second call joins the first and gets
+        the same report. Abandoned threads are not waited for; the report counts them.
+
+        :raises NestedWait: inside a task of this executor.
+        """
+        grace = options_.seconds("grace", grace)
+        engine = self._submission("shutdown").engine
+        engine.check_waiter("shutdown")
+        engine.begin_closing()
+        deadline = math.inf if grace is None else anyio.current_time() + grace
+        if grace != 0:
+            with anyio.CancelScope(deadline=deadline):
+                await engine.wait_idle()
+        if engine.queue or engine.active:
+            engine.abort("shutdown")
+            await engine.wait_idle()
+        return engine.finish()
+
+    # -- submitting ------------------------------------------------------------------------------------------------
+
+    @overload
+    async def submit(
+        self, fn: Callable[[Unpack[Ts]], Awaitable[T]], /, *args: Unpack[Ts], **options: Unpack[TaskOptions]
+    ) -> TaskHandle[T]: ...
+
+    @overload
+    async def submit(
+        self, fn: Callable[[Unpack[Ts]], T], /, *args: Unpack[Ts], **options: Unpack[TaskOptions]
+    ) -> TaskHandle[T]: ...
+
+    async def submit(self, fn: Callable[..., Any], /, *args: Any, **options: Any) -> TaskHandle[Any]:
+        """Accept ``fn(*args)`` as a task, waiting for room if there is none, and return its handle.
+
+        Coroutine functions run on the loop, others in a thread. Keywords for ``fn`` go through ``functools.partial``.
+        Not every call is a checkpoint, but one in 64 is.
+
+        :param name: what metrics and spans call the task; default the function's qualified name.
+        :param timeout: seconds of running; then the task ends as ``timeout``. 0 means at once, None never.
+        :param deadline: an ``anyio.current_time()`` instant that counts while blocked, queued and running.
+        :param context: ``"parent"``: the span is a child of the submitter's; ``"link"``: a new trace linked to it.
+        :param runner: ``"inline"``, ``"thread"`` or a ``concurrent.futures.Executor``.
+        :param abandon: whether a thread is left behind when its task is cancelled; False waits for it.
+        :param metadata: the submitter's own notes, found again in ``completed.item``.
+        :raises TaskTimeout: the deadline passed while there was no room; nothing was accepted.
+        :raises ExecutorClosed: the executor is closing or not open.
+        :raises NestedWait: there is no room and the caller is a task of this executor.
+        """
+        return await self._submission("submit").submit(None, fn, args, options)
+
+    @overload
+    def submit_nowait(
+        self, fn: Callable[[Unpack[Ts]], Awaitable[T]], /, *args: Unpack[Ts], **options: Unpack[TaskOptions]
+    ) -> TaskHandle[T]: ...
+
+    @overload
+    def submit_nowait(
+        self, fn: Callable[[Unpack[Ts]], T], /, *args: Unpack[Ts], **options: Unpack[TaskOptions]
+    ) -> TaskHandle[T]: ...
+
+    def submit_nowait(self, fn: Callable[..., Any], /, *args: Any, **options: Any) -> TaskHandle[Any]:
+        """Accept ``fn(*args)`` as a task at once, or raise. Options as for :meth:`submit`.
+
+        :raises QueueFull: neither a slot nor a queue place is free, or others wait for one.
+        """
+        return self._submission("submit_nowait").submit_nowait(None, fn, args, options)
+
+    @overload
+    async def run(
+        self, fn: Callable[[Unpack[Ts]], Awaitable[T]], /, *args: Unpack[Ts], **options: Unpack[TaskOptions]
+    ) -> T: ...
+
+    @overload
+    async def run(self, fn: Callable[[Unpack[Ts]], T], /, *args: Unpack[Ts], **options: Unpack[TaskOptions]) -> T: ...
+
+    async def run(self, fn: Callable[..., Any], /, *args: Any, **options: Any) -> Any:
+        """Submit ``fn(*args)``, wait for it and return its value; options as for :meth:`submit`.
+
+        Cancelled, it cancels the task and waits until it has ended: a coroutine's cleanup is finished when ``run``
+        leaves.
+
+        :raises NestedWait: inside a task of this executor.
+        """
+        work = self._submission("run")
+        work.engine.check_waiter("run")
+        handle = await work.submit(None, fn, args, options)
+        try:
+            completed = await handle.outcome()
+        except BaseException:
+            work.engine.request_cancel(handle, "parent_scope")
+            with anyio.CancelScope(shield=True):
+                await handle.outcome()
+            raise
+        return completed.unwrap()
+
+    # -- many at once ----------------------------------------------------------------------------------------------
+
+    @overload
+    def map(
+        self, fn: Callable[[A], Awaitable[T]], source: Iterable[A] | AsyncIterable[A], /, **options: Unpack[TaskOptions]
+    ) -> InOrder[T]: ...
+
+    @overload
+    def map(
+        self, fn: Callable[[A], T], source: Iterable[A] | AsyncIterable[A], /, **options: Unpack[TaskOptions]
+    ) -> InOrder[T]: ...
+
+    def map(
+        self, fn: Callable[..., Any], source: Iterable[Any] | AsyncIterable[Any], /, **options: Unpack[TaskOptions]
+    ) -> InOrder[Any]:
+        """``fn(item)`` for every item of ``source``, as an async iterator of values in the order of the source.
+
+        The first error is raised and cancels the rest of this call. Sources may be endless or asynchronous: at most
+        twice ``max_in_flight`` items are taken ahead of the consumer. Options as for :meth:`submit`.
+        """
+        return InOrder(self._submission("map"), fn, source, options)
+
+    @overload
+    def as_completed(
+        self, fn: Callable[[A], Awaitable[T]], source: Iterable[A] | AsyncIterable[A], /, **options: Unpack[TaskOptions]
+    ) -> AsCompleted[T]: ...
+
+    @overload
+    def as_completed(
+        self, fn: Callable[[A], T], source: Iterable[A] | AsyncIterable[A], /, **options: Unpack[TaskOptions]
+    ) -> AsCompleted[T]: ...
+
+    def as_completed(
+        self, fn: Callable[..., Any], source: Iterable[Any] | AsyncIterable[Any], /, **options: Unpack[TaskOptions]
+    ) -> AsCompleted[Any]:
+        """``fn(item)`` for every item of ``source``, as an async iterator of :class:`Completed` in order of ending.
+
+        Errors are outcomes: ``completed.unwrap()`` raises them. Otherwise like :meth:`map`.
+        """
+        return AsCompleted(self._submission("as_completed"), fn, source, options)
+
+    def pile(self, *, fail_fast: bool = False) -> Pile:
+        """A pile of tasks on this executor: include, take outcomes as they come, drain.
+
+        :param fail_fast: the first task that fails or times out cancels the pile's others.
+        """
+        if not isinstance(fail_fast, bool):
+            raise TypeError(f"fail_fast must be a bool, not {fail_fast!r}")
+        return Pile(self._submission("pile"), fail_fast=fail_fast)
+
+    # -- looking and changing --------------------------------------------------------------------------------------
+
+    def resize(self, max_in_flight: int) -> None:
+        """Change the number of slots, at once. After shrinking, none starts until fewer are in flight."""
+        limit = cast("int", options_.count("max_in_flight", max_in_flight, least=1))
+        engine = self._submission("resize").engine
+        engine.check_caller("resize")
+        engine.resize(limit)
+
+    def stats(self) -> ExecutorStats:
+        """The executor's figures now, from any thread; all zero before it is opened."""
+        if self._work is None:
+            return ExecutorStats(0, 0, 0, 0, 0, 0, 0, 0, 0, self._limit, 0.0, 0.0, 0.0)
+        return self._work.engine.reporter.stats()
+
+    @property
+    def name(self) -> str:
+        """The name that metrics and spans show."""
+        return self._name
+
+    def __repr__(self) -> str:
+        if self._work is None:
+            return f"<HybridExecutor {self._name!r} new>"
+        engine, counts = self._work.engine, self._work.engine.recorder.counts()
+        state = "open" if engine.closing is None else "closed" if engine.closed else "closing"
+        return f"<HybridExecutor {self._name!r} {state} · {counts.in_flight} in flight · {counts.queued} queued>"
+
+    def _submission(self, what: str) -> Submission:
+        if self._work is None:
+            raise ExecutorClosed(
+                f"{what} on executor {self._name!r}, which is not open: work inside its block, "
+                f"`async with HybridExecutor(...) as executor:`"
+            )
+        return self._work

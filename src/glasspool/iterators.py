@@ -1,0 +1,240 @@
+"""``executor.map`` and ``executor.as_completed``: typed async iterators that feed themselves from a source.
+
+A synchronous source is read by its consumer, an asynchronous one by a feeder in the nursery, so that a slow source
+never delays a completion that is ready. No scope and no task group is open while the consumer has the floor: a plain
+``break`` is safe. The façade refers to the state but not the other way round, so losing the last reference to the
+façade is noticed and cancels what is unfinished.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable, Iterator, Mapping
+from contextvars import Context, copy_context
+from functools import partial
+from types import TracebackType
+from typing import Any, Generic, TypeVar, cast
+
+import anyio
+from anyio.lowlevel import checkpoint
+
+from .collecting import Ledger, OrderedLedger
+from .engine import BURST
+from .options import function_kind
+from .submission import Submission
+from .task import Completed
+
+__all__ = ["AsCompleted", "InOrder"]
+
+T = TypeVar("T")
+_NOTHING: Any = object()
+
+
+class _Feed:
+    """A source on its way into the executor. Errors of the source are kept until what it gave has been handed out."""
+
+    def __init__(
+        self,
+        work: Submission,
+        what: str,
+        ledger: Ledger[Any],
+        fn: Callable[..., Any],
+        source: Any,
+        options: Mapping[str, Any],
+    ) -> None:
+        function_kind(fn)  # complains now rather than at the first item
+        self.work = work
+        self.what = what
+        self.ledger = ledger
+        self.fn = fn
+        self.options = options
+        self.context: Context = copy_context()
+        self.error: BaseException | None = None
+        self.exhausted = self.closed = False
+        self._held: Any = _NOTHING  # taken from the source, not yet accepted
+        self._items: Iterator[Any] | None = None
+        self._later: AsyncIterator[Any] | None = None
+        self._feeder: anyio.CancelScope | None = None
+        self._taken: anyio.Event | None = None  # the feeder waits for the consumer
+        if isinstance(source, AsyncIterable):
+            self._later = aiter(source)
+        elif isinstance(source, Iterable):
+            self._items = iter(source)
+        else:
+            raise TypeError(f"source must be an iterable or an async iterable, not {source!r}")
+
+    @property
+    def finished(self) -> bool:
+        """Whether everything the source will ever give has been handed out."""
+        return (self.exhausted or self.closed) and not self.ledger.pending
+
+    def full(self) -> bool:
+        """Whether enough has been taken ahead of the consumer."""
+        return self.ledger.pending >= 2 * self.work.engine.slots.limit
+
+    async def wait(self) -> None:
+        """Until the ledger has changed; with nothing outstanding, until the item in hand has been accepted."""
+        self.work.engine.check_waiter(self.what)
+        if self._held is not _NOTHING and not self.ledger.outstanding:
+            try:
+                await self.work.submit(self.ledger, self.fn, (self._held,), self.options, within=self.context)
+            except Exception as error:  # noqa: BLE001 - raised by the consumer, after the outcomes accepted before
+                self.end(error)
+            self._held = _NOTHING
+        elif not self.exhausted and self._items is not None and self._held is _NOTHING and not self.full():
+            await checkpoint()  # refill stopped for a loop turn, not for want of room
+        else:
+            await self.ledger.wait()
+
+    def refill(self) -> None:
+        """Take from a synchronous source as much as there is room for, or start the feeder of an asynchronous one."""
+        if self._later is not None:
+            if self._feeder is None and not self.closed:
+                self._start_feeder(self._later)
+            elif self._taken is not None:
+                self._taken.set()
+            return
+        for _ in range(BURST):
+            if self.exhausted or self.closed or (self.full() and self._held is _NOTHING):
+                return
+            try:
+                if self._held is _NOTHING:
+                    self._held = next(cast("Iterator[Any]", self._items))
+                if not self.work.accept_if_room(self.ledger, self.fn, (self._held,), self.options, self.context):
+                    return
+                self._held = _NOTHING
+            except StopIteration:
+                self.end(None)
+            except Exception as error:  # noqa: BLE001 - raised by the consumer, after the outcomes accepted before
+                self.end(error)
+
+    def end(self, error: BaseException | None) -> None:
+        """The source has ended, by ``error`` if that is not None."""
+        self.exhausted = True
+        self._held = _NOTHING
+        self.error = error
+        self.ledger.wake()
+
+    def take_error(self) -> BaseException | None:
+        """The source's error, once."""
+        error, self.error = self.error, None
+        return error
+
+    def close(self, reason: str = "explicit") -> None:
+        """Cancel what is unfinished and close the source."""
+        if self.closed:
+            return
+        self.closed = True
+        if self._feeder is not None:
+            self._feeder.cancel()  # it closes its source itself
+        elif self._items is not None and hasattr(self._items, "close"):
+            self._items.close()
+        for handle in self.ledger.unfinished():
+            self.work.engine.request_cancel(handle, reason)
+
+    async def aclose(self) -> None:
+        """The same, and wait until the unfinished have ended."""
+        feeding = self._feeder is not None
+        self.close()
+        with anyio.CancelScope(shield=True):
+            if not feeding and self._later is not None and hasattr(self._later, "aclose"):
+                await self._later.aclose()
+            while self.ledger.outstanding:
+                await self.ledger.wait()
+
+    def _start_feeder(self, source: AsyncIterator[Any]) -> None:
+        scope = self._feeder = anyio.CancelScope()
+        self.work.engine.start_service(partial(self._run_feeder, source, scope), scope)
+
+    async def _run_feeder(self, source: AsyncIterator[Any], scope: anyio.CancelScope) -> None:
+        error: Exception | None = None
+        with scope:
+            try:
+                async for item in source:
+                    while self.full():
+                        self._taken = anyio.Event()
+                        await self._taken.wait()
+                    await self.work.submit(self.ledger, self.fn, (item,), self.options, within=self.context)
+            except Exception as raised:  # noqa: BLE001 - raised by the consumer, after the outcomes accepted before
+                error = raised
+            finally:
+                self.work.engine.services.discard(scope)
+                with anyio.CancelScope(shield=True):
+                    if hasattr(source, "aclose"):
+                        await source.aclose()
+        self.end(error)
+
+
+class _Iteration(Generic[T]):
+    """What both iterators share: closing."""
+
+    _feed: _Feed
+
+    def __aiter__(self) -> Any:
+        return self
+
+    async def aclose(self) -> None:
+        """Cancel the call's own unfinished tasks, wait for their ends and close the source. Idempotent."""
+        await self._feed.aclose()
+
+    async def __aenter__(self) -> Any:
+        return self
+
+    async def __aexit__(
+        self, exc_type: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        await self._feed.aclose()
+
+    def __del__(self) -> None:
+        feed = getattr(self, "_feed", None)  # absent when the constructor refused its arguments
+        if feed is not None and not feed.closed and not feed.finished:
+            # Any thread may collect garbage; tasks are cancelled on their own loop only.
+            feed.work.engine.backend.call_soon_threadsafe(feed.close)
+
+
+class AsCompleted(_Iteration[T]):
+    """Outcomes in order of ending. An async iterator; also an async context manager that closes it."""
+
+    def __init__(self, work: Submission, fn: Callable[..., Any], source: Any, options: Mapping[str, Any]) -> None:
+        self._feed = _Feed(work, "as_completed", Ledger(), fn, source, options)
+
+    def __aiter__(self) -> AsCompleted[T]:
+        return self
+
+    async def __anext__(self) -> Completed[T]:
+        feed, ledger = self._feed, self._feed.ledger
+        while True:
+            feed.refill()
+            if ledger.ready:
+                return ledger.take()
+            if feed.finished:
+                if (error := feed.take_error()) is not None:
+                    raise error
+                raise StopAsyncIteration
+            await feed.wait()
+
+
+class InOrder(_Iteration[T]):
+    """Values in the order of the source. An async iterator; also an async context manager that closes it."""
+
+    def __init__(self, work: Submission, fn: Callable[..., Any], source: Any, options: Mapping[str, Any]) -> None:
+        self._ordered: OrderedLedger[T] = OrderedLedger()
+        self._feed = _Feed(work, "map", self._ordered, fn, source, options)
+
+    def __aiter__(self) -> InOrder[T]:
+        return self
+
+    async def __anext__(self) -> T:
+        feed, ledger = self._feed, self._ordered
+        while True:
+            feed.refill()
+            if ledger.head_done:
+                completed = ledger.take()
+                if completed.error is not None:
+                    feed.close("sibling_failure")
+                    ledger.forget()
+                return completed.unwrap()
+            if feed.finished:
+                if (error := feed.take_error()) is not None:
+                    raise error
+                raise StopAsyncIteration
+            await feed.wait()

@@ -1,0 +1,29 @@
+"""SlotLimit: how many tasks may be in flight. Plain and synchronous; rate and per-key limits will live beside it."""
+
+from __future__ import annotations
+
+__all__ = ["SlotLimit"]
+
+
+class SlotLimit:
+    """``limit`` slots, of which ``used`` are held. After shrinking more may be held than there are."""
+
+    def __init__(self, limit: int) -> None:
+        self.limit = limit
+        self.used = 0
+
+    @property
+    def free(self) -> int:
+        """Slots that can be taken now; negative while a shrunk limit is exceeded."""
+        return self.limit - self.used
+
+    def take(self) -> bool:
+        """Take a slot if one is free."""
+        if self.used >= self.limit:
+            return False
+        self.used += 1
+        return True
+
+    def give_back(self) -> None:
+        """A slot is free again."""
+        self.used -= 1

@@ -1,0 +1,112 @@
+"""AdmissionQueue: who waits for a slot, and who waits for room to wait. Plain and synchronous.
+
+It decides and returns what is to be woken; only the executor awaits. First in, first out for both: a blocked
+producer is granted room in its turn and nobody overtakes it.
+"""
+
+from __future__ import annotations
+
+import heapq
+from collections import OrderedDict
+from typing import Generic, TypeVar
+
+__all__ = ["AdmissionQueue"]
+
+T = TypeVar("T")
+P = TypeVar("P")
+
+
+class AdmissionQueue(Generic[T, P]):
+    """Queued tasks (``T``), at most ``capacity`` of them (``None``: no bound), and blocked producers (``P``).
+
+    ``reserved`` counts places promised to producers that were woken and have not come back yet.
+    """
+
+    def __init__(self, capacity: int | None) -> None:
+        self.capacity = capacity
+        self.reserved = 0
+        # Ordered dicts: constant-time removal from the middle, for cancelled tasks and producers.
+        self._tasks: OrderedDict[T, None] = OrderedDict()
+        self._producers: OrderedDict[P, None] = OrderedDict()
+        self._deadlines: list[tuple[float, int, T]] = []
+        self._sequence = 0
+
+    def __len__(self) -> int:
+        return len(self._tasks)
+
+    @property
+    def blocked(self) -> int:
+        """How many producers wait for room."""
+        return len(self._producers)
+
+    def room(self, free_slots: int) -> bool:
+        """Whether one more task can be accepted now by someone who has waited for his turn."""
+        if self.capacity is None:
+            return True
+        # While tasks are queued the free slots are theirs.
+        slots = 0 if self._tasks else max(0, free_slots)
+        return slots + self.capacity - len(self._tasks) - self.reserved > 0
+
+    def push(self, task: T, deadline: float | None) -> bool:
+        """Queue the task; True if its deadline is now the earliest one."""
+        self._tasks[task] = None
+        if deadline is None:
+            return False
+        self._sequence += 1
+        heapq.heappush(self._deadlines, (deadline, self._sequence, task))
+        return self._deadlines[0][2] is task
+
+    def pop(self) -> T:
+        """The task that has waited longest."""
+        return self._tasks.popitem(last=False)[0]
+
+    def remove(self, task: T) -> bool:
+        """Take the task out of its turn; False if it is not queued."""
+        if task not in self._tasks:
+            return False
+        del self._tasks[task]
+        return True
+
+    def tasks(self) -> list[T]:
+        """All queued tasks, the oldest first."""
+        return list(self._tasks)
+
+    def next_deadline(self) -> float | None:
+        """The earliest deadline of a task that is still queued."""
+        while self._deadlines and self._deadlines[0][2] not in self._tasks:
+            heapq.heappop(self._deadlines)
+        return self._deadlines[0][0] if self._deadlines else None
+
+    def expired(self, now: float) -> list[T]:
+        """Take out the queued tasks whose deadline has passed."""
+        found: list[T] = []
+        while (deadline := self.next_deadline()) is not None and deadline <= now:
+            task = heapq.heappop(self._deadlines)[2]
+            self.remove(task)
+            found.append(task)
+        return found
+
+    def block(self, producer: P) -> None:
+        """The producer waits for room from now on."""
+        self._producers[producer] = None
+
+    def unblock(self, producer: P) -> bool:
+        """The producer waits no longer (cancelled); False if it was granted room already."""
+        if producer not in self._producers:
+            return False
+        del self._producers[producer]
+        return True
+
+    def grant(self, free_slots: int) -> list[P]:
+        """Promise room to the producers whose turn it is; the caller wakes them."""
+        woken: list[P] = []
+        while self._producers and self.room(free_slots):
+            self.reserved += 1
+            woken.append(self._producers.popitem(last=False)[0])
+        return woken
+
+    def turn_away(self) -> list[P]:
+        """Give up all blocked producers; the caller wakes them to be told."""
+        woken = list(self._producers)
+        self._producers.clear()
+        return woken

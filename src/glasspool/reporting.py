@@ -1,0 +1,151 @@
+"""Where the executor tells telemetry what happens: recorder, span and observers, in this order, once per event."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterable
+from typing import Any
+
+from .closing import ExecutorStats
+from .task import TaskHandle
+from .telemetry import providers, tracing
+from .telemetry.observers import Observer, Observers, TaskEvent
+from .telemetry.recorder import Recorder, TaskRecord
+from .telemetry.series import Shape
+from .telemetry.tracing import Spans, TaskTracer
+
+__all__ = ["HYBRID", "Reporter"]
+
+HYBRID = Shape(
+    runners=("inline", "thread"), workers=("thread",), queue=True, submit=True, slots=True, shutdown=True
+)  # fmt: skip
+"""The parts of the contract that a HybridExecutor has."""
+
+
+class Reporter:
+    """The telemetry of one executor."""
+
+    def __init__(
+        self,
+        name: str,
+        *,
+        limit: int,
+        capacity: int | None,
+        max_task_names: int,
+        spans: Spans,
+        observers: Iterable[Observer],
+        clock: Callable[[], float],
+    ) -> None:
+        self.name = name
+        self.recorder = Recorder(
+            name, "hybrid", HYBRID, limit=limit, capacity=capacity, worker_limits={"thread": limit},
+            max_task_names=max_task_names, clock=clock,
+        )  # fmt: skip
+        self._tracer = TaskTracer(name, "hybrid", spans)
+        self._observers = Observers(observers, self.recorder)
+        # Called with a KeyboardInterrupt or SystemExit of an observer; set by whoever can act on it.
+        self.failed: Callable[[BaseException], None] | None = None
+
+    def accepted(self, handle: TaskHandle[Any], *, queued: bool, blocked: float) -> None:
+        """The task is accepted, after its producer had been blocked so many seconds."""
+        item, recorder, context = handle._item, self.recorder, handle._context
+        record: TaskRecord = handle._record
+        if self._tracer.spans != "off" and providers.tracer() is not None and context is not None:
+            # In the submitter's context, which the task's own is a copy of.
+            record.span = context.run(self._start_span, handle, record)
+        recorder.accept(record, queued=queued, blocked=blocked)
+        if self._observers:
+            self._tell(
+                TaskEvent("submitted", self.name, "hybrid", record.id, item.name, record.runner, context=context)
+            )
+
+    def _start_span(self, handle: TaskHandle[Any], record: TaskRecord) -> Any:
+        return self._tracer.start(
+            task_name=record.name,
+            label=record.label,
+            function=handle._item.function,
+            task_id=record.id,
+            runner=record.runner,
+            queue_size=self.recorder.queued,
+            mode="link" if handle._link else "parent",
+        )
+
+    def assigned(self, handle: TaskHandle[Any]) -> None:
+        """A queued task has got a slot."""
+        self.recorder.assign(handle._record)
+
+    def began(self, handle: TaskHandle[Any]) -> None:
+        """The function is about to be called, in the current context: its span is current from here."""
+        record: TaskRecord = handle._record
+        wait = self.recorder.begin(record)
+        if record.span is not None:
+            tracing.attach(None, record.span)
+            TaskTracer.begin(record.span, threading.current_thread() if record.runner == "inline" else None)
+        if self._observers:
+            self._tell(
+                TaskEvent(
+                    "started", self.name, "hybrid", record.id, record.name, record.runner, wait=wait,
+                    context=handle._context,
+                )
+            )  # fmt: skip
+
+    def settled(
+        self, handle: TaskHandle[Any], outcome: str, error: BaseException | None, reason: str, *, assigned: bool
+    ) -> Callable[[], None]:
+        """The task has ended. Counts at once and returns what remains to be said once all state has moved."""
+        record: TaskRecord = handle._record
+        request = handle._request
+        error_type = outcome if outcome in ("timeout", "cancelled") else ""
+        if outcome == "error" and error is not None:
+            error_type = tracing.error_type_of(error)
+        duration = self.recorder.settle(
+            record, outcome, error_type, assigned=assigned, reason=reason,
+            requested=request.at if request is not None and outcome == "cancelled" else None,
+            abandoned=handle._left_running,
+        )  # fmt: skip
+        if record.span is None and not self._observers:
+            return _nothing
+        wait = (record.started if record.began else self.recorder.clock()) - record.accepted
+        context, message = handle._context, request.message if request is not None else None
+
+        def tell() -> None:
+            if record.span is not None:
+                TaskTracer.end(
+                    record.span, outcome, error_type=error_type, error=error, reason=reason, message=message,
+                    wait=wait, duration=duration,
+                )  # fmt: skip
+            if self._observers:
+                self._tell(
+                    TaskEvent(
+                        "settled", self.name, "hybrid", record.id, record.name, record.runner, wait, duration,
+                        outcome, error_type, reason, context,
+                    )
+                )  # fmt: skip
+
+        return tell
+
+    def rejected(self, handle_name: str, runner: str, reason: str, blocked: float | None = None) -> None:
+        """A call never became a task."""
+        self.recorder.reject(reason, blocked)
+        if self._observers:
+            self._tell(
+                TaskEvent("rejected", self.name, "hybrid", 0, handle_name, runner, wait=blocked, error_type=reason)
+            )
+
+    def stats(self) -> ExecutorStats:
+        """The figures now, from any thread."""
+        recorder = self.recorder
+        queued, active, pending = recorder.oldest_ages()
+        return ExecutorStats(*recorder.counts(), len(recorder.pending), recorder.limit or 0, queued, active, pending)
+
+    def _tell(self, event: TaskEvent) -> None:
+        try:
+            self._observers.notify(event)
+        except BaseException as error:
+            if self.failed is None:
+                raise
+            self.failed(error)
+
+
+def _nothing() -> None:
+    return None

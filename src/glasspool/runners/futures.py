@@ -1,0 +1,59 @@
+"""On any ``concurrent.futures`` executor: the user's own pool, which must have room for what is sent to it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from concurrent.futures import Executor, Future, ThreadPoolExecutor
+from contextvars import copy_context
+from typing import Any
+
+import anyio
+
+from glasspool.task import TaskHandle
+
+from .base import HIDDEN, Freed, Raised
+
+__all__ = ["FuturesRunner"]
+
+
+class FuturesRunner:
+    """Runs functions on ``pool``. The task's context goes along into a ThreadPoolExecutor, which can carry it."""
+
+    name = "futures"
+
+    def __init__(self, pool: Executor, call_soon_threadsafe: Callable[[Callable[[], object]], bool]) -> None:
+        self._pool = pool
+        self._call_soon = call_soon_threadsafe
+
+    async def run(self, handle: TaskHandle[Any], freed: Freed) -> Any:
+        """See Runner. A call that the pool has begun cannot be stopped: it is left behind like a thread."""
+        item = handle.item
+        try:
+            if isinstance(self._pool, ThreadPoolExecutor):
+                future = self._pool.submit(copy_context().run, item.function, *item.arguments)
+            else:
+                future = self._pool.submit(item.function, *item.arguments)
+        except Exception as error:  # noqa: BLE001 - a closed or broken pool is how this task failed
+            return Raised(error)
+        ended = anyio.Event()
+        future.add_done_callback(lambda _: self._call_soon(ended.set))
+        try:
+            with anyio.CancelScope(shield=not handle._abandon):
+                await ended.wait()
+        except BaseException:
+            if not future.cancel() and not future.done():
+                handle._left_running = True
+                future.add_done_callback(lambda _: freed())
+            if future.cancelled() or handle._left_running:
+                raise
+        return _result(future)
+
+
+def _result(future: Future[Any]) -> Any:
+    try:
+        return future.result()
+    except BaseException as error:  # noqa: BLE001 - handed to the executor, which decides
+        return Raised(error)
+
+
+HIDDEN.update((FuturesRunner.run.__code__, _result.__code__))

@@ -1,0 +1,27 @@
+"""On the event loop: coroutine functions, and plain ones by ``runner="inline"``."""
+
+from __future__ import annotations
+
+import inspect
+from typing import Any
+
+from glasspool.task import TaskHandle
+
+from .base import HIDDEN, Freed
+
+__all__ = ["InlineRunner"]
+
+
+class InlineRunner:
+    """Calls the function on the loop and awaits what it returns, if that can be awaited."""
+
+    name = "inline"
+
+    async def run(self, handle: TaskHandle[Any], freed: Freed) -> Any:
+        """See Runner. What the function raises passes through as it is."""
+        item = handle.item
+        result = item.function(*item.arguments)
+        return await result if inspect.isawaitable(result) else result
+
+
+HIDDEN.add(InlineRunner.run.__code__)

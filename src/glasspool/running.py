@@ -1,0 +1,104 @@
+"""One task from its first step to its end: the body of every backend task that the executor spawns."""
+
+from __future__ import annotations
+
+import math
+from types import TracebackType
+from typing import TYPE_CHECKING, Any
+
+import anyio
+
+from ._backend import split_cancellation
+from .runners.base import HIDDEN, Raised
+from .task import CURRENT, TaskHandle
+
+if TYPE_CHECKING:
+    from .engine import Engine
+
+__all__ = ["run_task"]
+
+
+async def run_task(engine: Engine, handle: TaskHandle[Any]) -> None:
+    """Run the task's function inside its own cancel scope and report how it ended. Raises only cancellation."""
+    if handle._completed is not None:
+        return  # cancelled between getting its slot and this first step
+    limit = _time_limit(handle)
+    if limit is None:
+        engine.settle_timeout(handle)
+        return
+    CURRENT.set(handle)
+    runner = handle._runner
+    item = handle._item
+    scope = handle._scope = engine.backend.scope(limit)
+    handle._began = True
+    engine.reporter.began(handle)
+    value: Any = None
+    error: BaseException | None = None
+    try:
+        with scope:
+            try:
+                if runner is None:  # a coroutine function: called here, one coroutine less on the hot path
+                    value = await item.function(*item.arguments)
+                else:
+                    value = await runner.run(handle, engine.thread_freed)
+                    if type(value) is Raised:
+                        raise value.error
+            except BaseException as raised:
+                error = raised
+                raise
+    except BaseException as passing:
+        if error is None:
+            error = passing  # not the function but the scope: the function left scopes of its own open
+        error.__traceback__ = _users_part(error.__traceback__)
+        _end(engine, handle, error, foreign=runner is not None and runner.name != "inline")
+        cancellation = passing if isinstance(passing, GeneratorExit) else _cancellation_in(passing)
+        if cancellation is passing:
+            raise
+        if cancellation is not None:
+            raise cancellation from None
+    else:
+        if error is not None:  # the scope took in its own cancellation
+            error.__traceback__ = _users_part(error.__traceback__)
+            _end(engine, handle, error, foreign=False)
+        else:
+            engine.end(handle, value, None)
+    finally:
+        # Frames of settled tasks may live on in tracebacks; they must not keep results and arguments alive.
+        del value, error, item, scope
+
+
+def _end(engine: Engine, handle: TaskHandle[Any], error: BaseException, *, foreign: bool) -> None:
+    if isinstance(error, GeneratorExit) and not engine.backend.is_current():
+        engine.settle_cancelled(handle, "shutdown")  # the loop is gone and the coroutine is being destroyed
+        return
+    engine.end(handle, None, error)
+    if isinstance(error, (KeyboardInterrupt, SystemExit)) and not foreign:
+        engine.crashed(error)
+
+
+def _cancellation_in(error: BaseException) -> BaseException | None:
+    """The backend's cancellation in ``error``, to be passed on; None without one or without a running loop."""
+    try:
+        return split_cancellation(error)[0]
+    except RuntimeError:  # no loop runs any more: nobody to pass it on to
+        return None
+
+
+def _time_limit(handle: TaskHandle[Any]) -> float | None:
+    """Until when the task may run, on the loop's clock; None if that has passed already."""
+    timeout, deadline = handle._timeout, handle._deadline
+    if timeout is None and deadline is None:
+        return math.inf
+    now = anyio.current_time()
+    limit = min(math.inf if timeout is None else now + timeout, math.inf if deadline is None else deadline)
+    return limit if limit > now else None
+
+
+def _users_part(traceback: TracebackType | None) -> TracebackType | None:
+    """The traceback without our own frames at its top."""
+    while traceback is not None and traceback.tb_frame.f_code in HIDDEN:
+        traceback = traceback.tb_next
+    return traceback
+
+
+HIDDEN.add(run_task.__code__)

@@ -1,0 +1,267 @@
+"""One task: what was asked for (WorkItem), where it stands (TaskHandle), how it ended (Completed).
+
+State moves in one place, ``TaskHandle._move``, along ``_MOVES``; everything else derives from it.
+"""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Callable, Generator, Mapping
+from contextvars import Context, ContextVar
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Generic, NamedTuple, Protocol, TypeVar, cast
+
+from .errors import TaskCancelled, TaskTimeout
+
+if TYPE_CHECKING:
+    from anyio import Event
+
+__all__ = ["CURRENT", "CancelRequest", "Completed", "Host", "Outcome", "Sink", "TaskHandle", "TaskState", "WorkItem"]
+
+T = TypeVar("T")
+T_co = TypeVar("T_co", covariant=True)
+
+
+class Outcome(str, enum.Enum):
+    """How a task ended; exactly one per accepted task."""
+
+    SUCCESS = "success"
+    """The function returned."""
+    ERROR = "error"
+    """The function raised, a cancellation excepted."""
+    TIMEOUT = "timeout"
+    """The task's own ``timeout=`` or ``deadline=`` ended it."""
+    CANCELLED = "cancelled"
+    """Cancelled, whoever asked."""
+
+
+class TaskState(enum.Enum):
+    """Where a task stands."""
+
+    # Accepted, waits for a slot (queue.size). Next: ACTIVE, TIMED_OUT, CANCELLED.
+    QUEUED = "queued"
+    # Holds a slot from the moment that one was assigned (task.active, slot.usage). Next: any end.
+    ACTIVE = "active"
+    # Ended; never moves again (task.completed).
+    SUCCEEDED = "success"
+    FAILED = "error"
+    TIMED_OUT = "timeout"
+    CANCELLED = "cancelled"
+
+
+_MOVES: dict[TaskState | None, frozenset[TaskState]] = {
+    None: frozenset({TaskState.QUEUED, TaskState.ACTIVE}),
+    TaskState.QUEUED: frozenset({TaskState.ACTIVE, TaskState.TIMED_OUT, TaskState.CANCELLED}),
+    TaskState.ACTIVE: frozenset({TaskState.SUCCEEDED, TaskState.FAILED, TaskState.TIMED_OUT, TaskState.CANCELLED}),
+}
+_ENDED: frozenset[TaskState] = frozenset()
+
+
+class WorkItem(NamedTuple):
+    """What was submitted. ``id`` counts the process's tasks from 1; ``metadata`` is the submitter's own."""
+
+    id: int
+    name: str
+    function: Callable[..., Any]
+    arguments: tuple[Any, ...]
+    metadata: Mapping[str, Any] | None = None
+
+
+class Completed(Generic[T_co]):
+    """How one task ended: ``value`` if it returned, else ``error``.
+
+    ``error`` is the task's own exception, or :class:`TaskTimeout` or :class:`TaskCancelled`.
+    """
+
+    __slots__ = ("_context", "_traceback", "error", "item", "outcome", "value")
+
+    def __init__(self, value: T_co | None, error: BaseException | None, item: WorkItem, outcome: Outcome) -> None:
+        self.value = value
+        self.error = error
+        self.item = item
+        self.outcome = outcome
+        self._traceback: TracebackType | None = None
+        self._context: BaseException | None = None
+        if error is not None:
+            self._traceback = error.__traceback__
+            self._context = error.__context__
+
+    def unwrap(self) -> T_co:
+        """The value, or raise the error as the task left it, however often this is called.
+
+        A ``StopIteration`` or ``StopAsyncIteration`` is raised as ``RuntimeError`` from it, since raising either
+        here would end the caller's loop.
+        """
+        error = self.error
+        if error is None:
+            return cast("T_co", self.value)
+        if isinstance(error, (StopIteration, StopAsyncIteration)):
+            raise RuntimeError(f"task {self.item.name!r} raised {type(error).__name__}") from error
+        try:
+            raise error.with_traceback(self._traceback)
+        finally:
+            # Raising inside an `except` block of the caller has just set this to what the caller handles.
+            error.__context__ = self._context
+            del error, self
+
+    def __repr__(self) -> str:
+        what = repr(self.error) if self.error is not None else type(self.value).__name__
+        return f"<Completed {self.item.name!r} {self.outcome.value}: {what}>"
+
+
+class CancelRequest(NamedTuple):
+    """The first request to end a task early: a reason of the contract, free text, an instant of its clock."""
+
+    reason: str
+    message: str | None
+    at: float
+
+
+class Host(Protocol):
+    """What a handle needs of its executor."""
+
+    def check_caller(self, what: str) -> None:
+        """Raise WrongThread unless called on the executor's own event loop."""
+
+    def check_waiter(self, what: str) -> None:
+        """The same, and raise NestedWait inside a task of the executor itself."""
+
+    def request_cancel(self, handle: TaskHandle[Any], reason: str, message: str | None) -> bool:
+        """Ask for the task's end; True if this is the first request and the task has not ended."""
+
+
+class Sink(Protocol):
+    """Who collects the outcomes of some tasks (a pile, an iterator)."""
+
+    def accepted(self, handle: TaskHandle[Any]) -> None:
+        """The task is the sink's own from now on."""
+
+    def completed(self, handle: TaskHandle[Any]) -> None:
+        """The task has ended. Called once, after the move; must not block or raise."""
+
+
+class TaskHandle(Generic[T_co]):
+    """An accepted task. ``await handle`` gives its value or raises its error; ``cancel()`` asks it to end.
+
+    Cancelling whoever awaits a handle does not cancel the task. ``state``, ``done`` and ``repr`` may be read from
+    any thread.
+    """
+
+    __slots__ = (
+        "__weakref__", "_abandon", "_began", "_completed", "_context", "_deadline", "_event", "_host", "_item",
+        "_left_running", "_link", "_record", "_request", "_runner", "_scope", "_sink", "_state", "_timeout",
+    )  # fmt: skip
+
+    def __init__(self, host: Host, item: WorkItem, context: Context, runner: Any) -> None:
+        self._host = host
+        self._item = item
+        self._runner = runner
+        self._timeout: float | None = None
+        self._deadline: float | None = None
+        self._abandon = True
+        self._link = False
+        # Written on the event loop only; state and completed may be read from anywhere.
+        self._state: TaskState | None = None
+        self._completed: Completed[T_co] | None = None
+        self._context: Context | None = context
+        self._record: Any = None  # telemetry's own view of the task
+        self._request: CancelRequest | None = None
+        self._scope: Any = None  # the backend's cancel scope while the function runs
+        self._began = False
+        self._left_running = False  # settled, but its thread is still busy
+        self._sink: Sink | None = None
+        self._event: Event | None = None  # made only when someone really waits
+
+    @property
+    def id(self) -> int:
+        """Number of the task in its process, from 1 (``glasspool.task.id``)."""
+        return self._item.id
+
+    @property
+    def name(self) -> str:
+        """``name=``, else the function's qualified name."""
+        return self._item.name
+
+    @property
+    def item(self) -> WorkItem:
+        """What was submitted."""
+        return self._item
+
+    @property
+    def state(self) -> TaskState:
+        """Where the task stands now."""
+        return cast("TaskState", self._state)
+
+    @property
+    def done(self) -> bool:
+        """Whether it has ended."""
+        return self._completed is not None
+
+    def cancel(self, message: str | None = None) -> bool:
+        """Ask the task to end; True if the request was recorded: it had not ended and this is the first request.
+
+        A queued task leaves the queue at once, a running one is cancelled through its own scope, a thread is
+        abandoned unless ``abandon=False``. ``message`` is free text for the span.
+
+        :raises WrongThread: from another thread or event loop; nothing is touched then.
+        """
+        if message is not None and not isinstance(message, str):
+            raise TypeError(f"message must be a str or None, not {message!r}")
+        self._host.check_caller("handle.cancel")
+        return self._host.request_cancel(self, "explicit", message)
+
+    async def outcome(self) -> Completed[T_co]:
+        """Wait until the task has ended and say how; never raises the task's error.
+
+        :raises NestedWait: inside a task of the same executor, which could hang for ever.
+        :raises WrongThread: from another thread or event loop.
+        """
+        if self._completed is None:
+            self._host.check_waiter("await handle")
+            if self._event is None:
+                from anyio import Event  # bound late: tasks that nobody waits for need no backend
+
+                self._event = Event()
+            await self._event.wait()
+        else:
+            self._host.check_caller("await handle")
+        return cast("Completed[T_co]", self._completed)
+
+    def __await__(self) -> Generator[Any, Any, T_co]:
+        completed = yield from self.outcome().__await__()
+        return completed.unwrap()
+
+    def _move(self, state: TaskState) -> None:
+        if state not in _MOVES.get(self._state, _ENDED):
+            raise RuntimeError(f"illegal move of task {self.name!r}: {self._state} to {state}")
+        self._state = state
+
+    def _complete(self, completed: Completed[T_co]) -> None:
+        self._move(_STATE_OF[completed.outcome])
+        self._completed = completed
+        self._scope = None
+
+    def __repr__(self) -> str:
+        state = "new" if self._state is None else self._state.value
+        return f"<TaskHandle {self.id} {self.name!r} {state}>"
+
+
+_STATE_OF = {outcome: TaskState(outcome.value) for outcome in Outcome}
+
+CURRENT: ContextVar[TaskHandle[Any] | None] = ContextVar("glasspool_current_task", default=None)
+"""The task that this context belongs to, to recognise a task that waits for its own executor."""
+
+
+def cancelled_error(item: WorkItem, request: CancelRequest | None, reason: str) -> TaskCancelled:
+    """What waiting for a cancelled task raises."""
+    message = request.message if request is not None else None
+    text = f"task {item.name!r} was cancelled ({reason})"
+    return TaskCancelled(f"{text}: {message}" if message else text, reason=reason, message=message)
+
+
+def timeout_error(item: WorkItem, timeout: float | None, began: bool) -> TaskTimeout:
+    """What waiting for a task that ran out of time raises."""
+    if not began:
+        return TaskTimeout(f"task {item.name!r} ran out of time before it started")
+    limit = f" of {timeout} s" if timeout is not None else " (deadline)"
+    return TaskTimeout(f"task {item.name!r} ran out of its time{limit}")

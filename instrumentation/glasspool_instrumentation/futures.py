@@ -1,0 +1,105 @@
+"""Every ``ThreadPoolExecutor``, ``ProcessPoolExecutor`` and ``InterpreterPoolExecutor`` of the process."""
+
+from __future__ import annotations
+
+import threading
+from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
+from typing import Any
+
+from glasspool.telemetry.tracing import Spans
+
+from . import pools
+from .instrumentor import Instrumentor
+from .layers import core_calls, submitting
+from .naming import Selection, caller_module
+from .patching import Patch, Patches
+
+__all__ = ["FuturesInstrumentor", "patches", "wanted"]
+
+
+class _Wanted(threading.local):
+    """``any`` is True while this thread hands a call to a pool that is to be observed whichever it is."""
+
+    any = False
+
+
+wanted = _Wanted()
+
+
+class FuturesInstrumentor(Instrumentor):
+    """Observes all pools of ``concurrent.futures``.
+
+    ``include`` and ``exclude`` match the executor's name: the pool's ``thread_name_prefix``, else the module that
+    made it. ``spans`` as in ``wrap_executor``; ``child_telemetry``: process workers set up an SDK of their own from
+    the ``OTEL_*`` settings and flush it when they exit.
+    """
+
+    library = "concurrent.futures"
+
+    _selection = Selection()
+    _spans: Spans = "parented"
+    _child_telemetry = False
+
+    def _instrument(self, selection: Selection, *, spans: Spans = "parented", child_telemetry: bool = False) -> None:
+        cls = FuturesInstrumentor
+        cls._selection, cls._spans, cls._child_telemetry = selection, spans, child_telemetry
+        patches.put_on(cls)
+
+    def _uninstrument(self) -> None:
+        patches.take_off(FuturesInstrumentor)
+        pools.forget()
+
+    @classmethod
+    def found(cls, pool: Any) -> pools.PoolState | None:
+        """The observation of a pool that submits; None when it is not wanted."""
+        state = pools.find(pool)
+        if state is None and (cls._on or wanted.any):
+            name = pools.default_name(pool)
+            if wanted.any or cls._selection(name):
+                state = pools.observe(pool, name, spans=cls._spans, child_telemetry=cls._child_telemetry)
+        return state
+
+
+def _submit(patch: Patch, original: Any) -> Any:
+    def submit(self: Any, fn: Any, /, *args: Any, **kwargs: Any) -> Any:
+        if not patch.active or submitting.inside or core_calls():
+            return original(self, fn, *args, **kwargs)
+        state = FuturesInstrumentor.found(self)
+        if state is None:
+            return original(self, fn, *args, **kwargs)
+        return pools.submit(state, original.__get__(self), self, fn, args, kwargs)
+
+    return submit
+
+
+def _shutdown(patch: Patch, original: Any) -> Any:
+    def shutdown(self: Any, wait: bool = True, **options: Any) -> None:
+        state = pools.find(self) if patch.active else None
+        if state is None:
+            original(self, wait, **options)
+        else:
+            cancel = bool(options.get("cancel_futures"))
+            state.observed.shut_down(lambda: original(self, wait, **options), wait=wait, cancel=cancel)
+
+    return shutdown
+
+
+def _init(patch: Patch, original: Any) -> Any:
+    def __init__(self: Any, *args: Any, **kwargs: Any) -> None:
+        original(self, *args, **kwargs)
+        if patch.active:
+            pools.remember_maker(self, caller_module(2))
+
+    return __init__
+
+
+def _make() -> list[Patch]:
+    return [
+        Patch(cls, attribute, make)
+        for cls in (ThreadPoolExecutor, ProcessPoolExecutor)
+        for attribute, make in (("__init__", _init), ("submit", _submit), ("shutdown", _shutdown))
+    ]
+
+
+patches = Patches(_make)
+"""The patches on the pools' classes. The asyncio instrumentor uses them too."""

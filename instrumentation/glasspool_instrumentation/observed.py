@@ -1,0 +1,167 @@
+"""One executor under observation: its recorder and tracer, and the bookkeeping that ends with it."""
+
+from __future__ import annotations
+
+import time
+from collections import OrderedDict
+from collections.abc import Callable
+from typing import Any
+
+from opentelemetry.context import Context
+from opentelemetry.trace import Span, SpanKind
+
+from glasspool.telemetry.recorder import Recorder, TaskRecord
+from glasspool.telemetry.series import Shape
+from glasspool.telemetry.tracing import Spans, TaskTracer, error_type_of
+
+__all__ = ["Observed"]
+
+
+class Observed:
+    """What is kept for one executor object. Thread-safe; the lock is that of the recorder's identity."""
+
+    def __init__(
+        self,
+        name: str,
+        type: str,
+        runner: str,
+        *,
+        limit: int | None = None,
+        queue: bool = True,
+        workers: bool = True,
+        shutdown: bool = True,
+        spans: Spans = "parented",
+        kind: SpanKind = SpanKind.INTERNAL,
+        explicit: bool = False,
+    ) -> None:
+        shape = Shape(
+            runners=(runner,),
+            workers=(runner,) if workers else (),
+            queue=queue,
+            slots=limit is not None,
+            shutdown=shutdown,
+        )
+        limits = {runner: limit} if workers and limit is not None else None
+        self.runner = runner
+        self.kind = kind
+        self.explicit = explicit  # wrapped by name: stays observed when the instrumentors are taken off
+        self.recorder = Recorder(name, type, shape, limit=limit, worker_limits=limits).open()
+        self.tracer = TaskTracer(name, type, spans)
+        # Mutable state, under the recorder's lock.
+        self.closing = False  # nothing more will be submitted: closed when the last task has settled
+        self.cutting = False  # a shutdown that cancels what is queued is going on
+        self.waiting: OrderedDict[TaskRecord, None] = OrderedDict()  # tasks of a remote pool without a slot, in order
+
+    def start_span(self, task: TaskRecord, function: Any, parent: Context | None) -> Span | None:
+        """The span of a task that is being submitted, if it gets one."""
+        return self.tracer.start(
+            task_name=task.name,
+            label=task.label,
+            function=function,
+            task_id=task.id,
+            runner=task.runner,
+            queue_size=self.recorder.queued,
+            parent=parent,
+            kind=self.kind,
+        )
+
+    def settle(
+        self,
+        task: TaskRecord,
+        outcome: str,
+        error: BaseException | None = None,
+        *,
+        assigned: bool = True,
+        reason: str = "",
+        message: str | None = None,
+        requested: float | None = None,
+        ran: float | None = None,
+    ) -> None:
+        """The task's one outcome: the recorder's move, then the span's end."""
+        error_type = ""
+        if outcome == "error" and error is not None:
+            error_type = error_type_of(error)
+        elif outcome != "success":
+            error_type = outcome
+        span = task.span
+        recorder = self.recorder
+        duration = recorder.settle(
+            task, outcome, error_type, assigned=assigned, reason=reason, requested=requested, ran=ran
+        )
+        if span is not None:
+            wait = task.started - task.accepted if task.began else recorder.clock() - task.accepted
+            self.tracer.end(
+                span,
+                outcome,
+                error_type=error_type,
+                error=error,
+                reason=reason,
+                message=message,
+                wait=wait if recorder.shape.queue else None,
+                duration=duration,
+            )
+        if self.closing:
+            self.close_when_empty()
+
+    def refuse(self, error: BaseException) -> None:
+        """The executor did not take a call. Wrong arguments are the caller's and are not counted."""
+        if isinstance(error, RuntimeError):  # shut down, broken, or the interpreter is ending
+            self.recorder.reject("already_shutdown")
+
+    def workers_are(self, count: int) -> None:
+        """So many threads or processes of this pool are alive."""
+        self.recorder.workers[self.runner] = count
+
+    # -- remote pools: which task holds a slot is known by order, since the workers tell only when they are done -----
+
+    def admit(self, task: TaskRecord) -> None:
+        """Accept a task of a remote pool: with a slot when one is free, else into the queue."""
+        recorder = self.recorder
+        with recorder.totals.lock:
+            limit = recorder.limit
+            free = limit is None or (recorder.in_flight < limit and not self.waiting)
+            recorder.accept(task, queued=not free)
+            if not free:
+                self.waiting[task] = None
+
+    def withdraw(self, task: TaskRecord) -> bool:
+        """Take an ending task out of the queue if it is there. Returns whether it held a slot."""
+        with self.recorder.totals.lock:
+            if task in self.waiting:
+                del self.waiting[task]
+                return False
+            return True
+
+    def promote(self) -> None:
+        """Give free slots to the tasks that have waited longest."""
+        recorder = self.recorder
+        with recorder.totals.lock:
+            while self.waiting and (recorder.limit is None or recorder.in_flight < recorder.limit):
+                recorder.assign(self.waiting.popitem(last=False)[0])
+
+    # -- the end ---------------------------------------------------------------------------------------------------
+
+    def shut_down(self, shutdown: Callable[[], None], *, wait: bool, cancel: bool) -> None:
+        """Run the pool's own ``shutdown`` and observe it: its duration, what it cut, the gauges' end."""
+        recorder = self.recorder
+        if self.closing or recorder.dormant:  # again, or in a forked child that never used the pool
+            shutdown()
+            return
+        before = recorder.counts().cancelled
+        self.cutting = cancel
+        begun = time.perf_counter()
+        self.closing = True
+        try:
+            shutdown()
+        finally:
+            if wait:
+                recorder.shutdown_took(time.perf_counter() - begun, cut=recorder.counts().cancelled > before)
+            self.close_when_empty()
+
+    def close_when_empty(self) -> None:
+        """No more submissions will come: the gauges go to 0 when the last task has ended."""
+        self.closing = True
+        recorder = self.recorder
+        counts = recorder.counts()
+        if not counts.queued and not counts.in_flight:
+            recorder.close()

@@ -1,0 +1,176 @@
+"""The pools of this process that are observed, whoever made them: by ``wrap_executor`` or by an instrumentor."""
+
+from __future__ import annotations
+
+import concurrent.futures
+import os
+import threading
+import weakref
+from collections.abc import Callable
+from concurrent.futures import Future, ProcessPoolExecutor, ThreadPoolExecutor
+from typing import Any, NamedTuple
+
+from opentelemetry.trace import SpanKind
+
+from glasspool.telemetry.tracing import Spans
+
+from . import calls, remote
+from .bootstrap import Settings, parent_settings
+from .naming import caller_module
+from .observed import Observed
+
+__all__ = [
+    "PoolKind",
+    "PoolState",
+    "default_name",
+    "drop",
+    "find",
+    "forget",
+    "kind_of",
+    "observe",
+    "remember_maker",
+    "submit",
+]
+
+_NUMBERED = ("ThreadPoolExecutor-", "InterpreterPoolExecutor-")  # prefixes that the pools give themselves
+_InterpreterPool: Any = getattr(concurrent.futures, "InterpreterPoolExecutor", ())
+
+
+class PoolKind(NamedTuple):
+    """What kind of pool it is, in the contract's words, and whether its calls leave the process."""
+
+    type: str
+    runner: str
+    remote: bool
+
+
+class PoolState(NamedTuple):
+    """An observed pool. ``alive`` ends the observation when the pool is garbage-collected."""
+
+    observed: Observed
+    kind: PoolKind
+    alive: weakref.ref[Any]
+    settings: Settings | None  # for an SDK in the workers
+
+
+_pools: dict[int, PoolState] = {}
+_makers: weakref.WeakKeyDictionary[Any, str] = weakref.WeakKeyDictionary()  # pool -> module that made it
+_lock = threading.RLock()
+
+
+def kind_of(pool: Any) -> PoolKind:
+    """The kind of any executor. Unknown ones are taken to run their calls in this process."""
+    if isinstance(pool, _InterpreterPool):
+        return PoolKind("interpreter_pool", "interpreter", True)
+    if isinstance(pool, ThreadPoolExecutor):
+        return PoolKind("thread_pool", "thread", False)
+    if isinstance(pool, ProcessPoolExecutor):
+        return PoolKind("process_pool", "process", True)
+    modules = {base.__module__ for base in type(pool).__mro__}
+    if any(module.startswith(("loky.", "joblib.externals.loky.")) for module in modules):
+        return PoolKind("loky", "process", True)
+    if any(module.startswith("distributed.") for module in modules):
+        return PoolKind("dask", "cluster", True)
+    return PoolKind("futures", "futures", False)
+
+
+def observe(
+    pool: Any,
+    name: str | None = None,
+    *,
+    spans: Spans = "parented",
+    child_telemetry: bool = False,
+    explicit: bool = False,
+) -> PoolState:
+    """Begin to observe a pool, or find the observation that there is."""
+    with _lock:
+        state = _pools.get(id(pool))
+        if state is not None:
+            return state
+        kind = kind_of(pool)
+        limit = getattr(pool, "_max_workers", None)
+        limit = limit if isinstance(limit, int) and limit > 0 else None
+        observed = Observed(
+            name or default_name(pool),
+            kind.type,
+            kind.runner,
+            limit=limit,
+            workers=limit is not None,
+            spans=spans,
+            kind=SpanKind.PRODUCER if kind.remote else SpanKind.INTERNAL,
+            explicit=explicit,
+        )
+        settings = parent_settings() if child_telemetry and kind.remote else None
+        key = id(pool)
+
+        def gone(_: object) -> None:
+            _pools.pop(key, None)
+            observed.close_when_empty()
+
+        state = _pools[key] = PoolState(observed, kind, weakref.ref(pool, gone), settings)
+        return state
+
+
+def find(pool: Any) -> PoolState | None:
+    """The observation of this pool, if there is one."""
+    return _pools.get(id(pool))
+
+
+def submit(state: PoolState, original: Callable[..., Future[Any]], pool: Any, fn: Any, args: Any, kwargs: Any) -> Any:
+    """Hand a call to the pool's own ``submit`` (already bound), observed."""
+    if state.kind.remote:
+        future = remote.submit(state.observed, original, fn, args, kwargs, settings=state.settings)
+        alive = getattr(pool, "_processes", None)
+    else:
+        future = calls.submit(state.observed, original, fn, args, kwargs)
+        alive = getattr(pool, "_threads", None)
+    if alive is not None:
+        state.observed.workers_are(len(alive))
+    return future
+
+
+def remember_maker(pool: Any, module: str) -> None:
+    """Note which module made a pool, for its name."""
+    _makers[pool] = module
+
+
+def drop(pool: Any) -> None:
+    """End the observation of one pool; its calls under way are still counted."""
+    with _lock:
+        state = _pools.pop(id(pool), None)
+    if state is not None:
+        state.observed.close_when_empty()
+
+
+def forget() -> None:
+    """End the observation of all pools but those that were wrapped on purpose."""
+    with _lock:
+        for key, state in list(_pools.items()):
+            if not state.observed.explicit:
+                del _pools[key]
+                state.observed.close_when_empty()
+        _makers.clear()
+
+
+def default_name(pool: Any) -> str:
+    """The pool's ``thread_name_prefix``, else the module that made it, else the one that uses it."""
+    prefix = getattr(pool, "_thread_name_prefix", "")
+    if (
+        isinstance(prefix, str)
+        and prefix
+        and not prefix.startswith(("ThreadPoolExecutor-", "InterpreterPoolExecutor-"))
+    ):
+        return prefix
+    return _makers.get(pool) or caller_module()
+
+
+def _after_fork() -> None:
+    # Pools live on in the child (an unstarted one may even be used there); the calls under way do not.
+    global _lock
+    _lock = threading.RLock()
+    for state in _pools.values():
+        state.observed.waiting.clear()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork)

@@ -1,0 +1,173 @@
+"""A call submitted to a pool of other processes: its way through the recorder, seen from home.
+
+    submit() ─ accept, a slot if one is free ─► Errand ═══ worker: run ═══► Result + Report ─► done: settle, next slot
+
+Which calls hold a slot is known by order (pools start calls first in, first out); when a call really began is known
+when its report comes home, as its end less its running time.
+"""
+
+from __future__ import annotations
+
+import pickle
+import time
+from collections.abc import Callable
+from concurrent.futures import BrokenExecutor, Future
+from typing import Any
+
+from opentelemetry import context as otel_context
+from opentelemetry import trace
+from opentelemetry.context import Context
+from opentelemetry.trace import SpanKind
+
+from glasspool.telemetry.catalog import Key
+from glasspool.telemetry.tracing import TaskTracer, capture, error_type_of, function_name, inject
+
+from .bootstrap import Settings
+from .home import away, new_key
+from .layers import submitting
+from .naming import look_through
+from .observed import Observed
+from .worker import Errand, Report, Sender
+
+__all__ = ["submit"]
+
+
+class Away:
+    """One call while it is away."""
+
+    __slots__ = ("accepted", "function", "key", "observed", "task")
+
+    def __init__(self, observed: Observed, function: Any, context: Context) -> None:
+        self.observed = observed
+        self.function = function
+        self.key = new_key()
+        self.accepted = False
+        self.task = observed.recorder.task(function_name(function), observed.runner)
+        self.task.span = observed.start_span(self.task, function, context)
+
+    def sender(self) -> Sender | None:
+        """What the worker must know to make the CONSUMER span; None when there is to be none."""
+        if self.task.span is None:
+            return None
+        recorder, task = self.observed.recorder, self.task
+        return Sender(recorder.name, recorder.type, task.runner, task.name, task.label, task.id)
+
+    def accept(self) -> None:
+        """The pool has it."""
+        with self.observed.recorder.totals.lock:
+            if not self.accepted:
+                self.observed.admit(self.task)
+                self.accepted = True
+
+    def came_home(self, report: tuple[Any, ...], error: BaseException | None) -> None:
+        """The worker's report is here, with its result or error; the future is about to be done."""
+        self._end(Report(*report), error, cancelled=False)
+
+    def done(self, future: Future[Any]) -> None:
+        """The future is done. What has not come home with a report is cancelled, or failed on the way."""
+        if away.pop(self.key, None) is not None:
+            cancelled = future.cancelled()
+            self._end(None, None if cancelled else future.exception(), cancelled)
+        self.function = None
+
+    def _end(self, report: Report | None, error: BaseException | None, cancelled: bool) -> None:
+        observed, task, recorder = self.observed, self.task, self.observed.recorder
+        if not self.accepted:  # a worker was quicker than the submitter
+            self.accept()
+        with recorder.totals.lock:
+            assigned = observed.withdraw(task)
+            if report is not None:
+                if not assigned:  # it overtook our model of the order
+                    recorder.assign(task)
+                    assigned = True
+                self._note(report)
+            elif assigned and not cancelled:
+                task.began = True  # as far as anyone can tell: it held a slot when its worker died
+            if error is not None and report is None and task.span is not None and _is_pickling(error):
+                recorder.context_lost("unpicklable")
+        self._consumer_span(report, error)
+        if cancelled:
+            reason = "shutdown" if observed.cutting else "explicit"
+            observed.settle(task, "cancelled", assigned=assigned, reason=reason)
+        else:
+            outcome = "success" if error is None else "error"
+            observed.settle(task, outcome, error, assigned=assigned, ran=None if report is None else report.ran)
+        if isinstance(error, BrokenExecutor):
+            observed.workers_are(0)
+        observed.promote()
+
+    def _note(self, report: Report) -> None:
+        # Only now is it known when it began: acceptance is moved so that begin() sees the true wait.
+        recorder, task = self.observed.recorder, self.task
+        accepted = task.accepted
+        task.accepted = min(accepted + report.ran, recorder.clock())
+        recorder.begin(task)
+        task.started, task.accepted = accepted + (task.started - task.accepted), accepted
+        if report.stale:
+            recorder.context_lost("stale")
+        if report.missing:
+            recorder.context_lost("missing")
+
+    def _consumer_span(self, report: Report | None, error: BaseException | None) -> None:
+        # The worker has no SDK: the span of its run is made here, from the time it measured.
+        span = self.task.span
+        if span is None or report is None or report.spanned or not span.is_recording():
+            return
+        end = time.time_ns()
+        begun = end - int(report.ran * 1e9)
+        TaskTracer.begin(span, at=begun)
+        recorder, task = self.observed.recorder, self.task
+        run = TaskTracer(recorder.name, recorder.type, "all").start(
+            task_name=task.name,
+            label=task.label,
+            function=self.function,
+            task_id=task.id,
+            runner=task.runner,
+            queue_size=0,
+            parent=trace.set_span_in_context(span, Context()),
+            kind=SpanKind.CONSUMER,
+            attributes={Key.PROCESS_PID: report.pid},
+            at=begun,
+        )
+        if run is None:
+            return
+        outcome = "success" if error is None else "error"
+        named = "" if error is None else error_type_of(error)
+        TaskTracer.end(run, outcome, error_type=named, error=error, duration=report.ran, at=end)
+
+
+def submit(
+    observed: Observed,
+    original: Callable[..., Future[Any]],
+    fn: Any,
+    args: Any,
+    kwargs: Any,
+    *,
+    settings: Settings | None = None,
+) -> Future[Any]:
+    """Hand a call to a process pool's own ``submit``, observed."""
+    context = capture()
+    call = Away(observed, look_through(fn), context)
+    if call.task.span is not None:
+        context = trace.set_span_in_context(call.task.span, context)
+    errand = Errand(fn, call.key, inject(context), call.sender(), settings=settings)
+    away[call.key] = call
+    submitting.inside = True
+    token = otel_context.attach(Context())  # workers forked within this call are born with no trace
+    try:
+        future = original(errand, *args, **kwargs)
+    except BaseException as error:
+        away.pop(call.key, None)
+        observed.refuse(error)
+        raise
+    finally:
+        otel_context.detach(token)
+        submitting.inside = False
+    if not call.accepted:
+        call.accept()
+    future.add_done_callback(call.done)
+    return future
+
+
+def _is_pickling(error: BaseException) -> bool:
+    return isinstance(error, pickle.PicklingError) or "pickle" in str(error)

@@ -1,0 +1,189 @@
+"""What runs in a worker process: the submitter's context put in place, the call timed, the findings sent home.
+
+Nothing is sent beside the result: the result (or the exception) is pickled together with a ``Report``, and unpickling
+it at home hands the report over and leaves the plain value. So futures are the pool's own and hold what they always
+held.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+from opentelemetry import context as otel_context
+from opentelemetry import trace
+from opentelemetry.context import Context
+from opentelemetry.trace import Span, SpanKind
+
+from glasspool.telemetry import providers
+from glasspool.telemetry.catalog import Key
+from glasspool.telemetry.tracing import TaskTracer, error_type_of, extract
+
+from . import bootstrap
+from .home import receive, receive_error
+from .layers import submitting
+
+__all__ = ["Errand", "Report", "Result"]
+
+
+class Report(NamedTuple):
+    """What a worker found: ``key`` names the call at home, ``ran`` is seconds of running."""
+
+    key: str
+    ran: float
+    pid: int
+    spanned: bool  # the worker made the CONSUMER span itself
+    stale: bool  # the worker still had a stranger's trace, inherited when it was forked
+    missing: bool  # a trace was to be carried and did not arrive
+
+
+class Sender(NamedTuple):
+    """Who sent the call: what the CONSUMER span says about it."""
+
+    executor: str
+    type: str
+    runner: str
+    task: str
+    label: str
+    task_id: int
+
+
+class Errand:
+    """A call on its way to a worker. Picklable if the function is."""
+
+    __slots__ = ("carrier", "enveloped", "fn", "key", "sender", "settings")
+
+    def __init__(
+        self,
+        fn: Callable[..., Any],
+        key: str,
+        carrier: dict[str, str],
+        sender: Sender | None,
+        *,
+        settings: bootstrap.Settings | None = None,
+        enveloped: bool = True,
+    ) -> None:
+        self.fn = fn
+        self.key = key
+        self.carrier = carrier
+        self.sender = sender  # None: the call has no span
+        self.settings = settings  # for an SDK in the worker; None: it gets none
+        self.enveloped = enveloped  # results are pickled on their way home, so a report can travel with them
+
+    def __reduce__(self) -> Any:
+        return _unpack, (self.fn, self.key, self.carrier, self.sender, self.settings, self.enveloped)
+
+    @property
+    def __wrapped__(self) -> Callable[..., Any]:
+        """The user's function, for whoever wants to name it."""
+        return self.fn
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        submitting.inside = False
+        stale = _clear_inherited(self.carrier)
+        if self.settings is not None or self.sender is not None:
+            bootstrap.prepare_worker(self.settings)
+        context = extract(self.carrier)
+        parent = trace.get_current_span(context).get_span_context()
+        missing = self.sender is not None and not parent.is_valid
+        span = self._consumer_span(context)
+        token = otel_context.attach(context if span is None else trace.set_span_in_context(span, context))
+        begun = time.perf_counter()
+        try:
+            value = self.fn(*args, **kwargs)
+        except BaseException as error:
+            report = Report(self.key, time.perf_counter() - begun, os.getpid(), span is not None, stale, missing)
+            if span is not None:
+                TaskTracer.end(span, "error", error_type=error_type_of(error), error=error, duration=report.ran)
+            if self.enveloped:
+                _send_along(error, report)
+            frames = error.__traceback__
+            error.__traceback__ = frames.tb_next if frames is not None else None  # our own frame is on top
+            raise
+        finally:
+            otel_context.detach(token)
+        report = Report(self.key, time.perf_counter() - begun, os.getpid(), span is not None, stale, missing)
+        if span is not None:
+            TaskTracer.end(span, "success", duration=report.ran)
+        return Result(value, report) if self.enveloped else value
+
+    def _consumer_span(self, context: Context) -> Span | None:
+        sender = self.sender
+        if sender is None or providers.tracer() is None:
+            return None
+        # "all": whether this is traced was decided at home, and the carrier says so to the sampler.
+        return TaskTracer(sender.executor, sender.type, "all").start(
+            task_name=sender.task,
+            label=sender.label,
+            function=self.fn,
+            task_id=sender.task_id,
+            runner=sender.runner,
+            queue_size=0,
+            parent=context,
+            kind=SpanKind.CONSUMER,
+            attributes={Key.PROCESS_PID: os.getpid()},
+        )
+
+
+def _unpack(fn: Any, key: str, carrier: dict[str, str], sender: Any, settings: Any, enveloped: bool) -> Errand:
+    return Errand(fn, key, carrier, sender, settings=settings, enveloped=enveloped)
+
+
+class Result:
+    """A value with its report: unpickled, it is the value."""
+
+    __slots__ = ("report", "value")
+
+    def __init__(self, value: Any, report: Report) -> None:
+        self.value = value
+        self.report = report
+
+    def __reduce__(self) -> Any:
+        return receive, (self.value, tuple(self.report))
+
+
+class _ErrorReduction:
+    """Stands in an exception's ``__dict__`` as its ``__reduce_ex__``: pickles the report once, then the exception."""
+
+    def __init__(self, error: BaseException, report: Report) -> None:
+        self.error = error
+        self.report = report
+
+    def __call__(self, protocol: int) -> Any:
+        error = self.error
+        del error.__dict__["__reduce_ex__"]
+        reduced: Any = error.__reduce_ex__(protocol)
+        build, args, *rest = reduced
+        return receive_error, (build, args, tuple(self.report)), *rest
+
+
+def _send_along(error: BaseException, report: Report) -> None:
+    try:
+        error.__dict__["__reduce_ex__"] = _ErrorReduction(error, report)
+    except AttributeError:
+        pass  # an exception without a __dict__ travels without the report; home measures for itself
+
+
+_cleared = False
+
+
+def _clear_inherited(carrier: dict[str, str]) -> bool:
+    """Forget, once per worker, whatever context it was born with. True if that was a stranger's trace."""
+    global _cleared
+    if _cleared:
+        return False
+    _cleared = True
+    inherited = trace.get_current_span().get_span_context()
+    otel_context.attach(Context())
+    return inherited.is_valid and f"{inherited.trace_id:032x}" not in carrier.get("traceparent", "")
+
+
+def _forget() -> None:
+    global _cleared
+    _cleared = False
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_forget)

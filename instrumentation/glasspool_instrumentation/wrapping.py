@@ -1,0 +1,104 @@
+"""``wrap_executor``: observe one pool, whatever its class.
+
+The pool stays the object it is, and of its class: it only gets a subclass of the same name whose ``submit`` and
+``shutdown`` are observed. So ``isinstance`` checks, attributes, ``map`` and garbage collection are as before.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from concurrent.futures import Executor
+from typing import Any, TypeVar
+
+from glasspool.telemetry.tracing import Spans
+
+from . import pools
+from .layers import core_calls, submitting
+from .naming import check_name
+
+__all__ = ["unwrap_executor", "wrap_executor"]
+
+_Pool = TypeVar("_Pool", bound=Executor)
+
+
+def wrap_executor(
+    pool: _Pool, name: str | None = None, *, spans: Spans = "parented", child_telemetry: bool = False
+) -> _Pool:
+    """Observe ``pool`` from its next ``submit`` on, and return it: a drop-in for itself.
+
+    ``name`` is the executor's name in metrics and spans (default: its ``thread_name_prefix``, else the calling
+    module). ``spans``: ``parented`` gives a span to the calls of a submitter whose own span is recorded, ``all`` to
+    every call, ``off`` to none. ``child_telemetry``: workers of a process pool set up an OpenTelemetry SDK from the
+    ``OTEL_*`` settings and flush it when they exit.
+
+        pool = wrap_executor(ThreadPoolExecutor(8), "etl")
+
+    Raises ``TypeError`` for what is no ``concurrent.futures.Executor``, ``ValueError`` for an empty name and for a
+    pool that is wrapped already.
+    """
+    given: object = pool
+    if not isinstance(given, Executor):
+        hint = f"; pass an instance: wrap_executor({given.__name__}(…))" if isinstance(given, type) else ""
+        raise TypeError(f"wrap_executor() takes a concurrent.futures.Executor; got {pool!r}{hint}")
+    if name is not None:
+        check_name(name)
+    if spans not in ("all", "parented", "off"):
+        raise ValueError(f"spans= must be 'all', 'parented' or 'off'; got {spans!r}")
+    state = pools.find(pool)
+    if type(pool) in _made or (state is not None and state.observed.explicit):
+        known = state.observed.recorder.name if state is not None else "?"
+        raise ValueError(f"{pool!r} is wrapped already, as {known!r}; unwrap_executor(pool) first to rename it")
+    pools.drop(pool)  # an instrumentor may observe it under a default name
+    pools.observe(pool, name, spans=spans, child_telemetry=child_telemetry, explicit=True)
+    pool.__class__ = _observing(type(pool))
+    return pool
+
+
+def unwrap_executor(pool: _Pool) -> _Pool:
+    """Observe ``pool`` no longer. Calls under way are still counted. Idempotent; returns the pool."""
+    if type(pool) in _made:
+        pools.drop(pool)
+        pool.__class__ = type(pool).__mro__[1]
+    return pool
+
+
+_subclasses: dict[type, type] = {}
+_made: set[type] = set()
+
+
+def _observing(cls: type) -> type:
+    """The subclass of the same name whose ``submit`` and ``shutdown`` are observed."""
+    if cls in _subclasses:
+        return _subclasses[cls]
+
+    def submit(self: Any, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Any:
+        state = pools.find(self)
+        original = super(made, self).submit
+        if state is None or submitting.inside or core_calls():
+            return original(fn, *args, **kwargs)
+        return pools.submit(state, original, self, fn, args, kwargs)
+
+    def shutdown(self: Any, wait: bool = True, **options: Any) -> None:
+        state = pools.find(self)
+        original = super(made, self).shutdown
+        if state is None:
+            original(wait, **options)
+        else:
+            cancel = bool(options.get("cancel_futures"))
+            state.observed.shut_down(lambda: original(wait, **options), wait=wait, cancel=cancel)
+
+    for function in (submit, shutdown):
+        function.__qualname__ = f"{cls.__qualname__}.{function.__name__}"
+        function.__doc__ = getattr(cls, function.__name__).__doc__
+        function.__module__ = cls.__module__
+    space = {
+        "submit": submit,
+        "shutdown": shutdown,
+        "__module__": cls.__module__,
+        "__qualname__": cls.__qualname__,
+        "__doc__": cls.__doc__,
+    }
+    made: type = type(cls)(cls.__name__, (cls,), space)
+    _subclasses[cls] = made
+    _made.add(made)
+    return made

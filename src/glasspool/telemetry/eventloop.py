@@ -1,0 +1,284 @@
+"""How late an event loop is: a timer that should run every tenth of a second, and how overdue it is right now.
+
+Opt-in, one monitor per loop, on asyncio (uvloop too) and trio::
+
+    async with monitor_event_loop(name="api"):
+        ...
+
+A blocked loop cannot report itself. The delay is measured when it gets round to its timer; the stall, the age of the
+timer that is overdue, is worked out by whoever reads the metrics in another thread.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextvars
+import logging
+import math
+import os
+import sys
+import threading
+import time
+import weakref
+from collections.abc import Callable, Iterator
+from types import TracebackType
+from typing import Any
+
+import anyio
+from anyio.abc import TaskStatus
+
+from . import catalog, providers
+from .catalog import OTHER, Key, Metric
+from .registry import REGISTRY, Registry
+from .series import Histogram
+
+__all__ = ["EventLoopMonitor", "monitor_event_loop"]
+
+logger = logging.getLogger("glasspool")
+
+
+def monitor_event_loop(name: str = "main", *, interval: float = 0.1) -> EventLoopMonitor:
+    """A monitor for the running event loop, shown under ``name`` (``glasspool.eventloop.name``).
+
+    Use it as ``async with``, as a service (``await task_group.start(monitor.serve)``), or by ``start()`` and
+    ``stop()``. ``interval`` is the time between two ticks in seconds: a loop blocked for less than that may go
+    unseen, and each tick costs a few microseconds. Loops of one name share their histogram; their stall is the
+    longest one. Raises ``TypeError`` and ``ValueError`` for wrong arguments.
+    """
+    return EventLoopMonitor(name, interval=interval)
+
+
+class EventLoopMonitor:
+    """See ``monitor_event_loop``. May be started again after it was stopped; a forked child has no monitor."""
+
+    def __init__(
+        self,
+        name: str = "main",
+        *,
+        interval: float = 0.1,
+        registry: Registry = REGISTRY,
+        clock: Callable[[], float] = time.perf_counter,
+    ) -> None:
+        if not isinstance(name, str):
+            raise TypeError(f"name={name!r}: the name of an event loop is a string")
+        if not name.strip():
+            raise ValueError(f"name={name!r} is empty; give the event loop a name, such as 'main'")
+        if isinstance(interval, bool) or not isinstance(interval, (int, float)):
+            raise TypeError(f"interval={interval!r}: the seconds between two ticks, such as 0.1")
+        if not 0 < interval < math.inf:
+            raise ValueError(f"interval={interval!r}: the seconds between two ticks must be above 0 and finite")
+        self.name = name
+        self.interval = float(interval)
+        self._registry = registry
+        self._clock = clock
+        self._due = math.inf  # when the next tick should run; written by the loop, read by any thread
+        self._run: _Ticks | None = None
+        self._loops: _EventLoops | None = None
+        self._pid = 0
+
+    @property
+    def running(self) -> bool:
+        """Whether the monitor is started."""
+        return self._run is not None
+
+    def start(self) -> None:
+        """Begin to tick on the event loop that runs in this thread.
+
+        Raises ``RuntimeError`` when none runs here or the monitor is started already.
+        """
+        if self._run is not None:
+            raise RuntimeError(f"the monitor of event loop {self.name!r} is started already; make another one per loop")
+        ticks = _ticks_here()
+        providers.bind(self._registry)
+        loops = self._loops = _EventLoops.of(self._registry)
+        series = loops.join(self)
+        self._run = ticks
+        pid = self._pid = os.getpid()
+        self._due = self._clock() + self.interval
+
+        def tick() -> bool:
+            # False ends the ticking: stopped, started anew, or this is a forked child that went on with the loop.
+            if self._run is not ticks or os.getpid() != pid:
+                return False
+            now = self._clock()
+            delay = max(0.0, now - self._due)
+            self._due = now + self.interval
+            with loops.lock:
+                series.observe(delay)
+            sink = providers.sink
+            if sink is not None:
+                sink.record(series, delay, None)
+            return True
+
+        def ended() -> None:
+            if self._run is ticks:
+                self.stop()
+
+        ticks.begin(tick, self.interval, ended)
+
+    def stop(self) -> None:
+        """End it: the stall reads 0, the histogram stays. From any thread; idempotent."""
+        ticks, self._run = self._run, None
+        self._due = math.inf
+        if ticks is not None:
+            if self._loops is not None and os.getpid() == self._pid:  # a forked child's registry never knew it
+                self._loops.leave(self)
+            ticks.end()
+
+    async def serve(self, *, task_status: TaskStatus[None] = anyio.TASK_STATUS_IGNORED) -> None:
+        """Tick until cancelled: ``await task_group.start(monitor.serve)``."""
+        async with self:
+            task_status.started()
+            await anyio.sleep_forever()
+
+    async def __aenter__(self) -> EventLoopMonitor:
+        self.start()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.stop()
+
+    def stall(self) -> float:
+        """Seconds for which the loop has now left its timer waiting; 0.0 while it is on time. From any thread."""
+        ticks = self._run
+        if ticks is None or not ticks.turning():
+            return 0.0
+        return max(0.0, self._clock() - self._due)
+
+
+class _EventLoops:
+    """The registry's source of event-loop series: histograms by name, which outlive the monitors."""
+
+    def __init__(self, registry: Registry) -> None:
+        self.lock = threading.Lock()
+        self._registry = registry
+        self._series: dict[str, Histogram] = {}
+        # Weak: a loop that was thrown away takes its monitor along.
+        self._live: weakref.WeakKeyDictionary[EventLoopMonitor, str] = weakref.WeakKeyDictionary()
+
+    @classmethod
+    def of(cls, registry: Registry) -> _EventLoops:
+        """The one of this registry; a forked child gets a new one, because its registry starts empty."""
+        with registry.lock:
+            for source in registry.sources:
+                if isinstance(source, cls):
+                    return source
+            made = cls(registry)
+            registry.sources.append(made)
+            return made
+
+    def join(self, monitor: EventLoopMonitor) -> Histogram:
+        """From now on this monitor is read. Returns where its delays go."""
+        with self._registry.lock, self.lock:
+            name = monitor.name
+            if name not in self._series:
+                if not self._registry.budget.take(len(catalog.EVENTLOOP_DELAY.buckets) + 4):
+                    name = OTHER
+                    self._registry.telemetry_failed("label_cap")
+                self._series.setdefault(name, Histogram(catalog.EVENTLOOP_DELAY, {Key.EVENTLOOP_NAME: name}))
+            self._live[monitor] = name
+            return self._series[name]
+
+    def leave(self, monitor: EventLoopMonitor) -> None:
+        """This monitor is not read any more."""
+        with self.lock:
+            self._live.pop(monitor, None)
+
+    def collect(self, add: Callable[[Metric, dict[str, Any], float], None]) -> Iterator[Histogram]:
+        """The stall of every name, and the histograms, each whole while the caller copies it."""
+        with self.lock:
+            stalls = dict.fromkeys(self._series, 0.0)
+            for monitor, name in self._live.items():
+                stalls[name] = max(stalls[name], monitor.stall())
+            for name, stall in stalls.items():
+                if name != OTHER:  # the stall of unlike loops would say nothing
+                    add(catalog.EVENTLOOP_STALL, {Key.EVENTLOOP_NAME: name}, stall)
+            yield from self._series.values()
+
+
+class _Ticks:
+    """One run of ticks on one loop."""
+
+    def begin(self, tick: Callable[[], bool], interval: float, ended: Callable[[], None]) -> None:
+        """Call ``tick`` every ``interval`` seconds until it says False; ``ended`` if the loop goes before that."""
+        raise NotImplementedError
+
+    def end(self) -> None:
+        """No more ticks. From any thread."""
+        raise NotImplementedError
+
+    def turning(self) -> bool:
+        """Whether the loop is being run, so that a missing tick means that it is blocked."""
+        raise NotImplementedError
+
+
+class _AsyncioTicks(_Ticks):
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._loop = loop
+        self._thread = threading.get_ident()
+        self._timer: asyncio.TimerHandle | None = None
+
+    def begin(self, tick: Callable[[], bool], interval: float, ended: Callable[[], None]) -> None:
+        # A context of its own: a callback would keep the starter's, its current span included, for ever.
+        context = contextvars.Context()
+
+        def again() -> None:
+            if tick():
+                self._timer = self._loop.call_later(interval, again, context=context)
+
+        self._timer = self._loop.call_later(interval, again, context=context)
+
+    def end(self) -> None:
+        # A timer may only be cancelled in the loop's thread; elsewhere it runs once more and does nothing.
+        if self._timer is not None and threading.get_ident() == self._thread:
+            self._timer.cancel()
+            self._timer = None
+
+    def turning(self) -> bool:
+        return self._loop.is_running()
+
+
+class _TrioTicks(_Ticks):
+    def __init__(self) -> None:
+        import trio
+
+        self._trio = trio
+        self._scope = trio.CancelScope()
+        self._thread = threading.get_ident()
+
+    def begin(self, tick: Callable[[], bool], interval: float, ended: Callable[[], None]) -> None:
+        async def ticking() -> None:
+            try:
+                with self._scope:
+                    await self._trio.sleep(interval)
+                    while tick():
+                        await self._trio.sleep(interval)
+            except Exception:
+                # An error that leaves a system task would end the whole of trio.run.
+                logger.exception("the event-loop monitor failed and has ended")
+            finally:
+                ended()
+
+        self._trio.lowlevel.spawn_system_task(
+            ticking, name="glasspool event-loop monitor", context=contextvars.Context()
+        )
+
+    def end(self) -> None:
+        if threading.get_ident() == self._thread:  # elsewhere the next tick ends it
+            self._scope.cancel()
+
+    def turning(self) -> bool:
+        return True  # the system task ends with trio.run, and the monitor with it
+
+
+def _ticks_here() -> _Ticks:
+    # Only a program that imported trio can be running it; on top of asyncio (guest mode) trio's task decides.
+    trio = sys.modules.get("trio")
+    if trio is not None and trio.lowlevel.in_trio_task():
+        return _TrioTicks()
+    try:
+        return _AsyncioTicks(asyncio.get_running_loop())
+    except RuntimeError:
+        raise RuntimeError("no event loop runs in this thread; start the monitor from a coroutine") from None

@@ -11,7 +11,7 @@ from grafana_foundation_sdk.cog.encoder import JSONEncoder
 from grafana_foundation_sdk.models import dashboard
 
 from dashboards.expressions import EXECUTOR_LABELS, by, count, first_events, label, series
-from dashboards.panels import DATASOURCE, Panel, build_panel
+from dashboards.panels import DATASOURCE, Link, Panel, build_panel
 from glasspool.telemetry.catalog import EXECUTOR_CLOSED, EXECUTOR_OPENED, TASK_DURATION, Key, Metric
 
 __all__ = ["Board", "Row", "build_board", "executor_variable", "task_variable", "type_variable"]
@@ -55,7 +55,7 @@ def build_board(board: Board, traces: str = "tempo") -> str:
     builder.time("now-1h", "now").refresh("30s").timezone("browser").tooltip(dashboard.DashboardCursorSync.CROSSHAIR)
     builder.editable().version(1)
     builder.link(
-        builders.DashboardLink("Glasspool").type(dashboard.DashboardLinkType.DASHBOARDS).tags([_TAG])
+        Link("Glasspool").type(dashboard.DashboardLinkType.DASHBOARDS).tags([_TAG])
         .as_dropdown(False).keep_time(True).include_vars(True)
     )  # fmt: skip
     for variable in (*_sources(traces), *_processes(), *board.variables):
@@ -82,13 +82,22 @@ def _placed(board: Board, traces: str) -> Iterable[dashboard.Panel | dashboard.R
         y += tallest
 
 
+class _Annotation(builders.AnnotationQuery):
+    """An annotation with its switch where it belongs: the SDK's default hides it in the controls menu."""
+
+    def build(self) -> dashboard.AnnotationQuery:
+        annotation = super().build()
+        annotation.placement = None
+        return annotation
+
+
 def _annotation(name: str, metric: Metric, colour: str, board: Board) -> builders.AnnotationQuery:
     selector = series(metric, *board.filters)
     expr = by(EXECUTOR_LABELS, first_events(selector, "1m"))
     query = prometheus.Dataquery().ref_id("Anno").expr(expr).range().datasource(DATASOURCE)
     title = f"{{{{{EXECUTOR_LABELS[0]}}}}} {name}"
     return (
-        builders.AnnotationQuery().name(f"Executors {name}").datasource(DATASOURCE).enable(board.marks)
+        _Annotation().name(f"Executors {name}").datasource(DATASOURCE).enable(board.marks)
         .icon_color(colour).expr(expr).step("60s").title_format(title).text_format(title).target(query)
     )  # fmt: skip
 

@@ -76,7 +76,7 @@ def drilldown() -> Board:
             Row("Waiting and running", _times()),
             Row("Backpressure", _backpressure()),
             Row("Capacity", _capacity()),
-            Row("Outcomes", _outcomes()),
+            Row("How tasks end", _outcomes()),
             Row("Tasks", _tasks()),
             Row("Instances", _instances()),
         ),

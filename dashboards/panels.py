@@ -19,7 +19,7 @@ from dashboards.alerts import DRILLDOWN_UID
 from dashboards.expressions import EXECUTOR_LABELS
 from glasspool.telemetry.catalog import Key
 
-__all__ = ["DATASOURCE", "Column", "Panel", "Target", "build_panel", "traces_url"]
+__all__ = ["DATASOURCE", "Column", "Link", "Panel", "Target", "build_panel", "traces_url"]
 
 DATASOURCE = common.DataSourceRef(type_val="prometheus", uid="${datasource}")
 
@@ -182,7 +182,7 @@ def _column_properties(column: Column) -> list[dashboard.DynamicConfigValue]:
 
 def _executor_link() -> board_builders.DashboardLink:
     url = (
-        f"/d/{DRILLDOWN_UID}?${{__url_time_range}}&${{datasource:queryparam}}&${{job:queryparam}}"
+        f"/d/{DRILLDOWN_UID}?${{__url_time_range}}&${{datasource:queryparam}}&${{traces:queryparam}}&${{job:queryparam}}"
         f"&var-executor=${{__field.labels.{EXECUTOR_LABELS[0]}}}&var-type=${{__field.labels.{EXECUTOR_LABELS[1]}}}"
     )
     return _link("Open the executor", url)
@@ -192,8 +192,17 @@ def _traces_link(traces: str) -> board_builders.DashboardLink:
     return _link("Traces of this executor", traces_url(traces))
 
 
+class Link(board_builders.DashboardLink):
+    """A link where it belongs: the SDK's default hides it in the dashboard's controls menu."""
+
+    def build(self) -> dashboard.DashboardLink:
+        link = super().build()
+        link.placement = None
+        return link
+
+
 def _link(title: str, url: str) -> board_builders.DashboardLink:
-    return board_builders.DashboardLink(title).type(dashboard.DashboardLinkType.LINK).url(url).target_blank(False)
+    return Link(title).type(dashboard.DashboardLinkType.LINK).url(url).target_blank(False)
 
 
 def traces_url(traces: str) -> str:

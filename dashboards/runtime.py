@@ -189,6 +189,7 @@ def _workers() -> tuple[Panel, ...]:
             targets=(Target(f"{abandoned} > 0", f"{_EXECUTOR} {{{{{_RUNNER}}}}}"),),
             unit="short",
             warn=1,
+            link="executor",
         ),
     )  # fmt: skip
 

@@ -1,0 +1,367 @@
+"""Situations as time series, and the alerts that must fire in each, and no others.
+
+A case is written in seconds and sampled at 15 s and at 60 s, so every alert is tried at both scrape intervals.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+
+from glasspool.telemetry import catalog as c
+from glasspool.telemetry.catalog import Key, Metric, prometheus_label
+
+Curve = Callable[[float], float | None]
+"""Value at a second since the start; None: not there."""
+
+M, H, D = 60, 3600, 86400
+A, B, C = "a:1", "b:1", "c:1"
+
+
+def const(value: float) -> Curve:
+    """The same all the time."""
+    return lambda _: value
+
+
+def ramp(per_second: float, start: float = 0, end: float = float("inf")) -> Curve:
+    """A counter that grows between two instants and stands still before and after."""
+    return lambda t: max(0.0, min(t, end) - start) * per_second
+
+
+def steps(*pairs: tuple[float, float | None]) -> Curve:
+    """Piecewise constant: (from second, value)."""
+
+    def value(t: float) -> float | None:
+        found = None
+        for since, level in pairs:
+            if t >= since:
+                found = level
+        return found
+
+    return value
+
+
+def plus(*curves: Curve) -> Curve:
+    """Sum; absent where one is absent."""
+
+    def value(t: float) -> float | None:
+        values = [curve(t) for curve in curves]
+        return None if None in values else sum(v for v in values if v is not None)
+
+    return value
+
+
+def restarted(curve: Curve, at: float) -> Curve:
+    """A counter whose process restarts: it begins again at 0."""
+
+    def value(t: float) -> float | None:
+        now, lost = curve(t), curve(at)
+        return now if t < at or now is None or lost is None else now - lost
+
+    return value
+
+
+@dataclass(frozen=True)
+class Series:
+    """One input series of one instance."""
+
+    metric: Metric
+    curve: Curve
+    labels: dict[str, str] = field(default_factory=dict)
+    suffix: str = ""
+    instance: str = A
+
+    def name(self) -> str:
+        """The series with all its labels."""
+        labels = {"job": "app", "instance": self.instance}
+        if self.metric.identity:
+            labels |= {prometheus_label(Key.EXECUTOR_NAME): "mail", prometheus_label(Key.EXECUTOR_TYPE): "hybrid"}
+        labels |= {prometheus_label(key): value for key, value in self.labels.items()}
+        inner = ",".join(f'{key}="{value}"' for key, value in labels.items())
+        return f"{self.metric.prometheus_name}{self.suffix}{{{inner}}}"
+
+
+@dataclass(frozen=True)
+class Case:
+    """At ``at`` seconds exactly these alerts fire: alert name to instances."""
+
+    title: str
+    series: tuple[Series, ...]
+    at: float
+    firing: dict[str, tuple[str, ...]]
+    intervals: tuple[int, ...] = (15, 60)
+
+
+NONE = const(0)
+
+
+def waits(total: Curve, good: Curve, timeouts: Curve = NONE, instance: str = A) -> tuple[Series, ...]:
+    """The wait histogram of one instance, as far as the objective reads it."""
+    started = {Key.QUEUE_OUTCOME: "started"}
+    return (
+        Series(c.QUEUE_WAIT, total, started, "_count", instance),
+        Series(c.QUEUE_WAIT, timeouts, {Key.QUEUE_OUTCOME: "timeout"}, "_count", instance),
+        Series(c.QUEUE_WAIT, good, {**started, "le": "0.5"}, "_bucket", instance),
+        Series(c.QUEUE_WAIT, total, {**started, "le": "+Inf"}, "_bucket", instance),
+    )
+
+
+def slow(share: float, since: float = 0, until: float = float("inf"), rate: float = 1) -> tuple[Curve, Curve]:
+    """Total and good tasks when a share of them starts late for a while."""
+    return ramp(rate), plus(ramp(rate), ramp(-rate * share, since, until))
+
+
+def objective_cases() -> Iterator[Case]:
+    """The wait objective. What burns fast also burns slowly, once half an hour has passed."""
+    page, ticket = "GlasspoolWaitObjectiveBurning", "GlasspoolWaitObjectiveBurningSlowly"
+    fast, both = {page: (A,)}, {page: (A,), ticket: (A,)}
+    hour = 5 * H  # good until then, so that the six-hour window is quiet while the one-hour window burns
+    end = hour + H + 4 * M
+    minute = (60,)  # hours and days at 15 s would only repeat the same arithmetic
+    yield Case("fast burn above 14.4 times the budget", waits(*slow(0.146, hour)), end, both)
+    yield Case("fast burn just below", waits(*slow(0.142, hour)), end, {ticket: (A,)})
+    yield Case("first hundred tasks all late", waits(steps((0, 0), (10 * M, 100)), NONE), 14 * M, fast)
+    yield Case("good waits over a restart", waits(*(restarted(curve, 30 * M) for curve in slow(0))), 70 * M, {})
+    yield Case("fast burn that has ended", waits(*slow(0.3, 0, 35 * M)), 70 * M, {ticket: (A,)}, minute)
+    yield Case("long burn above 6 times the budget", waits(*slow(0.062)), 6 * H + 10 * M, both, minute)
+    yield Case("long burn just below", waits(*slow(0.058)), 6 * H + 10 * M, {ticket: (A,)}, minute)
+    again = waits(*(restarted(curve, hour + 30 * M) for curve in slow(0.2, hour)))
+    yield Case("fast burn over a restart", again, end, both, minute)
+    dropped = waits(ramp(0.8), ramp(0.8), ramp(0.2, hour))
+    yield Case("timeouts in the queue count as late", dropped, end, both, minute)
+    yield Case("all late, below the traffic floor", waits(ramp(45 / H, hour), NONE), end, {}, minute)
+    yield Case("all late, above the traffic floor", waits(ramp(60 / H, hour), NONE), end, both, minute)
+    yield Case("quiet after a burn", waits(ramp(1, 0, 30 * M), ramp(0.5, 0, 30 * M)), 7 * H, {}, minute)
+    good = (*waits(*slow(0), instance=B), *waits(*slow(0), instance=C))
+    yield Case("fast burn of one instance of three", (*waits(*slow(0.3, hour)), *good), end, both, minute)
+    yield Case("slow burn above the budget", waits(*slow(0.0105)), 3 * D + H, {ticket: (A,)}, minute)
+    yield Case("slow burn just below", waits(*slow(0.0095)), 3 * D + H, {}, minute)
+    again = waits(*(restarted(curve, 4 * H) for curve in slow(0.02)))
+    yield Case("slow burn over a restart", again, 8 * H, {ticket: (A,)}, minute)
+    yield Case("slow burn that has ended", waits(*slow(0.05, 0, 4 * H)), 11 * H, {}, minute)
+    yield Case("slow burn of one instance of three", (*waits(*slow(0.02)), *good), 8 * H, {ticket: (A,)}, minute)
+    yield Case("slow burn below the traffic floor", waits(*slow(1, rate=5 / H)), 8 * H, {}, minute)
+    yield Case("slow burn, quiet for six hours", waits(ramp(1, 0, 2 * H), ramp(0.9, 0, 2 * H)), 9 * H, {}, minute)
+
+
+def queue(size: Curve, started: Curve, instance: str = A, capacity: float = 1000) -> tuple[Series, ...]:
+    """Queue and starts of one instance."""
+    return (
+        Series(c.QUEUE_SIZE, size, instance=instance),
+        Series(c.QUEUE_CAPACITY, const(capacity), instance=instance),
+        Series(c.QUEUE_WAIT, started, {Key.QUEUE_OUTCOME: "started"}, "_count", instance),
+    )
+
+
+def starting_cases() -> Iterator[Case]:
+    """Tasks wait and nothing starts."""
+    name = "GlasspoolNotStarting"
+    stuck = steps((0, 0), (5 * M, 3))
+    yield Case("nothing starts for five minutes", queue(stuck, const(7)), 11 * M, {name: (A,)})
+    yield Case("nothing starts for less", queue(stuck, const(7)), 9 * M, {})
+    yield Case("one task started meanwhile", queue(stuck, steps((0, 7), (8 * M, 8))), 11 * M, {})
+    yield Case("the queue was empty for a moment", queue(steps((0, 3), (8 * M, 0), (9 * M, 3)), const(7)), 11 * M, {})
+    yield Case("empty and quiet", queue(const(0), const(7)), 20 * M, {})
+    restart = steps((0, 7), (6 * M, 0))
+    yield Case("stuck over a restart", queue(const(3), restart), 12 * M, {name: (A,)})
+    yield Case("starting again after a restart", queue(const(3), steps((0, 7), (6 * M, 0), (8 * M, 2))), 11 * M, {})
+    born = queue(steps((5 * M, 3)), steps((5 * M, 0)))
+    yield Case("stuck from birth, not yet five minutes", born, 9 * M, {})
+    yield Case("stuck from birth", born, 11 * M, {name: (A,)})
+    yield Case(
+        "one instance of three is stuck",
+        (*queue(const(3), ramp(1)), *queue(const(3), const(0), B), *queue(const(3), ramp(2), C)),
+        15 * M,
+        {name: (B,)},
+    )
+
+
+def gauge_cases(metric: Metric, name: str, limit: float, labels: dict[str, str], hold: float) -> Iterator[Case]:
+    """An age or a number that must stay above its limit for a while."""
+
+    def one(curve: Curve, instance: str = A) -> Series:
+        return Series(metric, curve, labels, instance=instance)
+
+    end = 10 * M + hold + 2 * M
+    high = limit * 1.01 if limit else 1
+    yield Case(f"{name} just above", (one(steps((0, 0), (10 * M, high))),), end, {name: (A,)})
+    yield Case(f"{name} at the limit", (one(steps((0, 0), (10 * M, limit))),), end, {})
+    yield Case(f"{name} only for a moment", (one(steps((0, 0), (10 * M, high), (10 * M + 1, 0))),), end, {})
+    yield Case(f"{name} in a process born bad", (one(steps((9 * M, high))),), end, {name: (A,)})
+    yield Case(
+        f"{name} over a restart", (one(steps((0, high), (10 * M, 0), (10 * M + 60, high))),), end + 2 * M, {name: (A,)}
+    )
+    yield Case(f"{name} cured by a restart", (one(steps((0, high), (10 * M, 0))),), end, {})
+    yield Case(
+        f"{name} in one instance of three", (one(const(0)), one(const(high), B), one(const(0), C)), end, {name: (B,)}
+    )
+    yield Case(f"{name} quiet", (one(const(0)),), end, {})
+
+
+def pressure_cases() -> Iterator[Case]:
+    """At the limit, and the queue filling."""
+    name, other = "GlasspoolSaturated", "GlasspoolQueueFilling"
+
+    def busy(share: float, size: Curve, instance: str = A, cut: float | None = None) -> tuple[Series, ...]:
+        at_limit, there = ramp(share), ramp(1)
+        if cut is not None:
+            at_limit, there = restarted(at_limit, cut), restarted(there, cut)
+        return (
+            Series(c.SLOT_SATURATED_TIME, at_limit, instance=instance),
+            Series(c.EXECUTOR_TIME, there, instance=instance),
+            *queue(size, ramp(1), instance),
+        )
+
+    end = 20 * M
+    yield Case("at the limit above 0.9 and never empty", busy(0.91, const(3)), end, {name: (A,)})
+    yield Case("at the limit for 0.9", busy(0.89, const(3)), end, {})
+    yield Case("at the limit, queue empty at times", busy(0.99, steps((0, 3), (18 * M, 0), (19 * M, 3))), end, {})
+    yield Case("at the limit over a restart", busy(0.95, const(3), cut=12 * M), end, {name: (A,)})
+    yield Case("at the limit from the first minute", busy(1, const(3)), 8 * M, {name: (A,)})
+    yield Case(
+        "one instance of three at the limit",
+        (*busy(1, const(3)), *busy(0.5, const(3), B), *busy(0.5, const(3), C)),
+        end,
+        {name: (A,)},
+    )
+    yield Case("idle", busy(0, const(0)), end, {})
+    closed = (Series(c.SLOT_SATURATED_TIME, const(50)), Series(c.EXECUTOR_TIME, const(60)), *queue(const(3), ramp(1)))
+    yield Case("closed executor", closed, end, {})
+
+    yield Case("queue over 0.8", queue(const(801), ramp(1)), 8 * M, {other: (A,)})
+    yield Case("queue at 0.8", queue(const(800), ramp(1)), 8 * M, {})
+    yield Case("queue full for a moment", queue(steps((0, 0), (5 * M, 900), (7 * M, 0)), ramp(1)), 12 * M, {})
+    yield Case(
+        "queue full over a restart", queue(steps((0, 900), (10 * M, 0), (12 * M, 900)), ramp(1)), 19 * M, {other: (A,)}
+    )
+    yield Case(
+        "queue of one instance of three",
+        (*queue(const(10), ramp(1)), *queue(const(900), ramp(1), B), *queue(const(0), ramp(1), C)),
+        8 * M,
+        {other: (B,)},
+    )
+    yield Case("queue quiet", queue(const(0), const(0)), 10 * M, {})
+    unbounded = tuple(s for s in queue(const(5000), ramp(1)) if s.metric is not c.QUEUE_CAPACITY)
+    yield Case("unbounded queue", unbounded, 10 * M, {})
+
+
+def ended(good: Curve, bad: Curve, outcome: str = "error", instance: str = A) -> tuple[Series, ...]:
+    """Completions of one instance."""
+    return (
+        Series(c.TASK_COMPLETED, good, {Key.TASK_OUTCOME: "success", Key.RUNNER: "inline"}, instance=instance),
+        Series(
+            c.TASK_COMPLETED,
+            bad,
+            {Key.TASK_OUTCOME: outcome, Key.ERROR_TYPE: "ValueError", Key.RUNNER: "inline"},
+            instance=instance,
+        ),
+    )
+
+
+def ratio_cases() -> Iterator[Case]:
+    """Errors, and cancellations that nobody asked for."""
+    name, storm = "GlasspoolErrorRatio", "GlasspoolCancelStorm"
+    end = 15 * M
+    yield Case("errors above 5 %", ended(ramp(0.948), ramp(0.052)), end, {name: (A,)})
+    yield Case("errors below 5 %", ended(ramp(0.952), ramp(0.048)), end, {})
+    yield Case("timeouts are errors", ended(ramp(0.9), ramp(0.1), "timeout"), end, {name: (A,)})
+    yield Case("cancelled tasks are no errors", ended(ramp(0.9), ramp(0.1), "cancelled"), end, {})
+    yield Case(
+        "errors over a restart", ended(restarted(ramp(0.9), 8 * M), restarted(ramp(0.1), 8 * M)), end, {name: (A,)}
+    )
+    yield Case("errors cured", ended(ramp(1), ramp(0.5, 0, 8 * M)), 14 * M, {})
+    yield Case("all errors, below the traffic floor", ended(const(0), ramp(15 / 300)), end, {})
+    yield Case("all errors, above the traffic floor", ended(const(0), ramp(24 / 300)), end, {name: (A,)})
+    yield Case(
+        "errors in one instance of three",
+        (*ended(ramp(1), const(0)), *ended(ramp(0.5), ramp(0.5), instance=B), *ended(ramp(1), const(0), instance=C)),
+        end,
+        {name: (B,)},
+    )
+    yield Case("no tasks", ended(const(100), const(100)), end, {})
+
+    def cancelled(reason: str, bad: Curve, instance: str = A) -> tuple[Series, ...]:
+        labels = {Key.CANCEL_REASON: reason, Key.TASK_PHASE: "running"}
+        return (
+            *ended(ramp(0.7), bad, "cancelled", instance),
+            Series(c.TASK_CANCELLATIONS, bad, labels, instance=instance),
+        )
+
+    yield Case("cancel storm", cancelled("parent_scope", ramp(0.3)), end, {storm: (A,)})
+    share = 0.7 * 0.19 / 0.81
+    yield Case("cancellations below the ratio", cancelled("sibling_failure", ramp(share)), end, {})
+    share = 0.7 * 0.21 / 0.79
+    yield Case("cancellations above the ratio", cancelled("dependency", ramp(share)), end, {storm: (A,)})
+    yield Case("explicit cancellations are asked for", cancelled("explicit", ramp(0.7)), end, {})
+    yield Case("so are those of a shutdown", cancelled("shutdown", ramp(0.7)), end, {})
+    yield Case("cancel storm over a restart", cancelled("unknown", restarted(ramp(0.5), 8 * M)), end, {storm: (A,)})
+    yield Case(
+        "cancel storm in one instance of three",
+        (*cancelled("unknown", const(0)), *cancelled("unknown", ramp(0.7), B), *cancelled("unknown", const(0), C)),
+        end,
+        {storm: (B,)},
+    )
+    yield Case("quiet after a storm", cancelled("unknown", ramp(0.7, 0, 5 * M)), end, {})
+
+
+def rare_cases(metric: Metric, name: str, labels: dict[str, str], suffix: str = "") -> Iterator[Case]:
+    """Counters whose first event must be seen."""
+
+    def one(curve: Curve, instance: str = A) -> Series:
+        return Series(metric, curve, labels, suffix, instance)
+
+    event = 20 * M
+    yield Case(f"{name} first event", (one(steps((0, 0), (event, 1))),), event + 2 * M, {name: (A,)})
+    yield Case(f"{name} still up a while later", (one(steps((0, 0), (event, 1))),), event + 13 * M, {name: (A,)})
+    yield Case(f"{name} over", (one(steps((0, 0), (event, 1))),), event + 17 * M, {})
+    yield Case(f"{name} born with its first event", (one(steps((event, 1))),), event + 2 * M, {name: (A,)})
+    yield Case(f"{name} born with it, long ago", (one(steps((event, 1))),), event + 25 * M, {})
+    yield Case(
+        f"{name} again after a restart",
+        (one(steps((0, 5), (event, 0), (event + 2 * M, 1))),),
+        event + 4 * M,
+        {name: (A,)},
+    )
+    yield Case(f"{name} hidden in a restart", (one(steps((0, 5), (event, 1))),), event + 2 * M, {name: (A,)})
+    yield Case(f"{name} a restart alone", (one(steps((0, 5), (event, 0))),), event + 2 * M, {})
+    yield Case(
+        f"{name} in one instance of three",
+        (one(const(0)), one(steps((0, 0), (event, 1)), B), one(const(0), C)),
+        event + 2 * M,
+        {name: (B,)},
+    )
+    yield Case(f"{name} quiet", (one(const(4)),), 40 * M, {})
+
+
+def first_event(metric: Metric, name: str, labels: dict[str, str]) -> Case:
+    """The shortest proof that one more value of a bounded label is watched."""
+    return Case(f"{name} first {labels}", (Series(metric, steps((0, 0), (5 * M, 1)), labels),), 6 * M, {name: (A,)})
+
+
+def objective() -> list[Case]:
+    """What needs hours or days, and only the objective's rules."""
+    return list(objective_cases())
+
+
+def cases() -> list[Case]:
+    """All others."""
+    found: list[Case] = [*starting_cases(), *pressure_cases(), *ratio_cases()]
+    loop = {Key.EVENTLOOP_NAME: "main"}
+    found += gauge_cases(c.EVENTLOOP_STALL, "GlasspoolEventLoopBlocked", 1, loop, M)
+    found += gauge_cases(c.SUBMIT_OLDEST_AGE, "GlasspoolProducersStuck", 60, {}, M)
+    found += gauge_cases(c.TASK_OLDEST_AGE, "GlasspoolTaskStuck", 3600, {}, 5 * M)
+    found += gauge_cases(c.TASK_ABANDONED, "GlasspoolAbandonedThreads", 0, {Key.RUNNER: "thread"}, 2 * M)
+    watched: tuple[tuple[Metric, str, str, tuple[str, ...]], ...] = (
+        (c.TASK_REJECTED, "GlasspoolRejecting", Key.ERROR_TYPE, ("queue_full", "already_shutdown", "submit_timeout")),
+        (c.CONTEXT_LOSSES, "GlasspoolContextLosses", Key.LOSS_KIND, c.CONTEXT_LOSS_KINDS),
+        (c.TELEMETRY_FAILURES, "GlasspoolTelemetryUnhealthy", Key.FAILURE_KIND, c.FAILURE_KINDS),
+    )
+    for metric, name, key, kinds in watched:
+        found += rare_cases(metric, name, {key: kinds[0]})
+        found += [first_event(metric, name, {key: kind}) for kind in kinds[1:]]
+    found += rare_cases(c.SHUTDOWN_DURATION, "GlasspoolDrainCutTasks", {Key.SHUTDOWN_OUTCOME: "cut"}, "_count")
+    left = Series(c.TASK_REJECTED, steps((0, 0), (5 * M, 9)), {Key.ERROR_TYPE: "submit_cancelled"})
+    found.append(Case("a producer that leaves is no reject", (left,), 7 * M, {}))
+    drained = Series(c.SHUTDOWN_DURATION, steps((0, 0), (5 * M, 1)), {Key.SHUTDOWN_OUTCOME: "drained"}, "_count")
+    found.append(Case("a drain that cut nothing", (drained,), 7 * M, {}))
+    return found

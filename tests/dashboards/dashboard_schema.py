@@ -1,0 +1,151 @@
+"""A strict JSON schema of the part of Grafana's dashboard model (schemaVersion 42) that the dashboards use.
+
+Strict: a key that is not listed is an error. The builders' SDK checks nothing, and Grafana drops what it does not know
+without a word.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+JSON = dict[str, Any]
+
+
+def _object(required: JSON, optional: JSON | None = None) -> JSON:
+    properties = {**required, **(optional or {})}
+    return {"type": "object", "required": list(required), "properties": properties, "additionalProperties": False}
+
+
+def _array(items: JSON) -> JSON:
+    return {"type": "array", "items": items}
+
+
+TEXT: JSON = {"type": "string", "minLength": 1}
+ANY_TEXT: JSON = {"type": "string"}
+NUMBER: JSON = {"type": "number"}
+COUNT: JSON = {"type": "integer", "minimum": 0}
+FLAG: JSON = {"type": "boolean"}
+STRINGS = _array(TEXT)
+
+SOURCE = _object({"type": {"const": "prometheus"}, "uid": {"const": "${datasource}"}})
+LINK = _object(
+    {"title": TEXT, "type": {"enum": ["link", "dashboards"]}, "icon": ANY_TEXT, "tooltip": ANY_TEXT, "tags": STRINGS,
+     "asDropdown": FLAG, "targetBlank": FLAG, "includeVars": FLAG, "keepTime": FLAG},
+    {"url": TEXT},
+)  # fmt: skip
+POSITION = _object({
+    "x": {"type": "integer", "minimum": 0, "maximum": 23}, "y": COUNT,
+    "w": {"type": "integer", "minimum": 1, "maximum": 24}, "h": {"type": "integer", "minimum": 1},
+})  # fmt: skip
+THRESHOLDS = _object({
+    "mode": {"const": "absolute"},
+    "steps": {"type": "array", "minItems": 1, "items": _object({
+        "value": {"type": ["number", "null"]}, "color": {"enum": ["green", "orange", "red"]},
+    })},
+})  # fmt: skip
+TARGET = _object(
+    {"expr": TEXT, "refId": {"type": "string", "pattern": "^[A-Z]$"}, "legendFormat": TEXT, "datasource": SOURCE},
+    {"instant": FLAG, "range": FLAG, "exemplar": FLAG, "format": {"enum": ["time_series", "table", "heatmap"]}},
+)
+PROPERTY = _object({"id": {"enum": ["unit", "thresholds", "custom.cellOptions"]}, "value": {}})
+OVERRIDE = _object(
+    {"matcher": _object({"id": {"const": "byName"}, "options": TEXT}), "properties": _array(PROPERTY)},
+)
+CUSTOM: JSON = {
+    "type": "object",
+    "additionalProperties": False,
+    "properties": {
+        "align": {"const": "auto"}, "inspect": FLAG,
+        "lineWidth": COUNT, "fillOpacity": COUNT, "showPoints": {"enum": ["never", "auto", "always"]},
+        "stacking": _object({"mode": {"enum": ["none", "normal", "percent"]}}),
+        "thresholdsStyle": _object({"mode": {"enum": ["off", "line", "dashed", "area"]}}),
+    },
+}  # fmt: skip
+UNITS: JSON = {"enum": ["s", "short", "percentunit", "ops", "opm"]}
+FIELDS = _object({
+    "defaults": _object(
+        {"unit": UNITS, "thresholds": THRESHOLDS, "noValue": TEXT},
+        {"custom": CUSTOM, "min": NUMBER, "max": NUMBER, "decimals": COUNT, "links": _array(LINK)},
+    ),
+    "overrides": _array(OVERRIDE),
+})  # fmt: skip
+CALCS = _array({"enum": ["lastNotNull", "max"]})
+OPTIONS: dict[str, JSON] = {
+    "timeseries": _object({
+        "legend": _object(
+            {"displayMode": {"enum": ["list", "table"]}, "placement": {"enum": ["bottom", "right"]},
+             "showLegend": {"const": True}, "calcs": CALCS},
+            {"sortBy": {"const": "Last *"}, "sortDesc": FLAG},
+        ),
+        "tooltip": _object({"mode": {"enum": ["single", "multi"]}, "sort": {"enum": ["asc", "desc", "none"]}}),
+    }),
+    "stat": _object({
+        "graphMode": {"const": "none"}, "colorMode": {"const": "background"}, "justifyMode": {"const": "auto"},
+        "textMode": {"const": "value"}, "wideLayout": FLAG, "showPercentChange": FLAG, "orientation": {"const": "auto"},
+        "percentChangeColorMode": {"const": "standard"}, "reduceOptions": _object({"calcs": CALCS}),
+    }),
+    "table": _object({
+        "frameIndex": COUNT, "showHeader": {"const": True}, "showTypeIcons": FLAG, "cellHeight": {"const": "sm"},
+        "sortBy": _array(_object({"displayName": TEXT, "desc": FLAG})),
+        "footer": _object({"show": {"const": False}, "reducer": _array(ANY_TEXT)}, {"countRows": FLAG}),
+    }),
+    "heatmap": _object({
+        "calculate": {"const": False}, "cellGap": COUNT,
+        "color": _object({
+            "mode": {"const": "scheme"}, "scheme": {"const": "Oranges"}, "fill": TEXT,
+            "scale": {"const": "exponential"}, "exponent": NUMBER, "steps": COUNT, "reverse": FLAG,
+        }),
+        "exemplars": _object({"color": TEXT}), "filterValues": _object({"le": NUMBER}),
+        "legend": _object({"show": {"const": True}}), "showValue": {"const": "auto"},
+        "tooltip": _object({"mode": {"const": "single"}}, {"yHistogram": FLAG, "showColorScale": FLAG}),
+        "yAxis": _object({"unit": {"const": "s"}, "axisPlacement": {"const": "left"}}, {"reverse": FLAG}),
+    }, {"selectionMode": {"const": "x"}}),
+}  # fmt: skip
+TRANSFORMATION = _object({"id": {"enum": ["merge", "organize"]}, "options": {"type": "object"}})
+
+
+def _panel(kind: str) -> JSON:
+    return _object(
+        {"id": {"type": "integer", "minimum": 1}, "type": {"const": kind}, "title": TEXT, "description": TEXT,
+         "datasource": SOURCE, "gridPos": POSITION, "targets": {**_array(TARGET), "minItems": 1},
+         "fieldConfig": FIELDS, "options": OPTIONS[kind]},
+        {"transparent": FLAG, "repeatDirection": {"const": "h"}, "transformations": _array(TRANSFORMATION)},
+    )  # fmt: skip
+
+
+ROW = _object({
+    "id": {"type": "integer", "minimum": 1}, "type": {"const": "row"}, "title": TEXT, "gridPos": POSITION,
+    "collapsed": {"const": False}, "panels": {"type": "array", "maxItems": 0},
+})  # fmt: skip
+AUTO: JSON = {"auto": {"const": False}, "auto_count": COUNT, "auto_min": ANY_TEXT}
+OPTION = _object({"text": {}, "value": {}}, {"selected": FLAG})
+VARIABLE: JSON = {
+    "oneOf": [
+        _object(
+            {"type": {"const": "datasource"}, "name": TEXT, "label": TEXT,
+             "query": {"enum": ["prometheus", "tempo", "jaeger"]}, "multi": {"const": False}},
+            {"skipUrlSync": FLAG, "allowCustomValue": FLAG, **AUTO, "includeAll": FLAG, "regex": ANY_TEXT},
+        ),
+        _object(
+            {"type": {"const": "query"}, "name": TEXT, "label": TEXT, "datasource": SOURCE, "definition": TEXT,
+             "query": _object({"qryType": {"const": 1}, "query": TEXT, "refId": TEXT}),
+             "refresh": {"const": 2}, "sort": {"const": 1}},
+            {"multi": FLAG, "includeAll": FLAG, "allValue": {"const": ".*"}, "current": OPTION, "skipUrlSync": FLAG,
+             "allowCustomValue": FLAG, **AUTO, "regex": ANY_TEXT},
+        ),
+    ]
+}  # fmt: skip
+ANNOTATION = _object(
+    {"name": TEXT, "datasource": SOURCE, "enable": FLAG, "iconColor": TEXT, "expr": TEXT, "step": TEXT,
+     "titleFormat": TEXT, "textFormat": TEXT, "target": {"type": "object"}},
+    {"builtIn": NUMBER, "hide": FLAG},
+)  # fmt: skip
+
+DASHBOARD = _object({
+    "uid": {"type": "string", "pattern": "^[a-zA-Z0-9_-]{1,40}$"}, "title": TEXT, "description": TEXT,
+    "tags": STRINGS, "schemaVersion": {"const": 42}, "version": {"const": 1}, "editable": FLAG,
+    "timezone": {"const": "browser"}, "refresh": TEXT, "graphTooltip": {"enum": [0, 1, 2]},
+    "time": _object({"from": TEXT, "to": TEXT}), "fiscalYearStartMonth": COUNT, "links": _array(LINK),
+    "templating": _object({"list": _array(VARIABLE)}), "annotations": _object({"list": _array(ANNOTATION)}),
+    "panels": {"type": "array", "minItems": 1, "items": {"oneOf": [ROW, *(_panel(kind) for kind in OPTIONS)]}},
+})  # fmt: skip

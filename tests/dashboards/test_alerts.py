@@ -1,0 +1,125 @@
+"""Every alert fires when it must and stays silent otherwise, as Prometheus' own rule tester sees it."""
+
+from __future__ import annotations
+
+import subprocess
+from pathlib import Path
+
+import pytest
+import yaml
+from alert_cases import Case, Series, cases, objective
+from backend_tools import need
+
+from dashboards.alerts import alerts
+from dashboards.options import RuleOptions
+from dashboards.rulefiles import rule_files
+from glasspool.telemetry import catalog as c
+from glasspool.telemetry.catalog import Key
+
+CASES = cases()
+OBJECTIVE = objective()
+
+
+def write_rules(directory: Path, options: RuleOptions, about: str = "") -> list[str]:
+    for name, text in rule_files(options).items():
+        groups = yaml.safe_load(text)["groups"]
+        for group in groups:
+            group["rules"] = [rule for rule in group["rules"] if about in rule.get("record", rule["expr"])]
+        (directory / name).write_text(yaml.safe_dump({"groups": groups}), encoding="utf-8")
+    return [str(path) for path in sorted(directory.glob("*.yaml"))]
+
+
+def values(series: Series, end: float, interval: int) -> str:
+    samples = [series.curve(t) for t in range(0, int(end) + interval, interval)]
+    return " ".join("_" if sample is None else f"{sample:.10g}" for sample in samples)
+
+
+def case_group(case: Case, interval: int) -> dict[str, object]:
+    firing = [
+        {"labels": f'{{alertname="{alert}", instance="{instance}"}}', "value": 1}
+        for alert, instances in case.firing.items()
+        for instance in instances
+    ]
+    return {
+        "name": case.title,
+        "interval": f"{interval}s",
+        "input_series": [{"series": each.name(), "values": values(each, case.at, interval)} for each in case.series],
+        "promql_expr_test": [
+            {
+                "expr": 'count by (alertname, instance) (ALERTS{alertstate="firing"})',
+                "eval_time": f"{int(case.at)}s",
+                "exp_samples": firing,
+            }
+        ],
+    }
+
+
+def promtool_test(
+    directory: Path, groups: list[dict[str, object]], interval: int, options: RuleOptions, about: str = ""
+) -> None:
+    """Days of a minute each take long: ``about`` keeps only the rules that mention it."""
+    promtool = need("promtool")
+    text = {
+        "rule_files": write_rules(directory, options, about),
+        "evaluation_interval": f"{interval}s",
+        "tests": groups,
+    }
+    file = directory / "tests.yml"
+    file.write_text(yaml.safe_dump(text, sort_keys=False, width=10_000_000), encoding="utf-8")
+    done = subprocess.run([promtool, "test", "rules", str(file)], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout[-6000:] + done.stderr[-6000:]
+
+
+def test_promtool_accepts_the_rules(tmp_path: Path) -> None:
+    promtool = need("promtool")
+    files = write_rules(tmp_path, RuleOptions())
+    done = subprocess.run(
+        [promtool, "check", "rules", "--lint=all", "--lint-fatal", *files], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+@pytest.mark.parametrize("interval", [15, 60])
+def test_alerts_fire_and_stay_silent(tmp_path: Path, interval: int) -> None:
+    chosen = [case for case in CASES if interval in case.intervals]
+    promtool_test(tmp_path, [case_group(case, interval) for case in chosen], interval, RuleOptions())
+
+
+@pytest.mark.parametrize("interval", [15, 60])
+def test_the_wait_objective(tmp_path: Path, interval: int) -> None:
+    chosen = [case for case in OBJECTIVE if interval in case.intervals]
+    promtool_test(tmp_path, [case_group(case, interval) for case in chosen], interval, RuleOptions(), "queue_wait")
+
+
+def test_every_alert_has_cases_in_which_it_fires() -> None:
+    named = {name: {case.title for case in CASES + OBJECTIVE if name in case.firing} for name in _names()}
+    assert all(len(titles) >= 3 for titles in named.values()), named
+    assert {name for case in CASES + OBJECTIVE for name in case.firing} == set(_names())
+
+
+def _names() -> list[str]:
+    return [alert.name for alert in alerts(RuleOptions())]
+
+
+def test_bounds_are_found_in_both_spellings(tmp_path: Path) -> None:
+    """``1.0`` comes by scrape and ``1`` by OTLP; both belong to the same objective."""
+    started = {Key.QUEUE_OUTCOME: "started"}
+    series = []
+    for instance, spelling in (("scraped", "1.0"), ("otlp", "1")):
+        series += [
+            Series(c.QUEUE_WAIT, lambda t: t, started, "_count", instance),
+            Series(c.QUEUE_WAIT, lambda t: 0.5 * t, {**started, "le": spelling}, "_bucket", instance),
+        ]
+    options = RuleOptions(wait_seconds=1.0)
+    both = ("scraped", "otlp")
+    firing = {"GlasspoolWaitObjectiveBurning": both, "GlasspoolWaitObjectiveBurningSlowly": both}
+    case = Case("both spellings", tuple(series), 4000, firing)
+    promtool_test(tmp_path, [case_group(case, 60)], 60, options)
+
+
+def test_a_wrong_expectation_is_noticed(tmp_path: Path) -> None:
+    case = OBJECTIVE[2]
+    broken = Case(case.title, case.series, case.at, {"GlasspoolTaskStuck": ("a:1",)})
+    need("promtool")
+    with pytest.raises(AssertionError, match="GlasspoolWaitObjectiveBurning"):
+        promtool_test(tmp_path, [case_group(broken, 60)], 60, RuleOptions())

@@ -1,0 +1,203 @@
+"""The shipped dashboards: valid, complete, readable, and nothing in them typed twice."""
+
+from __future__ import annotations
+
+import copy
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import jsonschema
+import promql_parser
+import pytest
+import yaml
+from dashboard_schema import DASHBOARD, OPTIONS, ROW, _panel
+from queries import filled_in, metric_names
+
+from dashboards.alerts import alerts
+from dashboards.options import RuleOptions
+from dashboards.recording import recording_groups
+from dashboards.rulefiles import rule_files
+from glasspool import provisioning
+from glasspool.telemetry.catalog import ALL_METRICS, SUBMIT_WAIT, TASK_RETRIES
+
+ROOT = Path(__file__).resolve().parents[2]
+SHIPPED = {dashboard.uid: json.loads(dashboard.text) for dashboard in provisioning.dashboards()}
+PANELS = [
+    pytest.param(uid, panel, id=f"{uid}: {panel['title']}")
+    for uid, model in SHIPPED.items()
+    for panel in model["panels"]
+    if panel["type"] != "row"
+]
+EXPRESSIONS = [
+    pytest.param(target["expr"], id=f"{uid}: {panel['title']} {target['refId']}")
+    for uid, panel in (param.values for param in PANELS)
+    for target in panel["targets"]
+] + [
+    pytest.param(rule["expr"], id=rule.get("record") or rule.get("alert"))
+    for text in provisioning.rules().values()
+    for group in yaml.safe_load(text)["groups"]
+    for rule in group["rules"]
+]
+NAMES = {metric.prometheus_name + suffix for metric in ALL_METRICS
+         for suffix in (("_bucket", "_sum", "_count") if metric.kind == "histogram" else ("",))}  # fmt: skip
+RECORDED = {rule.record for group in recording_groups(RuleOptions()) for rule in group.rules}
+
+
+@pytest.mark.parametrize("uid", SHIPPED)
+def test_model_is_valid(uid: str) -> None:
+    panels = {kind: _panel(kind) for kind in OPTIONS} | {"row": ROW}
+    for panel in SHIPPED[uid]["panels"]:  # one by one: the message of a failed oneOf names nothing
+        jsonschema.validate(panel, panels[panel["type"]])
+    jsonschema.validate(SHIPPED[uid], DASHBOARD)
+
+
+@pytest.mark.parametrize(
+    ("path", "value"),
+    [(("panels", 1, "type"), "timeserie"), (("panels", 1, "fieldConfig", "defaults", "unit"), "secs"),
+     (("schemaVersion",), 41), (("panles",), []), (("templating", "list", 0, "type"), "data")],
+)  # fmt: skip
+def test_validation_notices_mistakes(path: tuple[Any, ...], value: object) -> None:
+    broken: Any = copy.deepcopy(SHIPPED["glasspool-overview"])
+    place = broken
+    for step in path[:-1]:
+        place = place[step]
+    place[path[-1]] = value
+    with pytest.raises(jsonschema.ValidationError):
+        jsonschema.validate(broken, DASHBOARD)
+
+
+def test_uids_never_change() -> None:
+    assert sorted(SHIPPED) == ["glasspool-executor", "glasspool-overview", "glasspool-runtime"]
+    assert all(model["uid"] == uid for uid, model in SHIPPED.items())
+
+
+@pytest.mark.parametrize("uid", SHIPPED)
+def test_ids_and_letters_are_unique(uid: str) -> None:
+    ids = [panel["id"] for panel in SHIPPED[uid]["panels"]]
+    assert len(ids) == len(set(ids))
+    for panel in SHIPPED[uid]["panels"]:
+        letters = [target["refId"] for target in panel.get("targets", ())]
+        assert len(letters) == len(set(letters)), panel["title"]
+
+
+@pytest.mark.parametrize("uid", SHIPPED)
+def test_nothing_overlaps_and_nothing_leaves_the_grid(uid: str) -> None:
+    taken: dict[tuple[int, int], str] = {}
+    for panel in SHIPPED[uid]["panels"]:
+        at = panel["gridPos"]
+        assert at["x"] + at["w"] <= 24, panel["title"]
+        for x in range(at["x"], at["x"] + at["w"]):
+            for y in range(at["y"], at["y"] + at["h"]):
+                assert (x, y) not in taken, f"{panel['title']} lies on {taken[x, y]}"
+                taken[x, y] = panel["title"]
+
+
+@pytest.mark.parametrize("uid", SHIPPED)
+def test_titles_are_unique_and_alerts_name_them(uid: str) -> None:
+    titles = [panel["title"] for panel in SHIPPED[uid]["panels"]]
+    assert len(titles) == len(set(titles))
+    for alert in alerts(RuleOptions()):
+        if alert.dashboard == uid:
+            assert alert.panel in titles, alert.name
+
+
+@pytest.mark.parametrize(("uid", "panel"), PANELS)
+def test_panel_says_what_it_is(uid: str, panel: dict[str, Any]) -> None:
+    question, action = panel["description"].split("\n\n", 1)
+    assert "?" in question
+    assert len(action) > 30
+    assert panel["fieldConfig"]["defaults"]["unit"]
+    assert all(target["legendFormat"] for target in panel["targets"])
+    if panel["type"] in ("timeseries", "heatmap"):
+        legend = panel["options"]["legend"]
+        assert legend.get("showLegend") or legend.get("show")
+    if panel["type"] == "table":
+        titles = {override["matcher"]["options"] for override in panel["fieldConfig"]["overrides"]}
+        assert len(titles) == len(panel["targets"])
+        units = [p["id"] for override in panel["fieldConfig"]["overrides"] for p in override["properties"]]
+        assert units.count("unit") == len(titles)
+
+
+@pytest.mark.parametrize("uid", SHIPPED)
+def test_every_variable_used_is_defined(uid: str) -> None:
+    model = SHIPPED[uid]
+    defined = {variable["name"] for variable in model["templating"]["list"]}
+    assert {"datasource", "traces", "job", "instance"} <= defined
+    used = set(re.findall(r"\$\{?(\w+)", json.dumps(model)))
+    builtin = {name for name in used if name.startswith("__")}
+    assert builtin <= {"__rate_interval", "__range", "__url_time_range", "__field", "__from", "__to", "__org", "__all"}
+    assert used - builtin <= defined
+    assert defined <= used
+
+
+@pytest.mark.parametrize("uid", SHIPPED)
+def test_job_and_instance_at_all_match_series_without_them(uid: str) -> None:
+    for variable in SHIPPED[uid]["templating"]["list"]:
+        if variable["name"] in ("job", "instance"):
+            assert variable["allValue"] == ".*"
+            assert variable["current"]["value"] == ["$__all"]
+
+
+def test_traces_open_from_exemplars_and_lines() -> None:
+    panels = [panel for panel in SHIPPED["glasspool-executor"]["panels"] if panel["type"] != "row"]
+    with_exemplars = {panel["title"] for panel in panels if any(t.get("exemplar") for t in panel["targets"])}
+    assert {"Waits against runs", "Queue waits", "Run times", "Run time by task, p95"} <= with_exemplars
+    linked = {panel["title"] for panel in panels if panel["fieldConfig"]["defaults"].get("links")}
+    assert with_exemplars <= linked
+
+
+@pytest.mark.parametrize("expr", EXPRESSIONS)
+def test_expression_is_promql_over_the_catalog(expr: str) -> None:
+    parsed = promql_parser.parse(filled_in(expr))
+    names = metric_names(parsed)
+    assert names
+    assert names <= NAMES | RECORDED
+    assert not re.search(r'\ble="', expr), "a bound must be matched in both spellings"
+
+
+def test_every_metric_has_a_panel() -> None:
+    shown: set[str] = set()
+    for param in EXPRESSIONS:
+        shown |= metric_names(promql_parser.parse(filled_in(str(param.values[0]))))
+    # Retries come with the step that brings them.
+    expected = [metric for metric in ALL_METRICS if metric is not TASK_RETRIES]
+    missing = [m.name for m in expected if not any(name.startswith(m.prometheus_name) for name in shown)]
+    assert missing == []
+    assert SUBMIT_WAIT.prometheus_name + "_bucket" in shown
+
+
+def test_every_recorded_name_that_is_read_is_recorded() -> None:
+    read = {name for param in EXPRESSIONS for name in re.findall(r"glasspool:[\w:]+", str(param.values[0]))}
+    assert read <= RECORDED
+
+
+def test_generated_files_are_fresh() -> None:
+    pytest.importorskip("grafana_foundation_sdk", reason="grafana-foundation-sdk needs Python 3.11 or later")
+    from dashboards.__main__ import generated
+
+    for path, text in generated(RuleOptions(), "tempo").items():
+        assert (ROOT / path).read_text(encoding="utf-8") == text, f"{path} is stale: run `python -m dashboards`"
+
+
+def test_shipped_rules_are_those_of_the_generator() -> None:
+    assert provisioning.rules() == rule_files(RuleOptions())
+
+
+def test_every_alert_has_a_runbook() -> None:
+    directory = ROOT / "docs" / "runbooks"
+    for alert in alerts(RuleOptions()):
+        text = (directory / f"{alert.runbook}.md").read_text(encoding="utf-8")
+        assert text.startswith(f"# {alert.name}\n")
+        for section in ("## What it means", "## Tell the causes apart", "## What to do", "## What it cannot see"):
+            assert section in text, f"{alert.runbook}: {section}"
+    known = {alert.runbook for alert in alerts(RuleOptions())}
+    assert {path.stem for path in directory.glob("*.md")} == known | {"README"}
+
+
+def test_runbooks_name_panels_that_exist() -> None:
+    titles = {panel["title"] for model in SHIPPED.values() for panel in model["panels"]}
+    for path in (ROOT / "docs" / "runbooks").glob("*.md"):
+        for named in re.findall(r"\*([A-Z][^*\n]+)\*", path.read_text(encoding="utf-8")):
+            assert named in titles, f"{path.name} names the panel {named!r}, which there is not"

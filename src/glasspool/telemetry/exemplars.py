@@ -7,6 +7,8 @@ import time
 
 from opentelemetry.trace import Span
 
+from .series import Exemplar
+
 __all__ = ["of", "reload"]
 
 # OTEL_METRICS_EXEMPLAR_FILTER is read once per process (and again by configure()): it is not on the hot path.
@@ -19,17 +21,17 @@ def reload() -> None:
     _filter = os.environ.get("OTEL_METRICS_EXEMPLAR_FILTER", "trace_based").strip().lower()
 
 
-def of(span: Span | None) -> tuple[int, int, float] | None:
-    """Trace id, span id and wall-clock seconds of ``span`` if its measurements may be exemplars, else None.
+def of(span: Span, value: float) -> Exemplar | None:
+    """``value`` as an exemplar that leads to the trace of ``span``, if its measurements may be exemplars.
 
     ``always_on`` still needs a valid span: an exemplar that leads to no trace helps nobody.
     """
-    if span is None or _filter == "always_off":
+    if _filter == "always_off":
         return None
     context = span.get_span_context()
     if not (context.trace_flags.sampled or (_filter == "always_on" and context.is_valid)):
         return None
-    return context.trace_id, context.span_id, time.time()
+    return value, context.trace_id, context.span_id, time.time()
 
 
 reload()

@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import threading
 import weakref
+from collections import Counter
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
@@ -188,10 +189,10 @@ def _read_gauges(totals: Totals, now: dict[Recorder, float], out: _Collection) -
         # The first entry of an insertion-ordered dict is the oldest one.
         return max((now[r] - instant for r in live for instant in _first(since(r))), default=0.0)
 
-    runners = dict.fromkeys((*shape.runners, *(runner for r in live for runner in r.active)))
-    for runner in runners:
+    active = sum((r.active_by_runner() for r in live), Counter[str]())
+    for runner in dict.fromkeys((*shape.runners, *active, *totals.abandoned)):
         extra = {Key.RUNNER: runner}
-        add(catalog.TASK_ACTIVE, sum(r.active.get(runner, 0) for r in live), **extra)
+        add(catalog.TASK_ACTIVE, active[runner], **extra)
         add(catalog.TASK_ABANDONED, totals.abandoned.get(runner, 0), **extra)
     add(catalog.TASK_OLDEST_AGE, oldest(lambda r: (task.started for task in r.active_tasks)))
     if shape.queue:
@@ -206,7 +207,7 @@ def _read_gauges(totals: Totals, now: dict[Recorder, float], out: _Collection) -
         add(catalog.SLOT_USAGE, sum(r.in_flight + r.abandoned for r in live))
         add(catalog.SLOT_LIMIT, sum(r.limit or 0 for r in live))
     for runner in shape.workers:
-        busy = sum(r.active.get(runner, 0) for r in live) + totals.abandoned.get(runner, 0)
+        busy = active[runner] + totals.abandoned.get(runner, 0)
         alive = max(sum(r.workers.get(runner, 0) for r in live), busy)
         extra = {Key.RUNNER: runner}
         add(catalog.WORKER_COUNT, busy, **extra, **{Key.WORKER_STATE: "busy"})

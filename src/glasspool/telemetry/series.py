@@ -110,6 +110,7 @@ class Totals:
             outcome: self._histogram(catalog.QUEUE_WAIT, {Key.QUEUE_OUTCOME: outcome})
             for outcome in (catalog.QUEUE_OUTCOMES if shape.queue else ())
         }
+        self.started_wait = self.queue_wait.get("started")
         self.submit_wait = self._histogram(catalog.SUBMIT_WAIT, {}) if shape.submit else None
         self.shutdown = {
             outcome: self._histogram(catalog.SHUTDOWN_DURATION, {Key.SHUTDOWN_OUTCOME: outcome})

@@ -1,0 +1,247 @@
+"""One executor's live figures but for the way of its tasks: lifecycle, limits, losses, and what is derived."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections import Counter
+from collections.abc import Callable
+from math import inf
+from typing import TYPE_CHECKING, NamedTuple
+
+from . import catalog, providers
+from .registry import REGISTRY, Registry
+from .series import Shape, Totals
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
+
+    from .recorder import TaskRecord
+
+__all__ = ["Counts", "Live"]
+
+logger = logging.getLogger("glasspool")
+
+
+class Counts(NamedTuple):
+    """The conserved figures of one executor: submitted is the sum of the next six."""
+
+    queued: int
+    in_flight: int
+    succeeded: int
+    failed: int
+    timed_out: int
+    cancelled: int
+    rejected: int
+    abandoned: int
+
+
+class Live:
+    """What one executor's recorder stands on.
+
+    ``type`` is the contract's ``glasspool.executor.type``; ``limit`` the number of slots and ``capacity`` the number
+    of queue places (``None``: unbounded or unknown); ``max_task_names`` caps the task names shown (0: none);
+    ``clock`` gives monotonic seconds. Recorders of one name and type are summed by the registry.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        type: str,
+        shape: Shape,
+        *,
+        limit: int | None = None,
+        capacity: int | None = None,
+        worker_limits: dict[str, int] | None = None,
+        max_task_names: int = 25,
+        clock: Callable[[], float] = time.perf_counter,
+        registry: Registry = REGISTRY,
+    ) -> None:
+        self.name = name
+        self.type = type
+        self.shape = shape
+        self.clock = clock
+        self.max_task_names = max_task_names
+        self.capacity = capacity
+        self.limit = limit
+        self.full_at: float = limit or inf  # slots in use from which on the executor is saturated
+        self.worker_limits = worker_limits or {}
+        self.registry = registry
+        self.totals: Totals
+        self.dormant: bool
+        self.is_open: bool
+        self._clear()
+
+    # -- lifecycle -------------------------------------------------------------------------------------------------
+
+    def open(self) -> Self:
+        """Join the registry: series exist from here on. Returns itself; a second call changes nothing."""
+        with self.registry.lock:
+            if not self.dormant:
+                return self
+            totals = self.totals = self.registry.attach(self)
+            self.dormant = False
+        providers.bind(self.registry)
+        now = self.clock()
+        with totals.lock:
+            totals.opened += 1
+            totals.live.append(self)
+            self.opened_at = now
+            if self.limit is not None:
+                self.limit_acc = -now * self.limit
+            if self.capacity is None:
+                totals.unbounded = True
+            self.is_open = True
+            self._saturation(now)
+        return self
+
+    def close(self) -> None:
+        """Leave the registry: gauges go to 0, counters and histograms stay with the identity. Idempotent."""
+        if not self.is_open:
+            return
+        now = self.clock()
+        totals = self.totals
+        with totals.lock:
+            if self not in totals.live:  # another thread closed it meanwhile
+                return
+            self.is_open = False
+            totals.closed += 1
+            totals.live.remove(self)
+            totals.slot_time += self.slot_time(now)
+            totals.limit_time += self.limit_time(now)
+            totals.saturated_time += self.saturated_time(now)
+            totals.open_time += now - self.opened_at
+
+    def after_fork(self) -> None:
+        """Forget everything inherited from the parent process; the next use joins the child's registry."""
+        self._clear()
+
+    def _clear(self) -> None:
+        # All mutable state. Written under totals.lock by whatever thread settles or submits; the eight counts are
+        # also read without it (see counts).
+        self.dormant = True  # not opened in this process yet
+        self.is_open = False
+        self.queued = self.in_flight = 0
+        self.succeeded = self.failed = self.timed_out = self.cancelled = 0
+        self.rejected = self.abandoned = 0
+        self.workers = dict.fromkeys(self.shape.workers, 0)  # alive; the busy ones are derived
+        self.queued_tasks: dict[TaskRecord, None] = {}
+        self.active_tasks: dict[TaskRecord, None] = {}
+        self.pending: dict[object, float] = {}  # blocked producer -> since when
+        self.opened_at = 0.0
+        # Time counters kept as f(now) = held * now + acc: they grow while work still runs, with no timer.
+        self.slot_acc = self.limit_acc = self.saturated_acc = 0.0
+        self.saturated = False
+
+    # -- what is not a task's own way ------------------------------------------------------------------------------
+
+    def counts(self) -> Counts:
+        """The conserved figures, from any thread, without a lock."""
+        figures = (
+            self.queued, self.in_flight, self.succeeded, self.failed,
+            self.timed_out, self.cancelled, self.rejected, self.abandoned,
+        )  # fmt: skip
+        return Counts(*figures)
+
+    def reject(self, reason: str, blocked: float | None = None) -> None:
+        """A call never became a task. ``blocked``: seconds its producer had waited, if it waited."""
+        if self.dormant:
+            self.open()
+        totals = self.totals
+        series = totals.submit_wait if blocked is not None else None
+        with totals.lock:
+            self.rejected += 1
+            totals.rejected[reason] += 1
+            if series is not None and blocked is not None:
+                series.observe(blocked)
+        sink = providers.sink
+        if sink is not None and series is not None and blocked is not None:
+            sink.record(series, blocked, None)
+
+    def producer_blocked(self, producer: object) -> None:
+        """A producer starts to wait in submit."""
+        with self.totals.lock:
+            self.pending[producer] = self.clock()
+
+    def producer_released(self, producer: object) -> float:
+        """A producer's wait is over, accepted or not. Returns how long it waited, in seconds."""
+        with self.totals.lock:
+            return self.clock() - self.pending.pop(producer)
+
+    def thread_freed(self, runner: str) -> None:
+        """An abandoned task's thread has ended, perhaps long after the executor: its slot is free."""
+        totals = self.totals
+        now = self.clock()
+        with totals.lock:
+            self.abandoned -= 1
+            totals.abandoned[runner] -= 1
+            self.slot_acc += now
+            self._saturation(now)
+
+    def set_limit(self, limit: int) -> None:
+        """The number of slots changes now."""
+        now = self.clock()
+        with self.totals.lock:
+            self.limit_acc += now * ((self.limit or 0) - limit)
+            self.limit = limit
+            self.full_at = limit or inf
+            self._saturation(now)
+
+    def shutdown_took(self, seconds: float, *, cut: bool) -> None:
+        """A closing took this long; ``cut``: tasks were cancelled by it."""
+        series = self.totals.shutdown["cut" if cut else "drained"]
+        with self.totals.lock:
+            series.observe(seconds)
+        sink = providers.sink
+        if sink is not None:
+            sink.record(series, seconds, None)
+
+    def context_lost(self, kind: str) -> None:
+        """A task's trace context could not be carried: ``missing``, ``stale`` or ``unpicklable``."""
+        with self.totals.lock:
+            self.totals.losses[kind] += 1
+
+    def telemetry_failed(self, kind: str) -> None:
+        """The telemetry itself failed: ``observer``, ``export``, ``callback``, ``name_cap`` or ``label_cap``."""
+        with self.totals.lock:
+            self.totals.failures[kind] += 1
+
+    def oldest_ages(self) -> tuple[float, float, float]:
+        """Ages in seconds of the oldest queued task, active task and blocked producer; 0 for none."""
+        with self.totals.lock:
+            now = self.clock()
+            queued = now - next(iter(self.queued_tasks)).accepted if self.queued_tasks else 0.0
+            active = now - next(iter(self.active_tasks)).started if self.active_tasks else 0.0
+            pending = now - next(iter(self.pending.values())) if self.pending else 0.0
+            return queued, active, pending
+
+    # -- derived figures; the caller holds the lock ----------------------------------------------------------------
+
+    def slot_time(self, now: float) -> float:
+        """Slot-seconds used since open."""
+        return (self.in_flight + self.abandoned) * now + self.slot_acc
+
+    def limit_time(self, now: float) -> float:
+        """Slot-seconds on offer since open."""
+        return (self.limit or 0) * now + self.limit_acc
+
+    def saturated_time(self, now: float) -> float:
+        """Seconds since open with every slot in use."""
+        return (now if self.saturated else 0.0) + self.saturated_acc
+
+    def active_by_runner(self) -> Counter[str]:
+        """Tasks in flight by runner."""
+        return Counter(task.runner for task in self.active_tasks)
+
+    def _saturation(self, now: float) -> None:
+        saturated = self.in_flight + self.abandoned >= self.full_at
+        if saturated is not self.saturated:
+            self.saturated = saturated
+            self.saturated_acc += -now if saturated else now
+
+    def _log_caps(self) -> None:
+        for kind in self.totals.unlogged_caps():
+            logger.warning(
+                "executor %r shows more distinct values than the %s allows; the rest is counted as %s",
+                self.name, kind, catalog.OTHER,
+            )  # fmt: skip

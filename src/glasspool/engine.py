@@ -27,7 +27,7 @@ from .limits import SlotLimit
 from .queue import AdmissionQueue
 from .reporting import Reporter
 from .running import run_task
-from .task import CURRENT, CancelRequest, Completed, Outcome, TaskHandle, TaskState, cancelled_error, timeout_error
+from .task import CURRENT, CancelRequest, Completed, TaskHandle, cancelled_error, timeout_error
 from .telemetry.recorder import Counts
 
 __all__ = ["BURST", "Engine", "Producer"]
@@ -121,10 +121,10 @@ class Engine:
     def accept(self, handle: TaskHandle[Any], blocked: float = 0.0) -> None:
         """Take the task in: into a free slot, else into the queue. The caller has made sure of room."""
         direct = not self.queue and self._take_slot()
-        handle._move(TaskState.ACTIVE if direct else TaskState.QUEUED)
+        handle._move("active" if direct else "queued")
         if handle._sink is not None:
             handle._sink.accepted(handle)
-        earliest = not direct and self.queue.push(handle, handle._deadline)
+        earliest = not direct and self.queue.push(handle, handle._plan.deadline)
         if direct:
             self.active[handle] = None
         self.reporter.accepted(handle, queued=not direct, blocked=blocked)
@@ -152,15 +152,16 @@ class Engine:
         started = 0
         while self.queue and self._take_slot():
             handle = self.queue.pop()
-            handle._move(TaskState.ACTIVE)
+            handle._move("active")
             self.active[handle] = None
-            self.reporter.assigned(handle)
+            self.recorder.assign(handle._record)
             self._start(handle)
             started += 1
             if started >= BURST and self.queue:
                 self._wake.set()  # the keeper goes on after a loop turn
                 break
-        self._grant()
+        if self.queue.blocked:
+            self._grant()
 
     def resize(self, limit: int) -> None:
         """The number of slots changes now."""
@@ -189,31 +190,30 @@ class Engine:
         self.burst += 1
         context = handle._context
         assert context is not None, "only a settled task has no context"  # noqa: S101 - for the type checker
-        self.spawner.spawn(self._main, handle, context, handle._item.name)
-
-    async def _main(self, handle: TaskHandle[Any]) -> None:
-        await run_task(self, handle)
+        self.spawner.spawn(run_task, handle, context, handle._plan.name)
 
     # -- ending ----------------------------------------------------------------------------------------------------
 
     def settle(
-        self, handle: TaskHandle[Any], outcome: Outcome, value: Any = None, error: BaseException | None = None,
+        self, handle: TaskHandle[Any], outcome: str, value: Any = None, error: BaseException | None = None,
         reason: str = "",
     ) -> None:  # fmt: skip
         """The task's one end. Never awaits; all state has moved before any foreign code runs."""
-        assigned = handle._state is TaskState.ACTIVE
-        handle._complete(Completed(value, error, handle._item, outcome))
+        assigned = handle._state == "active"
+        handle._move(outcome)
+        handle._completed = Completed(value, error, handle._item, outcome)
+        handle._scope = None
         if assigned:
             del self.active[handle]
             if not handle._left_running:
                 self.slots.give_back()
         else:
             self.queue.remove(handle)
-        tell = self.reporter.settled(handle, outcome.value, error, reason, assigned=assigned)
+        tell = self.reporter.settled(handle, outcome, error, reason, assigned=assigned)
         if self.closing is not None and reason and reason == self.closing:
             age = self.backend.clock() - handle._record.accepted
             self.cut.append(CutTask(handle.id, handle.name, "running" if handle._began else "queued", age))
-        if outcome is Outcome.ERROR and self.escalate and error is not None:
+        if outcome == "error" and self.escalate and error is not None:
             self.failures.append(error)
             if not self.closing:
                 self.abort("sibling_failure", cancel_nursery=True)
@@ -223,13 +223,14 @@ class Engine:
             sink.completed(handle)
         if handle._event is not None:
             handle._event.set()
-        self._check_idle()
-        if outcome is Outcome.ERROR and logger.isEnabledFor(logging.DEBUG):
+        if self._idle is not None and not self.queue and not self.active:
+            self._idle.set()
+            self._idle = None
+        if outcome == "error" and logger.isEnabledFor(logging.DEBUG):
             logger.debug("task %r of executor %r failed", handle.name, self.name, exc_info=error)
         tell()
         # Last, because dropping these may run anybody's finalizers.
         handle._context = None
-        handle._runner = None
 
     def request_cancel(self, handle: TaskHandle[Any], reason: str, message: str | None = None) -> bool:
         """See Host. A task whose function has not been called ends here and now."""
@@ -245,20 +246,20 @@ class Engine:
     def settle_cancelled(self, handle: TaskHandle[Any], reason: str) -> None:
         """End the task as cancelled."""
         error = cancelled_error(handle._item, handle._request, reason)
-        self.settle(handle, Outcome.CANCELLED, error=error, reason=reason)
+        self.settle(handle, "cancelled", error=error, reason=reason)
 
     def settle_timeout(self, handle: TaskHandle[Any]) -> None:
         """End the task as out of time."""
-        self.settle(handle, Outcome.TIMEOUT, error=timeout_error(handle._item, handle._timeout, handle._began))
+        self.settle(handle, "timeout", error=timeout_error(handle._item, handle._plan.timeout, handle._began))
 
     def end(self, handle: TaskHandle[Any], value: Any, error: BaseException | None) -> None:
         """The function has ended: the outcome by the table of the semantics."""
         if error is None:
-            self.settle(handle, Outcome.SUCCESS, value)
+            self.settle(handle, "success", value)
             return
         _cancelled, rest = split_cancellation(error)
         if rest is not None:
-            self.settle(handle, Outcome.ERROR, error=rest)
+            self.settle(handle, "error", error=rest)
             return
         request = handle._request
         if request is not None:
@@ -338,11 +339,6 @@ class Engine:
             self.recorder.shutdown_took(duration, cut=bool(self.cut))
             self.recorder.close()
         return self.report
-
-    def _check_idle(self) -> None:
-        if self._idle is not None and not self.queue and not self.active:
-            self._idle.set()
-            self._idle = None
 
     def finalize(self) -> None:
         """The façade is gone and nobody will leave its block: settle what is left, waking nobody."""

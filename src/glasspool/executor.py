@@ -219,7 +219,8 @@ class HybridExecutor:
         :raises ExecutorClosed: the executor is closing or not open.
         :raises NestedWait: there is no room and the caller is a task of this executor.
         """
-        return await self._submission("submit").submit(None, fn, args, options)
+        work = self._submission("submit")
+        return await work.submit(work.plan(fn, **options), fn, args, None, copy_context())
 
     @overload
     def submit_nowait(
@@ -236,7 +237,8 @@ class HybridExecutor:
 
         :raises QueueFull: neither a slot nor a queue place is free, or others wait for one.
         """
-        return self._submission("submit_nowait").submit_nowait(None, fn, args, options)
+        work = self._submission("submit_nowait")
+        return work.submit_nowait(work.plan(fn, **options), fn, args, None, copy_context())
 
     @overload
     async def run(
@@ -256,7 +258,7 @@ class HybridExecutor:
         """
         work = self._submission("run")
         work.engine.check_waiter("run")
-        handle = await work.submit(None, fn, args, options)
+        handle = await work.submit(work.plan(fn, **options), fn, args, None, copy_context())
         try:
             completed = await handle.outcome()
         except BaseException:

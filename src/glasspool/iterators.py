@@ -19,7 +19,6 @@ from anyio.lowlevel import checkpoint
 
 from .collecting import Ledger, OrderedLedger
 from .engine import BURST
-from .options import function_kind
 from .submission import Submission
 from .task import Completed
 
@@ -41,12 +40,11 @@ class _Feed:
         source: Any,
         options: Mapping[str, Any],
     ) -> None:
-        function_kind(fn)  # complains now rather than at the first item
+        self.plan = work.plan(fn, **options)
         self.work = work
         self.what = what
         self.ledger = ledger
         self.fn = fn
-        self.options = options
         self.context: Context = copy_context()
         self.error: BaseException | None = None
         self.exhausted = self.closed = False
@@ -76,7 +74,7 @@ class _Feed:
         self.work.engine.check_waiter(self.what)
         if self._held is not _NOTHING and not self.ledger.outstanding:
             try:
-                await self.work.submit(self.ledger, self.fn, (self._held,), self.options, within=self.context)
+                await self.work.submit(self.plan, self.fn, (self._held,), self.ledger, self.context.copy())
             except Exception as error:  # noqa: BLE001 - raised by the consumer, after the outcomes accepted before
                 self.end(error)
             self._held = _NOTHING
@@ -93,13 +91,14 @@ class _Feed:
             elif self._taken is not None:
                 self._taken.set()
             return
-        for _ in range(BURST):
-            if self.exhausted or self.closed or (self.full() and self._held is _NOTHING):
-                return
+        work, ledger, plan, fn, context = self.work, self.ledger, self.plan, self.fn, self.context
+        room = min(BURST, 2 * work.engine.slots.limit - ledger.pending)
+        while (room > 0 or self._held is not _NOTHING) and not self.exhausted and not self.closed:
+            room -= 1
             try:
                 if self._held is _NOTHING:
                     self._held = next(cast("Iterator[Any]", self._items))
-                if not self.work.accept_if_room(self.ledger, self.fn, (self._held,), self.options, self.context):
+                if not work.accept_if_room(plan, fn, (self._held,), ledger, context.copy()):
                     return
                 self._held = _NOTHING
             except StopIteration:
@@ -153,7 +152,7 @@ class _Feed:
                     while self.full():
                         self._taken = anyio.Event()
                         await self._taken.wait()
-                    await self.work.submit(self.ledger, self.fn, (item,), self.options, within=self.context)
+                    await self.work.submit(self.plan, self.fn, (item,), self.ledger, self.context.copy())
             except Exception as raised:  # noqa: BLE001 - raised by the consumer, after the outcomes accepted before
                 error = raised
             finally:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Awaitable, Callable, Generator
 from contextlib import contextmanager
+from contextvars import copy_context
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Any, Generic, Protocol, TypeVar, overload
@@ -128,7 +129,8 @@ class Pile:
         :raises ExecutorClosed: the executor or the pile is closed.
         """
         self._check_open()
-        handle = await self._work.submit(self._ledger, fn, args, options)
+        work = self._work
+        handle = await work.submit(work.plan(fn, **options), fn, args, self._ledger, copy_context())
         if self._closed is not None:  # closed while there was no room
             self._work.engine.request_cancel(handle, self._closed)
         return handle

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 from .closing import ExecutorStats
-from .task import TaskHandle
+from .task import Plan, TaskHandle
 from .telemetry import providers, tracing
 from .telemetry.observers import Observer, Observers, TaskEvent
 from .telemetry.recorder import Recorder, TaskRecord
@@ -42,21 +42,21 @@ class Reporter:
             max_task_names=max_task_names, clock=clock,
         )  # fmt: skip
         self._tracer = TaskTracer(name, "hybrid", spans)
+        self._traced = spans != "off"
         self._observers = Observers(observers, self.recorder)
         # Called with a KeyboardInterrupt or SystemExit of an observer; set by whoever can act on it.
         self.failed: Callable[[BaseException], None] | None = None
 
     def accepted(self, handle: TaskHandle[Any], *, queued: bool, blocked: float) -> None:
         """The task is accepted, after its producer had been blocked so many seconds."""
-        item, recorder, context = handle._item, self.recorder, handle._context
-        record: TaskRecord = handle._record
-        if self._tracer.spans != "off" and providers.tracer() is not None and context is not None:
+        context, record = handle._context, handle._record
+        if self._traced and providers.tracer() is not None and context is not None:
             # In the submitter's context, which the task's own is a copy of.
             record.span = context.run(self._start_span, handle, record)
-        recorder.accept(record, queued=queued, blocked=blocked)
+        self.recorder.accept(record, queued=queued, blocked=blocked)
         if self._observers:
             self._tell(
-                TaskEvent("submitted", self.name, "hybrid", record.id, item.name, record.runner, context=context)
+                TaskEvent("submitted", self.name, "hybrid", record.id, record.name, record.runner, context=context)
             )
 
     def _start_span(self, handle: TaskHandle[Any], record: TaskRecord) -> Any:
@@ -67,12 +67,8 @@ class Reporter:
             task_id=record.id,
             runner=record.runner,
             queue_size=self.recorder.queued,
-            mode="link" if handle._link else "parent",
+            mode="link" if handle._plan.link else "parent",
         )
-
-    def assigned(self, handle: TaskHandle[Any]) -> None:
-        """A queued task has got a slot."""
-        self.recorder.assign(handle._record)
 
     def began(self, handle: TaskHandle[Any]) -> None:
         """The function is about to be called, in the current context: its span is current from here."""
@@ -124,12 +120,14 @@ class Reporter:
 
         return tell
 
-    def rejected(self, handle_name: str, runner: str, reason: str, blocked: float | None = None) -> None:
+    def rejected(self, plan: Plan, reason: str, blocked: float | None = None) -> None:
         """A call never became a task."""
         self.recorder.reject(reason, blocked)
         if self._observers:
             self._tell(
-                TaskEvent("rejected", self.name, "hybrid", 0, handle_name, runner, wait=blocked, error_type=reason)
+                TaskEvent(
+                    "rejected", self.name, "hybrid", 0, plan.name, plan.runner_name, wait=blocked, error_type=reason
+                )
             )
 
     def stats(self) -> ExecutorStats:

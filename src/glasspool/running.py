@@ -10,7 +10,7 @@ import anyio
 
 from ._backend import split_cancellation
 from .runners.base import HIDDEN, Raised
-from .task import CURRENT, TaskHandle
+from .task import CURRENT, Plan, TaskHandle
 
 if TYPE_CHECKING:
     from .engine import Engine
@@ -18,17 +18,20 @@ if TYPE_CHECKING:
 __all__ = ["run_task"]
 
 
-async def run_task(engine: Engine, handle: TaskHandle[Any]) -> None:
+async def run_task(handle: TaskHandle[Any]) -> None:
     """Run the task's function inside its own cancel scope and report how it ended. Raises only cancellation."""
     if handle._completed is not None:
         return  # cancelled between getting its slot and this first step
-    limit = _time_limit(handle)
-    if limit is None:
-        engine.settle_timeout(handle)
-        return
+    engine: Engine = handle._host  # type: ignore[assignment]  # every handle that is spawned is its engine's own
+    plan, item = handle._plan, handle._item
+    limit = math.inf
+    if plan.timeout is not None or plan.deadline is not None:
+        limit = _time_limit(plan)
+        if limit <= anyio.current_time():
+            engine.settle_timeout(handle)
+            return
     CURRENT.set(handle)
-    runner = handle._runner
-    item = handle._item
+    runner = plan.runner
     scope = handle._scope = engine.backend.scope(limit)
     handle._began = True
     engine.reporter.began(handle)
@@ -84,14 +87,10 @@ def _cancellation_in(error: BaseException) -> BaseException | None:
         return None
 
 
-def _time_limit(handle: TaskHandle[Any]) -> float | None:
-    """Until when the task may run, on the loop's clock; None if that has passed already."""
-    timeout, deadline = handle._timeout, handle._deadline
-    if timeout is None and deadline is None:
-        return math.inf
-    now = anyio.current_time()
-    limit = min(math.inf if timeout is None else now + timeout, math.inf if deadline is None else deadline)
-    return limit if limit > now else None
+def _time_limit(plan: Plan) -> float:
+    """Until when the task may run if it starts now, on the loop's clock."""
+    until = math.inf if plan.timeout is None else anyio.current_time() + plan.timeout
+    return until if plan.deadline is None else min(until, plan.deadline)
 
 
 def _users_part(traceback: TracebackType | None) -> TracebackType | None:

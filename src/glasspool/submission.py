@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from concurrent.futures import Executor as FuturesExecutor
-from contextvars import Context, copy_context
+from contextvars import Context
 from typing import Any
 
 import anyio
@@ -18,7 +18,8 @@ from .runners.base import Runner
 from .runners.futures import FuturesRunner
 from .runners.inline import InlineRunner
 from .runners.thread import ThreadRunner
-from .task import CURRENT, Sink, TaskHandle, WorkItem
+from .task import CURRENT, Plan, Sink, TaskHandle, WorkItem
+from .telemetry.recorder import TaskRecord
 from .telemetry.tracing import function_name
 
 __all__ = ["Submission"]
@@ -32,64 +33,9 @@ class Submission:
         self._inline = InlineRunner()
         self._thread = ThreadRunner()
 
-    async def submit(
-        self,
-        sink: Sink | None,
-        fn: Callable[..., Any],
-        args: tuple[Any, ...],
-        options: Mapping[str, Any],
-        within: Context | None = None,
-    ) -> TaskHandle[Any]:
-        """See HybridExecutor.submit. ``sink`` collects the outcome; ``within`` is the context, if not the caller's."""
-        engine = self.engine
-        engine.check_caller("submit")
-        handle = self._prepare(fn, args, sink, **options)
-        if within is not None:
-            handle._context = within.copy()
-        engine.since_yield += 1
-        if engine.since_yield >= BURST:
-            # Before anything is accepted: a cancelled submitter must not lose a task that it has no handle of.
-            engine.since_yield = 0
-            await checkpoint()
-        self._check_open(handle)
-        if engine.can_accept():
-            engine.accept(handle)
-        else:
-            await self._wait_for_room(handle)
-        return handle
-
-    def submit_nowait(
-        self, sink: Sink | None, fn: Callable[..., Any], args: tuple[Any, ...], options: Mapping[str, Any]
-    ) -> TaskHandle[Any]:
-        """See HybridExecutor.submit_nowait."""
-        engine = self.engine
-        engine.check_caller("submit_nowait")
-        handle = self._prepare(fn, args, sink, **options)
-        self._check_open(handle)
-        if not engine.can_accept():
-            engine.reporter.rejected(handle.name, handle._record.runner, "queue_full")
-            raise QueueFull(self._fullness())
-        engine.accept(handle)
-        return handle
-
-    def accept_if_room(
-        self, sink: Sink, fn: Callable[..., Any], args: tuple[Any, ...], options: Mapping[str, Any], context: Context
-    ) -> bool:
-        """Accept the task in ``context`` if it overtakes nobody and finds room; False, uncounted, if not."""
-        engine = self.engine
-        if engine.closing is None and not engine.can_accept():
-            return False
-        handle = self._prepare(fn, args, sink, **options)
-        handle._context = context.copy()
-        self._check_open(handle)
-        engine.accept(handle)
-        return True
-
-    def _prepare(
+    def plan(
         self,
         fn: Callable[..., Any],
-        args: tuple[Any, ...],
-        sink: Sink | None,
         name: str | None = None,
         timeout: float | None = None,
         deadline: float | None = None,
@@ -98,7 +44,8 @@ class Submission:
         abandon: bool = True,
         metadata: Any = None,
         **unknown: Any,
-    ) -> TaskHandle[Any]:
+    ) -> Plan:
+        """Check a function and its options; see HybridExecutor.submit for what they mean."""
         if unknown:
             raise TypeError(
                 f"there is no option {', '.join(map(repr, unknown))}; keywords for the function go through "
@@ -111,22 +58,75 @@ class Submission:
         else:
             chosen = self._runner(check.runner(runner), is_async)
         name = function_name(fn) if name is None else check.name("name", name)
-        engine = self.engine
-        record = engine.recorder.task(name, "inline" if chosen is None else chosen.name)
-        item = WorkItem(record.id, name, fn, args, None if metadata is None else check.metadata(metadata))
-        handle: TaskHandle[Any] = TaskHandle(engine, item, copy_context(), chosen)
-        handle._record = record
-        handle._sink = sink
+        plan = Plan(name, self.engine.recorder.label(name), chosen, "inline" if chosen is None else chosen.name)
         if timeout is not None:
-            handle._timeout = check.seconds("timeout", timeout)
+            plan.timeout = check.seconds("timeout", timeout)
         if deadline is not None:
-            handle._deadline = check.seconds("deadline", deadline, instant=True)
+            plan.deadline = check.seconds("deadline", deadline, instant=True)
         if context != "parent":
-            handle._link = check.choice("context", context, ("parent", "link")) == "link"
+            plan.link = check.choice("context", context, ("parent", "link")) == "link"
         if abandon is not True:
             if not isinstance(abandon, bool):
                 raise TypeError(f"abandon must be a bool, not {abandon!r}")
-            handle._abandon = abandon
+            plan.abandon = abandon
+        if metadata is not None:
+            plan.metadata = check.metadata(metadata)
+        return plan
+
+    async def submit(
+        self, plan: Plan, fn: Callable[..., Any], args: tuple[Any, ...], sink: Sink | None, context: Context
+    ) -> TaskHandle[Any]:
+        """Accept the task in ``context``, waiting for room. ``sink`` collects the outcome."""
+        engine = self.engine
+        engine.check_caller("submit")
+        engine.since_yield += 1
+        if engine.since_yield >= BURST:
+            # Before anything is accepted: a cancelled submitter must not lose a task that it has no handle of.
+            engine.since_yield = 0
+            await checkpoint()
+        if engine.closing is not None:
+            self._refuse(plan)
+        handle = self._handle(plan, fn, args, sink, context)
+        if engine.can_accept():
+            engine.accept(handle)
+        else:
+            await self._wait_for_room(handle)
+        return handle
+
+    def submit_nowait(
+        self, plan: Plan, fn: Callable[..., Any], args: tuple[Any, ...], sink: Sink | None, context: Context
+    ) -> TaskHandle[Any]:
+        """Accept the task in ``context`` at once, or raise."""
+        engine = self.engine
+        engine.check_caller("submit_nowait")
+        if engine.closing is not None:
+            self._refuse(plan)
+        if not engine.can_accept():
+            engine.reporter.rejected(plan, "queue_full")
+            raise QueueFull(self._fullness())
+        handle = self._handle(plan, fn, args, sink, context)
+        engine.accept(handle)
+        return handle
+
+    def accept_if_room(
+        self, plan: Plan, fn: Callable[..., Any], args: tuple[Any, ...], sink: Sink, context: Context
+    ) -> bool:
+        """Accept the task if it overtakes nobody and finds room; False, uncounted, if not."""
+        engine = self.engine
+        if engine.closing is not None:
+            self._refuse(plan)
+        if not engine.can_accept():
+            return False
+        engine.accept(self._handle(plan, fn, args, sink, context))
+        return True
+
+    def _handle(
+        self, plan: Plan, fn: Callable[..., Any], args: tuple[Any, ...], sink: Sink | None, context: Context
+    ) -> TaskHandle[Any]:
+        record = TaskRecord(plan.name, plan.runner_name, plan.label)
+        item = WorkItem(record.id, plan.name, fn, args, plan.metadata)
+        handle: TaskHandle[Any] = TaskHandle(self.engine, item, plan, context, sink)
+        handle._record = record
         return handle
 
     def _runner(self, choice: str | FuturesExecutor | None, is_async: bool) -> Runner | None:
@@ -141,48 +141,48 @@ class Submission:
             return FuturesRunner(choice, self.engine.backend.call_soon_threadsafe)
         return self._thread
 
-    def _check_open(self, handle: TaskHandle[Any]) -> None:
-        if self.engine.closing is not None:
-            self.engine.reporter.rejected(handle.name, handle._record.runner, "already_shutdown")
-            self.engine.check_open()
+    def _refuse(self, plan: Plan) -> None:
+        self.engine.reporter.rejected(plan, "already_shutdown")
+        self.engine.check_open()
 
     async def _wait_for_room(self, handle: TaskHandle[Any]) -> None:
-        engine, reporter = self.engine, self.engine.reporter
-        name, runner = handle.name, handle._record.runner
+        engine, plan = self.engine, handle._plan
         current = CURRENT.get()
         if current is not None and current._host is engine and not current.done:
-            reporter.rejected(name, runner, "queue_full")
+            engine.reporter.rejected(plan, "queue_full")
             raise NestedWait(
                 f"submit inside task {current.name!r} of the same executor would wait for room while holding a slot, "
                 f"which could hang for ever: {self._fullness()}"
             )
         producer = engine.block()
         engine.since_yield = 0
-        deadline = math.inf if handle._deadline is None else handle._deadline
+        deadline = math.inf if plan.deadline is None else plan.deadline
         try:
             with anyio.CancelScope(deadline=deadline) as scope:
                 await producer.event.wait()
         except BaseException:
-            self._give_up(producer, handle, "submit_cancelled")
+            self._give_up(producer, plan, "submit_cancelled")
             raise
         if scope.cancelled_caught:
-            self._give_up(producer, handle, "submit_timeout")
-            raise TaskTimeout(f"the deadline of {name!r} passed while submit waited for room; nothing was accepted")
+            self._give_up(producer, plan, "submit_timeout")
+            raise TaskTimeout(
+                f"the deadline of {plan.name!r} passed while submit waited for room; nothing was accepted"
+            )
         if not producer.granted or engine.closing is not None:
-            self._give_up(producer, handle, "already_shutdown")
-            raise ExecutorClosed(f"executor {engine.name!r} closed while submit of {name!r} waited for room")
+            self._give_up(producer, plan, "already_shutdown")
+            raise ExecutorClosed(f"executor {engine.name!r} closed while submit of {plan.name!r} waited for room")
         blocked = engine.recorder.producer_released(producer)
         engine.queue.reserved -= 1
         engine.accept(handle, blocked)
 
-    def _give_up(self, producer: Producer, handle: TaskHandle[Any], reason: str) -> None:
+    def _give_up(self, producer: Producer, plan: Plan, reason: str) -> None:
         engine = self.engine
         blocked = engine.recorder.producer_released(producer)
         if producer.granted:
             engine.return_grant()
         else:
             engine.queue.unblock(producer)
-        engine.reporter.rejected(handle.name, handle._record.runner, reason, blocked)
+        engine.reporter.rejected(plan, reason, blocked)
 
     def _fullness(self) -> str:
         stats = self.engine.reporter.stats()

@@ -16,7 +16,18 @@ from .errors import TaskCancelled, TaskTimeout
 if TYPE_CHECKING:
     from anyio import Event
 
-__all__ = ["CURRENT", "CancelRequest", "Completed", "Host", "Outcome", "Sink", "TaskHandle", "TaskState", "WorkItem"]
+__all__ = [
+    "CURRENT",
+    "CancelRequest",
+    "Completed",
+    "Host",
+    "Outcome",
+    "Plan",
+    "Sink",
+    "TaskHandle",
+    "TaskState",
+    "WorkItem",
+]
 
 T = TypeVar("T")
 T_co = TypeVar("T_co", covariant=True)
@@ -49,12 +60,13 @@ class TaskState(enum.Enum):
     CANCELLED = "cancelled"
 
 
-_MOVES: dict[TaskState | None, frozenset[TaskState]] = {
-    None: frozenset({TaskState.QUEUED, TaskState.ACTIVE}),
-    TaskState.QUEUED: frozenset({TaskState.ACTIVE, TaskState.TIMED_OUT, TaskState.CANCELLED}),
-    TaskState.ACTIVE: frozenset({TaskState.SUCCEEDED, TaskState.FAILED, TaskState.TIMED_OUT, TaskState.CANCELLED}),
+_MOVES: dict[str, frozenset[str]] = {
+    "new": frozenset({"queued", "active"}),
+    "queued": frozenset({"active", "timeout", "cancelled"}),
+    "active": frozenset({"success", "error", "timeout", "cancelled"}),
 }
-_ENDED: frozenset[TaskState] = frozenset()
+_ENDED: frozenset[str] = frozenset()
+_OUTCOMES = {outcome.value: outcome for outcome in Outcome}
 
 
 class WorkItem(NamedTuple):
@@ -73,15 +85,14 @@ class Completed(Generic[T_co]):
     ``error`` is the task's own exception, or :class:`TaskTimeout` or :class:`TaskCancelled`.
     """
 
-    __slots__ = ("_context", "_traceback", "error", "item", "outcome", "value")
+    _traceback: TracebackType | None = None
+    _context: BaseException | None = None
 
-    def __init__(self, value: T_co | None, error: BaseException | None, item: WorkItem, outcome: Outcome) -> None:
+    def __init__(self, value: T_co | None, error: BaseException | None, item: WorkItem, outcome: str) -> None:
         self.value = value
         self.error = error
         self.item = item
-        self.outcome = outcome
-        self._traceback: TracebackType | None = None
-        self._context: BaseException | None = None
+        self.outcome = _OUTCOMES[outcome]
         if error is not None:
             self._traceback = error.__traceback__
             self._context = error.__context__
@@ -107,6 +118,23 @@ class Completed(Generic[T_co]):
     def __repr__(self) -> str:
         what = repr(self.error) if self.error is not None else type(self.value).__name__
         return f"<Completed {self.item.name!r} {self.outcome.value}: {what}>"
+
+
+class Plan:
+    """How tasks are run: the checked options of one submission, or of all those of one map."""
+
+    __slots__ = ("abandon", "deadline", "label", "link", "metadata", "name", "runner", "runner_name", "timeout")
+
+    def __init__(self, name: str, label: str, runner: Any, runner_name: str) -> None:
+        self.name = name
+        self.label = label  # the name as metrics show it
+        self.runner = runner  # None: a coroutine function, called on the loop
+        self.runner_name = runner_name
+        self.timeout: float | None = None
+        self.deadline: float | None = None
+        self.abandon = True
+        self.link = False
+        self.metadata: Mapping[str, Any] | None = None
 
 
 class CancelRequest(NamedTuple):
@@ -147,30 +175,23 @@ class TaskHandle(Generic[T_co]):
     any thread.
     """
 
-    __slots__ = (
-        "__weakref__", "_abandon", "_began", "_completed", "_context", "_deadline", "_event", "_host", "_item",
-        "_left_running", "_link", "_record", "_request", "_runner", "_scope", "_sink", "_state", "_timeout",
-    )  # fmt: skip
+    # Defaults live on the class: most tasks set few of these, and every task pays for what it sets. All of them are
+    # written on the event loop only; state and completed may be read from anywhere.
+    _state = "new"  # a key of _MOVES or an outcome
+    _completed: Completed[T_co] | None = None
+    _record: Any = None  # telemetry's own view of the task
+    _request: CancelRequest | None = None
+    _scope: Any = None  # the backend's cancel scope while the function runs
+    _began = False
+    _left_running = False  # settled, but its thread is still busy
+    _event: Event | None = None  # made only when someone really waits
 
-    def __init__(self, host: Host, item: WorkItem, context: Context, runner: Any) -> None:
+    def __init__(self, host: Host, item: WorkItem, plan: Plan, context: Context, sink: Sink | None) -> None:
         self._host = host
         self._item = item
-        self._runner = runner
-        self._timeout: float | None = None
-        self._deadline: float | None = None
-        self._abandon = True
-        self._link = False
-        # Written on the event loop only; state and completed may be read from anywhere.
-        self._state: TaskState | None = None
-        self._completed: Completed[T_co] | None = None
+        self._plan = plan
         self._context: Context | None = context
-        self._record: Any = None  # telemetry's own view of the task
-        self._request: CancelRequest | None = None
-        self._scope: Any = None  # the backend's cancel scope while the function runs
-        self._began = False
-        self._left_running = False  # settled, but its thread is still busy
-        self._sink: Sink | None = None
-        self._event: Event | None = None  # made only when someone really waits
+        self._sink = sink
 
     @property
     def id(self) -> int:
@@ -190,7 +211,7 @@ class TaskHandle(Generic[T_co]):
     @property
     def state(self) -> TaskState:
         """Where the task stands now."""
-        return cast("TaskState", self._state)
+        return TaskState(self._state)
 
     @property
     def done(self) -> bool:
@@ -231,22 +252,14 @@ class TaskHandle(Generic[T_co]):
         completed = yield from self.outcome().__await__()
         return completed.unwrap()
 
-    def _move(self, state: TaskState) -> None:
+    def _move(self, state: str) -> None:
         if state not in _MOVES.get(self._state, _ENDED):
             raise RuntimeError(f"illegal move of task {self.name!r}: {self._state} to {state}")
         self._state = state
 
-    def _complete(self, completed: Completed[T_co]) -> None:
-        self._move(_STATE_OF[completed.outcome])
-        self._completed = completed
-        self._scope = None
-
     def __repr__(self) -> str:
-        state = "new" if self._state is None else self._state.value
-        return f"<TaskHandle {self.id} {self.name!r} {state}>"
+        return f"<TaskHandle {self.id} {self.name!r} {self._state}>"
 
-
-_STATE_OF = {outcome: TaskState(outcome.value) for outcome in Outcome}
 
 CURRENT: ContextVar[TaskHandle[Any] | None] = ContextVar("glasspool_current_task", default=None)
 """The task that this context belongs to, to recognise a task that waits for its own executor."""

@@ -38,7 +38,7 @@ class FuturesRunner:
         ended = anyio.Event()
         future.add_done_callback(lambda _: self._call_soon(ended.set))
         try:
-            with anyio.CancelScope(shield=not handle._abandon):
+            with anyio.CancelScope(shield=not handle._plan.abandon):
                 await ended.wait()
         except BaseException:
             if not future.cancel() and not future.done():

@@ -33,7 +33,7 @@ class ThreadRunner:
         """See Runner. Cancelled, it leaves the thread behind unless the task says ``abandon=False``."""
         call = _Call(handle.item.function, handle.item.arguments, freed)
         try:
-            await to_thread.run_sync(call, abandon_on_cancel=handle._abandon, limiter=self._limiter)
+            await to_thread.run_sync(call, abandon_on_cancel=handle._plan.abandon, limiter=self._limiter)
         except BaseException:
             if call.leave():
                 handle._left_running = True

@@ -19,7 +19,7 @@ from .catalog import OTHER, PROCESS, Key, Metric
 from .series import Budget, Exemplar, Histogram, Totals
 
 if TYPE_CHECKING:
-    from .recorder import Recorder
+    from .live import Live
 
 __all__ = ["REGISTRY", "HistogramPoint", "Point", "Registry", "Snapshot", "Source"]
 
@@ -66,7 +66,7 @@ class Registry:
     """All identities of a process. Thread-safe; ``lock`` is taken before any identity's lock, never after."""
 
     def __init__(self) -> None:
-        self._recorders: weakref.WeakSet[Recorder] = weakref.WeakSet()
+        self._recorders: weakref.WeakSet[Live] = weakref.WeakSet()
         self.reset()
 
     def reset(self) -> None:
@@ -80,7 +80,7 @@ class Registry:
         for recorder in list(self._recorders):
             recorder.after_fork()
 
-    def attach(self, recorder: Recorder) -> Totals:
+    def attach(self, recorder: Live) -> Totals:
         """The totals of this recorder's identity; beyond the caps those of the name ``_OTHER``."""
         with self.lock:
             self._recorders.add(recorder)
@@ -179,13 +179,13 @@ def _read(totals: Totals, out: _Collection) -> None:
         _read_gauges(totals, now, out)
 
 
-def _read_gauges(totals: Totals, now: dict[Recorder, float], out: _Collection) -> None:
+def _read_gauges(totals: Totals, now: dict[Live, float], out: _Collection) -> None:
     identity, shape, live = totals.identity, totals.shape, totals.live
 
     def add(metric: Metric, value: float, **extra: str) -> None:
         out.add(metric, {**identity, **extra} if extra else identity, value)
 
-    def oldest(since: Callable[[Recorder], Iterable[float]]) -> float:
+    def oldest(since: Callable[[Live], Iterable[float]]) -> float:
         # The first entry of an insertion-ordered dict is the oldest one.
         return max((now[r] - instant for r in live for instant in _first(since(r))), default=0.0)
 

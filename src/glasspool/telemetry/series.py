@@ -14,7 +14,7 @@ from . import catalog
 from .catalog import OTHER, Key, Metric
 
 if TYPE_CHECKING:
-    from .recorder import Recorder
+    from .live import Live
 
 __all__ = ["Budget", "Exemplar", "Histogram", "Shape", "Totals"]
 
@@ -91,7 +91,7 @@ class Totals:
         self.type = type
         self.shape = shape
         self.lock = threading.RLock()
-        self.live: list[Recorder] = []
+        self.live: list[Live] = []
         self.identity: dict[str, Any] = {Key.EXECUTOR_NAME: name, Key.EXECUTOR_TYPE: type}
         self.submitted = self.opened = self.closed = 0
         self.slot_time = self.limit_time = self.saturated_time = self.open_time = 0.0  # of closed recorders

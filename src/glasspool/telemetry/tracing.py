@@ -11,6 +11,7 @@ import functools
 import threading
 import time
 from collections.abc import Callable, Mapping
+from types import FunctionType
 from typing import Any, Literal
 
 from opentelemetry import context as otel_context
@@ -62,6 +63,8 @@ def qualified_name(function: Callable[..., Any]) -> str:
 
 def function_name(function: Callable[..., Any]) -> str:
     """The qualified name without module: what a task is called unless ``name=`` says otherwise."""
+    if type(function) is FunctionType:
+        return function.__qualname__
     function = unwrap(function)
     named = function if hasattr(function, "__qualname__") else type(function)
     return str(named.__qualname__)

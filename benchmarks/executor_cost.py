@@ -1,0 +1,161 @@
+"""Microseconds per task: glasspool's executor beside its peers, in one run.
+
+20,000 one-checkpoint tasks, 64 in flight, outcomes consumed as they complete; the best of some rounds, because the
+machine's noise only ever adds. Usage: python benchmarks/executor_cost.py [--tasks N] [--rounds N] [--json FILE]
+"""
+
+from __future__ import annotations
+
+import argparse
+import functools
+import json
+import platform
+import subprocess
+import sys
+import time
+from collections.abc import Awaitable, Callable
+from importlib.metadata import version
+
+import anyio
+
+IN_FLIGHT = 64
+
+
+async def work(i: int) -> int:
+    """One checkpoint, as little as a task can do and still be one."""
+    await anyio.lowlevel.checkpoint()
+    return i
+
+
+async def raw(count: int) -> None:
+    """asyncio tasks and a semaphore: no outcomes, no cancellation, no telemetry."""
+    import asyncio
+
+    gate = asyncio.Semaphore(IN_FLIGHT)
+
+    async def one(i: int) -> None:
+        try:
+            await work(i)
+        finally:
+            gate.release()
+
+    tasks = []
+    for i in range(count):
+        await gate.acquire()
+        tasks.append(asyncio.create_task(one(i)))
+    await asyncio.gather(*tasks)
+
+
+async def group_and_limiter(count: int) -> None:
+    """An anyio task group and a CapacityLimiter."""
+    limiter = anyio.CapacityLimiter(IN_FLIGHT)
+
+    async def one(i: int) -> None:
+        async with limiter:
+            await work(i)
+
+    async with anyio.create_task_group() as group:
+        for i in range(count):
+            group.start_soon(one, i)
+
+
+async def aiometer_(count: int) -> None:
+    """aiometer.amap."""
+    import aiometer
+
+    async with aiometer.amap(work, range(count), max_at_once=IN_FLIGHT) as results:
+        async for _ in results:
+            pass
+
+
+async def glasspool_(count: int) -> None:
+    """HybridExecutor.as_completed, as it is by default."""
+    from glasspool import HybridExecutor
+
+    async with HybridExecutor("bench", max_in_flight=IN_FLIGHT) as executor:
+        async for _ in executor.as_completed(work, range(count)):
+            pass
+
+
+def set_up(telemetry: str) -> None:
+    """Configure the telemetry that a case names."""
+    if telemetry == "prometheus":
+        from prometheus_client import CollectorRegistry
+
+        from glasspool.telemetry.prometheus import register
+
+        register(CollectorRegistry())
+    elif telemetry == "sdk metrics":
+        from opentelemetry import metrics
+        from opentelemetry.sdk.metrics import MeterProvider
+        from opentelemetry.sdk.metrics.export import InMemoryMetricReader
+
+        metrics.set_meter_provider(MeterProvider([InMemoryMetricReader()]))
+    elif telemetry in ("spans", "spans sampled out"):
+        from opentelemetry import trace
+        from opentelemetry.sdk.trace import TracerProvider
+        from opentelemetry.sdk.trace.sampling import ALWAYS_OFF, ALWAYS_ON
+
+        trace.set_tracer_provider(TracerProvider(sampler=ALWAYS_ON if telemetry == "spans" else ALWAYS_OFF))
+
+
+CASES: dict[str, tuple[Callable[[int], Awaitable[None]], str]] = {
+    "raw create_task + Semaphore": (raw, ""),
+    "task group + CapacityLimiter": (group_and_limiter, ""),
+    "aiometer": (aiometer_, ""),
+    "glasspool, no SDK": (glasspool_, ""),
+    "glasspool, Prometheus": (glasspool_, "prometheus"),
+    "glasspool, SDK metrics": (glasspool_, "sdk metrics"),
+    "glasspool, spans sampled out": (glasspool_, "spans sampled out"),
+    "glasspool, spans": (glasspool_, "spans"),
+}
+
+
+def measure(case: str, backend: str, tasks: int, rounds: int) -> float:
+    """Best microseconds per task in this process."""
+    function, telemetry = CASES[case]
+    set_up(telemetry)
+    options = {"use_uvloop": True} if backend == "uvloop" else {}
+    real = "asyncio" if backend == "uvloop" else backend
+
+    async def timed() -> float:
+        started = time.perf_counter()
+        await function(tasks)
+        return (time.perf_counter() - started) / tasks * 1e6
+
+    return min(anyio.run(timed, backend=real, backend_options=options) for _ in range(rounds))
+
+
+def main() -> None:
+    """Run every case in a process of its own (providers can be set once) and print a table."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--tasks", type=int, default=20_000)
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--json", help="also write the figures here")
+    parser.add_argument("--case", nargs=2, metavar=("CASE", "BACKEND"), help="measure one, print one number")
+    args = parser.parse_args()
+    if args.case:
+        print(measure(*args.case, args.tasks, args.rounds))
+        return
+    backends = ["asyncio", "uvloop", "trio"]
+    figures: dict[str, dict[str, float]] = {}
+    print(f"{platform.python_implementation()} {platform.python_version()}, anyio {version('anyio')}, trio {version('trio')}")
+    print(f"{'µs per task':32}" + "".join(f"{b:>10}" for b in backends))
+    for case in CASES:
+        row = figures[case] = {}
+        for backend in backends:
+            if case.startswith("raw") and backend == "trio":
+                continue
+            command = [sys.executable, __file__, "--tasks", str(args.tasks), "--rounds", str(args.rounds)]
+            done = subprocess.run([*command, "--case", case, backend], check=True, capture_output=True, text=True)
+            row[backend] = float(done.stdout)
+        print(f"{case:32}" + "".join(f"{row[b]:10.1f}" if b in row else f"{'–':>10}" for b in backends), flush=True)
+    ratio = functools.partial(lambda b: figures["glasspool, no SDK"][b] / figures["aiometer"][b])
+    print(f"{'as_completed / aiometer':32}" + "".join(f"{ratio(b):10.2f}" for b in backends))
+    if args.json:
+        with open(args.json, "w", encoding="utf-8") as file:
+            json.dump(figures, file, indent=2)
+
+
+if __name__ == "__main__":
+    main()

@@ -24,7 +24,7 @@ from .layers import submitting
 from .naming import look_through, peel
 from .observed import Observed
 
-__all__ = ["Call", "hide_frames", "submit"]
+__all__ = ["Call", "hide_frames", "ours", "submit"]
 
 
 class Call:
@@ -145,6 +145,11 @@ def submit(observed: Observed, original: Callable[..., Future[Any]], fn: Any, ar
 
 _KEEPS_FRAMES = sys.version_info < (3, 11)  # a bare raise puts the old traceback back
 _OURS: set[Any] = {Call.__call__.__code__}
+
+
+def ours(*functions: Any) -> None:
+    """Frames of these functions are hidden from tracebacks."""
+    _OURS.update(function.__code__ for function in functions)
 
 
 def hide_frames(error: BaseException) -> None:

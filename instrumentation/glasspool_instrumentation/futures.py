@@ -55,7 +55,7 @@ class FuturesInstrumentor(Instrumentor):
         state = pools.find(pool)
         if state is None and (cls._on or wanted.any):
             name = pools.default_name(pool)
-            if wanted.any or cls._selection(name):
+            if (wanted.any or cls._selection(name)) and not name.startswith("opentelemetry."):
                 state = pools.observe(pool, name, spans=cls._spans, child_telemetry=cls._child_telemetry)
         return state
 

@@ -22,8 +22,8 @@ class Selection:
 
     __slots__ = ("_exclude", "_include")
 
-    def __init__(self, include: object = None, exclude: object = None) -> None:
-        self._include = _patterns("include", include)
+    def __init__(self, include: object = None, exclude: object = None, *, parameter: str = "include") -> None:
+        self._include = _patterns(parameter, include)
         self._exclude = _patterns("exclude", exclude) or ()
 
     def __call__(self, *names: str) -> bool:

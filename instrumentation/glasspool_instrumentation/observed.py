@@ -74,8 +74,8 @@ class Observed:
         assigned: bool = True,
         reason: str = "",
         message: str | None = None,
-        requested: float | None = None,
         ran: float | None = None,
+        abandoned: bool = False,
     ) -> None:
         """The task's one outcome: the recorder's move, then the span's end."""
         error_type = ""
@@ -86,7 +86,7 @@ class Observed:
         span = task.span
         recorder = self.recorder
         duration = recorder.settle(
-            task, outcome, error_type, assigned=assigned, reason=reason, requested=requested, ran=ran
+            task, outcome, error_type, assigned=assigned, reason=reason, ran=ran, abandoned=abandoned
         )
         if span is not None:
             wait = task.started - task.accepted if task.began else recorder.clock() - task.accepted

@@ -29,28 +29,31 @@ from .naming import look_through
 from .observed import Observed
 from .worker import Errand, Report, Sender
 
-__all__ = ["submit"]
+__all__ = ["Away", "submit"]
 
 
 class Away:
     """One call while it is away."""
 
-    __slots__ = ("accepted", "function", "key", "observed", "task")
+    __slots__ = ("accepted", "context", "function", "key", "observed", "task")
 
     def __init__(self, observed: Observed, function: Any, context: Context) -> None:
         self.observed = observed
         self.function = function
+        self.context = context
         self.key = new_key()
         self.accepted = False
         self.task = observed.recorder.task(function_name(function), observed.runner)
         self.task.span = observed.start_span(self.task, function, context)
 
-    def sender(self) -> Sender | None:
-        """What the worker must know to make the CONSUMER span; None when there is to be none."""
-        if self.task.span is None:
-            return None
-        recorder, task = self.observed.recorder, self.task
-        return Sender(recorder.name, recorder.type, task.runner, task.name, task.label, task.id)
+    def errand(self, fn: Callable[..., Any], settings: Settings | None = None) -> Errand:
+        """What is sent in place of ``fn``. From here on a report is expected."""
+        recorder, task, context, sender = self.observed.recorder, self.task, self.context, None
+        if task.span is not None:
+            context = trace.set_span_in_context(task.span, context)
+            sender = Sender(recorder.name, recorder.type, task.runner, task.name, task.label, task.id)
+        away[self.key] = self
+        return Errand(fn, self.key, inject(context), sender, settings=settings)
 
     def accept(self) -> None:
         """The pool has it."""
@@ -65,10 +68,15 @@ class Away:
 
     def done(self, future: Future[Any]) -> None:
         """The future is done. What has not come home with a report is cancelled, or failed on the way."""
-        if away.pop(self.key, None) is not None:
+        if self.key in away:
             cancelled = future.cancelled()
-            self._end(None, None if cancelled else future.exception(), cancelled)
+            self.failed(None if cancelled else future.exception())
         self.function = None
+
+    def failed(self, error: BaseException | None) -> None:
+        """It ended without a report: with an error on the way, or (None) cancelled. Nothing if it has come home."""
+        if away.pop(self.key, None) is not None:
+            self._end(None, error, cancelled=error is None)
 
     def _end(self, report: Report | None, error: BaseException | None, cancelled: bool) -> None:
         observed, task, recorder = self.observed, self.task, self.observed.recorder
@@ -146,12 +154,8 @@ def submit(
     settings: Settings | None = None,
 ) -> Future[Any]:
     """Hand a call to a process pool's own ``submit``, observed."""
-    context = capture()
-    call = Away(observed, look_through(fn), context)
-    if call.task.span is not None:
-        context = trace.set_span_in_context(call.task.span, context)
-    errand = Errand(fn, call.key, inject(context), call.sender(), settings=settings)
-    away[call.key] = call
+    call = Away(observed, look_through(fn), capture())
+    errand = call.errand(fn, settings)
     submitting.inside = True
     token = otel_context.attach(Context())  # workers forked within this call are born with no trace
     try:

@@ -1,0 +1,290 @@
+"""anyio: task groups, ``to_thread`` with its 40-token default limiter, ``to_process``; on asyncio and on trio.
+
+The methods of anyio's back ends are patched, not its functions, so code that imported those by name is seen too.
+"""
+
+from __future__ import annotations
+
+import importlib
+import logging
+import weakref
+from collections.abc import Awaitable, Coroutine
+from functools import partial
+from types import ModuleType
+from typing import Any
+
+from opentelemetry.trace import SpanKind
+
+from glasspool.telemetry.tracing import capture
+
+from . import loops
+from .coroutines import ObservedCoroutine, start_task
+from .instrumentor import Instrumentor
+from .layers import awaiting, core_calls, submitting
+from .limiters import Limiters, run_in_thread
+from .naming import Selection, look_through
+from .observed import Observed
+from .patching import Patch, Patches
+from .remote import Away
+
+__all__ = ["AnyioInstrumentor"]
+
+logger = logging.getLogger("glasspool")
+
+DEFAULT_LIMITER = "anyio.to_thread"
+"""The executor name of the default thread limiter: 40 tokens, on which FastAPI and Starlette run sync endpoints."""
+
+
+class AnyioInstrumentor(Instrumentor):
+    """Observes anyio's task groups, thread limiters and worker processes.
+
+    ``include`` and ``exclude`` choose which tasks of task groups are counted, ``spans`` which of those get a span
+    (none by default); patterns match the function's qualified name, with and without its module. ``monitor``
+    starts an event-loop monitor on each loop.
+    """
+
+    library = "anyio"
+    requires = ("anyio >= 4.0",)
+
+    _selection = Selection()
+    _traced: Selection | None = None
+    _tasks: Observed | None = None
+    _processes: Observed | None = None
+    _limiters = Limiters("anyio_limiter")
+
+    def _instrument(self, selection: Selection, *, spans: object = None, monitor: bool = True) -> None:
+        cls = AnyioInstrumentor
+        cls._selection = selection
+        cls._traced = None if spans is None else Selection(spans, parameter="spans")
+        _patches.put_on(cls)
+        cls._tasks = Observed("anyio", "anyio", "inline", queue=False, workers=False, shutdown=False)
+        if monitor:
+            loops.use(cls)
+
+    def _uninstrument(self) -> None:
+        cls = AnyioInstrumentor
+        _patches.take_off(cls)
+        loops.release(cls)
+        cls._limiters.forget()
+        for observed in (cls._tasks, cls._processes):
+            if observed is not None:
+                observed.close_when_empty()
+        cls._tasks = cls._processes = None
+
+
+# -- task groups -------------------------------------------------------------------------------------------------------
+
+_failures: weakref.WeakKeyDictionary[Any, str] = weakref.WeakKeyDictionary()  # task group -> its first failed child
+
+
+class _Ending:
+    """How a child of a task group ended, and whose fault it was."""
+
+    __slots__ = ("group", "name")
+
+    def __init__(self, group: Any, name: str) -> None:
+        self.group = group
+        self.name = name
+
+    def __call__(self, error: BaseException) -> tuple[str, str, str | None]:
+        if not _is_cancellation(error):
+            _failures.setdefault(self.group, f"{self.name} failed: {type(error).__qualname__}: {error}")
+            return "error", "", None
+        failed = _failures.get(self.group)
+        if failed is not None:
+            return "cancelled", "sibling_failure", failed
+        return "cancelled", _scope_reason(self.group.cancel_scope), None
+
+
+def _is_cancellation(error: BaseException) -> bool:
+    import asyncio
+    import sys
+
+    trio = sys.modules.get("trio")
+    return isinstance(error, asyncio.CancelledError) or (trio is not None and isinstance(error, trio.Cancelled))
+
+
+def _scope_reason(scope: Any) -> str:
+    """Why a scope is cancelled: itself, or the nearest one around it."""
+    import anyio
+
+    reason = "parent_scope"
+    while scope is not None:
+        if scope.cancel_called:
+            expired = scope.deadline <= anyio.current_time()
+            return "deadline" if expired else "explicit" if reason == "parent_scope" else "parent_scope"
+        reason = "enclosing"
+        scope = getattr(scope, "_parent_scope", None)
+    return "parent_scope"
+
+
+def _observe(group: Any, coro: Any, name: str) -> Any:
+    """The coroutine of a new child, observed if it is to be."""
+    observed = AnyioInstrumentor._tasks
+    if observed is None or not isinstance(coro, Coroutine):
+        return coro
+    full, qualname = _names_of(coro)
+    if not AnyioInstrumentor._selection.everything and not AnyioInstrumentor._selection(full, qualname):
+        return coro
+    traced = AnyioInstrumentor._traced
+    task = start_task(observed, qualname, coro, span=traced is not None and traced(full, qualname))
+    return ObservedCoroutine(coro, observed, task, _Ending(group, name or qualname))
+
+
+def _names_of(coro: Any) -> tuple[str, str]:
+    qualname = getattr(coro, "__qualname__", None) or type(coro).__qualname__
+    frame = getattr(coro, "cr_frame", None)
+    module = frame.f_globals.get("__name__", "") if frame is not None else type(coro).__module__
+    return f"{module}.{qualname}", qualname
+
+
+def _create_task(patch: Patch, original: Any) -> Any:
+    def create_task(self: Any, coro: Any, **options: Any) -> Any:
+        if not patch.active or submitting.inside:
+            return original(self, coro, **options)
+        loops.watch()
+        inside = submitting.inside
+        quiet = core_calls()
+        made = coro if quiet else _observe(self, coro, str(options.get("name") or ""))
+        submitting.inside = True
+        try:
+            return original(self, made, **options)
+        finally:
+            submitting.inside = inside
+
+    return create_task
+
+
+def _start(patch: Patch, original: Any) -> Any:
+    async def start(self: Any, func: Any, *args: Any, name: object = None, **options: Any) -> Any:
+        if not patch.active or core_calls():
+            return await original(self, func, *args, name=name, **options)
+
+        def call(*args: Any, **kwargs: Any) -> Any:
+            coro = func(*args, **kwargs)
+            return _observe(self, coro, str(name or ""))
+
+        call.__qualname__ = getattr(look_through(func), "__qualname__", repr(func))
+        call.__name__ = getattr(look_through(func), "__name__", repr(func))
+        call.__module__ = getattr(look_through(func), "__module__", __name__)
+        return await original(self, call, *args, name=name, **options)
+
+    return start
+
+
+# -- threads -----------------------------------------------------------------------------------------------------------
+
+
+def _run_in_thread(patch: Patch, original: Any) -> Any:
+    async def run_sync_in_worker_thread(
+        cls: Any, func: Any, args: Any, abandon_on_cancel: bool = False, limiter: Any = None
+    ) -> Any:
+        if not patch.active or awaiting.get() or core_calls():
+            return await original(cls, func, args, abandon_on_cancel, limiter)
+        default = cls.current_default_thread_limiter()
+        limiter = default if limiter is None else limiter
+        name = DEFAULT_LIMITER if limiter is default else None
+        observed = AnyioInstrumentor._limiters.find(limiter, name)
+
+        def run(call: Any) -> Awaitable[Any]:
+            found: Awaitable[Any] = original(cls, call, args, abandon_on_cancel, limiter)
+            return found
+
+        return await run_in_thread(observed, limiter, func, run, _why)
+
+    return run_sync_in_worker_thread
+
+
+def _why(error: BaseException) -> str:
+    return "parent_scope" if _is_cancellation(error) else ""
+
+
+# -- processes ---------------------------------------------------------------------------------------------------------
+
+
+def _run_in_process(patch: Patch, original: Any) -> Any:
+    async def run_sync(func: Any, *args: Any, cancellable: bool = False, limiter: Any = None) -> Any:
+        if not patch.active or awaiting.get() or core_calls():
+            return await original(func, *args, cancellable=cancellable, limiter=limiter)
+        cls = AnyioInstrumentor
+        if limiter is None:
+            limiter = importlib.import_module("anyio.to_process").current_default_process_limiter()
+        observed = cls._processes
+        if observed is None:
+            observed = cls._processes = Observed(
+                "anyio.to_process",
+                "anyio_process",
+                "process",
+                limit=int(limiter.total_tokens),
+                shutdown=False,
+                workers=False,
+                kind=SpanKind.PRODUCER,
+            )
+        call = Away(observed, look_through(func), capture())
+        errand = call.errand(func)
+        call.accept()
+        token = awaiting.set(True)
+        try:
+            return await original(errand, *args, cancellable=cancellable, limiter=limiter)
+        except BaseException as error:
+            call.failed(None if _is_cancellation(error) else error)
+            raise
+        finally:
+            awaiting.reset(token)
+
+    return run_sync
+
+
+def _back_ends() -> list[ModuleType]:
+    found = []
+    for name in ("anyio._backends._asyncio", "anyio._backends._trio"):
+        try:
+            found.append(importlib.import_module(name))
+        except ImportError:
+            pass
+    return found
+
+
+def _make() -> list[Patch]:
+    made = []
+    for module, backend in ((module, getattr(module, "backend_class", None)) for module in _back_ends()):
+        group = getattr(module, "TaskGroup", None)
+        if backend is None or group is None or not hasattr(backend, "run_sync_in_worker_thread"):
+            logger.warning("AnyioInstrumentor: %s is laid out differently; it is not observed", module.__name__)
+            continue
+        made.append(Patch(backend, "run_sync_in_worker_thread", _run_in_thread))
+        made.append(Patch(group, "start", _start))
+        made.append(Patch(group, *_spawning(group)))
+    made.append(Patch(importlib.import_module("anyio.to_process"), "run_sync", _run_in_process))
+    return made
+
+
+def _spawning(group: Any) -> tuple[str, Any]:
+    """What makes children: ``create_task`` since anyio 4.14, ``start_soon`` before."""
+    if "create_task" in vars(group):
+        return "create_task", _create_task
+    return "start_soon", _start_soon
+
+
+def _start_soon(patch: Patch, original: Any) -> Any:
+    def start_soon(self: Any, func: Any, *args: Any, name: object = None) -> Any:
+        if not patch.active or submitting.inside:
+            return original(self, func, *args, name=name)
+        loops.watch()
+        submitting.inside = True
+        try:
+            if core_calls():
+                return original(self, func, *args, name=name)
+            shown = look_through(func) if name is None else name
+            return original(self, partial(_call, self, func, str(name or "")), *args, name=shown)
+        finally:
+            submitting.inside = False
+
+    return start_soon
+
+
+def _call(group: Any, func: Any, name: str, *args: Any) -> Any:
+    return _observe(group, func(*args), name)
+
+
+_patches = Patches(_make)

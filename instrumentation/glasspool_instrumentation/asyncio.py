@@ -1,0 +1,256 @@
+"""asyncio: its tasks (``create_task``, ``TaskGroup``, ``asyncio.run``) and ``run_in_executor``, ``to_thread``.
+
+Pools used by a loop are observed as pools; a task's function is named, its span is current in it. Spans of tasks are
+opt-in by pattern: most tasks of an event loop are plumbing.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextvars
+import threading
+import weakref
+from collections.abc import Coroutine
+from concurrent.futures import Executor, ProcessPoolExecutor, ThreadPoolExecutor
+from typing import Any
+
+from opentelemetry.context import detach
+
+from glasspool.telemetry.recorder import TaskRecord
+from glasspool.telemetry.tracing import attach
+
+from . import futures, loops, pools
+from .coroutines import start_task
+from .instrumentor import Instrumentor
+from .layers import awaiting, core_calls, submitting
+from .naming import Selection
+from .observed import Observed
+from .patching import Patch, Patches
+
+__all__ = ["AsyncioInstrumentor"]
+
+_NOT_RETRIEVED = "Task exception was never retrieved"
+
+
+class AsyncioInstrumentor(Instrumentor):
+    """Observes asyncio's tasks and the pools of its loops.
+
+    ``include`` and ``exclude`` choose which tasks are counted, ``spans`` which of those get a span (none by
+    default); patterns match the coroutine's qualified name, with and without its module. ``monitor`` starts an
+    event-loop monitor on each loop.
+    """
+
+    library = "asyncio"
+
+    unretrieved = 0
+    """Errors of tasks that nobody retrieved since the process started, as asyncio found them."""
+
+    _selection = Selection()
+    _traced: Selection | None = None
+    _observed: Observed | None = None
+
+    def _instrument(self, selection: Selection, *, spans: object = None, monitor: bool = True) -> None:
+        cls = AsyncioInstrumentor
+        cls._selection = selection
+        cls._traced = None if spans is None else Selection(spans, parameter="spans")
+        _patches.put_on(cls)
+        futures.patches.put_on(cls)
+        cls._observed = Observed("asyncio", "asyncio", "inline", queue=False, workers=False, shutdown=False)
+        if monitor:
+            loops.use(cls)
+
+    def _uninstrument(self) -> None:
+        cls = AsyncioInstrumentor
+        _patches.take_off(cls)
+        futures.patches.take_off(cls)
+        loops.release(cls)
+        observed, cls._observed = cls._observed, None
+        if observed is not None:
+            observed.close_when_empty()
+        if not futures.patches.used_by(futures.FuturesInstrumentor):
+            pools.forget()
+
+    @classmethod
+    def begin(cls, coro: Any) -> tuple[Observed, TaskRecord] | None:
+        """The record of a task that is being made for ``coro``, if it is to be observed."""
+        observed = cls._observed
+        if observed is None:
+            return None
+        name = getattr(coro, "__qualname__", None) or type(coro).__qualname__
+        frame = getattr(coro, "cr_frame", None)
+        module = frame.f_globals.get("__name__", "") if frame is not None else ""
+        full = f"{module}.{name}"
+        if not cls._selection.everything and not cls._selection(full, name):
+            return None
+        traced = cls._traced is not None and cls._traced(full, name)
+        return observed, start_task(observed, name, _Named(module, name), span=traced)
+
+
+class _Named:
+    """Stands for a coroutine's function where only its name is asked for."""
+
+    def __init__(self, module: str, qualname: str) -> None:
+        self.__module__ = module
+        self.__qualname__ = qualname
+
+
+class _Ending:
+    """The done-callback of one observed task."""
+
+    __slots__ = ("observed", "record")
+
+    def __init__(self, observed: Observed, record: TaskRecord) -> None:
+        self.observed = observed
+        self.record = record
+
+    def __call__(self, task: asyncio.Task[Any]) -> None:
+        if task.cancelled():
+            reason, message = _why(task)
+            self.observed.settle(self.record, "cancelled", reason=reason, message=message)
+            return
+        # Not task.exception(): that would count as retrieving it, and asyncio would no longer warn.
+        error: BaseException | None = task._exception  # type: ignore[attr-defined]  # both C and Python tasks have it
+        self.observed.settle(self.record, "success" if error is None else "error", error)
+
+
+_groups: weakref.WeakKeyDictionary[Any, Any] = weakref.WeakKeyDictionary()  # task -> its TaskGroup
+
+
+class _Ends(threading.local):
+    """``loop`` is the loop whose remaining tasks asyncio.run is cancelling in this thread."""
+
+    loop: Any = None
+
+
+_ends = _Ends()
+
+
+def _why(task: asyncio.Task[Any]) -> tuple[str, str | None]:
+    """Reason and message of a task that ended as cancelled."""
+    if _ends.loop is not None and _ends.loop is task.get_loop():
+        return "shutdown", None
+    group = _groups.get(task)
+    if group is None or not getattr(group, "_aborting", False):
+        return "explicit", None
+    errors = getattr(group, "_errors", None)
+    if errors:
+        return "sibling_failure", f"a sibling failed: {type(errors[0]).__qualname__}: {errors[0]}"
+    return "parent_scope", None
+
+
+def _create_task(patch: Patch, original: Any) -> Any:
+    def create_task(self: Any, coro: Any, **options: Any) -> Any:
+        if not patch.active or submitting.inside or core_calls():
+            return original(self, coro, **options)
+        loops.watch()
+        begun = AsyncioInstrumentor.begin(coro) if isinstance(coro, Coroutine) else None
+        if begun is None:
+            return original(self, coro, **options)
+        observed, record = begun
+        try:
+            task = _make_task(self, original, coro, options, record)
+        except BaseException as error:
+            observed.settle(record, "error", error)
+            raise
+        frames = getattr(task, "_source_traceback", None)
+        while frames and frames[-1].filename == __file__:  # debug mode shows where the task was made: not here
+            del frames[-1]
+        task.add_done_callback(_Ending(observed, record))
+        return task
+
+    return create_task
+
+
+def _make_task(loop: Any, original: Any, coro: Any, options: dict[str, Any], record: TaskRecord) -> Any:
+    if record.span is None:
+        return original(loop, coro, **options)
+    context = options.get("context")
+    if context is None:
+        # The task copies the context it is made in.
+        return contextvars.copy_context().run(_with_span, record, original, loop, coro, options)
+    # A context of the user's own is shared, not copied: the span is in it while the task lives.
+    token = context.run(attach, None, record.span)
+    task = original(loop, coro, **options)
+    task.add_done_callback(lambda _task: detach(token), context=context)
+    return task
+
+
+def _with_span(record: TaskRecord, original: Any, loop: Any, coro: Any, options: dict[str, Any]) -> Any:
+    attach(None, record.span)
+    return original(loop, coro, **options)
+
+
+def _group_create_task(patch: Patch, original: Any) -> Any:
+    def create_task(self: Any, coro: Any, **options: Any) -> Any:
+        task = original(self, coro, **options)
+        if patch.active:
+            _groups[task] = self
+        return task
+
+    return create_task
+
+
+def _run_in_executor(patch: Patch, original: Any) -> Any:
+    def run_in_executor(self: Any, executor: Any, func: Any, *args: Any) -> Any:
+        if not patch.active or submitting.inside or awaiting.get() or core_calls():
+            return original(self, executor, func, *args)
+        pool = executor if executor is not None else getattr(self, "_default_executor", None)
+        if pool is not None and not isinstance(pool, (ThreadPoolExecutor, ProcessPoolExecutor)):
+            if isinstance(pool, Executor) and pools.find(pool) is None:
+                return original(self, _Observing(pool), func, *args)
+            return original(self, executor, func, *args)
+        futures.wanted.any = True
+        try:
+            return original(self, executor, func, *args)
+        finally:
+            futures.wanted.any = False
+
+    return run_in_executor
+
+
+class _Observing:
+    """Submits to a pool whose class is not patched, observed."""
+
+    def __init__(self, pool: Executor) -> None:
+        self._pool = pool
+
+    def submit(self, fn: Any, /, *args: Any, **kwargs: Any) -> Any:
+        pool = self._pool
+        return pools.submit(pools.observe(pool), pool.submit, pool, fn, args, kwargs)
+
+
+def _cancel_all_tasks(patch: Patch, original: Any) -> Any:
+    def cancel_all(loop: Any) -> None:
+        _ends.loop = loop
+        try:
+            original(loop)
+        finally:
+            _ends.loop = None
+
+    return cancel_all
+
+
+def _call_exception_handler(patch: Patch, original: Any) -> Any:
+    def call_exception_handler(self: Any, context: Any) -> None:
+        if patch.active and isinstance(context, dict) and context.get("message") == _NOT_RETRIEVED:
+            AsyncioInstrumentor.unretrieved += 1
+        original(self, context)
+
+    return call_exception_handler
+
+
+def _make() -> list[Patch]:
+    hooks = [
+        ("create_task", _create_task),
+        ("run_in_executor", _run_in_executor),
+        ("call_exception_handler", _call_exception_handler),
+    ]
+    made = [Patch(loop, attribute, make) for loop in loops.loop_classes() for attribute, make in hooks]
+    if hasattr(asyncio, "TaskGroup"):
+        made.append(Patch(asyncio.TaskGroup, "create_task", _group_create_task))
+    if hasattr(asyncio.runners, "_cancel_all_tasks"):
+        made.append(Patch(asyncio.runners, "_cancel_all_tasks", _cancel_all_tasks))
+    return made
+
+
+_patches = Patches(_make)

@@ -1,0 +1,128 @@
+"""A coroutine under observation: every step is passed through, its start and end are recorded.
+
+Not an ``async def`` around it: such a wrapper never runs when its task is cancelled before the first step, and would
+hide the coroutine from whoever inspects tasks.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Coroutine, Generator
+from typing import Any
+
+from opentelemetry import context as otel_context
+from opentelemetry import trace
+from opentelemetry.trace import Span
+
+from glasspool.telemetry.recorder import TaskRecord
+from glasspool.telemetry.tracing import TaskTracer
+
+from .calls import hide_frames, ours
+from .layers import submitting
+from .observed import Observed
+
+__all__ = ["Ending", "ObservedCoroutine", "start_task"]
+
+Ending = Callable[[BaseException], "tuple[str, str, str | None]"]
+"""Outcome, cancel reason and message of a coroutine that ended with this exception."""
+
+
+def start_task(observed: Observed, name: str, function: Any, *, span: bool = True) -> TaskRecord:
+    """The record of a task that runs from now on: tasks of an event loop wait in no queue that we could see."""
+    task = observed.recorder.task(name, observed.runner)
+    if span:
+        task.span = observed.start_span(task, function, None)
+    observed.recorder.accept(task, queued=False)
+    observed.recorder.begin(task)
+    if task.span is not None:
+        TaskTracer.begin(task.span)
+    return task
+
+
+class ObservedCoroutine(Coroutine[Any, Any, Any]):
+    """Behaves as ``coro`` does; settles its task when it ends, however it ends."""
+
+    __slots__ = ("__weakref__", "_coro", "_ending", "_observed", "_span", "_task", "_token")
+
+    def __init__(self, coro: Coroutine[Any, Any, Any], observed: Observed, task: TaskRecord, ending: Ending) -> None:
+        self._coro = coro
+        self._observed = observed
+        self._task: TaskRecord | None = task
+        self._ending = ending
+        self._span: Span | None = task.span
+        self._token: Any = None
+
+    def send(self, value: Any) -> Any:
+        inside = submitting.inside
+        submitting.inside = False  # a task that starts eagerly runs within the call that made it
+        if self._span is not None:
+            self._make_current(self._span)
+        try:
+            return self._coro.send(value)
+        except BaseException as error:
+            self._end(error)
+            raise
+        finally:
+            submitting.inside = inside
+
+    def throw(self, *error: Any) -> Any:
+        inside = submitting.inside
+        submitting.inside = False
+        try:
+            return self._coro.throw(*error)
+        except BaseException as raised:
+            self._end(raised)
+            raise
+        finally:
+            submitting.inside = inside
+
+    def close(self) -> None:
+        try:
+            self._coro.close()
+        finally:
+            task, self._task = self._task, None
+            if task is not None:
+                self._observed.settle(task, "cancelled", reason="shutdown")
+
+    def __await__(self) -> Generator[Any, Any, Any]:
+        return self
+
+    def __iter__(self) -> Any:
+        return self
+
+    def __next__(self) -> Any:
+        return self.send(None)
+
+    def __del__(self) -> None:
+        # Thrown away unfinished: the loop is gone. What it awaits is closed by its own collection.
+        task = self._task
+        if task is not None:
+            self._task = None
+            self._observed.settle(task, "cancelled", reason="shutdown")
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._coro, name)  # cr_frame, cr_await, gi_code, __name__ …: for those who inspect tasks
+
+    def __repr__(self) -> str:
+        return repr(self._coro)
+
+    def _make_current(self, span: Span) -> None:
+        # In the task's own context, at its first step and for its whole life: nobody else runs in that.
+        self._span = None
+        self._token = otel_context.attach(trace.set_span_in_context(span))
+
+    def _end(self, error: BaseException) -> None:
+        task, self._task = self._task, None
+        if task is None:
+            return
+        if self._token is not None:
+            otel_context.detach(self._token)
+        if isinstance(error, StopIteration):
+            self._observed.settle(task, "success")
+            return
+        outcome, reason, message = self._ending(error)
+        failure = error if outcome == "error" else None
+        self._observed.settle(task, outcome, failure, reason=reason, message=message)
+        hide_frames(error)
+
+
+ours(ObservedCoroutine.send, ObservedCoroutine.throw)

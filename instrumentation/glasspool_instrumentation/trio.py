@@ -1,0 +1,173 @@
+"""trio: the tasks of nurseries, by trio's own Instrument API, and ``to_thread`` with its limiters."""
+
+from __future__ import annotations
+
+import importlib
+import logging
+import weakref
+from collections.abc import Awaitable
+from typing import Any
+
+from . import loops
+from .coroutines import ObservedCoroutine, start_task
+from .instrumentor import Instrumentor
+from .layers import awaiting, core_calls, submitting
+from .limiters import Limiters, run_in_thread
+from .naming import Selection
+from .observed import Observed
+from .patching import Patch, Patches
+
+__all__ = ["TrioInstrumentor"]
+
+logger = logging.getLogger("glasspool")
+
+_REASONS = {
+    "deadline": "deadline",
+    "explicit": "explicit",
+    "nursery": "sibling_failure",
+    "shutdown": "shutdown",
+    "KeyboardInterrupt": "keyboard_interrupt",
+}
+"""trio's sources of cancellation in the contract's words."""
+
+
+class TrioInstrumentor(Instrumentor):
+    """Observes trio's nurseries and thread limiters in every run that begins while it is on.
+
+    ``include`` and ``exclude`` choose which tasks are counted, ``spans`` which of those get a span (none by
+    default); patterns match the function's qualified name, with and without its module. ``monitor`` starts an
+    event-loop monitor in each run.
+    """
+
+    library = "trio"
+    requires = ("trio >= 0.22",)
+
+    _selection = Selection()
+    _traced: Selection | None = None
+    _tasks: Observed | None = None
+    _limiters = Limiters("trio_limiter")
+
+    def _instrument(self, selection: Selection, *, spans: object = None, monitor: bool = True) -> None:
+        cls = TrioInstrumentor
+        cls._selection = selection
+        cls._traced = None if spans is None else Selection(spans, parameter="spans")
+        _patches.put_on(cls)
+        cls._tasks = Observed("trio", "trio", "inline", queue=False, workers=False, shutdown=False)
+        if monitor:
+            loops.use(cls)
+
+    def _uninstrument(self) -> None:
+        cls = TrioInstrumentor
+        _patches.take_off(cls)
+        loops.release(cls)
+        cls._limiters.forget()
+        observed, cls._tasks = cls._tasks, None
+        if observed is not None:
+            observed.close_when_empty()
+
+
+class _Instrument:
+    """Sees every task that is spawned in one run, and puts itself around its coroutine."""
+
+    def task_spawned(self, task: Any) -> None:
+        """trio's hook: called before the task's first step."""
+        observed = TrioInstrumentor._tasks
+        if observed is None or submitting.inside or _is_system(task):
+            return
+        loops.watch()
+        if core_calls(3):
+            return
+        coro = task.coro
+        qualname = getattr(coro, "__qualname__", None) or task.name
+        module = coro.cr_frame.f_globals.get("__name__", "") if coro.cr_frame is not None else ""
+        if module.startswith("trio._core"):  # the run's own plumbing
+            return
+        full = f"{module}.{qualname}"
+        if not TrioInstrumentor._selection.everything and not TrioInstrumentor._selection(full, qualname):
+            return
+        traced = TrioInstrumentor._traced
+        record = start_task(observed, qualname, coro, span=traced is not None and traced(full, qualname))
+        task.coro = ObservedCoroutine(coro, observed, record, _Ending(task))
+
+
+def _is_system(task: Any) -> bool:
+    nursery = task.parent_nursery
+    return nursery is None or nursery is getattr(task._runner, "system_nursery", None) or nursery.parent_task is None
+
+
+_failures: weakref.WeakKeyDictionary[Any, str] = weakref.WeakKeyDictionary()  # nursery -> its first failed child
+
+
+class _Ending:
+    """How a task ended, and whose fault it was."""
+
+    __slots__ = ("task",)
+
+    def __init__(self, task: Any) -> None:
+        self.task = task
+
+    def __call__(self, error: BaseException) -> tuple[str, str, str | None]:
+        import trio
+
+        nursery = self.task.parent_nursery
+        if not isinstance(error, trio.Cancelled):
+            _failures.setdefault(nursery, f"{self.task.name} failed: {type(error).__qualname__}: {error}")
+            return "error", "", None
+        failed = _failures.get(nursery)
+        if failed is not None:
+            return "cancelled", "sibling_failure", failed
+        # Since trio 0.31 a cancellation says where it came from.
+        reason = _REASONS.get(getattr(error, "source", ""), "parent_scope")
+        return "cancelled", reason, getattr(error, "reason", None)
+
+
+def _setup_runner(patch: Patch, original: Any) -> Any:
+    def setup_runner(*args: Any, **kwargs: Any) -> Any:
+        runner = original(*args, **kwargs)
+        if patch.active:
+            runner.instruments.add_instrument(_Instrument())
+        return runner
+
+    return setup_runner
+
+
+def _run_sync(patch: Patch, original: Any) -> Any:
+    async def run_sync(sync_fn: Any, *args: Any, limiter: Any = None, **options: Any) -> Any:
+        if not patch.active or awaiting.get() or core_calls():
+            return await original(sync_fn, *args, limiter=limiter, **options)
+        import trio
+
+        default = trio.to_thread.current_default_thread_limiter()
+        limiter = default if limiter is None else limiter
+        if not hasattr(limiter, "total_tokens"):  # anything with acquire and release may be used
+            return await original(sync_fn, *args, limiter=limiter, **options)
+        observed = TrioInstrumentor._limiters.find(limiter, "trio.to_thread" if limiter is default else None)
+
+        def run(call: Any) -> Awaitable[Any]:
+            found: Awaitable[Any] = original(call, *args, limiter=limiter, **options)
+            return found
+
+        return await run_in_thread(observed, limiter, sync_fn, run, _why)
+
+    return run_sync
+
+
+def _why(error: BaseException) -> str:
+    import trio
+
+    if not isinstance(error, trio.Cancelled):
+        return ""
+    return _REASONS.get(getattr(error, "source", ""), "parent_scope")
+
+
+def _make() -> list[Patch]:
+    made = [Patch(importlib.import_module("trio.to_thread"), "run_sync", _run_sync)]
+    run = importlib.import_module("trio._core._run")
+    if hasattr(run, "setup_runner"):
+        made.append(Patch(run, "setup_runner", _setup_runner))
+    else:
+        logger.warning("TrioInstrumentor: this trio is laid out differently; its tasks are not observed")
+    return made
+
+
+_patches = Patches(_make)

@@ -104,10 +104,10 @@ class Key:
     PROCESS_PID: Final = "process.pid"
 
 
-OUTCOMES: Final = ("success", "error", "timeout", "cancelled")
-QUEUE_OUTCOMES: Final = ("started", "cancelled", "timeout")
-REJECT_REASONS: Final = ("queue_full", "already_shutdown", "submit_cancelled", "submit_timeout")
-CANCEL_REASONS: Final = (
+OUTCOMES: Final[tuple[str, ...]] = ("success", "error", "timeout", "cancelled")
+QUEUE_OUTCOMES: Final[tuple[str, ...]] = ("started", "cancelled", "timeout")
+REJECT_REASONS: Final[tuple[str, ...]] = ("queue_full", "already_shutdown", "submit_cancelled", "submit_timeout")
+CANCEL_REASONS: Final[tuple[str, ...]] = (
     "explicit",
     "sibling_failure",
     "dependency",
@@ -117,11 +117,11 @@ CANCEL_REASONS: Final = (
     "keyboard_interrupt",
     "unknown",
 )
-CANCEL_PHASES: Final = ("queued", "running", "retry_wait")
-CONTEXT_LOSS_KINDS: Final = ("missing", "stale", "unpicklable")
-FAILURE_KINDS: Final = ("observer", "export", "callback", "name_cap", "label_cap")
-SHUTDOWN_OUTCOMES: Final = ("drained", "cut")
-WORKER_STATES: Final = ("busy", "idle")
+CANCEL_PHASES: Final[tuple[str, ...]] = ("queued", "running", "retry_wait")
+CONTEXT_LOSS_KINDS: Final[tuple[str, ...]] = ("missing", "stale", "unpicklable")
+FAILURE_KINDS: Final[tuple[str, ...]] = ("observer", "export", "callback", "name_cap", "label_cap")
+SHUTDOWN_OUTCOMES: Final[tuple[str, ...]] = ("drained", "cut")
+WORKER_STATES: Final[tuple[str, ...]] = ("busy", "idle")
 
 WAIT_BUCKETS: Final = (
     0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5,

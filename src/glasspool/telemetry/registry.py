@@ -60,6 +60,7 @@ class Source(Protocol):
 
     def collect(self, add: Callable[[Metric, dict[str, Any], float], None]) -> Iterable[Histogram]:
         """Add gauge points by ``add`` and return the histograms to copy."""
+        ...
 
 
 class Registry:

@@ -59,24 +59,29 @@ class Histogram:
         self.counts[index] += 1
         self.sum += value
         if exemplar is not None:
-            if self.exemplars is None:
-                self.exemplars = [None] * len(self.counts)
-            self.exemplars[index] = exemplar
+            kept: list[Exemplar | None] = self.exemplars or [None] * len(self.counts)
+            kept[index] = exemplar
+            self.exemplars = kept
 
 
 class Budget:
-    """How many series a process may still make, and which caps were already reported."""
+    """How many series a process may still make. Thread-safe: identities have locks of their own.
 
-    def __init__(self, series: int = 20_000, names: int = 200) -> None:
-        self.series = series
+    ``kept_back`` is room for the identities named ``_OTHER``, one per executor type, which must always be had.
+    """
+
+    def __init__(self, series: int = 20_000, names: int = 200, kept_back: int = 3_000) -> None:
+        self.series = series - kept_back
         self.names = names
+        self._lock = threading.Lock()
 
     def take(self, count: int) -> bool:
         """Take room for ``count`` series; False (and nothing taken) when there is not that much."""
-        if self.series < count:
-            return False
-        self.series -= count
-        return True
+        with self._lock:
+            if self.series < count:
+                return False
+            self.series -= count
+            return True
 
 
 class Totals:
@@ -127,12 +132,15 @@ class Totals:
 
     @staticmethod
     def base_series(shape: Shape) -> int:
-        """How many counter and histogram series a new identity of this shape brings from the start."""
+        """How many series a new identity of this shape brings, the last resorts of its caps included."""
+        runners, workers = len(shape.runners), len(shape.workers)
         waits = (
             len(catalog.QUEUE_OUTCOMES) * shape.queue + shape.submit + len(catalog.SHUTDOWN_OUTCOMES) * shape.shutdown
         )
-        counters = 16 + len(catalog.CANCEL_REASONS) * len(catalog.CANCEL_PHASES) + 3 * len(shape.runners)
-        return waits * (len(catalog.WAIT_BUCKETS) + 3) + counters
+        last_resorts = _series_of(catalog.TASK_DURATION) + _series_of(catalog.CANCEL_DURATION) + runners
+        counters = 19 + len(catalog.CANCEL_REASONS) * len(catalog.CANCEL_PHASES) + 3 * runners
+        gauges = 8 + 2 * runners + 3 * workers
+        return waits * _series_of(catalog.QUEUE_WAIT) + last_resorts + counters + gauges
 
     def _histogram(self, metric: Metric, extra: dict[str, Any]) -> Histogram:
         return Histogram(metric, {**self.identity, **extra})
@@ -164,8 +172,11 @@ class Totals:
         """The run-time histogram of these labels, made when first needed."""
         series = self.duration.get((outcome, name, runner))
         if series is None:
-            if name not in ("", OTHER) and not self._budget.take(len(catalog.TASK_DURATION.buckets) + 3):
+            if not self._budget.take(_series_of(catalog.TASK_DURATION)):
                 self._hit("label_cap")
+                # First the name goes, which may be many; where even that finds no room, one histogram takes it all.
+                if name in ("", OTHER):
+                    return self._last_resort(catalog.TASK_DURATION, self.duration, (OTHER, OTHER, OTHER))
                 return self.duration_of(outcome, OTHER, runner)
             extra = {Key.TASK_OUTCOME: outcome, Key.RUNNER: runner}
             if name:
@@ -177,9 +188,17 @@ class Totals:
         """The cancel-duration histogram of this reason, made when first needed."""
         series = self.cancel_duration.get(reason)
         if series is None:
+            if not self._budget.take(_series_of(catalog.CANCEL_DURATION)):
+                self._hit("label_cap")
+                return self._last_resort(catalog.CANCEL_DURATION, self.cancel_duration, OTHER)
             series = self._histogram(catalog.CANCEL_DURATION, {Key.CANCEL_REASON: reason})
             self.cancel_duration[reason] = series
         return series
+
+    def _last_resort(self, metric: Metric, family: dict[Any, Histogram], key: Any) -> Histogram:
+        if key not in family:
+            family[key] = self._histogram(metric, dict.fromkeys(metric.attributes, OTHER))
+        return family[key]
 
     def unlogged_caps(self) -> list[str]:
         """The caps that were hit and not yet spoken of; each is returned once."""
@@ -194,3 +213,7 @@ class Totals:
         self.failures[kind] += 1
         if kind not in self._logged:
             self.capped.add(kind)
+
+
+def _series_of(metric: Metric) -> int:
+    return len(metric.buckets) + 3  # the open bucket, sum and count

@@ -1,0 +1,120 @@
+"""What the telemetry tests share: a recorder with every part of the contract, a clock, tasks, subprocesses, scrapes."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from opentelemetry.trace import NonRecordingSpan, SpanContext, TraceFlags
+
+from glasspool.telemetry.recorder import Recorder, TaskRecord
+from glasspool.telemetry.registry import Registry, Snapshot
+from glasspool.telemetry.series import Shape
+
+ROOT = Path(__file__).parents[2]
+
+FULL = Shape(runners=("inline", "thread"), workers=("thread",), queue=True, submit=True, slots=True, shutdown=True)
+
+
+class Clock:
+    """Seconds that pass when told to."""
+
+    def __init__(self, now: float = 100.0) -> None:
+        self.now = now
+
+    def __call__(self) -> float:
+        return self.now
+
+    def pass_(self, seconds: float) -> None:
+        self.now += seconds
+
+
+def full_recorder(registry: Registry, name: str = "mail", **options: Any) -> Recorder:
+    """An open recorder of a hybrid executor with 2 slots and 10 queue places."""
+    chosen: dict[str, Any] = {"limit": 2, "capacity": 10, "worker_limits": {"thread": 2}, **options}
+    return Recorder(name, "hybrid", FULL, registry=registry, **chosen).open()
+
+
+def run_task(
+    recorder: Recorder,
+    name: str = "send",
+    outcome: str = "success",
+    error_type: str = "",
+    *,
+    clock: Clock | None = None,
+    wait: float = 0.0,
+    run: float = 0.0,
+    runner: str = "inline",
+    span: Any = None,
+    **settled: Any,
+) -> TaskRecord:
+    """One task from acceptance to its outcome; with a wait it goes through the queue."""
+    task = recorder.task(name, runner)
+    task.span = span
+    recorder.accept(task, queued=wait > 0)
+    if wait:
+        if clock is not None:
+            clock.pass_(wait)
+        recorder.assign(task)
+    recorder.begin(task)
+    if clock is not None:
+        clock.pass_(run)
+    recorder.settle(task, outcome, error_type, **settled)
+    return task
+
+
+def sampled_span(trace_id: int = 0xABCDEF, span_id: int = 0x123456, *, sampled: bool = True) -> NonRecordingSpan:
+    """A span whose context is all that matters."""
+    flags = TraceFlags(TraceFlags.SAMPLED if sampled else TraceFlags.DEFAULT)
+    return NonRecordingSpan(SpanContext(trace_id, span_id, is_remote=False, trace_flags=flags))
+
+
+def value(snapshot: Snapshot, metric: Any, **attributes: str) -> float:
+    """The sum of a metric's points that carry these attributes (keys with underscores for dots)."""
+    found = [
+        point.value
+        for point in snapshot.points.get(metric.name, ())
+        if attributes.items() <= {key.replace(".", "_"): text for key, text in point.attributes.items()}.items()
+    ]
+    assert found, f"no series of {metric.name} with {attributes}"
+    return sum(found)
+
+
+def histogram_total(snapshot: Snapshot, metric: Any) -> tuple[int, float]:
+    """Count and sum over all series of a histogram."""
+    points = snapshot.histograms.get(metric.name, ())
+    return sum(point.count for point in points), sum(point.sum for point in points)
+
+
+@dataclass
+class Finished:
+    """A subprocess that has ended."""
+
+    code: int
+    out: str
+    err: str = field(repr=False)
+
+    def lines(self, prefix: str) -> Iterator[str]:
+        """What follows ``prefix`` on every line of the output that begins with it."""
+        return (line[len(prefix) :].strip() for line in self.out.splitlines() if line.startswith(prefix))
+
+
+def clean_environment(**extra: str) -> dict[str, str]:
+    """The environment without OpenTelemetry's and prometheus_client's variables, our packages on the path."""
+    kept = {k: v for k, v in os.environ.items() if not k.startswith(("OTEL_", "PROMETHEUS_", "PYTEST_"))}
+    kept["PYTHONPATH"] = os.pathsep.join([str(ROOT / "src"), str(ROOT / "instrumentation"), str(ROOT)])
+    return {**kept, **extra}
+
+
+def run_python(code: str, *arguments: str, launcher: tuple[str, ...] = (), check: bool = True, **env: str) -> Finished:
+    """Run ``code`` in a fresh interpreter; providers can be set only once in a process."""
+    command = [*launcher, sys.executable, "-W", "error::RuntimeWarning", "-c", code, *arguments]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120, env=clean_environment(**env))
+    finished = Finished(done.returncode, done.stdout, done.stderr)
+    assert not check or finished.code == 0, f"exit code {finished.code}\n{finished.out}\n{finished.err}"
+    return finished

@@ -1,0 +1,282 @@
+"""What the registry adds up: identities, closed executors, caps, and snapshots that never tear."""
+
+from __future__ import annotations
+
+import logging
+import sys
+import threading
+
+import prometheus_client
+import pytest
+
+from glasspool.telemetry import catalog, prometheus
+from glasspool.telemetry.catalog import OTHER
+from glasspool.telemetry.recorder import Recorder
+from glasspool.telemetry.registry import Registry
+from glasspool.telemetry.series import Shape
+
+from .support import Clock, full_recorder, histogram_total, run_task, value
+
+
+def test_executors_of_one_name_are_summed_and_the_oldest_age_is_the_greatest():
+    registry, clock = Registry(), Clock()
+    first = full_recorder(registry, clock=clock)
+    second = full_recorder(registry, clock=clock)
+    other = full_recorder(registry, "other", clock=clock)
+    for recorder, age in ((first, 5.0), (second, 2.0), (other, 1.0)):
+        task = recorder.task("t", "inline")
+        recorder.accept(task, queued=False)
+        clock.pass_(age)
+    found = registry.collect()
+    mail = {"glasspool_executor_name": "mail"}
+    assert value(found, catalog.TASK_SUBMITTED, **mail) == 2
+    assert value(found, catalog.TASK_ACTIVE, **mail) == 2
+    assert value(found, catalog.SLOT_LIMIT, **mail) == 4
+    assert value(found, catalog.QUEUE_CAPACITY, **mail) == 20
+    assert value(found, catalog.TASK_OLDEST_AGE, **mail) == 8.0
+    assert value(found, catalog.EXECUTOR_OPENED, **mail) == 2
+    assert value(found, catalog.TASK_SUBMITTED, glasspool_executor_name="other") == 1
+
+
+def test_one_unbounded_queue_makes_the_names_capacity_absent():
+    registry = Registry()
+    full_recorder(registry)
+    full_recorder(registry, capacity=None)
+    assert catalog.QUEUE_CAPACITY.name not in registry.collect().points
+
+
+def test_an_executor_opened_and_closed_a_hundred_times_between_two_scrapes_loses_nothing():
+    registry, clock = Registry(), Clock()
+    for _ in range(100):
+        mail = full_recorder(registry, clock=clock)
+        run_task(mail, clock=clock, run=0.5)
+        run_task(mail, "bad", "error", "ValueError", clock=clock, run=0.25)
+        mail.reject("queue_full")
+        mail.close()
+        mail.close()
+    found = registry.collect()
+    assert value(found, catalog.TASK_SUBMITTED) == 200
+    assert value(found, catalog.TASK_COMPLETED, glasspool_task_outcome="error", error_type="ValueError") == 100
+    assert value(found, catalog.TASK_REJECTED, error_type="queue_full") == 100
+    assert value(found, catalog.EXECUTOR_OPENED) == value(found, catalog.EXECUTOR_CLOSED) == 100
+    assert value(found, catalog.EXECUTOR_TIME) == 75.0
+    assert value(found, catalog.SLOT_TIME) == 75.0
+    assert value(found, catalog.SLOT_LIMIT_TIME) == 150.0
+    assert histogram_total(found, catalog.TASK_DURATION) == (200, 75.0)
+    for gauge in (catalog.TASK_ACTIVE, catalog.SLOT_LIMIT, catalog.SLOT_USAGE, catalog.QUEUE_SIZE):
+        assert value(found, gauge) == 0, "gauges of a closed identity read 0"
+
+
+def test_abandoned_threads_count_until_they_end_even_after_the_executor_closed():
+    registry, clock = Registry(), Clock()
+    mail = full_recorder(registry, clock=clock)
+    task = mail.task("stuck", "thread")
+    mail.accept(task, queued=False)
+    mail.begin(task)
+    mail.settle(task, "timeout", "timeout", abandoned=True)
+    clock.pass_(3.0)
+    mail.close()
+    found = registry.collect()
+    assert value(found, catalog.TASK_ABANDONED, glasspool_runner="thread") == 1
+    assert value(found, catalog.WORKER_COUNT, glasspool_worker_state="busy") == 1
+    assert value(found, catalog.SLOT_TIME) == 3.0
+    mail.thread_freed("thread")
+    found = registry.collect()
+    assert value(found, catalog.TASK_ABANDONED, glasspool_runner="thread") == 0
+    assert value(found, catalog.SLOT_TIME) == 3.0, "a counter that was folded in at closing moves no more"
+
+
+def test_time_counters_grow_while_work_runs():
+    registry, clock = Registry(), Clock()
+    mail = full_recorder(registry, clock=clock)
+    tasks = [mail.task(f"t{i}", "inline") for i in range(2)]
+    readings = []
+    for task in tasks:
+        mail.accept(task, queued=False)
+        clock.pass_(1.0)
+        found = registry.collect()
+        readings.append(
+            tuple(
+                value(found, metric)
+                for metric in (
+                    catalog.SLOT_TIME,
+                    catalog.SLOT_LIMIT_TIME,
+                    catalog.SLOT_SATURATED_TIME,
+                    catalog.EXECUTOR_TIME,
+                )
+            )
+        )
+    assert readings == [(1.0, 2.0, 0.0, 1.0), (3.0, 4.0, 1.0, 2.0)]
+
+
+def series_count(registry: Registry) -> int:
+    client = prometheus_client.CollectorRegistry()
+    prometheus.register(client, source=registry)
+    return sum(1 for line in prometheus_client.generate_latest(client).splitlines() if not line.startswith(b"#"))
+
+
+def test_ten_thousand_task_names_times_a_thousand_errors_stay_under_the_caps(caplog):
+    registry = Registry()
+    mail = full_recorder(registry)
+    with caplog.at_level(logging.WARNING, "glasspool"):
+        for index in range(10_000):
+            run_task(mail, f"task-{index}", "error", f"Error{index % 1000}")
+    found = registry.collect()
+    names = {point.attributes[catalog.Key.TASK_NAME] for point in found.histograms[catalog.TASK_DURATION.name]}
+    errors = {
+        point.attributes[catalog.Key.ERROR_TYPE]
+        for point in found.points[catalog.TASK_COMPLETED.name]
+        if point.attributes[catalog.Key.TASK_OUTCOME] == "error"
+    }
+    assert len(names) == 26
+    assert OTHER in names
+    assert len(errors) == 21
+    assert OTHER in errors
+    assert value(found, catalog.TASK_COMPLETED, glasspool_task_outcome="error") == 10_000
+    assert histogram_total(found, catalog.TASK_DURATION)[0] == 10_000
+    assert value(found, catalog.TELEMETRY_FAILURES, glasspool_telemetry_failure_kind="name_cap") > 0
+    assert value(found, catalog.TELEMETRY_FAILURES, glasspool_telemetry_failure_kind="label_cap") > 0
+    assert series_count(registry) < 20_000
+    said = [record.getMessage() for record in caplog.records]
+    assert len(said) == len(set(said)) == 2, "each cap is spoken of once"
+
+
+def test_three_hundred_executors_with_many_names_and_errors_stay_under_20000_series():
+    registry = Registry()
+    for number in range(300):
+        recorder = full_recorder(registry, f"executor-{number}")
+        for index in range(60):
+            run_task(recorder, f"task-{index}", "error", f"Error{index}")
+        recorder.close()
+    found = registry.collect()
+    assert value(found, catalog.TASK_SUBMITTED) == 300 * 60, "what is folded into _OTHER is still counted"
+    assert histogram_total(found, catalog.TASK_DURATION)[0] == 300 * 60
+    shown = {point.attributes[catalog.Key.EXECUTOR_NAME] for point in found.points[catalog.TASK_SUBMITTED.name]}
+    assert OTHER in shown
+    assert len(shown) <= 201
+    assert series_count(registry) < 20_000
+    gauges = {point.attributes[catalog.Key.EXECUTOR_NAME] for point in found.points[catalog.TASK_ACTIVE.name]}
+    assert OTHER not in gauges
+
+
+def test_task_names_can_be_switched_off():
+    registry = Registry()
+    run_task(full_recorder(registry, max_task_names=0), "secret")
+    (point,) = registry.collect().histograms[catalog.TASK_DURATION.name]
+    assert catalog.Key.TASK_NAME not in point.attributes
+
+
+def test_series_with_bounded_labels_exist_at_zero_from_open():
+    registry = Registry()
+    full_recorder(registry)
+    found = registry.collect()
+    reasons = {
+        (point.attributes[catalog.Key.CANCEL_REASON], point.attributes[catalog.Key.TASK_PHASE])
+        for point in found.points[catalog.TASK_CANCELLATIONS.name]
+    }
+    assert len(reasons) == len(catalog.CANCEL_REASONS) * len(catalog.CANCEL_PHASES)
+    for metric, key, expected in (
+        (catalog.TASK_REJECTED, catalog.Key.ERROR_TYPE, catalog.REJECT_REASONS),
+        (catalog.CONTEXT_LOSSES, catalog.Key.LOSS_KIND, catalog.CONTEXT_LOSS_KINDS),
+        (catalog.TELEMETRY_FAILURES, catalog.Key.FAILURE_KIND, catalog.FAILURE_KINDS),
+    ):
+        assert {point.attributes[key] for point in found.points[metric.name]} == set(expected)
+        assert value(found, metric) == 0
+    waits = {point.attributes[catalog.Key.QUEUE_OUTCOME] for point in found.histograms[catalog.QUEUE_WAIT.name]}
+    assert waits == set(catalog.QUEUE_OUTCOMES)
+
+
+@pytest.mark.parametrize("workers", [1, 4])
+def test_no_snapshot_tears_while_threads_run_tasks(workers):
+    """Read in a tight loop from another thread: sums are conserved in every single snapshot."""
+    registry = Registry()
+    mail = Recorder(
+        "mail", "thread_pool", Shape(runners=("thread",), queue=True, slots=True), limit=8, registry=registry
+    ).open()
+    each = 1500
+    problems: list[str] = []
+    done = threading.Event()
+    snapshots = 0
+
+    def work() -> None:
+        for index in range(each):
+            task = mail.task("t", "thread")
+            mail.accept(task, queued=True)
+            if index % 7 == 0:
+                mail.settle(task, "cancelled", "cancelled", assigned=False, reason="explicit")
+                continue
+            mail.assign(task)
+            mail.begin(task)
+            mail.settle(task, "error" if index % 3 == 0 else "success", "ValueError" if index % 3 == 0 else "")
+
+    def check() -> None:
+        nonlocal snapshots
+        found = registry.collect()
+        snapshots += 1
+        submitted = value(found, catalog.TASK_SUBMITTED)
+        completed = value(found, catalog.TASK_COMPLETED)
+        queued = value(found, catalog.QUEUE_SIZE)
+        active = value(found, catalog.TASK_ACTIVE)
+        cancelled = value(found, catalog.TASK_COMPLETED, glasspool_task_outcome="cancelled")
+        ran = histogram_total(found, catalog.TASK_DURATION)[0]
+        waits = histogram_total(found, catalog.QUEUE_WAIT)[0]
+        if submitted != completed + queued + active:
+            problems.append(f"{submitted} submitted, {completed} completed, {queued} queued, {active} active")
+        if ran != completed - cancelled:
+            problems.append(f"{ran} runs measured of {completed - cancelled}")
+        if not completed <= waits <= submitted - queued:
+            problems.append(f"{waits} waits: {completed} completed, {submitted} submitted, {queued} queued")
+
+    def read() -> None:
+        while not done.is_set():
+            check()
+
+    interval = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    try:
+        reader = threading.Thread(target=read)
+        threads = [threading.Thread(target=work) for _ in range(workers)]
+        reader.start()
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join(60)
+        done.set()
+        reader.join(60)
+    finally:
+        sys.setswitchinterval(interval)
+    check()
+    assert problems == []
+    assert snapshots > 10
+    assert mail.counts().queued == mail.counts().in_flight == 0
+    assert value(registry.collect(), catalog.TASK_COMPLETED) == each * workers
+
+
+def test_counts_are_whole_without_a_lock():
+    registry = Registry()
+    mail = full_recorder(registry)
+    seen: set[int] = set()
+    done = threading.Event()
+
+    def read() -> None:
+        previous = 0
+        while not done.is_set():
+            counts = mail.counts()
+            total = counts.queued + counts.in_flight + counts.succeeded + counts.failed
+            if total < previous:
+                seen.add(total - previous)
+            previous = total
+
+    interval = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    try:
+        reader = threading.Thread(target=read)
+        reader.start()
+        for index in range(5000):
+            run_task(mail, outcome="success" if index % 2 else "error", wait=1e-9)
+        done.set()
+        reader.join(60)
+    finally:
+        sys.setswitchinterval(interval)
+    assert not seen, "a task that was counted once vanished in between"
+    assert mail.counts().succeeded + mail.counts().failed == 5000

@@ -16,7 +16,7 @@ import sys
 import time
 from collections.abc import Callable, Coroutine
 from contextvars import Context
-from typing import Any, Protocol
+from typing import Any, Protocol, cast
 
 import anyio
 from anyio.abc import TaskGroup
@@ -35,7 +35,7 @@ Main = Callable[[Any], Coroutine[Any, Any, None]]
 class Spawner(Protocol):
     """Starts backend tasks in the nursery. ``serve`` runs inside it until cancelled and all of them have ended."""
 
-    def spawn(self, main: Main, handle: Any, context: Context, name: str) -> None:
+    def spawn(self, main: Main, handle: Any, context: Context | None, name: str) -> None:
         """Start ``main(handle)`` in ``context``; it takes its first step in a later loop turn."""
 
 
@@ -119,13 +119,13 @@ class _FastSpawner:
         self._handles: dict[asyncio.Task[None], Any] = {}
         self._idle: asyncio.Future[None] | None = None
 
-    def spawn(self, main: Main, handle: Any, context: Context, name: str) -> None:
+    def spawn(self, main: Main, handle: Any, context: Context | None, name: str) -> None:
         # asyncio.Task itself, not loop.create_task: an eager task factory would run the task's first step here,
         # inside submit.
         if sys.version_info >= (3, 11):
             task: asyncio.Task[None] = asyncio.Task(main(handle), loop=self._loop, name=name, context=context)
         else:
-            task = context.run(_new_task, main(handle), self._loop, name)
+            task = cast("Context", context).run(_new_task, main(handle), self._loop, name)
         self._states[task] = self._state_class(self._parent, self._scope)
         self._scope._tasks.add(task)
         self._handles[task] = handle
@@ -136,7 +136,8 @@ class _FastSpawner:
         state = self._states.pop(task, None)
         scope = self._scope if state is None or state.cancel_scope is None else state.cancel_scope
         scope._tasks.discard(task)
-        self._lost(handle)  # says nothing unless the task was ended before its first step
+        if handle._completed is None:
+            self._lost(handle)  # ended before its first step
         if not task.cancelled() and (error := task.exception()) is not None:
             self._loop.call_exception_handler({"message": "glasspool task wrapper failed", "exception": error})
         if self._idle is not None and not self._handles and not self._idle.done():
@@ -170,8 +171,8 @@ class _GroupSpawner:
         self._group = group
         self._lost = lost
 
-    def spawn(self, main: Main, handle: Any, context: Context, name: str) -> None:
-        context.run(self._start, main, handle, name)
+    def spawn(self, main: Main, handle: Any, context: Context | None, name: str) -> None:
+        cast("Context", context).run(self._start, main, handle, name)
 
     def _start(self, main: Main, handle: Any, name: str) -> None:
         self._group.start_soon(self._run, main, handle, name=name)
@@ -287,8 +288,8 @@ class _TrioSpawner:
         self._nursery = nursery
         self._lost = lost
 
-    def spawn(self, main: Main, handle: Any, context: Context, name: str) -> None:
-        context.run(self._start, main, handle, name)
+    def spawn(self, main: Main, handle: Any, context: Context | None, name: str) -> None:
+        cast("Context", context).run(self._start, main, handle, name)
 
     def _start(self, main: Main, handle: Any, name: str) -> None:
         self._nursery.start_soon(main, handle, name=name)

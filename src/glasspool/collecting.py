@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, TypeVar, cast
 
 import anyio
 
@@ -23,28 +23,25 @@ class Ledger(Generic[T]):
     def __init__(self) -> None:
         self.outstanding: dict[TaskHandle[T], None] = {}
         self.ready: deque[TaskHandle[T]] = deque()
+        self.pending = 0  # tasks whose outcome has not been taken
         self._changed: anyio.Event | None = None
 
     def accepted(self, handle: TaskHandle[T]) -> None:
         """See Sink."""
         self.outstanding[handle] = None
+        self.pending += 1
 
     def completed(self, handle: TaskHandle[T]) -> None:
         """See Sink."""
         del self.outstanding[handle]
         self.ready.append(handle)
-        self.wake()
-
-    @property
-    def pending(self) -> int:
-        """Tasks whose outcome has not been taken."""
-        return len(self.outstanding) + len(self.ready)
+        if self._changed is not None:
+            self.wake()
 
     def take(self) -> Completed[T]:
         """The outcome that has been ready longest."""
-        completed = self.ready.popleft()._completed
-        assert completed is not None, "only ended tasks are ready"  # noqa: S101 - for the type checker
-        return completed
+        self.pending -= 1
+        return cast("Completed[T]", self.ready.popleft()._completed)  # only ended tasks are ready
 
     def wake(self) -> None:
         """Let everyone who waits look again."""
@@ -82,11 +79,6 @@ class OrderedLedger(Ledger[T]):
             self.wake()
 
     @property
-    def pending(self) -> int:
-        """Tasks whose outcome has not been taken."""
-        return len(self._order)
-
-    @property
     def head_done(self) -> bool:
         """Whether the next outcome in order is there."""
         return bool(self._order) and self._order[0]._completed is not None
@@ -99,3 +91,4 @@ class OrderedLedger(Ledger[T]):
     def forget(self) -> None:
         """Hand out nothing more."""
         self._order.clear()
+        self.pending = 0

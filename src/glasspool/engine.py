@@ -116,22 +116,26 @@ class Engine:
 
     def can_accept(self) -> bool:
         """Whether a task that overtakes nobody finds a slot or a queue place now."""
-        return not self.queue.blocked and self.queue.room(self._free_slots())
+        return not self.queue.producers and self.queue.room(self.slots.free)
 
     def accept(self, handle: TaskHandle[Any], blocked: float = 0.0) -> None:
         """Take the task in: into a free slot, else into the queue. The caller has made sure of room."""
-        direct = not self.queue and self._take_slot()
-        handle._move("active" if direct else "queued")
+        queue, slots = self.queue, self.slots
         if handle._sink is not None:
             handle._sink.accepted(handle)
-        earliest = not direct and self.queue.push(handle, handle._plan.deadline)
-        if direct:
+        if queue.waiting or slots.used >= slots.limit:
+            handle._move("queued")
+            earliest = queue.push(handle, handle._plan.deadline)
+            self.reporter.accepted(handle, queued=True, blocked=blocked)
+            if earliest:
+                self._wake.set()
+        else:
+            slots.used += 1
+            handle._move("active")
             self.active[handle] = None
-        self.reporter.accepted(handle, queued=not direct, blocked=blocked)
-        if earliest:
-            self._wake.set()
-        if direct and handle._completed is None:  # an observer may have cancelled it
-            self._start(handle)
+            self.reporter.accepted(handle, queued=False, blocked=blocked)
+            if handle._completed is None:  # an observer may have cancelled it
+                self._start(handle)
 
     def block(self) -> Producer:
         """A new producer in the line of those who wait for room."""
@@ -149,18 +153,20 @@ class Engine:
 
     def dispatch(self) -> None:
         """Give free slots to queued tasks, then room to blocked producers."""
+        queue, slots = self.queue, self.slots
         started = 0
-        while self.queue and self._take_slot():
-            handle = self.queue.pop()
+        while queue.waiting and slots.used < slots.limit:
+            if started >= BURST:
+                self._wake.set()  # the pacer goes on after a loop turn
+                break
+            started += 1
+            slots.used += 1
+            handle = queue.pop()
             handle._move("active")
             self.active[handle] = None
             self.recorder.assign(handle._record)
             self._start(handle)
-            started += 1
-            if started >= BURST and self.queue:
-                self._wake.set()  # the keeper goes on after a loop turn
-                break
-        if self.queue.blocked:
+        if queue.producers:
             self._grant()
 
     def resize(self, limit: int) -> None:
@@ -170,15 +176,8 @@ class Engine:
         self.recorder.worker_limits["thread"] = limit
         self.dispatch()
 
-    def _free_slots(self) -> int:
-        # Abandoned threads give their slots back by themselves, see _thread_freed.
-        return self.slots.free
-
-    def _take_slot(self) -> bool:
-        return self.slots.take()
-
     def _grant(self) -> None:
-        for producer in self.queue.grant(self._free_slots()):
+        for producer in self.queue.grant(self.slots.free):
             producer.granted = True
             producer.event.set()
 
@@ -188,9 +187,7 @@ class Engine:
             self._wake.set()
             return
         self.burst += 1
-        context = handle._context
-        assert context is not None, "only a settled task has no context"  # noqa: S101 - for the type checker
-        self.spawner.spawn(run_task, handle, context, handle._plan.name)
+        self.spawner.spawn(run_task, handle, handle._context, handle._plan.name)
 
     # -- ending ----------------------------------------------------------------------------------------------------
 
@@ -206,7 +203,7 @@ class Engine:
         if assigned:
             del self.active[handle]
             if not handle._left_running:
-                self.slots.give_back()
+                self.slots.used -= 1
         else:
             self.queue.remove(handle)
         tell = self.reporter.settled(handle, outcome, error, reason, assigned=assigned)
@@ -223,7 +220,7 @@ class Engine:
             sink.completed(handle)
         if handle._event is not None:
             handle._event.set()
-        if self._idle is not None and not self.queue and not self.active:
+        if self._idle is not None and not self.queue.waiting and not self.active:
             self._idle.set()
             self._idle = None
         if outcome == "error" and logger.isEnabledFor(logging.DEBUG):
@@ -284,7 +281,7 @@ class Engine:
         self.backend.call_soon_threadsafe(self._thread_freed)
 
     def _thread_freed(self) -> None:
-        self.slots.give_back()
+        self.slots.used -= 1
         self.dispatch()
 
     # -- closing ---------------------------------------------------------------------------------------------------
@@ -318,7 +315,7 @@ class Engine:
 
     async def wait_idle(self) -> None:
         """Until nothing is queued or active."""
-        while self.queue or self.active:
+        while self.queue.waiting or self.active:
             if self._idle is None:
                 self._idle = anyio.Event()
             await self._idle.wait()

@@ -185,7 +185,7 @@ class HybridExecutor:
         if grace != 0:
             with anyio.CancelScope(deadline=deadline):
                 await engine.wait_idle()
-        if engine.queue or engine.active:
+        if engine.queue.waiting or engine.active:
             engine.abort("shutdown")
             await engine.wait_idle()
         return engine.finish()
@@ -202,7 +202,7 @@ class HybridExecutor:
         self, fn: Callable[[Unpack[Ts]], T], /, *args: Unpack[Ts], **options: Unpack[TaskOptions]
     ) -> TaskHandle[T]: ...
 
-    async def submit(self, fn: Callable[..., Any], /, *args: Any, **options: Any) -> TaskHandle[Any]:
+    async def submit(self, fn: Callable[..., Any], /, *args: Any, **options: Any) -> TaskHandle[Any]:  # type: ignore[misc]  # mypy: TypedDict keywords
         """Accept ``fn(*args)`` as a task, waiting for room if there is none, and return its handle.
 
         Coroutine functions run on the loop, others in a thread. Keywords for ``fn`` go through ``functools.partial``.
@@ -232,7 +232,7 @@ class HybridExecutor:
         self, fn: Callable[[Unpack[Ts]], T], /, *args: Unpack[Ts], **options: Unpack[TaskOptions]
     ) -> TaskHandle[T]: ...
 
-    def submit_nowait(self, fn: Callable[..., Any], /, *args: Any, **options: Any) -> TaskHandle[Any]:
+    def submit_nowait(self, fn: Callable[..., Any], /, *args: Any, **options: Any) -> TaskHandle[Any]:  # type: ignore[misc]  # mypy: TypedDict keywords
         """Accept ``fn(*args)`` as a task at once, or raise. Options as for :meth:`submit`.
 
         :raises QueueFull: neither a slot nor a queue place is free, or others wait for one.
@@ -248,7 +248,7 @@ class HybridExecutor:
     @overload
     async def run(self, fn: Callable[[Unpack[Ts]], T], /, *args: Unpack[Ts], **options: Unpack[TaskOptions]) -> T: ...
 
-    async def run(self, fn: Callable[..., Any], /, *args: Any, **options: Any) -> Any:
+    async def run(self, fn: Callable[..., Any], /, *args: Any, **options: Any) -> Any:  # type: ignore[misc]  # mypy: TypedDict keywords
         """Submit ``fn(*args)``, wait for it and return its value; options as for :meth:`submit`.
 
         Cancelled, it cancels the task and waits until it has ended: a coroutine's cleanup is finished when ``run``

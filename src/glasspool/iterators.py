@@ -67,7 +67,7 @@ class _Feed:
 
     def full(self) -> bool:
         """Whether enough has been taken ahead of the consumer."""
-        return self.ledger.pending >= 2 * self.work.engine.slots.limit
+        return self.ledger.pending > 2 * self.work.engine.slots.limit
 
     async def wait(self) -> None:
         """Until the ledger has changed; with nothing outstanding, until the item in hand has been accepted."""
@@ -92,7 +92,10 @@ class _Feed:
                 self._taken.set()
             return
         work, ledger, plan, fn, context = self.work, self.ledger, self.plan, self.fn, self.context
-        room = min(BURST, 2 * work.engine.slots.limit - ledger.pending)
+        limit = work.engine.slots.limit
+        if ledger.pending > 2 * limit and self._held is _NOTHING:
+            return  # in batches: it costs less
+        room = min(BURST, 3 * limit - ledger.pending)
         while (room > 0 or self._held is not _NOTHING) and not self.exhausted and not self.closed:
             room -= 1
             try:

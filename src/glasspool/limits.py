@@ -16,14 +16,3 @@ class SlotLimit:
     def free(self) -> int:
         """Slots that can be taken now; negative while a shrunk limit is exceeded."""
         return self.limit - self.used
-
-    def take(self) -> bool:
-        """Take a slot if one is free."""
-        if self.used >= self.limit:
-            return False
-        self.used += 1
-        return True
-
-    def give_back(self) -> None:
-        """A slot is free again."""
-        self.used -= 1

@@ -123,7 +123,7 @@ class Pile:
         self, fn: Callable[[Unpack[Ts]], T], /, *args: Unpack[Ts], **options: Unpack[TaskOptions]
     ) -> TaskHandle[T]: ...
 
-    async def include(self, fn: Callable[..., Any], /, *args: Any, **options: Any) -> TaskHandle[Any]:
+    async def include(self, fn: Callable[..., Any], /, *args: Any, **options: Any) -> TaskHandle[Any]:  # type: ignore[misc]  # mypy: TypedDict keywords
         """Submit ``fn(*args)`` to the executor as one of this pile's tasks; see ``HybridExecutor.submit``.
 
         :raises ExecutorClosed: the executor or the pile is closed.

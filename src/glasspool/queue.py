@@ -25,31 +25,24 @@ class AdmissionQueue(Generic[T, P]):
     def __init__(self, capacity: int | None) -> None:
         self.capacity = capacity
         self.reserved = 0
-        # Ordered dicts: constant-time removal from the middle, for cancelled tasks and producers.
-        self._tasks: OrderedDict[T, None] = OrderedDict()
-        self._producers: OrderedDict[P, None] = OrderedDict()
+        # Ordered dicts: constant-time removal from the middle, for cancelled tasks and producers. Open to be looked
+        # at, because whether they are empty is asked several times a task; changed here only.
+        self.waiting: OrderedDict[T, None] = OrderedDict()
+        self.producers: OrderedDict[P, None] = OrderedDict()
         self._deadlines: list[tuple[float, int, T]] = []
         self._sequence = 0
-
-    def __len__(self) -> int:
-        return len(self._tasks)
-
-    @property
-    def blocked(self) -> int:
-        """How many producers wait for room."""
-        return len(self._producers)
 
     def room(self, free_slots: int) -> bool:
         """Whether one more task can be accepted now by someone who has waited for his turn."""
         if self.capacity is None:
             return True
+        places = self.capacity - len(self.waiting) - self.reserved
         # While tasks are queued the free slots are theirs.
-        slots = 0 if self._tasks else max(0, free_slots)
-        return slots + self.capacity - len(self._tasks) - self.reserved > 0
+        return places > 0 or (free_slots > 0 and not self.waiting and free_slots + places > 0)
 
     def push(self, task: T, deadline: float | None) -> bool:
         """Queue the task; True if its deadline is now the earliest one."""
-        self._tasks[task] = None
+        self.waiting[task] = None
         if deadline is None:
             return False
         self._sequence += 1
@@ -58,22 +51,22 @@ class AdmissionQueue(Generic[T, P]):
 
     def pop(self) -> T:
         """The task that has waited longest."""
-        return self._tasks.popitem(last=False)[0]
+        return self.waiting.popitem(last=False)[0]
 
     def remove(self, task: T) -> bool:
         """Take the task out of its turn; False if it is not queued."""
-        if task not in self._tasks:
+        if task not in self.waiting:
             return False
-        del self._tasks[task]
+        del self.waiting[task]
         return True
 
     def tasks(self) -> list[T]:
         """All queued tasks, the oldest first."""
-        return list(self._tasks)
+        return list(self.waiting)
 
     def next_deadline(self) -> float | None:
         """The earliest deadline of a task that is still queued."""
-        while self._deadlines and self._deadlines[0][2] not in self._tasks:
+        while self._deadlines and self._deadlines[0][2] not in self.waiting:
             heapq.heappop(self._deadlines)
         return self._deadlines[0][0] if self._deadlines else None
 
@@ -88,25 +81,25 @@ class AdmissionQueue(Generic[T, P]):
 
     def block(self, producer: P) -> None:
         """The producer waits for room from now on."""
-        self._producers[producer] = None
+        self.producers[producer] = None
 
     def unblock(self, producer: P) -> bool:
         """The producer waits no longer (cancelled); False if it was granted room already."""
-        if producer not in self._producers:
+        if producer not in self.producers:
             return False
-        del self._producers[producer]
+        del self.producers[producer]
         return True
 
     def grant(self, free_slots: int) -> list[P]:
         """Promise room to the producers whose turn it is; the caller wakes them."""
         woken: list[P] = []
-        while self._producers and self.room(free_slots):
+        while self.producers and self.room(free_slots):
             self.reserved += 1
-            woken.append(self._producers.popitem(last=False)[0])
+            woken.append(self.producers.popitem(last=False)[0])
         return woken
 
     def turn_away(self) -> list[P]:
         """Give up all blocked producers; the caller wakes them to be told."""
-        woken = list(self._producers)
-        self._producers.clear()
+        woken = list(self.producers)
+        self.producers.clear()
         return woken

@@ -59,20 +59,23 @@ class _Call:
         self.result: Any = None
 
     def __call__(self) -> None:
-        with self._lock:
-            if self._left:  # cancelled on the way to the thread: never call the function
-                return
-            self._started = True
+        if not self._start():
+            return
         function, arguments = self._function, self._arguments
         self._function, self._arguments = None, ()
         result = _call(function, arguments)
         del function, arguments
         with self._lock:
             self.called = True
-            if self._left:
-                self._freed()
-            else:
+            if not self._left:
                 self.result = result
+                return
+        self._freed()
+
+    def _start(self) -> bool:
+        with self._lock:
+            self._started = not self._left  # cancelled on the way to the thread: never call the function
+            return self._started
 
     def leave(self) -> bool:
         """Wait no longer; True if the function is running and will go on by itself."""

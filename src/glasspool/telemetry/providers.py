@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 __all__ = ["SCOPE", "bind", "has_meter_provider", "has_tracer_provider", "refresh", "renew", "sink", "tracer"]
 
 _MISSING: Any = object()
+_GLOBALS_KNOWN = hasattr(_metrics_internal, "_METER_PROVIDER") and hasattr(trace, "_TRACER_PROVIDER")
 SCOPE: Final = "glasspool"
 """Instrumentation scope of all our spans and metrics."""
 
@@ -54,17 +55,28 @@ def bind(registry: Registry) -> None:
 
 
 def refresh() -> None:
-    """Notice a provider that was set meanwhile. Two attribute loads when nothing has changed."""
-    if getattr(_metrics_internal, "_METER_PROVIDER", _MISSING) is not _meter_provider:
+    """Notice a provider that was set meanwhile."""
+    if _globals_meter() is not _meter_provider:
         _find_meter_provider()
-    if getattr(trace, "_TRACER_PROVIDER", _MISSING) is not _tracer_provider:
+    if _globals_tracer() is not _tracer_provider:
         _find_tracer_provider()
 
 
 def tracer() -> trace.Tracer | None:
     """The tracer of the provider that the application (or configure()) has set, or None while there is none."""
-    refresh()
+    if not _GLOBALS_KNOWN or (
+        _metrics_internal._METER_PROVIDER is not _meter_provider or trace._TRACER_PROVIDER is not _tracer_provider
+    ):
+        refresh()
     return _tracer
+
+
+def _globals_meter() -> Any:
+    return _metrics_internal._METER_PROVIDER if _GLOBALS_KNOWN else metrics.get_meter_provider()
+
+
+def _globals_tracer() -> Any:
+    return trace._TRACER_PROVIDER if _GLOBALS_KNOWN else trace.get_tracer_provider()
 
 
 def has_meter_provider() -> bool:
@@ -90,13 +102,13 @@ def _after_fork() -> None:
 
 def _find_meter_provider() -> None:
     global sink, _meter_provider
-    _meter_provider = getattr(_metrics_internal, "_METER_PROVIDER", _MISSING)
+    _meter_provider = _globals_meter()
     sink = _instruments if has_meter_provider() else None
 
 
 def _find_tracer_provider() -> None:
     global _tracer, _tracer_provider
-    _tracer_provider = getattr(trace, "_TRACER_PROVIDER", _MISSING)
+    _tracer_provider = _globals_tracer()
     _tracer = trace.get_tracer(SCOPE, _version.__version__) if has_tracer_provider() else None
 
 

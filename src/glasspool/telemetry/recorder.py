@@ -24,17 +24,17 @@ _task_ids = itertools.count(1)
 class TaskRecord:
     """One task as telemetry knows it. Instants are readings of the recorder's clock, in seconds."""
 
-    __slots__ = ("accepted", "began", "id", "label", "name", "runner", "span", "started")
+    # Defaults live on the class, so that making a record costs little.
+    span: Span | None = None
+    accepted = 0.0
+    started = 0.0  # when the slot became its own, then when the function began
+    began = False
 
-    def __init__(self, name: str, runner: str, label: str, span: Span | None = None) -> None:
+    def __init__(self, name: str, runner: str, label: str) -> None:
         self.id = next(_task_ids)
         self.name = name
         self.runner = runner
         self.label = label  # the name after the cap, as metrics and span names show it
-        self.span = span
-        self.accepted = 0.0
-        self.started = 0.0  # when the slot became its own, then when the function began
-        self.began = False
 
 
 class Recorder(Live):

@@ -128,8 +128,8 @@ class _Feed:
         self.closed = True
         if self._feeder is not None:
             self._feeder.cancel()  # it closes its source itself
-        elif self._items is not None and hasattr(self._items, "close"):
-            self._items.close()
+        elif (close := getattr(self._items, "close", None)) is not None:
+            close()
         for handle in self.ledger.unfinished():
             self.work.engine.request_cancel(handle, reason)
 
@@ -138,8 +138,8 @@ class _Feed:
         feeding = self._feeder is not None
         self.close()
         with anyio.CancelScope(shield=True):
-            if not feeding and self._later is not None and hasattr(self._later, "aclose"):
-                await self._later.aclose()
+            if not feeding and (aclose := getattr(self._later, "aclose", None)) is not None:
+                await aclose()
             while self.ledger.outstanding:
                 await self.ledger.wait()
 
@@ -161,8 +161,8 @@ class _Feed:
             finally:
                 self.work.engine.services.discard(scope)
                 with anyio.CancelScope(shield=True):
-                    if hasattr(source, "aclose"):
-                        await source.aclose()
+                    if (aclose := getattr(source, "aclose", None)) is not None:
+                        await aclose()
         self.end(error)
 
 

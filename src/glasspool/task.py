@@ -156,6 +156,7 @@ class Host(Protocol):
 
     def request_cancel(self, handle: TaskHandle[Any], reason: str, message: str | None) -> bool:
         """Ask for the task's end; True if this is the first request and the task has not ended."""
+        ...
 
 
 class Sink(Protocol):

@@ -1,10 +1,9 @@
-"""The only file that touches what asyncio, anyio or trio keep private, and the only one that tells them apart.
+"""asyncio, uvloop included.
 
-``Backend`` is what the executor needs of the event loop it was opened on: a clock, calls from other threads, cheap
-cancel scopes, and a spawner. The spawner starts each task as a backend task of its own inside the executor's one
-nursery. anyio's own ``start_soon`` does the same for twice the price, so on asyncio the task is entered into the
-nursery's cancel scope by hand. That needs three private names of anyio; they are checked once, at import, and if one
-is missing ``start_soon`` is used instead: slower, the same semantics.
+anyio's own ``start_soon`` costs twice what a task costs here, and a cancel scope per task a third of it. So a task is
+started natively and entered into the nursery's cancel scope by hand, and its own scope is put around it only when
+somebody cancels it (``_LateScope``). That needs a few private names of anyio; they are checked once, at import, and if
+one is missing ``start_soon`` and ordinary scopes are used instead: slower, the same semantics.
 """
 
 from __future__ import annotations
@@ -16,74 +15,17 @@ import sys
 import time
 from collections.abc import Callable, Coroutine
 from contextvars import Context
-from typing import Any, Protocol, cast
+from types import TracebackType
+from typing import Any, cast
 
 import anyio
 from anyio.abc import TaskGroup
 
-if sys.version_info < (3, 11):
-    from exceptiongroup import BaseExceptionGroup
+from .base import Main, Scope, Spawner, enclosing_cancelled
 
-__all__ = ["AsyncioBackend", "Backend", "Spawner", "TrioBackend", "current_backend", "split_cancellation"]
+__all__ = ["AsyncioBackend"]
 
 logger = logging.getLogger("glasspool")
-
-Main = Callable[[Any], Coroutine[Any, Any, None]]
-"""The body of a spawned task; it takes the handle it is spawned for and never raises but cancellation."""
-
-
-class Spawner(Protocol):
-    """Starts backend tasks in the nursery. ``serve`` runs inside it until cancelled and all of them have ended."""
-
-    def spawn(self, main: Main, handle: Any, context: Context | None, name: str) -> None:
-        """Start ``main(handle)`` in ``context``; it takes its first step in a later loop turn."""
-
-
-class Backend(Protocol):
-    """One event loop, as the executor sees it."""
-
-    name: str
-
-    def is_current(self) -> bool:
-        """Whether the caller runs on this loop."""
-
-    def clock(self) -> float:
-        """Monotonic seconds; the loop's own clock where tests replace it. Any thread may ask."""
-
-    def call_soon_threadsafe(self, fn: Callable[[], object]) -> bool:
-        """Call ``fn`` on the loop; False if the loop is gone."""
-
-    def scope(self, deadline: float) -> Any:
-        """A new cancel scope (``deadline`` in the loop's time, ``math.inf`` for none)."""
-
-    def task(self) -> object:
-        """The current backend task, to tell one from another."""
-
-    def cancellation_source(self, error: BaseException | None) -> str | None:
-        """Which enclosing scope's cancellation meets the current task: parent_scope, deadline, or None for neither."""
-
-    async def serve(self, started: Callable[[Spawner], None], lost: Callable[[Any], None], until: anyio.Event) -> None:
-        """Run a spawner in the calling task until ``until`` is set and all its tasks have ended.
-
-        ``lost`` is called with the handle of a task that was ended before its first step.
-        """
-
-
-def split_cancellation(error: BaseException) -> tuple[BaseException | None, BaseException | None]:
-    """What of ``error`` is the backend's cancellation, and what is left of it."""
-    cancelled = anyio.get_cancelled_exc_class()
-    if isinstance(error, cancelled):
-        return error, None
-    if isinstance(error, BaseExceptionGroup):
-        return error.split(cancelled)
-    return None, error
-
-
-def _enclosing_cancelled() -> bool:
-    return anyio.current_effective_deadline() == -math.inf
-
-
-# -- asyncio -------------------------------------------------------------------------------------------------------
 
 
 def _anyio_parts() -> tuple[Any, Any] | None:
@@ -164,6 +106,54 @@ def _new_task(coro: Coroutine[Any, Any, None], loop: asyncio.AbstractEventLoop, 
     return asyncio.Task(coro, loop=loop, name=name)
 
 
+class _LateScope:
+    """A cancel scope around all that a task runs, put in place when it is cancelled and not before.
+
+    From then on it is a scope of anyio's like any other, between the nursery's and those the task has opened itself.
+    """
+
+    __slots__ = ("_outer", "_scope", "_task")
+
+    def __init__(self, outer: Any) -> None:
+        self._outer = outer
+        self._task = asyncio.current_task()
+        self._scope: Any = None
+
+    @property
+    def cancel_called(self) -> bool:
+        return self._scope is not None
+
+    def cancel(self) -> None:
+        if self._scope is None and _PARTS is not None:
+            outer, task = self._outer, self._task
+            state = _PARTS[0][task]
+            self._scope = scope = type(outer)()
+            scope._host_task, scope._parent_scope, scope._active = task, outer, True
+            if state.cancel_scope is outer:
+                outer._tasks.discard(task)
+                scope._tasks.add(task)
+                state.cancel_scope = scope
+            else:
+                own = state.cancel_scope
+                while own._parent_scope is not None and own._parent_scope is not outer:
+                    own = own._parent_scope
+                outer._child_scopes.discard(own)
+                own._parent_scope = scope
+                scope._child_scopes.add(own)
+            outer._child_scopes.add(scope)
+            scope.cancel()
+
+    def __enter__(self) -> _LateScope:
+        return self
+
+    def __exit__(
+        self, exc_type: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
+    ) -> bool | None:
+        if self._scope is None:
+            return None
+        return cast("bool | None", self._scope.__exit__(exc_type, exc, traceback))
+
+
 class _GroupSpawner:
     """Tasks by an anyio task group's public ``start_soon``."""
 
@@ -191,6 +181,7 @@ class AsyncioBackend:
 
     def __init__(self) -> None:
         self._loop = asyncio.get_running_loop()
+        self._home: Any = None  # the scope that natively started tasks are entered into
         self._scope_class: Any = type(anyio.CancelScope())  # anyio.CancelScope looks the backend up at each call
         self.clock = time.perf_counter  # uvloop's own clock has milliseconds and stands still within a loop turn
         self.is_current = self._is_current
@@ -208,14 +199,16 @@ class AsyncioBackend:
             return False
         return True
 
-    def scope(self, deadline: float) -> Any:
-        return self._scope_class(deadline=deadline)
+    def scope(self, deadline: float) -> Scope:
+        if self._home is not None and deadline == math.inf:
+            return _LateScope(self._home)
+        return cast("Scope", self._scope_class(deadline=deadline))
 
     def task(self) -> object:
         return asyncio.current_task()
 
     def cancellation_source(self, error: BaseException | None) -> str | None:
-        return "parent_scope" if _enclosing_cancelled() else None
+        return "parent_scope" if enclosing_cancelled() else None
 
     async def serve(self, started: Callable[[Spawner], None], lost: Callable[[Any], None], until: anyio.Event) -> None:
         if _PARTS is None:
@@ -224,6 +217,7 @@ class AsyncioBackend:
                 await until.wait()
             return
         with anyio.CancelScope() as scope:
+            self._home = scope
             spawner = _FastSpawner(self._loop, scope, lost, _PARTS)
             started(spawner)
             try:
@@ -232,76 +226,3 @@ class AsyncioBackend:
                 # The tasks are cancelled through `scope` themselves; waiting for them must not be.
                 with anyio.CancelScope(shield=True):
                     await spawner.join()
-
-
-# -- trio ----------------------------------------------------------------------------------------------------------
-
-
-class TrioBackend:
-    """A running trio loop."""
-
-    name = "trio"
-
-    def __init__(self) -> None:
-        import trio  # an optional backend: imported only when it runs
-
-        self._trio = trio
-        self._token = trio.lowlevel.current_trio_token()
-        self.clock = trio.lowlevel.current_clock().current_time
-        self.is_current = self._is_current
-
-    def _is_current(self) -> bool:
-        try:
-            return self._trio.lowlevel.current_trio_token() is self._token
-        except RuntimeError:
-            return False
-
-    def call_soon_threadsafe(self, fn: Callable[[], object]) -> bool:
-        try:
-            self._token.run_sync_soon(fn)
-        except self._trio.RunFinishedError:
-            return False
-        return True
-
-    def scope(self, deadline: float) -> Any:
-        return self._trio.CancelScope(deadline=deadline)
-
-    def task(self) -> object:
-        return self._trio.lowlevel.current_task()
-
-    def cancellation_source(self, error: BaseException | None) -> str | None:
-        if not _enclosing_cancelled():
-            return None
-        # trio 0.31 and later say what cancelled; earlier ones do not.
-        return "deadline" if getattr(error, "source", None) == "deadline" else "parent_scope"
-
-    async def serve(self, started: Callable[[Spawner], None], lost: Callable[[Any], None], until: anyio.Event) -> None:
-        async with self._trio.open_nursery() as nursery:
-            started(_TrioSpawner(nursery, lost))
-            await until.wait()
-
-
-class _TrioSpawner:
-    """Native trio tasks in a nursery."""
-
-    def __init__(self, nursery: Any, lost: Callable[[Any], None]) -> None:
-        self._nursery = nursery
-        self._lost = lost
-
-    def spawn(self, main: Main, handle: Any, context: Context | None, name: str) -> None:
-        cast("Context", context).run(self._start, main, handle, name)
-
-    def _start(self, main: Main, handle: Any, name: str) -> None:
-        self._nursery.start_soon(main, handle, name=name)
-
-
-def current_backend() -> Backend:
-    """The backend of the loop that runs the caller.
-
-    :raises RuntimeError: when none runs.
-    """
-    trio = sys.modules.get("trio")
-    # trio first: in guest mode the host's asyncio loop answers inside trio's tasks as well
-    if trio is not None and trio.lowlevel.in_trio_run():
-        return TrioBackend()
-    return AsyncioBackend()

@@ -1,0 +1,25 @@
+"""The only place that touches what asyncio, anyio or trio keep private, and the only one that tells them apart."""
+
+from __future__ import annotations
+
+import sys
+
+from .base import Backend, Spawner, split_cancellation
+
+__all__ = ["Backend", "Spawner", "current_backend", "split_cancellation"]
+
+
+def current_backend() -> Backend:
+    """The backend of the loop that runs the caller.
+
+    :raises RuntimeError: when none runs.
+    """
+    trio = sys.modules.get("trio")
+    # trio first: in guest mode the host's asyncio loop answers inside trio's tasks as well
+    if trio is not None and trio.lowlevel.in_trio_run():
+        from .trio_ import TrioBackend  # trio is optional
+
+        return TrioBackend()
+    from .asyncio_ import AsyncioBackend
+
+    return AsyncioBackend()

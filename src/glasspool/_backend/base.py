@@ -1,0 +1,93 @@
+"""What the executor needs of an event loop, whichever it is."""
+
+from __future__ import annotations
+
+import math
+import sys
+from collections.abc import Callable, Coroutine
+from contextvars import Context
+from types import TracebackType
+from typing import Any, Protocol
+
+import anyio
+
+if sys.version_info < (3, 11):
+    from exceptiongroup import BaseExceptionGroup
+
+__all__ = ["Backend", "Main", "Scope", "Spawner", "enclosing_cancelled", "split_cancellation"]
+
+Main = Callable[[Any], Coroutine[Any, Any, None]]
+"""The body of a spawned task; it takes the handle it is spawned for and never raises but cancellation."""
+
+
+class Scope(Protocol):
+    """A cancel scope, entered by ``with`` by the task that made it."""
+
+    @property
+    def cancel_called(self) -> bool:
+        """Whether it was cancelled, by ``cancel`` or by its deadline."""
+        ...
+
+    def cancel(self) -> None:
+        """Cancel what is inside."""
+
+    def __enter__(self) -> object: ...
+
+    def __exit__(
+        self, exc_type: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None, /
+    ) -> bool | None: ...
+
+
+class Spawner(Protocol):
+    """Starts backend tasks in the nursery. ``serve`` runs inside it until cancelled and all of them have ended."""
+
+    def spawn(self, main: Main, handle: Any, context: Context | None, name: str) -> None:
+        """Start ``main(handle)`` in ``context``; it takes its first step in a later loop turn."""
+
+
+class Backend(Protocol):
+    """One event loop, as the executor sees it."""
+
+    name: str
+
+    def is_current(self) -> bool:
+        """Whether the caller runs on this loop."""
+        ...
+
+    def clock(self) -> float:
+        """Monotonic seconds; the loop's own clock where tests replace it. Any thread may ask."""
+        ...
+
+    def call_soon_threadsafe(self, fn: Callable[[], object]) -> bool:
+        """Call ``fn`` on the loop; False if the loop is gone."""
+        ...
+
+    def scope(self, deadline: float) -> Scope:
+        """A cancel scope for the current task's function (``deadline`` in the loop's time, ``math.inf`` for none)."""
+        ...
+
+    def task(self) -> object:
+        """The current backend task, to tell one from another."""
+
+    def cancellation_source(self, error: BaseException | None) -> str | None:
+        """Which enclosing scope's cancellation meets the current task: parent_scope, deadline, or None for neither."""
+
+    async def serve(self, started: Callable[[Spawner], None], lost: Callable[[Any], None], until: anyio.Event) -> None:
+        """Run a spawner in the calling task until ``until`` is set and all its tasks have ended.
+
+        ``lost`` is called with the handle of a task that was ended before its first step.
+        """
+
+
+def split_cancellation(error: BaseException) -> tuple[BaseException | None, BaseException | None]:
+    """What of ``error`` is the backend's cancellation, and what is left of it."""
+    cancelled = anyio.get_cancelled_exc_class()
+    if isinstance(error, cancelled):
+        return error, None
+    if isinstance(error, BaseExceptionGroup):
+        return error.split(cancelled)
+    return None, error
+
+
+def enclosing_cancelled() -> bool:
+    return anyio.current_effective_deadline() == -math.inf

@@ -6,6 +6,7 @@ Imported only when the SDK is wanted; without it the import fails.
 from __future__ import annotations
 
 import logging
+import os
 import threading
 import time
 import uuid
@@ -34,13 +35,20 @@ def make_resource(attributes: Mapping[str, Any]) -> Resource:
     given = OTELResourceDetector().detect().attributes
     chosen = {key: value for key, value in attributes.items() if key not in given}
     resource = Resource.create(chosen)
-    if _INSTANCE_ID not in resource.attributes:  # older SDKs give none
-        resource = resource.merge(Resource({_INSTANCE_ID: str(uuid.uuid4())}))
+    if _INSTANCE_ID not in resource.attributes:
+        resource = resource.merge(Resource({_INSTANCE_ID: _new_instance_id()}))
     return resource
 
 
+def _new_instance_id() -> str:
+    # Newer SDKs have one for each process, older ones none.
+    given = OTELResourceDetector().detect().attributes.get(_INSTANCE_ID)
+    sdks = Resource.create().attributes.get(_INSTANCE_ID)
+    return str(sdks) if sdks and sdks != given else str(uuid.uuid4())
+
+
 class Pipeline:
-    """The providers that we have set for this process. ``after_fork`` must be called in every forked child."""
+    """The providers that we have set for this process, and what becomes of them in forked children."""
 
     def __init__(self, resource: Resource) -> None:
         self._resource = resource
@@ -93,13 +101,18 @@ class Pipeline:
             except Exception:
                 logger.exception("the last export failed")
 
-    def after_fork(self) -> None:
-        """In a forked child: an instance of its own. Its own meter provider is made when it first has metrics."""
+    def watch_forks(self) -> None:
+        """To be called when the providers are set: their own hooks must run before ours."""
+        if hasattr(os, "register_at_fork"):
+            os.register_at_fork(after_in_child=self._after_fork)
+
+    def _after_fork(self) -> None:
+        # An instance of its own. The child's own meter provider is made when it first has metrics (see _renew).
         self._closer = None
         old = self._resource
         renewed = self._tracers.resource if self._tracers is not None else old
         if renewed.attributes.get(_INSTANCE_ID) == old.attributes.get(_INSTANCE_ID):
-            renewed = old.merge(Resource({_INSTANCE_ID: str(uuid.uuid4())}))
+            renewed = old.merge(Resource({_INSTANCE_ID: _new_instance_id()}))
             if self._tracers is not None:
                 # SDKs that do not renew it themselves have no public way; tracers made from now on carry the new one.
                 self._tracers._resource = renewed

@@ -135,8 +135,6 @@ class TelemetryHandle:
         if self._endpoint is not None:  # its thread has stayed with the parent
             self._endpoint.abandon()
             self._endpoint = None
-        if self._pipeline is not None:
-            self._pipeline.after_fork()
 
 
 def _set_up_sdk(handle: TelemetryHandle, wanted: dict[str, list[str]], attributes: dict[str, Any]) -> None:
@@ -172,6 +170,7 @@ def _set_up_sdk(handle: TelemetryHandle, wanted: dict[str, list[str]], attribute
         if readers:
             _warn_about_deltas(handle)
             made.measure(readers)
+        made.watch_forks()
     except Exception as error:
         logger.exception("the OpenTelemetry SDK could not be set up")
         handle.note(f"the OpenTelemetry SDK could not be set up: {error}")

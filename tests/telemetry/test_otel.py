@@ -1,0 +1,235 @@
+"""The OpenTelemetry instruments: figures, buckets, exemplars, one snapshot per collection, providers set late."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from opentelemetry.sdk.metrics import MeterProvider
+from opentelemetry.sdk.metrics.export import InMemoryMetricReader
+from opentelemetry.sdk.metrics.view import View
+
+from glasspool.telemetry import catalog, exemplars, providers
+from glasspool.telemetry.catalog import Key
+from glasspool.telemetry.otel import Instruments
+from glasspool.telemetry.registry import Registry, Snapshot
+
+from .support import full_recorder, run_python, run_task, sampled_span
+
+KINDS = {"counter": "Sum", "updowncounter": "Sum", "gauge": "Gauge", "histogram": "Histogram"}
+
+
+class CountingRegistry(Registry):
+    """Counts its snapshots, and can be broken."""
+
+    snapshots = 0
+    broken = False
+
+    def collect(self) -> Snapshot:
+        self.snapshots += 1
+        if self.broken:
+            raise RuntimeError("broken on purpose")
+        return super().collect()
+
+
+class Sdk:
+    """A real SDK meter provider on a registry of its own, with ``readers`` in-memory readers."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, readers: int = 1, **options: Any) -> None:
+        self.registry = CountingRegistry()
+        self.readers = [InMemoryMetricReader() for _ in range(readers)]
+        self.provider = MeterProvider(self.readers, shutdown_on_exit=False, **options)
+        providers.bind(self.registry)  # so that nobody makes other instruments while the test runs
+        monkeypatch.setattr(providers, "sink", Instruments(self.registry, self.provider.get_meter("glasspool")))
+
+    def metrics(self, reader: int = 0) -> dict[str, Any]:
+        data = self.readers[reader].get_metrics_data()
+        assert data is not None
+        return {
+            metric.name: metric.data
+            for resource in data.resource_metrics
+            for scope in resource.scope_metrics
+            for metric in scope.metrics
+        }
+
+
+@pytest.fixture
+def sdk(monkeypatch) -> Iterator[Sdk]:
+    made = Sdk(monkeypatch)
+    yield made
+    made.provider.shutdown()
+
+
+def test_every_metric_arrives_with_kind_and_labels_of_the_catalog(sdk):
+    mail = full_recorder(sdk.registry)
+    run_task(mail, outcome="cancelled", error_type="cancelled", reason="explicit", requested=mail.clock())
+    mail.shutdown_took(0.1, cut=False)
+    found = sdk.metrics()
+    missing = set(catalog.BY_NAME) - set(found)
+    assert missing == {catalog.EVENTLOOP_DELAY.name, catalog.EVENTLOOP_STALL.name, catalog.TASK_RETRIES.name}
+    for name, data in found.items():
+        metric = catalog.BY_NAME[name]
+        assert type(data).__name__ == KINDS[metric.kind]
+        assert getattr(data, "is_monotonic", True) is (metric.kind != "updowncounter")
+        for point in data.data_points:
+            assert set(point.attributes) <= set(metric.labels)
+
+
+def test_histograms_have_the_catalogs_buckets_and_the_recorders_figures(sdk):
+    mail = full_recorder(sdk.registry)
+    for outcome in ("success", "error"):
+        run_task(mail, outcome=outcome, error_type="ValueError" if outcome == "error" else "", wait=1e-6)
+    found = sdk.metrics()
+    ours = sdk.registry.collect().histograms
+    compared = 0
+    for name, points in ours.items():
+        recorded = {frozenset(point.attributes.items()): point for point in points if point.count}
+        if not recorded:  # the SDK knows no series before its first measurement
+            continue
+        compared += 1
+        exported = {frozenset(point.attributes.items()): point for point in found[name].data_points}
+        assert recorded.keys() == exported.keys()
+        for labels, point in recorded.items():
+            assert exported[labels].explicit_bounds == catalog.BY_NAME[name].buckets
+            assert tuple(exported[labels].bucket_counts) == point.counts
+            assert exported[labels].sum == pytest.approx(point.sum)
+    assert compared == 3
+
+
+def test_a_view_of_the_application_leaves_the_buckets_alone(monkeypatch):
+    view = View(instrument_name=catalog.TASK_DURATION.name, attribute_keys={Key.TASK_OUTCOME})
+    sdk = Sdk(monkeypatch, views=[view])
+    run_task(full_recorder(sdk.registry))
+    (point,) = sdk.metrics()[catalog.TASK_DURATION.name].data_points
+    assert point.explicit_bounds == catalog.TASK_DURATION.buckets
+    assert dict(point.attributes) == {Key.TASK_OUTCOME: "success"}
+    sdk.provider.shutdown()
+
+
+def test_one_snapshot_per_collection_whichever_reader_collects(monkeypatch):
+    sdk = Sdk(monkeypatch, readers=2)
+    mail = full_recorder(sdk.registry)
+    for expected, reader in enumerate((0, 1, 1, 0), start=1):
+        run_task(mail)
+        found = sdk.metrics(reader)
+        assert sdk.registry.snapshots == expected
+        assert found[catalog.TASK_SUBMITTED.name].data_points[0].value == expected, "never a stale one"
+    sdk.provider.shutdown()
+
+
+def test_a_snapshot_that_fails_is_counted_and_logged_once(sdk, caplog):
+    full_recorder(sdk.registry)
+    sdk.registry.broken = True
+    with caplog.at_level(logging.ERROR, "glasspool"):
+        sdk.readers[0].get_metrics_data()
+        sdk.readers[0].get_metrics_data()
+    sdk.registry.broken = False
+    assert len([record for record in caplog.records if record.name == "glasspool"]) == 1
+    counted = [
+        point.value
+        for point in sdk.metrics()[catalog.TELEMETRY_FAILURES.name].data_points
+        if point.attributes[Key.FAILURE_KIND] == "callback"
+    ]
+    assert max(counted) > 0
+
+
+@pytest.mark.parametrize(
+    ("chosen", "sampled", "expected"),
+    [
+        ("trace_based", True, True),
+        ("trace_based", False, False),
+        ("always_off", True, False),
+        ("always_on", False, True),
+    ],
+)
+def test_the_exemplar_filter_is_honoured_by_both_exporters(monkeypatch, chosen, sampled, expected):
+    monkeypatch.setenv("OTEL_METRICS_EXEMPLAR_FILTER", chosen)
+    exemplars.reload()
+    try:
+        sdk = Sdk(monkeypatch)
+        run_task(full_recorder(sdk.registry), span=sampled_span(0xAB, 0xCD, sampled=sampled), run=0.0)
+        exported = [
+            found
+            for metric in (catalog.TASK_DURATION, catalog.QUEUE_WAIT)
+            for point in sdk.metrics()[metric.name].data_points
+            for found in point.exemplars
+        ]
+        kept = [
+            found
+            for points in sdk.registry.collect().histograms.values()
+            for point in points
+            for found in point.exemplars
+            if found
+        ]
+        assert bool(kept) is expected
+        assert bool(exported) is expected
+        if expected:
+            assert {(found[1], found[2]) for found in kept} == {(0xAB, 0xCD)}
+            assert {(found.trace_id, found.span_id) for found in exported} == {(0xAB, 0xCD)}
+        sdk.provider.shutdown()
+    finally:
+        monkeypatch.undo()
+        exemplars.reload()
+
+
+def test_a_provider_set_late_sees_every_counter_since_process_start():
+    code = """
+from glasspool.telemetry import catalog, providers
+from glasspool.telemetry.registry import REGISTRY
+from tests.telemetry.support import full_recorder, run_task
+mail = full_recorder(REGISTRY)
+for _ in range(5):
+    run_task(mail)
+assert providers.sink is None
+from opentelemetry import metrics
+from opentelemetry.sdk.metrics import MeterProvider
+from opentelemetry.sdk.metrics.export import InMemoryMetricReader
+reader = InMemoryMetricReader()
+metrics.set_meter_provider(MeterProvider([reader]))
+providers.refresh()
+run_task(mail)
+(scope,) = reader.get_metrics_data().resource_metrics[0].scope_metrics
+print("scope", scope.scope.name)
+for metric in scope.metrics:
+    if metric.name in (catalog.TASK_SUBMITTED.name, catalog.TASK_DURATION.name):
+        point = metric.data.data_points[0]
+        print(metric.name, getattr(point, "value", None) or point.count)
+"""
+    done = run_python(code)
+    assert list(done.lines("scope")) == ["glasspool"]
+    assert list(done.lines(catalog.TASK_SUBMITTED.name)) == ["6"]
+    assert list(done.lines(catalog.TASK_DURATION.name)) == ["1"], "histograms begin with the provider"
+
+
+def test_without_a_provider_a_task_makes_no_opentelemetry_call():
+    code = """
+import sys, anyio
+from glasspool import HybridExecutor
+
+async def work():
+    await anyio.sleep(0)
+
+async def main():
+    async with HybridExecutor("quiet", max_in_flight=4) as executor:
+        await executor.run(work)
+        calls = []
+
+        def profile(frame, event, argument):
+            module = frame.f_globals.get("__name__", "")
+            if event == "call" and module.startswith(("opentelemetry", "prometheus_client")):
+                calls.append(f"{module}.{frame.f_code.co_name}")
+
+        sys.setprofile(profile)
+        for _ in range(20):
+            await executor.run(work)
+        sys.setprofile(None)
+        print("calls", sorted(set(calls)))
+        print("imported", [name for name in sys.modules if name.startswith(("opentelemetry.sdk", "prometheus_client"))])
+
+anyio.run(main)
+"""
+    done = run_python(code)
+    assert list(done.lines("calls")) == ["[]"]
+    assert list(done.lines("imported")) == ["[]"]

@@ -10,7 +10,6 @@ import logging
 import weakref
 from collections.abc import Awaitable, Coroutine
 from functools import partial
-from types import ModuleType
 from typing import Any
 
 from opentelemetry.trace import SpanKind
@@ -43,7 +42,7 @@ class AnyioInstrumentor(Instrumentor):
     starts an event-loop monitor on each loop.
     """
 
-    library = "anyio"
+    libraries = ("anyio",)
     requires = ("anyio >= 4.0",)
 
     _selection = Selection()
@@ -58,8 +57,7 @@ class AnyioInstrumentor(Instrumentor):
         cls._traced = None if spans is None else Selection(spans, parameter="spans")
         _patches.put_on(cls)
         cls._tasks = Observed("anyio", "anyio", "inline", queue=False, workers=False, shutdown=False)
-        if monitor:
-            loops.use(cls)
+        loops.use(cls, monitor=monitor)
 
     def _uninstrument(self) -> None:
         cls = AnyioInstrumentor
@@ -227,7 +225,8 @@ def _run_in_process(patch: Patch, original: Any) -> Any:
         try:
             return await original(errand, *args, cancellable=cancellable, limiter=limiter)
         except BaseException as error:
-            call.failed(None if _is_cancellation(error) else error)
+            cancelled = _is_cancellation(error)
+            call.finish(None if cancelled else error, cancelled=cancelled)
             raise
         finally:
             awaiting.reset(token)
@@ -235,28 +234,16 @@ def _run_in_process(patch: Patch, original: Any) -> Any:
     return run_sync
 
 
-def _back_ends() -> list[ModuleType]:
-    found = []
-    for name in ("anyio._backends._asyncio", "anyio._backends._trio"):
-        try:
-            found.append(importlib.import_module(name))
-        except ImportError:
-            pass
-    return found
-
-
-def _make() -> list[Patch]:
-    made = []
-    for module, backend in ((module, getattr(module, "backend_class", None)) for module in _back_ends()):
-        group = getattr(module, "TaskGroup", None)
-        if backend is None or group is None or not hasattr(backend, "run_sync_in_worker_thread"):
-            logger.warning("AnyioInstrumentor: %s is laid out differently; it is not observed", module.__name__)
-            continue
-        made.append(Patch(backend, "run_sync_in_worker_thread", _run_in_thread))
-        made.append(Patch(group, "start", _start))
-        made.append(Patch(group, *_spawning(group)))
-    made.append(Patch(importlib.import_module("anyio.to_process"), "run_sync", _run_in_process))
-    return made
+def _patches_of(module: Any) -> list[Patch]:
+    backend, group = getattr(module, "backend_class", None), getattr(module, "TaskGroup", None)
+    if backend is None or group is None or not hasattr(backend, "run_sync_in_worker_thread"):
+        logger.warning("AnyioInstrumentor: %s is laid out differently; it is not observed", module.__name__)
+        return []
+    return [
+        Patch(backend, "run_sync_in_worker_thread", _run_in_thread),
+        Patch(group, "start", _start),
+        Patch(group, *_spawning(group)),
+    ]
 
 
 def _spawning(group: Any) -> tuple[str, Any]:
@@ -287,4 +274,10 @@ def _call(group: Any, func: Any, name: str, *args: Any) -> Any:
     return _observe(group, func(*args), name)
 
 
-_patches = Patches(_make)
+_patches = Patches(
+    {
+        "anyio._backends._asyncio": _patches_of,
+        "anyio._backends._trio": _patches_of,
+        "anyio.to_process": lambda module: [Patch(module, "run_sync", _run_in_process)],
+    }
+)

@@ -40,7 +40,7 @@ class AsyncioInstrumentor(Instrumentor):
     event-loop monitor on each loop.
     """
 
-    library = "asyncio"
+    libraries = ("asyncio",)
 
     unretrieved = 0
     """Errors of tasks that nobody retrieved since the process started, as asyncio found them."""
@@ -56,8 +56,7 @@ class AsyncioInstrumentor(Instrumentor):
         _patches.put_on(cls)
         futures.patches.put_on(cls)
         cls._observed = Observed("asyncio", "asyncio", "inline", queue=False, workers=False, shutdown=False)
-        if monitor:
-            loops.use(cls)
+        loops.use(cls, monitor=monitor)
 
     def _uninstrument(self) -> None:
         cls = AsyncioInstrumentor
@@ -68,7 +67,7 @@ class AsyncioInstrumentor(Instrumentor):
         if observed is not None:
             observed.close_when_empty()
         if not futures.patches.used_by(futures.FuturesInstrumentor):
-            pools.forget()
+            pools.forget("thread_pool", "process_pool", "interpreter_pool", "futures")
 
     @classmethod
     def begin(cls, coro: Any) -> tuple[Observed, TaskRecord] | None:
@@ -109,7 +108,7 @@ class _Ending:
             self.observed.settle(self.record, "cancelled", reason=reason, message=message)
             return
         # Not task.exception(): that would count as retrieving it, and asyncio would no longer warn.
-        error: BaseException | None = task._exception  # type: ignore[attr-defined]  # both C and Python tasks have it
+        error: BaseException | None = getattr(task, "_exception", None)  # both C and Python tasks have it
         self.observed.settle(self.record, "success" if error is None else "error", error)
 
 
@@ -196,7 +195,7 @@ def _run_in_executor(patch: Patch, original: Any) -> Any:
             return original(self, executor, func, *args)
         pool = executor if executor is not None else getattr(self, "_default_executor", None)
         if pool is not None and not isinstance(pool, (ThreadPoolExecutor, ProcessPoolExecutor)):
-            if isinstance(pool, Executor) and pools.find(pool) is None:
+            if isinstance(pool, Executor) and pools.find(pool) is None and not pools.is_plumbing(pool):
                 return original(self, _Observing(pool), func, *args)
             return original(self, executor, func, *args)
         futures.wanted.any = True
@@ -239,18 +238,23 @@ def _call_exception_handler(patch: Patch, original: Any) -> Any:
     return call_exception_handler
 
 
-def _make() -> list[Patch]:
-    hooks = [
-        ("create_task", _create_task),
-        ("run_in_executor", _run_in_executor),
-        ("call_exception_handler", _call_exception_handler),
+def _patches_of_loop(loop: type) -> list[Patch]:
+    return [
+        Patch(loop, "create_task", _create_task),
+        Patch(loop, "run_in_executor", _run_in_executor),
+        Patch(loop, "call_exception_handler", _call_exception_handler),
     ]
-    made = [Patch(loop, attribute, make) for loop in loops.loop_classes() for attribute, make in hooks]
-    if hasattr(asyncio, "TaskGroup"):
-        made.append(Patch(asyncio.TaskGroup, "create_task", _group_create_task))
-    if hasattr(asyncio.runners, "_cancel_all_tasks"):
-        made.append(Patch(asyncio.runners, "_cancel_all_tasks", _cancel_all_tasks))
-    return made
 
 
-_patches = Patches(_make)
+def _if_there(owner: Any, attribute: str, make: Any) -> list[Patch]:
+    return [Patch(owner, attribute, make)] if owner is not None and hasattr(owner, attribute) else []
+
+
+_patches = Patches(
+    {
+        "asyncio.base_events": lambda module: _patches_of_loop(module.BaseEventLoop),
+        "asyncio.runners": lambda module: _if_there(module, "_cancel_all_tasks", _cancel_all_tasks),
+        "asyncio": lambda module: _if_there(getattr(module, "TaskGroup", None), "create_task", _group_create_task),
+        "uvloop": lambda module: _patches_of_loop(module.Loop),
+    }
+)

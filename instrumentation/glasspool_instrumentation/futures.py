@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import threading
-from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from typing import Any
 
 from glasspool.telemetry.tracing import Spans
@@ -11,7 +10,7 @@ from glasspool.telemetry.tracing import Spans
 from . import pools
 from .instrumentor import Instrumentor
 from .layers import core_calls, submitting
-from .naming import Selection, caller_module
+from .naming import Selection
 from .patching import Patch, Patches
 
 __all__ = ["FuturesInstrumentor", "patches", "wanted"]
@@ -34,7 +33,7 @@ class FuturesInstrumentor(Instrumentor):
     the ``OTEL_*`` settings and flush it when they exit.
     """
 
-    library = "concurrent.futures"
+    libraries = ("concurrent.futures",)
 
     _selection = Selection()
     _spans: Spans = "parented"
@@ -47,7 +46,7 @@ class FuturesInstrumentor(Instrumentor):
 
     def _uninstrument(self) -> None:
         patches.take_off(FuturesInstrumentor)
-        pools.forget()
+        pools.forget("thread_pool", "process_pool", "interpreter_pool", "futures")
 
     @classmethod
     def found(cls, pool: Any) -> pools.PoolState | None:
@@ -55,7 +54,7 @@ class FuturesInstrumentor(Instrumentor):
         state = pools.find(pool)
         if state is None and (cls._on or wanted.any):
             name = pools.default_name(pool)
-            if (wanted.any or cls._selection(name)) and not name.startswith("opentelemetry."):
+            if (wanted.any or cls._selection(name)) and not pools.is_plumbing(pool):
                 state = pools.observe(pool, name, spans=cls._spans, child_telemetry=cls._child_telemetry)
         return state
 
@@ -88,18 +87,19 @@ def _init(patch: Patch, original: Any) -> Any:
     def __init__(self: Any, *args: Any, **kwargs: Any) -> None:
         original(self, *args, **kwargs)
         if patch.active:
-            pools.remember_maker(self, caller_module(2))
+            pools.remember_maker(self)
 
     return __init__
 
 
-def _make() -> list[Patch]:
-    return [
-        Patch(cls, attribute, make)
-        for cls in (ThreadPoolExecutor, ProcessPoolExecutor)
-        for attribute, make in (("__init__", _init), ("submit", _submit), ("shutdown", _shutdown))
-    ]
+def _patches_of(cls: type) -> list[Patch]:
+    return [Patch(cls, "__init__", _init), Patch(cls, "submit", _submit), Patch(cls, "shutdown", _shutdown)]
 
 
-patches = Patches(_make)
+patches = Patches(
+    {
+        "concurrent.futures.thread": lambda module: _patches_of(module.ThreadPoolExecutor),
+        "concurrent.futures.process": lambda module: _patches_of(module.ProcessPoolExecutor),
+    }
+)
 """The patches on the pools' classes. The asyncio instrumentor uses them too."""

@@ -16,6 +16,9 @@ class Waiting(Protocol):
     def came_home(self, report: tuple[Any, ...], error: BaseException | None) -> None:
         """Its result, or its error, has arrived with the worker's report."""
 
+    def note(self, report: tuple[Any, ...]) -> None:
+        """The report has arrived alone."""
+
 
 away: dict[str, Waiting] = {}
 """Calls whose result has not come home. Filled at submit, emptied when the report or the future's end is here."""

@@ -21,8 +21,8 @@ class Instrumentor:
     are matched against is said by each instrumentor.
     """
 
-    library: ClassVar[str] = ""
-    """The module that is patched; the instrumentor does nothing, and says so, when it is not installed."""
+    libraries: ClassVar[tuple[str, ...]] = ()
+    """What is patched; the instrumentor does nothing, and says so, when none of them is installed."""
 
     requires: ClassVar[tuple[str, ...]] = ()
     """Requirements as OpenTelemetry's ``instrumentation_dependencies`` gives them."""
@@ -48,8 +48,9 @@ class Instrumentor:
         if cls._on:
             logger.info("%s is already on", cls.__name__)
             return
-        if importlib.util.find_spec(cls.library) is None:
-            logger.warning("%s: %s is not installed, so there is nothing to observe", cls.__name__, cls.library)
+        if not cls.available():
+            missing = " or ".join(cls.libraries)
+            logger.warning("%s: %s is not installed, so there is nothing to observe", cls.__name__, missing)
             return
         self._instrument(Selection(include, exclude), **options)
         cls._on = True
@@ -60,6 +61,11 @@ class Instrumentor:
         if cls._on:
             cls._on = False
             self._uninstrument()
+
+    @classmethod
+    def available(cls) -> bool:
+        """Is the library, or one of them, installed?"""
+        return any(importlib.util.find_spec(library) is not None for library in cls.libraries)
 
     @property
     def is_instrumented_by_opentelemetry(self) -> bool:

@@ -14,6 +14,7 @@ from typing import Any
 
 from glasspool.telemetry.tracing import TaskTracer, attach, function_name
 
+from . import loops
 from .calls import hide_frames, ours
 from .layers import awaiting, submitting
 from .naming import caller_module, check_name, look_through
@@ -42,7 +43,8 @@ class Limiters:
 
     def __init__(self, type: str) -> None:
         self.type = type
-        self._observed: dict[int, tuple[Observed, Any]] = {}
+        self._observed: dict[int, tuple[Observed, Any, Any]] = {}  # with its limiter and loop, weakly
+        loops.at_end(self._ended)
 
     def find(self, limiter: Any, default_name: str | None) -> Observed:
         """The observation of ``limiter``, begun if there is none; ``default_name`` is set for the library's own."""
@@ -61,14 +63,22 @@ class Limiters:
             self._observed.pop(key, None)
             observed.close_when_empty()
 
-        self._observed[key] = observed, weakref.ref(limiter, gone)
+        loop = loops.current()
+        self._observed[key] = observed, weakref.ref(limiter, gone), loop and weakref.ref(loop)
         return observed
 
     def forget(self) -> None:
         """Observe none of them any longer."""
-        for observed, _ in list(self._observed.values()):
+        for observed, _, _ in list(self._observed.values()):
             observed.close_when_empty()
         self._observed.clear()
+
+    def _ended(self, loop: Any) -> None:
+        # A limiter belongs to the loop that used it first; the library's own default ones always do.
+        for key, (observed, _, owner) in list(self._observed.items()):
+            if owner is not None and owner() is loop:
+                del self._observed[key]
+                observed.close_when_empty()
 
 
 def _tokens(limiter: Any) -> int | None:

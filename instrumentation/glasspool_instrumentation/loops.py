@@ -1,11 +1,11 @@
-"""An event-loop monitor for every loop that the instrumentors meet; one per loop, whoever of them meets it."""
+"""The event loops that the instrumentors meet: a monitor for each, whoever meets it first, and their ends."""
 
 from __future__ import annotations
 
 import asyncio
 import sys
 import weakref
-from asyncio import base_events
+from collections.abc import Callable
 from typing import Any
 
 from glasspool.telemetry.eventloop import EventLoopMonitor
@@ -13,50 +13,63 @@ from glasspool.telemetry.eventloop import EventLoopMonitor
 from .layers import submitting
 from .patching import Patch, Patches
 
-__all__ = ["loop_classes", "release", "use", "watch"]
+__all__ = ["at_end", "current", "ended", "release", "use", "watch"]
 
 _users: set[object] = set()
+_watchers: set[object] = set()  # users that want monitors
+_callbacks: list[Callable[[Any], None]] = []
 _monitors: weakref.WeakKeyDictionary[Any, EventLoopMonitor] = weakref.WeakKeyDictionary()  # by loop or trio token
 
 
-def loop_classes() -> list[type]:
-    """asyncio's loop class, and uvloop's if that is installed."""
-    found: list[type] = [base_events.BaseEventLoop]
-    try:
-        import uvloop
-    except ImportError:
-        return found
-    return [*found, uvloop.Loop]
-
-
-def use(user: object) -> None:
-    """Loops are watched from now on, as long as somebody uses this."""
+def use(user: object, *, monitor: bool) -> None:
+    """``user`` is on: the ends of loops are seen from now on, and with ``monitor`` the loops are watched."""
     _patches.put_on(user)
     _users.add(user)
+    if monitor:
+        _watchers.add(user)
 
 
 def release(user: object) -> None:
-    """``user`` needs the monitors no longer; the last one stops them."""
+    """``user`` is off; the last one that wanted monitors stops them."""
     _users.discard(user)
+    _watchers.discard(user)
     _patches.take_off(user)
-    if not _users:
+    if not _watchers:
         for monitor in list(_monitors.values()):
             monitor.stop()
         _monitors.clear()
 
 
-def watch() -> None:
-    """Watch the loop that runs in this thread, if that is wanted and not done yet."""
-    if not _users:
-        return
+def at_end(callback: Callable[[Any], None]) -> None:
+    """Call ``callback`` with every loop (or trio token) that has ended."""
+    _callbacks.append(callback)
+
+
+def current() -> Any:
+    """The loop, or the token of the trio run, of this thread; None when there is none."""
     trio = sys.modules.get("trio")
     if trio is not None and trio.lowlevel.in_trio_run():
-        loop, name = trio.lowlevel.current_trio_token(), "trio"
-    else:
-        loop, name = asyncio._get_running_loop(), "asyncio"
+        return trio.lowlevel.current_trio_token()
+    return asyncio._get_running_loop()
+
+
+def ended(loop: Any) -> None:
+    """This loop or trio run has ended."""
+    monitor = _monitors.pop(loop, None)
+    if monitor is not None:
+        monitor.stop()
+    for callback in _callbacks:
+        callback(loop)
+
+
+def watch() -> None:
+    """Watch the loop that runs in this thread, if that is wanted and not done yet."""
+    if not _watchers:
+        return
+    loop = current()
     if loop is None or loop in _monitors:
         return
-    monitor = EventLoopMonitor(name)
+    monitor = EventLoopMonitor("asyncio" if isinstance(loop, asyncio.AbstractEventLoop) else "trio")
     inside = submitting.inside
     submitting.inside = True  # the monitor's own task is no task of the application
     try:
@@ -70,12 +83,16 @@ def watch() -> None:
 
 def _close(patch: Patch, original: Any) -> Any:
     def close(self: Any) -> None:
-        monitor = _monitors.pop(self, None)
-        if monitor is not None:
-            monitor.stop()
+        if patch.active:
+            ended(self)
         original(self)
 
     return close
 
 
-_patches = Patches(lambda: [Patch(loop, "close", _close) for loop in loop_classes()])
+_patches = Patches(
+    {
+        "asyncio.base_events": lambda module: [Patch(module.BaseEventLoop, "close", _close)],
+        "uvloop": lambda module: [Patch(module.Loop, "close", _close)],
+    }
+)

@@ -13,7 +13,10 @@ from typing import Any
 __all__ = ["Selection", "caller_module", "check_name", "look_through", "peel"]
 
 _OTEL_THREADING = "opentelemetry.instrumentation.threading"
-_PLUMBING = ("concurrent.", "asyncio.", "anyio.", "trio.", "uvloop", "glasspool_instrumentation", "wrapt", "functools")
+_PLUMBING = (
+    "concurrent.", "asyncio.", "anyio.", "trio.", "uvloop", "joblib.", "loky.", "distributed.",
+    "glasspool_instrumentation", "wrapt", "functools.",
+)  # fmt: skip
 _process_chunk = getattr(_process, "_process_chunk", None)
 
 
@@ -103,6 +106,8 @@ def look_through(function: Any) -> Any:
             inner = function.func
             packed = inner is _process_chunk or type(getattr(inner, "__self__", None)) is Context
             function = function.args[0] if packed and function.args else inner
+        elif type(function).__name__ == "BatchedCalls" and getattr(function, "items", None):
+            function = function.items[0][0]  # what joblib sends to its workers
         elif getattr(function, "__module__", None) == _OTEL_THREADING and _original(function) is not function:
             function = _original(function)
         else:

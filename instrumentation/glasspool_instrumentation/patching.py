@@ -9,8 +9,11 @@ from __future__ import annotations
 
 import functools
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from types import ModuleType
 from typing import Any
+
+from .imports import cancel, when_imported
 
 __all__ = ["Patch", "Patches"]
 
@@ -27,23 +30,16 @@ class Patch:
         self._make = make
         self._placed = False
         self._own: Any = _MISSING
-        self.original: Any = None
         self._replacement: Any = None
 
     def put_on(self) -> None:
         """Replace the attribute, or wake the replacement that is still there. Idempotent."""
         if not self._placed:
-            space = vars(self.owner)
-            self._own = space.get(self.attribute, _MISSING)
-            self.original = getattr(self.owner, self.attribute)
-            method = self._own
-            if isinstance(method, (classmethod, staticmethod)):
-                made = self._make(self, method.__func__)
-                functools.update_wrapper(made, method.__func__)
-                self._replacement = type(method)(made)
-            else:
-                self._replacement = self._make(self, self.original)
-                functools.update_wrapper(self._replacement, self.original)
+            self._own = vars(self.owner).get(self.attribute, _MISSING)
+            own = self._own
+            original = own.__func__ if isinstance(own, classmethod) else getattr(self.owner, self.attribute)
+            made = functools.update_wrapper(self._make(self, original), original)
+            self._replacement = classmethod(made) if isinstance(own, classmethod) else made
             setattr(self.owner, self.attribute, self._replacement)
             self._placed = True
         self.active = True
@@ -59,40 +55,55 @@ class Patch:
             self._placed = False
 
 
-class Patches:
-    """The patches of one library, put on and taken off together; counted, so that users of it can share them."""
+Make = Callable[[ModuleType], Sequence[Patch]]
 
-    def __init__(self, make: Callable[[], list[Patch]]) -> None:
-        self._make = make
-        self._patches: list[Patch] | None = None
+
+class Patches:
+    """The patches of some modules, put on and taken off together; counted, so that users of them can share them.
+
+    ``modules`` gives, for each module, what makes its patches; a module that is not imported yet is patched when it
+    is.
+    """
+
+    def __init__(self, modules: dict[str, Make]) -> None:
+        self._modules = modules
+        self._patches: dict[str, Sequence[Patch]] = {}
         self._users: set[object] = set()
         self._lock = threading.RLock()
 
     def put_on(self, user: object) -> None:
-        """``user`` needs these patches. What was put on is taken off again if one of them fails."""
+        """``user`` needs these patches. If one of them fails, none stays."""
         with self._lock:
-            if self._patches is None:
-                self._patches = self._make()
-            try:
-                for patch in self._patches:
-                    patch.put_on()
-            except BaseException:
-                if not self._users:
-                    self._off()
-                raise
             self._users.add(user)
+            try:
+                for name in self._modules:
+                    when_imported(name, self._patch)
+            except BaseException:
+                self.take_off(user)
+                raise
 
     def take_off(self, user: object) -> None:
-        """``user`` needs them no longer; the last one takes them off."""
+        """``user`` needs them no longer; the last one takes them off. Idempotent."""
         with self._lock:
             self._users.discard(user)
-            if not self._users:
-                self._off()
+            if self._users:
+                return
+            for name in self._modules:
+                cancel(name, self._patch)
+            for patches in reversed(list(self._patches.values())):
+                for patch in reversed(patches):
+                    patch.take_off()
 
     def used_by(self, user: object) -> bool:
         """Has ``user`` put these patches on?"""
         return user in self._users
 
-    def _off(self) -> None:
-        for patch in reversed(self._patches or ()):
-            patch.take_off()
+    def _patch(self, module: ModuleType) -> None:
+        with self._lock:
+            if not self._users:
+                return
+            name = module.__name__
+            if name not in self._patches:
+                self._patches[name] = self._modules[name](module)
+            for patch in self._patches[name]:
+                patch.put_on()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import concurrent.futures
 import os
+import sys
 import threading
 import weakref
 from collections.abc import Callable
@@ -26,12 +27,14 @@ __all__ = [
     "drop",
     "find",
     "forget",
+    "is_plumbing",
     "kind_of",
     "observe",
     "remember_maker",
     "submit",
 ]
 
+_PLUMBING = ("opentelemetry.", "distributed.", "dask.", "glasspool.")
 _NUMBERED = ("ThreadPoolExecutor-", "InterpreterPoolExecutor-")  # prefixes that the pools give themselves
 _InterpreterPool: Any = getattr(concurrent.futures, "InterpreterPoolExecutor", ())
 
@@ -69,7 +72,7 @@ def kind_of(pool: Any) -> PoolKind:
     modules = {base.__module__ for base in type(pool).__mro__}
     if any(module.startswith(("loky.", "joblib.externals.loky.")) for module in modules):
         return PoolKind("loky", "process", True)
-    if any(module.startswith("distributed.") for module in modules):
+    if "distributed.cfexecutor" in modules:
         return PoolKind("dask", "cluster", True)
     return PoolKind("futures", "futures", False)
 
@@ -118,6 +121,10 @@ def find(pool: Any) -> PoolState | None:
 
 def submit(state: PoolState, original: Callable[..., Future[Any]], pool: Any, fn: Any, args: Any, kwargs: Any) -> Any:
     """Hand a call to the pool's own ``submit`` (already bound), observed."""
+    if state.kind.type == "dask":
+        from .dask import submit_through  # it needs this module
+
+        return submit_through(state.observed, original, pool, fn, args, kwargs)
     if state.kind.remote:
         future = remote.submit(state.observed, original, fn, args, kwargs, settings=state.settings)
         alive = getattr(pool, "_processes", None)
@@ -129,9 +136,10 @@ def submit(state: PoolState, original: Callable[..., Future[Any]], pool: Any, fn
     return future
 
 
-def remember_maker(pool: Any, module: str) -> None:
-    """Note which module made a pool, for its name."""
-    _makers[pool] = module
+def remember_maker(pool: Any) -> None:
+    """Note which module makes this pool (the caller's caller), for its name."""
+    maker = str(sys._getframe(2).f_globals.get("__name__") or "")
+    _makers[pool] = maker if maker.startswith(_PLUMBING) else caller_module(2)
 
 
 def drop(pool: Any) -> None:
@@ -142,14 +150,18 @@ def drop(pool: Any) -> None:
         state.observed.close_when_empty()
 
 
-def forget() -> None:
-    """End the observation of all pools but those that were wrapped on purpose."""
+def is_plumbing(pool: Any) -> bool:
+    """Is it a library's own pool: no part of the application, or one whose calls a layer above records?"""
+    return type(pool).__module__.startswith(_PLUMBING) or _makers.get(pool, "").startswith(_PLUMBING)
+
+
+def forget(*types: str) -> None:
+    """End the observation of all pools of these types but those that were wrapped on purpose."""
     with _lock:
         for key, state in list(_pools.items()):
-            if not state.observed.explicit:
+            if state.kind.type in types and not state.observed.explicit:
                 del _pools[key]
                 state.observed.close_when_empty()
-        _makers.clear()
 
 
 def default_name(pool: Any) -> str:

@@ -35,7 +35,7 @@ __all__ = ["Away", "submit"]
 class Away:
     """One call while it is away."""
 
-    __slots__ = ("accepted", "context", "function", "key", "observed", "task")
+    __slots__ = ("accepted", "context", "function", "key", "observed", "report", "task")
 
     def __init__(self, observed: Observed, function: Any, context: Context) -> None:
         self.observed = observed
@@ -43,6 +43,7 @@ class Away:
         self.context = context
         self.key = new_key()
         self.accepted = False
+        self.report: tuple[Any, ...] | None = None
         self.task = observed.recorder.task(function_name(function), observed.runner)
         self.task.span = observed.start_span(self.task, function, context)
 
@@ -68,15 +69,18 @@ class Away:
 
     def done(self, future: Future[Any]) -> None:
         """The future is done. What has not come home with a report is cancelled, or failed on the way."""
-        if self.key in away:
-            cancelled = future.cancelled()
-            self.failed(None if cancelled else future.exception())
+        cancelled = future.cancelled()
+        self.finish(None if cancelled else future.exception(), cancelled=cancelled)
         self.function = None
 
-    def failed(self, error: BaseException | None) -> None:
-        """It ended without a report: with an error on the way, or (None) cancelled. Nothing if it has come home."""
+    def note(self, report: tuple[Any, ...]) -> None:
+        """The worker's report is here, the result is not (Dask)."""
+        self.report = report
+
+    def finish(self, error: BaseException | None, *, cancelled: bool) -> None:
+        """It has ended, with a report noted before or with none. Nothing if it has come home already."""
         if away.pop(self.key, None) is not None:
-            self._end(None, error, cancelled=error is None)
+            self._end(None if self.report is None else Report(*self.report), error, cancelled)
 
     def _end(self, report: Report | None, error: BaseException | None, cancelled: bool) -> None:
         observed, task, recorder = self.observed, self.task, self.observed.recorder

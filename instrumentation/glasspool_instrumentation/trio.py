@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 import logging
 import weakref
 from collections.abc import Awaitable
@@ -39,7 +38,7 @@ class TrioInstrumentor(Instrumentor):
     event-loop monitor in each run.
     """
 
-    library = "trio"
+    libraries = ("trio",)
     requires = ("trio >= 0.22",)
 
     _selection = Selection()
@@ -53,8 +52,7 @@ class TrioInstrumentor(Instrumentor):
         cls._traced = None if spans is None else Selection(spans, parameter="spans")
         _patches.put_on(cls)
         cls._tasks = Observed("trio", "trio", "inline", queue=False, workers=False, shutdown=False)
-        if monitor:
-            loops.use(cls)
+        loops.use(cls, monitor=monitor)
 
     def _uninstrument(self) -> None:
         cls = TrioInstrumentor
@@ -68,6 +66,17 @@ class TrioInstrumentor(Instrumentor):
 
 class _Instrument:
     """Sees every task that is spawned in one run, and puts itself around its coroutine."""
+
+    def after_run(self) -> None:
+        """trio's hook: the run is over."""
+        loops.ended(self._run)
+
+    def __init__(self) -> None:
+        self._run: Any = None
+
+    def before_run(self) -> None:
+        """trio's hook: the run begins."""
+        self._run = loops.current()
 
     def task_spawned(self, task: Any) -> None:
         """trio's hook: called before the task's first step."""
@@ -160,14 +169,16 @@ def _why(error: BaseException) -> str:
     return _REASONS.get(getattr(error, "source", ""), "parent_scope")
 
 
-def _make() -> list[Patch]:
-    made = [Patch(importlib.import_module("trio.to_thread"), "run_sync", _run_sync)]
-    run = importlib.import_module("trio._core._run")
-    if hasattr(run, "setup_runner"):
-        made.append(Patch(run, "setup_runner", _setup_runner))
-    else:
-        logger.warning("TrioInstrumentor: this trio is laid out differently; its tasks are not observed")
-    return made
+def _patches_of_run(module: Any) -> list[Patch]:
+    if hasattr(module, "setup_runner"):
+        return [Patch(module, "setup_runner", _setup_runner)]
+    logger.warning("TrioInstrumentor: this trio is laid out differently; its tasks are not observed")
+    return []
 
 
-_patches = Patches(_make)
+_patches = Patches(
+    {
+        "trio._core._run": _patches_of_run,
+        "trio.to_thread": lambda module: [Patch(module, "run_sync", _run_sync)],
+    }
+)

@@ -53,24 +53,27 @@ class Sender(NamedTuple):
 class Errand:
     """A call on its way to a worker. Picklable if the function is."""
 
-    __slots__ = ("carrier", "enveloped", "fn", "key", "sender", "settings")
+    __slots__ = ("carrier", "enveloped", "fn", "key", "sender", "settings", "topic")
 
     def __init__(
         self,
         fn: Callable[..., Any],
         key: str,
         carrier: dict[str, str],
-        sender: Sender | None,
+        sender: Sender | tuple[Any, ...] | None,
         *,
         settings: bootstrap.Settings | None = None,
         enveloped: bool = True,
+        topic: str = "",
     ) -> None:
         self.fn = fn
         self.key = key
         self.carrier = carrier
-        self.sender = sender  # None: the call has no span
+        self.sender = None if sender is None else Sender(*sender)  # None: the call has no span
         self.settings = settings  # for an SDK in the worker; None: it gets none
         self.enveloped = enveloped  # results are pickled on their way home, so a report can travel with them
+
+        self.topic = topic  # Dask: where the worker logs its report
 
     def __reduce__(self) -> Any:
         return _unpack, (self.fn, self.key, self.carrier, self.sender, self.settings, self.enveloped)
@@ -97,6 +100,7 @@ class Errand:
             report = Report(self.key, time.perf_counter() - begun, os.getpid(), span is not None, stale, missing)
             if span is not None:
                 TaskTracer.end(span, "error", error_type=error_type_of(error), error=error, duration=report.ran)
+            self._log(report)
             if self.enveloped:
                 _send_along(error, report)
             frames = error.__traceback__
@@ -107,7 +111,14 @@ class Errand:
         report = Report(self.key, time.perf_counter() - begun, os.getpid(), span is not None, stale, missing)
         if span is not None:
             TaskTracer.end(span, "success", duration=report.ran)
+        self._log(report)
         return Result(value, report) if self.enveloped else value
+
+    def _log(self, report: Report) -> None:
+        if self.topic:
+            from distributed import get_worker
+
+            get_worker().log_event(self.topic, tuple(report))
 
     def _consumer_span(self, context: Context) -> Span | None:
         sender = self.sender

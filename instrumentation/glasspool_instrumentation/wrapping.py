@@ -71,6 +71,8 @@ def _observing(cls: type) -> type:
     if cls in _subclasses:
         return _subclasses[cls]
 
+    made: Any = None  # the class, when these methods run
+
     def submit(self: Any, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Any:
         state = pools.find(self)
         original = super(made, self).submit
@@ -98,7 +100,7 @@ def _observing(cls: type) -> type:
         "__qualname__": cls.__qualname__,
         "__doc__": cls.__doc__,
     }
-    made: type = type(cls)(cls.__name__, (cls,), space)
+    made = type(cls)(cls.__name__, (cls,), space)
     _subclasses[cls] = made
     _made.add(made)
-    return made
+    return _subclasses[cls]

@@ -1,0 +1,137 @@
+"""``@instrumented``: any function's calls with the signals of an executor, and no executor."""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+import inspect
+import sys
+from collections.abc import Callable
+from typing import Any, ParamSpec, TypeVar, overload
+
+from opentelemetry import context as otel_context
+from opentelemetry import trace
+
+from glasspool.telemetry.recorder import TaskRecord
+from glasspool.telemetry.tracing import Spans, TaskTracer, function_name
+
+from .calls import hide_frames, ours
+from .naming import check_name, look_through
+from .observed import Observed
+
+__all__ = ["instrumented"]
+
+_P = ParamSpec("_P")
+_R = TypeVar("_R")
+
+
+@overload
+def instrumented(function: Callable[_P, _R], /) -> Callable[_P, _R]: ...
+
+
+@overload
+def instrumented(
+    *, name: str | None = None, spans: Spans = "all"
+) -> Callable[[Callable[_P, _R]], Callable[_P, _R]]: ...
+
+
+def instrumented(function: Any = None, /, *, name: str | None = None, spans: Spans = "all") -> Any:
+    """Observe the calls of a sync or async function: a span, an outcome, a duration, how many are active.
+
+    ``name`` is the executor's name of the series (default: the function's module); the task name is the function's.
+    ``spans``: ``all`` (default), ``parented`` (only within a recorded span) or ``off``. Within a task that is
+    observed already the call gets its span and is not counted again.
+
+        @instrumented(name="checkout")
+        async def charge(card): ...
+
+    Raises ``TypeError`` for what is no function (a class, a generator function), ``ValueError`` for an empty name.
+    """
+    if name is not None:
+        check_name(name)
+    if spans not in ("all", "parented", "off"):
+        raise ValueError(f"spans= must be 'all', 'parented' or 'off'; got {spans!r}")
+    if function is None:
+        return functools.partial(_decorate, name=name, spans=spans)
+    return _decorate(function, name=name, spans=spans)
+
+
+def _decorate(function: Any, *, name: str | None, spans: Spans) -> Any:
+    named = look_through(function)
+    if not callable(function) or isinstance(function, type):
+        raise TypeError(f"@instrumented takes a function; got {function!r}. Write @instrumented(name='…') above a def")
+    if inspect.isgeneratorfunction(named) or inspect.isasyncgenfunction(named):
+        raise TypeError(
+            f"@instrumented cannot observe the generator function {function_name(named)}: when a generator is done is "
+            "up to who iterates it. Decorate the function that consumes it"
+        )
+    calls = _Calls(name or getattr(named, "__module__", None) or "functions", named, spans)
+
+    if inspect.iscoroutinefunction(named):
+
+        @functools.wraps(function)
+        async def observed_async(*args: Any, **kwargs: Any) -> Any:
+            task, token = calls.begin()
+            try:
+                value = await function(*args, **kwargs)
+            except BaseException as error:
+                calls.end(task, token, error)
+                hide_frames(error)
+                raise
+            calls.end(task, token, None)
+            return value
+
+        ours(observed_async)
+        return observed_async
+
+    @functools.wraps(function)
+    def observed(*args: Any, **kwargs: Any) -> Any:
+        task, token = calls.begin()
+        try:
+            value = function(*args, **kwargs)
+        except BaseException as error:
+            calls.end(task, token, error)
+            hide_frames(error)
+            raise
+        calls.end(task, token, None)
+        return value
+
+    ours(observed)
+    return observed
+
+
+class _Calls:
+    """The observation shared by all calls of one function."""
+
+    def __init__(self, name: str, function: Any, spans: Spans) -> None:
+        self._observed = Observed(name, "function", "inline", queue=False, workers=False, shutdown=False, spans=spans)
+        self._function = function
+        self._name = function_name(function)
+
+    def begin(self) -> tuple[TaskRecord, Any]:
+        """A call begins: its record, and the token of its span's context."""
+        observed = self._observed
+        task = observed.recorder.task(self._name, "inline")
+        span = task.span = observed.start_span(task, self._function, None)
+        observed.recorder.accept(task, queued=False)
+        observed.recorder.begin(task)
+        if span is None:
+            return task, None
+        TaskTracer.begin(span)
+        return task, otel_context.attach(trace.set_span_in_context(span))
+
+    def end(self, task: TaskRecord, token: Any, error: BaseException | None) -> None:
+        """The call ends, by this error or none."""
+        if token is not None:
+            otel_context.detach(token)
+        if error is None:
+            self._observed.settle(task, "success")
+        elif _is_cancellation(error):
+            self._observed.settle(task, "cancelled", reason="parent_scope")
+        else:
+            self._observed.settle(task, "error", error)
+
+
+def _is_cancellation(error: BaseException) -> bool:
+    trio = sys.modules.get("trio")
+    return isinstance(error, asyncio.CancelledError) or (trio is not None and isinstance(error, trio.Cancelled))

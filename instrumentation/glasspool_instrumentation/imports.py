@@ -1,0 +1,94 @@
+"""Patching a library when the application imports it, and not importing it for that.
+
+A finder in front of ``sys.meta_path`` lets the others find the module and runs the callbacks after it was executed.
+It is there only while something waits for an import.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import logging
+import sys
+from collections.abc import Callable, Sequence
+from importlib.abc import Loader, MetaPathFinder
+from importlib.machinery import ModuleSpec
+from types import ModuleType
+from typing import Any
+
+__all__ = ["cancel", "when_imported"]
+
+logger = logging.getLogger("glasspool")
+
+Callback = Callable[[ModuleType], None]
+
+_waiting: dict[str, list[Callback]] = {}
+
+
+def when_imported(name: str, callback: Callback) -> None:
+    """Call ``callback`` with the module ``name``: now if it is imported already, else when it has been."""
+    module = sys.modules.get(name)
+    if module is not None:
+        callback(module)
+        return
+    _waiting.setdefault(name, []).append(callback)
+    if _finder not in sys.meta_path:
+        sys.meta_path.insert(0, _finder)
+
+
+def cancel(name: str, callback: Callback) -> None:
+    """Wait no longer for this import. Idempotent."""
+    callbacks = _waiting.get(name, [])
+    if callback in callbacks:
+        callbacks.remove(callback)
+    if not callbacks:
+        _waiting.pop(name, None)
+    if not _waiting and _finder in sys.meta_path:
+        sys.meta_path.remove(_finder)
+
+
+class _Finder(MetaPathFinder):
+    """Finds nothing itself: it puts a loader that tells us around the one that the others find."""
+
+    def find_spec(
+        self, fullname: str, path: Sequence[str] | None, target: ModuleType | None = None
+    ) -> ModuleSpec | None:
+        if fullname not in _waiting:
+            return None
+        callbacks = _waiting.pop(fullname)
+        if not _waiting and self in sys.meta_path:
+            sys.meta_path.remove(self)
+        spec = importlib.util.find_spec(fullname)
+        if spec is None or spec.loader is None or not hasattr(spec.loader, "exec_module"):
+            return spec
+        spec.loader = _Loader(spec.loader, callbacks)
+        return spec
+
+
+class _Loader(Loader):
+    """The module's own loader, and then the callbacks."""
+
+    def __init__(self, loader: Any, callbacks: list[Callback]) -> None:
+        self._loader = loader
+        self._callbacks = callbacks
+
+    def create_module(self, spec: ModuleSpec) -> ModuleType | None:
+        made: ModuleType | None = self._loader.create_module(spec)
+        return made
+
+    def exec_module(self, module: ModuleType) -> None:
+        if module.__spec__ is not None:
+            module.__spec__.loader = self._loader
+        module.__loader__ = self._loader
+        self._loader.exec_module(module)
+        for callback in self._callbacks:
+            try:
+                callback(module)
+            except Exception:
+                # The import itself has worked: the application must not fail because it cannot be observed.
+                logger.exception("%s could not be instrumented", module.__name__)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._loader, name)
+
+
+_finder = _Finder()

@@ -1,0 +1,77 @@
+"""loky, and the copy of it that joblib brings: their process pools, by the name of what runs in them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from glasspool.telemetry.tracing import Spans
+
+from . import pools
+from .instrumentor import Instrumentor
+from .layers import core_calls, submitting
+from .naming import Selection
+from .patching import Patch, Patches
+
+__all__ = ["LokyInstrumentor"]
+
+_MODULES = ("loky.process_executor", "joblib.externals.loky.process_executor")
+
+
+class LokyInstrumentor(Instrumentor):
+    """Observes every loky pool; joblib's ``loky`` backend (its default) submits its batches to one.
+
+    ``include`` and ``exclude`` match the executor's name: the module that first used the pool. ``spans`` and
+    ``child_telemetry`` as in ``wrap_executor``.
+    """
+
+    libraries = ("loky", "joblib")
+    requires = ("loky >= 3.0",)
+
+    _selection = Selection()
+    _spans: Spans = "parented"
+    _child_telemetry = False
+
+    def _instrument(self, selection: Selection, *, spans: Spans = "parented", child_telemetry: bool = False) -> None:
+        cls = LokyInstrumentor
+        cls._selection, cls._spans, cls._child_telemetry = selection, spans, child_telemetry
+        _patches.put_on(cls)
+
+    def _uninstrument(self) -> None:
+        _patches.take_off(LokyInstrumentor)
+        pools.forget("loky")
+
+
+def _submit(patch: Patch, original: Any) -> Any:
+    def submit(self: Any, fn: Any, /, *args: Any, **kwargs: Any) -> Any:
+        if not patch.active or submitting.inside or core_calls():
+            return original(self, fn, *args, **kwargs)
+        cls = LokyInstrumentor
+        state = pools.find(self)
+        if state is None:
+            name = pools.default_name(self)
+            if not cls._selection(name):
+                return original(self, fn, *args, **kwargs)
+            state = pools.observe(self, name, spans=cls._spans, child_telemetry=cls._child_telemetry)
+        return pools.submit(state, original.__get__(self), self, fn, args, kwargs)
+
+    return submit
+
+
+def _shutdown(patch: Patch, original: Any) -> Any:
+    def shutdown(self: Any, wait: bool = True, **options: Any) -> None:
+        state = pools.find(self) if patch.active else None
+        if state is None:
+            original(self, wait, **options)
+        else:
+            cancel = bool(options.get("kill_workers"))
+            state.observed.shut_down(lambda: original(self, wait, **options), wait=wait, cancel=cancel)
+
+    return shutdown
+
+
+def _patches_of(module: Any) -> list[Patch]:
+    cls = module.ProcessPoolExecutor
+    return [Patch(cls, "submit", _submit), Patch(cls, "shutdown", _shutdown)]
+
+
+_patches = Patches(dict.fromkeys(_MODULES, _patches_of))

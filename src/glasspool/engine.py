@@ -116,7 +116,8 @@ class Engine:
 
     def can_accept(self) -> bool:
         """Whether a task that overtakes nobody finds a slot or a queue place now."""
-        return not self.queue.producers and self.queue.room(self.slots.free)
+        queue, slots = self.queue, self.slots
+        return not queue.producers and queue.room(slots.limit - slots.used)
 
     def accept(self, handle: TaskHandle[Any], blocked: float = 0.0) -> None:
         """Take the task in: into a free slot, else into the queue. The caller has made sure of room."""
@@ -225,7 +226,8 @@ class Engine:
             self._idle = None
         if outcome == "error" and logger.isEnabledFor(logging.DEBUG):
             logger.debug("task %r of executor %r failed", handle.name, self.name, exc_info=error)
-        tell()
+        if tell is not None:
+            tell()
         # Last, because dropping these may run anybody's finalizers.
         handle._context = None
 
@@ -249,11 +251,8 @@ class Engine:
         """End the task as out of time."""
         self.settle(handle, "timeout", error=timeout_error(handle._item, handle._plan.timeout, handle._began))
 
-    def end(self, handle: TaskHandle[Any], value: Any, error: BaseException | None) -> None:
-        """The function has ended: the outcome by the table of the semantics."""
-        if error is None:
-            self.settle(handle, "success", value)
-            return
+    def end(self, handle: TaskHandle[Any], error: BaseException) -> None:
+        """The function has ended with an exception: the outcome by the table of the semantics."""
         _cancelled, rest = split_cancellation(error)
         if rest is not None:
             self.settle(handle, "error", error=rest)
@@ -269,11 +268,6 @@ class Engine:
                 # The whole nursery is being cancelled: start nothing more in it.
                 self.abort(source, requests=False)
             self.settle_cancelled(handle, source or "unknown")
-
-    def lost(self, handle: TaskHandle[Any]) -> None:
-        """The task's backend task is over. Settles what was ended before its first step."""
-        if handle._completed is None:
-            self.settle_cancelled(handle, self.closing or "unknown")
 
     def thread_freed(self) -> None:
         """An abandoned thread has ended (called on its own thread): telemetry first, then the slot on the loop."""
@@ -353,7 +347,7 @@ class Engine:
 
     async def serve(self) -> None:
         """Home of the tasks' backend tasks, until ``stop`` is set and all of them have ended."""
-        await self.backend.serve(self._serving, self.lost, self.stop)
+        await self.backend.serve(self._serving, self.stop)
 
     def _serving(self, spawner: Spawner) -> None:
         self.spawner = spawner

@@ -88,12 +88,12 @@ class Reporter:
 
     def settled(
         self, handle: TaskHandle[Any], outcome: str, error: BaseException | None, reason: str, *, assigned: bool
-    ) -> Callable[[], None]:
+    ) -> Callable[[], None] | None:
         """The task has ended. Counts at once and returns what remains to be said once all state has moved."""
         record: TaskRecord = handle._record
         if outcome == "success" and record.span is None and not self._observed:
             self.recorder.settle(record, "success")
-            return _nothing
+            return None
         request = handle._request
         error_type = outcome if outcome in ("timeout", "cancelled") else ""
         if outcome == "error" and error is not None:
@@ -104,7 +104,7 @@ class Reporter:
             abandoned=handle._left_running,
         )  # fmt: skip
         if record.span is None and not self._observed:
-            return _nothing
+            return None
         wait = (record.started if record.began else self.recorder.clock()) - record.accepted
         context, message = handle._context, request.message if request is not None else None
 
@@ -147,7 +147,3 @@ class Reporter:
             if self.failed is None:
                 raise
             self.failed(error)
-
-
-def _nothing() -> None:
-    return None

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import anyio
 
-from ._backend import split_cancellation
+from ._backend import Scope, split_cancellation
 from .runners.base import HIDDEN, Raised
 from .task import CURRENT, Plan, TaskHandle
 
@@ -20,26 +20,18 @@ __all__ = ["run_task"]
 
 async def run_task(handle: TaskHandle[Any]) -> None:
     """Run the task's function inside its own cancel scope and report how it ended. Raises only cancellation."""
-    if handle._completed is not None:
-        return  # cancelled between getting its slot and this first step
     engine: Engine = handle._host  # type: ignore[assignment]  # every handle that is spawned is its engine's own
-    plan, item = handle._plan, handle._item
-    limit = math.inf
-    if plan.timeout is not None or plan.deadline is not None:
-        limit = _time_limit(plan)
-        if limit <= anyio.current_time():
-            engine.settle_timeout(handle)
-            return
-    CURRENT.set(handle)
-    runner = plan.runner
-    scope = handle._scope = engine.backend.scope(limit)
-    handle._began = True
-    engine.reporter.began(handle)
     value: Any = None
     error: BaseException | None = None
     try:
+        if engine.backend.pause is not None:
+            await engine.backend.pause
+        scope = _begin(engine, handle)
+        if scope is None:
+            return  # it was cancelled, or ran out of time, between getting its slot and this first step
         with scope:
             try:
+                runner, item = handle._plan.runner, handle._item
                 if runner is None:  # a coroutine function: called here, one coroutine less on the hot path
                     value = await item.function(*item.arguments)
                 else:
@@ -50,10 +42,9 @@ async def run_task(handle: TaskHandle[Any]) -> None:
                 error = raised
                 raise
     except BaseException as passing:
-        if error is None:
-            error = passing  # not the function but the scope: the function left scopes of its own open
-        error.__traceback__ = _users_part(error.__traceback__)
-        _end(engine, handle, error, foreign=runner is not None and runner.name != "inline")
+        # Without `error` it was not the function but the scope (the function left scopes of its own open), or
+        # cancellation before the first step.
+        _end(engine, handle, passing if error is None else error)
         cancellation = passing if isinstance(passing, GeneratorExit) else _cancellation_in(passing)
         if cancellation is passing:
             raise
@@ -61,21 +52,44 @@ async def run_task(handle: TaskHandle[Any]) -> None:
             raise cancellation from None
     else:
         if error is not None:  # the scope took in its own cancellation
-            error.__traceback__ = _users_part(error.__traceback__)
-            _end(engine, handle, error, foreign=False)
-        else:
-            engine.end(handle, value, None)
+            _end(engine, handle, error)
+        elif handle._completed is None:
+            engine.settle(handle, "success", value)
     finally:
-        # Frames of settled tasks may live on in tracebacks; they must not keep results and arguments alive.
-        del value, error, item, scope
+        if engine.spawner is not None:
+            engine.spawner.finished(handle)
+        # Frames of settled tasks may live on in tracebacks; they must not keep results alive.
+        del value, error
 
 
-def _end(engine: Engine, handle: TaskHandle[Any], error: BaseException, *, foreign: bool) -> None:
-    if isinstance(error, GeneratorExit) and not engine.backend.is_current():
+def _begin(engine: Engine, handle: TaskHandle[Any]) -> Scope | None:
+    """The scope to run the function in, or None if it is not to be called any more."""
+    if handle._completed is not None:
+        return None
+    plan = handle._plan
+    limit = math.inf
+    if plan.timeout is not None or plan.deadline is not None:
+        limit = _time_limit(plan)
+        if limit <= anyio.current_time():
+            engine.settle_timeout(handle)
+            return None
+    CURRENT.set(handle)
+    scope = handle._scope = engine.backend.scope(limit, handle)
+    handle._began = True
+    engine.reporter.began(handle)
+    return scope
+
+
+def _end(engine: Engine, handle: TaskHandle[Any], error: BaseException) -> None:
+    if handle._completed is not None:
+        return  # cancelled before its first step, twice
+    error.__traceback__ = _users_part(error.__traceback__)
+    if isinstance(error, GeneratorExit) and not (handle._began and engine.backend.is_current()):
         engine.settle_cancelled(handle, "shutdown")  # the loop is gone and the coroutine is being destroyed
         return
-    engine.end(handle, None, error)
-    if isinstance(error, (KeyboardInterrupt, SystemExit)) and not foreign:
+    engine.end(handle, error)
+    runner = handle._plan.runner
+    if isinstance(error, (KeyboardInterrupt, SystemExit)) and (runner is None or runner.name == "inline"):
         engine.crashed(error)
 
 

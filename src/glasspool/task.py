@@ -183,6 +183,7 @@ class TaskHandle(Generic[T_co]):
     _record: Any = None  # telemetry's own view of the task
     _request: CancelRequest | None = None
     _scope: Any = None  # the backend's cancel scope while the function runs
+    _native: Any = None  # the backend's task, where the spawner knows it
     _began = False
     _left_running = False  # settled, but its thread is still busy
     _event: Event | None = None  # made only when someone really waits

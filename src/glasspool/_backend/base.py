@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import sys
-from collections.abc import Callable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine
 from contextvars import Context
 from types import TracebackType
 from typing import Any, Protocol
@@ -42,13 +42,20 @@ class Spawner(Protocol):
     """Starts backend tasks in the nursery. ``serve`` runs inside it until cancelled and all of them have ended."""
 
     def spawn(self, main: Main, handle: Any, context: Context | None, name: str) -> None:
-        """Start ``main(handle)`` in ``context``; it takes its first step in a later loop turn."""
+        """Start ``main(handle)`` in ``context``; it takes its first step in a later loop turn.
+
+        ``main`` awaits the backend's ``pause`` first of all, if there is one, and calls ``finished`` last of all.
+        """
+
+    def finished(self, handle: Any) -> None:
+        """The task that was spawned for ``handle`` takes its last step."""
 
 
 class Backend(Protocol):
     """One event loop, as the executor sees it."""
 
     name: str
+    pause: Awaitable[None] | None
 
     def is_current(self) -> bool:
         """Whether the caller runs on this loop."""
@@ -62,8 +69,11 @@ class Backend(Protocol):
         """Call ``fn`` on the loop; False if the loop is gone."""
         ...
 
-    def scope(self, deadline: float) -> Scope:
-        """A cancel scope for the current task's function (``deadline`` in the loop's time, ``math.inf`` for none)."""
+    def scope(self, deadline: float, handle: Any) -> Scope:
+        """A cancel scope for the function of the task that was spawned for ``handle``.
+
+        ``deadline`` is an instant of the loop's time, ``math.inf`` for none.
+        """
         ...
 
     def task(self) -> object:
@@ -72,11 +82,8 @@ class Backend(Protocol):
     def cancellation_source(self, error: BaseException | None) -> str | None:
         """Which enclosing scope's cancellation meets the current task: parent_scope, deadline, or None for neither."""
 
-    async def serve(self, started: Callable[[Spawner], None], lost: Callable[[Any], None], until: anyio.Event) -> None:
-        """Run a spawner in the calling task until ``until`` is set and all its tasks have ended.
-
-        ``lost`` is called with the handle of a task that was ended before its first step.
-        """
+    async def serve(self, started: Callable[[Spawner], None], until: anyio.Event) -> None:
+        """Run a spawner in the calling task until ``until`` is set and all its tasks have ended."""
 
 
 def split_cancellation(error: BaseException) -> tuple[BaseException | None, BaseException | None]:

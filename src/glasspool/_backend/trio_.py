@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from contextvars import Context
 from types import TracebackType
 from typing import Any, cast
@@ -90,6 +90,7 @@ class TrioBackend:
     """A running trio loop."""
 
     name = "trio"
+    pause: Awaitable[None] | None = None
 
     def __init__(self) -> None:
         self._token = trio.lowlevel.current_trio_token()
@@ -109,7 +110,7 @@ class TrioBackend:
             return False
         return True
 
-    def scope(self, deadline: float) -> Scope:
+    def scope(self, deadline: float, handle: Any) -> Scope:
         if deadline == math.inf and _STATUS is not None:
             return _LateScope()
         return trio.CancelScope(deadline=deadline)
@@ -123,21 +124,20 @@ class TrioBackend:
         # trio 0.31 and later say what cancelled; earlier ones do not.
         return "deadline" if getattr(error, "source", None) == "deadline" else "parent_scope"
 
-    async def serve(self, started: Callable[[Spawner], None], lost: Callable[[Any], None], until: anyio.Event) -> None:
+    async def serve(self, started: Callable[[Spawner], None], until: anyio.Event) -> None:
         async with trio.open_nursery() as nursery:
-            started(_TrioSpawner(nursery, lost))
+            started(_TrioSpawner(nursery))
             await until.wait()
 
 
 class _TrioSpawner:
     """Native trio tasks in a nursery."""
 
-    def __init__(self, nursery: Any, lost: Callable[[Any], None]) -> None:
+    def __init__(self, nursery: Any) -> None:
         self._nursery = nursery
-        self._lost = lost
 
     def spawn(self, main: Main, handle: Any, context: Context | None, name: str) -> None:
-        cast("Context", context).run(self._start, main, handle, name)
+        cast("Context", context).run(self._nursery.start_soon, main, handle, name=name)
 
-    def _start(self, main: Main, handle: Any, name: str) -> None:
-        self._nursery.start_soon(main, handle, name=name)
+    def finished(self, handle: Any) -> None:
+        pass

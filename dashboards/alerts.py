@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from dashboards import recording as r
-from dashboards.expressions import EXECUTOR_LABELS, count, first_events, label, match, series, without
+from dashboards.expressions import EXECUTOR_LABELS, count, events, label, match, series, without
 from dashboards.options import LONG_FACTOR, PAGE_FACTOR, TICKET_FACTOR, RuleOptions, seconds
 from glasspool.telemetry.catalog import (
     CONTEXT_LOSSES,
@@ -167,7 +167,7 @@ def _pressure_tickets(o: RuleOptions) -> tuple[Alert, ...]:
 
 def _outcome_tickets(o: RuleOptions) -> tuple[Alert, ...]:
     def enough(metric: Metric, matcher: str, *keys: str) -> str:
-        return f"{without(keys, f'increase({series(metric, matcher)}[5m])')} >= {o.ratio_floor}"
+        return f"{without(keys, events(series(metric, matcher), '5m'))} >= {o.ratio_floor}"
 
     judged = match(Key.TASK_OUTCOME, "cancelled", negate=True)
     asked = match(Key.CANCEL_REASON, "explicit", "shutdown", negate=True)
@@ -197,7 +197,7 @@ def _outcome_tickets(o: RuleOptions) -> tuple[Alert, ...]:
 
 def _rare_tickets(o: RuleOptions) -> tuple[Alert, ...]:
     def rare(name: str, selector: str, summary: str, dashboard: str, panel: str) -> Alert:
-        return Alert(name, "ticket", first_events(selector, o.event_window), "0s", summary, dashboard, panel)
+        return Alert(name, "ticket", f"{events(selector, o.event_window)} > 0", "0s", summary, dashboard, panel)
 
     def value_of(key: str) -> str:
         return f"{{{{ $labels.{label(key)} }}}}"

@@ -10,7 +10,7 @@ from grafana_foundation_sdk.builders import prometheus
 from grafana_foundation_sdk.cog.encoder import JSONEncoder
 from grafana_foundation_sdk.models import dashboard
 
-from dashboards.expressions import EXECUTOR_LABELS, by, count, first_events, label, series
+from dashboards.expressions import EXECUTOR_LABELS, by, count, events, label, series
 from dashboards.panels import DATASOURCE, Link, Panel, build_panel
 from glasspool.telemetry.catalog import EXECUTOR_CLOSED, EXECUTOR_OPENED, TASK_DURATION, Key, Metric
 
@@ -93,7 +93,7 @@ class _Annotation(builders.AnnotationQuery):
 
 def _annotation(name: str, metric: Metric, colour: str, board: Board) -> builders.AnnotationQuery:
     selector = series(metric, *board.filters)
-    expr = by(EXECUTOR_LABELS, first_events(selector, "1m"))
+    expr = by(EXECUTOR_LABELS, f"{events(selector, '1m')} > 0")
     query = prometheus.Dataquery().ref_id("Anno").expr(expr).range().datasource(DATASOURCE)
     title = f"{{{{{EXECUTOR_LABELS[0]}}}}} {name}"
     return (

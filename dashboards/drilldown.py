@@ -12,6 +12,7 @@ from dashboards.expressions import (
     SERVICE,
     bucket,
     by,
+    events,
     label,
     match,
     quantile,
@@ -219,7 +220,9 @@ def _capacity() -> tuple[Panel, ...]:
 def _outcomes() -> tuple[Panel, ...]:
     outcome, error, reason = label(Key.TASK_OUTCOME), label(Key.ERROR_TYPE), label(Key.CANCEL_REASON)
     phase = label(Key.TASK_PHASE)
-    failed = match(Key.TASK_OUTCOME, "error", "timeout")
+    # An error type's series is born with its first error, which a rate would not see.
+    ended = events(series(TASK_COMPLETED, *_FILTER), _WINDOW)
+    failed = events(series(TASK_COMPLETED, *_FILTER, match(Key.TASK_OUTCOME, "error", "timeout")), _WINDOW)
     obeyed = quantile(0.95, bucket(CANCEL_DURATION, *_FILTER), _WINDOW, reason)
     return (
         Panel(
@@ -235,19 +238,19 @@ def _outcomes() -> tuple[Panel, ...]:
         ),
         Panel(
             title="Outcomes",
-            question="How do its tasks end?",
+            question="How did its tasks end in the last interval?",
             action="timeout: they were too slow. error: see the types beside. cancelled: see the reasons below.",
-            targets=(Target(by((outcome,), _rate(TASK_COMPLETED)), f"{{{{{outcome}}}}}"),),
-            unit="ops",
+            targets=(Target(by((outcome,), ended), f"{{{{{outcome}}}}}"),),
+            unit="short",
             width=8,
             stacked=True,
         ),
         Panel(
             title="Error types",
-            question="What goes wrong?",
+            question="What went wrong in the last interval, and how often?",
             action="Follow a trace of the type that has grown; timeout means the task's own timeout or deadline.",
-            targets=(Target(by((error,), _rate(TASK_COMPLETED, failed)), f"{{{{{error}}}}}"),),
-            unit="ops",
+            targets=(Target(by((error,), failed), f"{{{{{error}}}}}"),),
+            unit="short",
             width=8,
             link="traces",
         ),

@@ -23,7 +23,7 @@ __all__ = [
     "bucket",
     "by",
     "count",
-    "first_events",
+    "events",
     "label",
     "match",
     "mean",
@@ -152,10 +152,10 @@ def top(n: int, expression: str, rank: str, labels: Iterable[str] = EXECUTOR_LAB
     return f"{expression} and on ({', '.join(labels)}) topk({n}, {ranked})"
 
 
-def first_events(selector: str, window: str) -> str:
-    """Events of a counter in the window, also the first one of a series that was born with it.
+def events(selector: str, window: str) -> str:
+    """Events of a counter in the window, those that a series was born with included.
 
-    ``increase`` needs two samples, and a process that fails in its first seconds may show only the second; so a
-    series that is above zero and was not there a window ago counts as well.
+    ``increase`` sees a series only from its second sample on, and what happens in a process's or an executor's first
+    seconds is in the first one; so of a series that was not there a window ago the whole count is taken.
     """
-    return f"increase({selector}[{window}]) > 0 or ({selector} > 0 unless {selector} offset {window})"
+    return f"(({selector} unless {selector} offset {window}) or increase({selector}[{window}]))"

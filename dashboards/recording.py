@@ -1,14 +1,15 @@
 """The recording rules: what panels and alerts share, and what would take longer than a second to compute when asked.
 
 Every rule keeps all labels of its series but the attributes it sums over, so the processes stay apart and the rules
-work on any path's labels.
+work on any path's labels. A ratio's two sides are computed in one expression: Prometheus shows a rule what those before
+it have just written, other evaluators show what was written an interval ago.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
-from dashboards.expressions import bound, bucket, count, match, rate, series, without
+from dashboards.expressions import bound, bucket, count, events, match, rate, series, without
 from dashboards.options import RuleOptions, seconds
 from glasspool.telemetry.catalog import (
     EXECUTOR_TIME,
@@ -131,11 +132,11 @@ def _states() -> list[Rule]:
             Rule(utilization(window), f"{busy} / ({offered} > 0)", f"Mean utilisation of the slots over {window}."),
             Rule(saturated_share(window), saturated_ratio(window), f"Share of the last {window} spent at the limit."),
         ]
-    share = saturated_share("5m")
+    share, fill = saturated_ratio("5m"), f"{series(QUEUE_SIZE)} / ({series(QUEUE_CAPACITY)} > 0)"
     rules.append(
         Rule(
             PRESSURE,
-            f"{share} > {QUEUE_FILL} or {QUEUE_FILL} or {share}",
+            f"({share}) > ({fill}) or {fill} or {share}",
             "How near an executor is to falling over: the greater of its time at the limit (5m) and its queue's fill.",
         )
     )
@@ -144,18 +145,19 @@ def _states() -> list[Rule]:
 
 def _rates() -> list[Rule]:
     ended = (Key.TASK_OUTCOME, Key.ERROR_TYPE, Key.RUNNER)
-    failed = without(ended, rate(series(TASK_COMPLETED, match(Key.TASK_OUTCOME, "error", "timeout")), "5m"))
-    judged = without(ended, rate(series(TASK_COMPLETED, match(Key.TASK_OUTCOME, "cancelled", negate=True)), "5m"))
+    # An error type's series is born with its first error, which a rate would not see.
+    failed = without(ended, events(series(TASK_COMPLETED, match(Key.TASK_OUTCOME, "error", "timeout")), "5m"))
+    judged = without(ended, events(series(TASK_COMPLETED, match(Key.TASK_OUTCOME, "cancelled", negate=True)), "5m"))
     unasked = without(
         (Key.CANCEL_REASON, Key.TASK_PHASE),
         rate(series(TASK_CANCELLATIONS, match(Key.CANCEL_REASON, "explicit", "shutdown", negate=True)), "5m"),
     )
     waited = without((Key.QUEUE_OUTCOME,), rate(bucket(QUEUE_WAIT, _counted()), "5m"))
     return [
-        Rule(SUBMITTED_RATE, rate(series(TASK_SUBMITTED), "5m"), "Tasks accepted a second."),
+        Rule(SUBMITTED_RATE, f"{events(series(TASK_SUBMITTED), '5m')} / 300", "Tasks accepted a second."),
         Rule(
             COMPLETED_RATE,
-            without((Key.ERROR_TYPE, Key.RUNNER), rate(series(TASK_COMPLETED), "5m")),
+            f"{without((Key.ERROR_TYPE, Key.RUNNER), events(series(TASK_COMPLETED), '5m'))} / 300",
             "Tasks ended a second, by outcome.",
         ),
         Rule(REJECTED_RATE, rate(series(TASK_REJECTED), "5m"), "Submissions refused a second, by reason."),
@@ -183,7 +185,6 @@ def _counted() -> str:
 
 
 def _wait_objective(options: RuleOptions) -> list[Rule]:
-    """Rates first, ratios after: a group's rules see what those before them have just written."""
     rates, ratios = [], []
     within = bucket(QUEUE_WAIT, match(Key.QUEUE_OUTCOME, "started"), bound(QUEUE_WAIT, options.wait_seconds))
     slow = f"Share of the tasks of the last {{}} that did not start within {options.wait_seconds:g} s."
@@ -199,9 +200,9 @@ def _wait_objective(options: RuleOptions) -> list[Rule]:
         every = without((Key.QUEUE_OUTCOME,), rate(count(QUEUE_WAIT, _counted()), window))
         good = without((Key.QUEUE_OUTCOME, "le"), rate(within, window))
         rates.append(Rule(wait_rate(window), every, asked.format(window)))
-        ratio = f"clamp_min(1 - {good} / ({wait_rate(window)} > 0), 0)"
+        ratio = f"clamp_min(1 - {good} / ({every} > 0), 0)"
         ratios.append(Rule(wait_slow(window), ratio, slow.format(window)))
         if window == "5m":
-            late = f"clamp_min({wait_rate(window)} - {good}, 0)"
+            late = f"clamp_min({every} - {good}, 0)"
             rates.append(Rule(_SLOW_RATE, late, "Tasks a second that did not start in time."))
     return rates + ratios

@@ -13,10 +13,10 @@ from dashboards.expressions import (
     bucket,
     by,
     count,
+    events,
     label,
     match,
     quantile,
-    rate,
     series,
     top,
 )
@@ -194,8 +194,8 @@ def _workers() -> tuple[Panel, ...]:
     )  # fmt: skip
 
 
-def _per_minute(metric: Metric) -> str:
-    return by((_TYPE,), rate(series(metric, *EXECUTOR), _WINDOW)) + " * 60"
+def _happened(metric: Metric) -> str:
+    return by((_TYPE,), events(series(metric, *EXECUTOR), _WINDOW))
 
 
 def _lifecycle() -> tuple[Panel, ...]:
@@ -206,10 +206,10 @@ def _lifecycle() -> tuple[Panel, ...]:
             question="Are executors made and closed as expected?",
             action="A steady stream means that one is made per request: share it. Opened without closed: a leak.",
             targets=(
-                Target(_per_minute(EXECUTOR_OPENED), f"{{{{{_TYPE}}}}} opened"),
-                Target(_per_minute(EXECUTOR_CLOSED), f"{{{{{_TYPE}}}}} closed"),
+                Target(_happened(EXECUTOR_OPENED), f"{{{{{_TYPE}}}}} opened"),
+                Target(_happened(EXECUTOR_CLOSED), f"{{{{{_TYPE}}}}} closed"),
             ),
-            unit="opm",
+            unit="short",
             width=8,
         ),
         Panel(
@@ -217,9 +217,9 @@ def _lifecycle() -> tuple[Panel, ...]:
             question="Do executors drain, or do they cut tasks off?",
             action="cut: the grace period is too short for the work, or a task does not obey cancellation.",
             targets=(Target(
-                by((how,), rate(count(SHUTDOWN_DURATION, *EXECUTOR), _WINDOW)) + " * 60", f"{{{{{how}}}}}"
+                by((how,), events(count(SHUTDOWN_DURATION, *EXECUTOR), _WINDOW)), f"{{{{{how}}}}}"
             ),),
-            unit="opm",
+            unit="short",
             width=8,
         ),
         Panel(

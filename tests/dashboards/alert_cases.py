@@ -130,7 +130,7 @@ def objective_cases() -> Iterator[Case]:
     dropped = waits(ramp(0.8), ramp(0.8), ramp(0.2, hour))
     yield Case("timeouts in the queue count as late", dropped, end, both, minute)
     yield Case("all late, below the traffic floor", waits(ramp(45 / H, hour), NONE), end, {}, minute)
-    yield Case("all late, above the traffic floor", waits(ramp(60 / H, hour), NONE), end, both, minute)
+    yield Case("all late, above the traffic floor", waits(ramp(60 / H, hour), NONE), end, fast, minute)
     yield Case("quiet after a burn", waits(ramp(1, 0, 30 * M), ramp(0.5, 0, 30 * M)), 7 * H, {}, minute)
     good = (*waits(*slow(0), instance=B), *waits(*slow(0), instance=C))
     yield Case("fast burn of one instance of three", (*waits(*slow(0.3, hour)), *good), end, both, minute)
@@ -278,6 +278,10 @@ def ratio_cases() -> Iterator[Case]:
         end,
         {name: (B,)},
     )
+    born = ended(const(300), steps((10 * M, 40)))
+    yield Case("the first errors ever, all at once", (*born, *ended(ramp(1), NONE, instance=B)), 16 * M, {})
+    again = ended(const(300), steps((10 * M, 40), (14 * M, 80)))
+    yield Case("errors of a new type, in two bursts", again, 16 * M, {name: (A,)})
     yield Case("no tasks", ended(const(100), const(100)), end, {})
 
     def cancelled(reason: str, bad: Curve, instance: str = A) -> tuple[Series, ...]:

@@ -10,6 +10,7 @@ import subprocess
 import sys
 import time
 import urllib.request
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -90,9 +91,9 @@ counter.add(1)
 """
         + FORK.format(child="counter.add(1); work(1)")
     )
-    found = exported(run_python(code, **CONSOLE))
-    assert len(found) == 2
-    assert all("app.requests" in values for values in found.values())
+    found = exported(run_python(code, **CONSOLE)).values()
+    counts = [values["app.requests"] for values in found if "app.requests" in values]
+    assert max(counts) == 2, "the SDK's own counters go on from where the parent was"
 
 
 def test_a_grandchild_starts_with_nothing_too():
@@ -185,7 +186,7 @@ from glasspool.telemetry import configure
 handle = configure(service_name="web", prometheus_port=0)  # in the master: --preload
 
 async def work():
-    await anyio.sleep(0)
+    await anyio.sleep(0.02)  # long enough for the other workers to get their share
 
 async def request():
     async with HybridExecutor("web", max_in_flight=2) as executor:
@@ -225,10 +226,9 @@ def test_gunicorn_with_four_workers_and_preload_adds_up(tmp_path):
             stderr=subprocess.STDOUT,
         )
     try:
-        ports = {}
-        for _ in range(requests):
-            answer = ask(tmp_path / "web.sock")
-            ports[answer["pid"]] = answer["port"]
+        with ThreadPoolExecutor(8) as clients:
+            answers = list(clients.map(ask, [tmp_path / "web.sock"] * requests))
+        ports = {answer["pid"]: answer["port"] for answer in answers}
         scraped = 0.0
         for port in ports.values():
             with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=30) as page:
@@ -240,7 +240,7 @@ def test_gunicorn_with_four_workers_and_preload_adds_up(tmp_path):
         server.send_signal(signal.SIGTERM)
         server.wait(60)
     output = (tmp_path / "out").read_text()
-    assert len(ports) == len(set(ports.values())) >= 2, output
+    assert len(ports) == len(set(ports.values())) == 4, output
     assert scraped == requests
 
     class Output:

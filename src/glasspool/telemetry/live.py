@@ -133,6 +133,12 @@ class Live:
         self.slot_acc = self.limit_acc = self.saturated_acc = 0.0
         self.saturated = False
 
+    def catch_up(self) -> None:
+        """Enter what was noted and not yet counted; called before every reading, under the identity's lock.
+
+        Recorders that count at once have nothing to do here.
+        """
+
     # -- what is not a task's own way ------------------------------------------------------------------------------
 
     def counts(self) -> Counts:

@@ -147,6 +147,8 @@ class _Collection:
 
 def _read(totals: Totals, out: _Collection) -> None:
     identity, shape, live = totals.identity, totals.shape, totals.live
+    for recorder in live:
+        recorder.catch_up()
     now = {recorder: recorder.clock() for recorder in live}
 
     def add(metric: Metric, value: float) -> None:

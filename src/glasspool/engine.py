@@ -238,7 +238,9 @@ class Engine:
         handle._request = CancelRequest(reason, message, self.backend.clock())
         if not handle._began:
             self.settle_cancelled(handle, reason)
-        elif handle._scope is not None:
+        else:
+            if handle._scope is None:
+                handle._scope, handle._late = self.backend.late_scope(handle), True
             handle._scope.cancel()
         return True
 

@@ -95,7 +95,7 @@ class _Feed:
         limit = work.engine.slots.limit
         if ledger.pending > 2 * limit and self._held is _NOTHING:
             return  # in batches: it costs less
-        room = min(BURST, 3 * limit - ledger.pending)
+        room = min(BURST, 2 * limit + 16 - ledger.pending)
         while (room > 0 or self._held is not _NOTHING) and not self.exhausted and not self.closed:
             room -= 1
             try:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
+from contextlib import AbstractContextManager, nullcontext
 from types import TracebackType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import anyio
 
@@ -19,65 +20,106 @@ __all__ = ["run_task"]
 
 
 async def run_task(handle: TaskHandle[Any]) -> None:
-    """Run the task's function inside its own cancel scope and report how it ended. Raises only cancellation."""
+    """Run the task's function and report how it ended. Raises only cancellation."""
     engine: Engine = handle._host  # type: ignore[assignment]  # every handle that is spawned is its engine's own
     value: Any = None
     error: BaseException | None = None
+    passing: BaseException | None = None
     try:
         if engine.backend.pause is not None:
             await engine.backend.pause
-        scope = _begin(engine, handle)
-        if scope is None:
+        if not _begin(engine, handle):
             return  # it was cancelled, or ran out of time, between getting its slot and this first step
-        with scope:
-            try:
-                runner, item = handle._plan.runner, handle._item
-                if runner is None:  # a coroutine function: called here, one coroutine less on the hot path
-                    value = await item.function(*item.arguments)
-                else:
-                    value = await runner.run(handle, engine.thread_freed)
-                    if type(value) is Raised:
-                        raise value.error
-            except BaseException as raised:
-                error = raised
-                raise
-    except BaseException as passing:
-        # Without `error` it was not the function but the scope (the function left scopes of its own open), or
-        # cancellation before the first step.
-        _end(engine, handle, passing if error is None else error)
-        cancellation = passing if isinstance(passing, GeneratorExit) else _cancellation_in(passing)
-        if cancellation is passing:
-            raise
-        if cancellation is not None:
-            raise cancellation from None
-    else:
-        if error is not None:  # the scope took in its own cancellation
-            _end(engine, handle, error)
-        elif handle._completed is None:
+        item = handle._item
+        if handle._scope is None and handle._plan.runner is None:
+            # The common case: a coroutine function, called here to have one coroutine less on the hot path. A scope
+            # is put around it, around this very frame, when somebody cancels it.
+            value = await item.function(*item.arguments)
+        else:
+            value = await _call(engine, handle)
+            if type(value) is Raised:
+                error = value.error
+    except BaseException as raised:  # noqa: BLE001 - an outcome; cancellation is passed on below
+        error = passing = raised
+    try:
+        if handle._late:
+            passing = _leave(handle._scope, passing)
+        if error is None and passing is None:
             engine.settle(handle, "success", value)
+            return
+        # Without `error` the function left scopes of its own open.
+        _end(engine, handle, error or cast("BaseException", passing))
+        if passing is not None:
+            _pass_on(passing)
     finally:
         if engine.spawner is not None:
             engine.spawner.finished(handle)
         # Frames of settled tasks may live on in tracebacks; they must not keep results alive.
-        del value, error
+        del value, error, passing
 
 
-def _begin(engine: Engine, handle: TaskHandle[Any]) -> Scope | None:
-    """The scope to run the function in, or None if it is not to be called any more."""
+async def _call(engine: Engine, handle: TaskHandle[Any]) -> Any:
+    """Call the function inside the task's own scope. Returns its value, or ``Raised`` if the scope took in the rest."""
+    error: BaseException | None = None
+    scope: Scope | AbstractContextManager[None, bool | None]
+    scope = handle._scope if handle._scope is not None else nullcontext()
+    with scope:
+        try:
+            runner, item = handle._plan.runner, handle._item
+            if runner is None:
+                return await item.function(*item.arguments)
+            value = await runner.run(handle, engine.thread_freed)
+            if type(value) is Raised:
+                raise value.error
+            return value
+        except BaseException as raised:
+            error = raised
+            raise
+    return Raised(error) if error is not None else None
+
+
+def _leave(scope: Scope, passing: BaseException | None) -> BaseException | None:
+    """Leave a scope that was put around the task late; what is still to be passed on after that."""
+    try:
+        swallowed = (
+            scope.__exit__(type(passing), passing, passing.__traceback__)
+            if passing
+            else scope.__exit__(None, None, None)
+        )
+    except BaseException as replaced:  # noqa: BLE001 - decided by the caller
+        return replaced
+    return None if swallowed else passing
+
+
+def _pass_on(passing: BaseException) -> None:
+    """Raise the backend's cancellation that is in ``passing``, if there is any."""
+    if isinstance(passing, GeneratorExit):
+        raise passing
+    try:
+        cancellation = split_cancellation(passing)[0]
+    except RuntimeError:  # no loop runs any more: nobody to pass it on to
+        return
+    if cancellation is not None:
+        raise cancellation
+
+
+def _begin(engine: Engine, handle: TaskHandle[Any]) -> bool:
+    """Whether the function is still to be called; if so, all is made ready for it."""
     if handle._completed is not None:
-        return None
+        return False
     plan = handle._plan
     limit = math.inf
     if plan.timeout is not None or plan.deadline is not None:
         limit = _time_limit(plan)
         if limit <= anyio.current_time():
             engine.settle_timeout(handle)
-            return None
+            return False
     CURRENT.set(handle)
-    scope = handle._scope = engine.backend.scope(limit, handle)
+    if not engine.backend.begin(handle) or limit != math.inf:
+        handle._scope = engine.backend.scope(limit)
     handle._began = True
     engine.reporter.began(handle)
-    return scope
+    return True
 
 
 def _end(engine: Engine, handle: TaskHandle[Any], error: BaseException) -> None:
@@ -93,14 +135,6 @@ def _end(engine: Engine, handle: TaskHandle[Any], error: BaseException) -> None:
         engine.crashed(error)
 
 
-def _cancellation_in(error: BaseException) -> BaseException | None:
-    """The backend's cancellation in ``error``, to be passed on; None without one or without a running loop."""
-    try:
-        return split_cancellation(error)[0]
-    except RuntimeError:  # no loop runs any more: nobody to pass it on to
-        return None
-
-
 def _time_limit(plan: Plan) -> float:
     """Until when the task may run if it starts now, on the loop's clock."""
     until = math.inf if plan.timeout is None else anyio.current_time() + plan.timeout
@@ -114,4 +148,4 @@ def _users_part(traceback: TracebackType | None) -> TracebackType | None:
     return traceback
 
 
-HIDDEN.add(run_task.__code__)
+HIDDEN.update((run_task.__code__, _call.__code__))

@@ -182,7 +182,8 @@ class TaskHandle(Generic[T_co]):
     _completed: Completed[T_co] | None = None
     _record: Any = None  # telemetry's own view of the task
     _request: CancelRequest | None = None
-    _scope: Any = None  # the backend's cancel scope while the function runs
+    _scope: Any = None  # the backend's cancel scope while the function runs, if it has one
+    _late = False  # the scope was put around the running task from outside
     _native: Any = None  # the backend's task, where the spawner knows it
     _began = False
     _left_running = False  # settled, but its thread is still busy

@@ -2,7 +2,7 @@
 
 anyio's own ``start_soon`` costs twice what a task costs here, and a cancel scope per task a third of it. So a task is
 started natively and entered into the nursery's cancel scope by hand, and its own scope is put around it only when
-somebody cancels it (``_LateScope``). That needs a few private names of anyio; they are checked once, at import, and if
+somebody cancels it (``_enter_late``). That needs a few private names of anyio; they are checked once, at import, and if
 one is missing ``start_soon`` and ordinary scopes are used instead: slower, the same semantics.
 """
 
@@ -10,13 +10,11 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import math
 import sys
 import time
 from collections.abc import Awaitable, Callable, Coroutine, Generator
 from contextvars import Context
 from functools import partial
-from types import TracebackType
 from typing import Any, cast
 
 import anyio
@@ -87,7 +85,7 @@ class _FastSpawner:
         self._tasks.add(task)
 
     def finished(self, handle: Any) -> None:
-        task = handle._native
+        task, handle._native = handle._native, None  # the task's context refers to the handle
         state = self._states.pop(task, None)
         scope = self._scope if state is None or state.cancel_scope is None else state.cancel_scope
         scope._tasks.discard(task)
@@ -116,52 +114,22 @@ def _new_task(coro: Coroutine[Any, Any, None], loop: asyncio.AbstractEventLoop, 
     return asyncio.Task(coro, loop=loop, name=name)
 
 
-class _LateScope:
-    """A cancel scope around all that a task runs, put in place when it is cancelled and not before.
-
-    From then on it is a scope of anyio's like any other, between the nursery's and those the task has opened itself.
-    """
-
-    __slots__ = ("_handle", "_outer", "_scope")
-
-    def __init__(self, outer: Any, handle: Any) -> None:
-        self._outer = outer
-        self._handle = handle
-        self._scope: Any = None
-
-    @property
-    def cancel_called(self) -> bool:
-        return self._scope is not None
-
-    def cancel(self) -> None:
-        if self._scope is None and _PARTS is not None:
-            outer, task = self._outer, self._handle._native
-            state = _PARTS[0][task]
-            self._scope = scope = type(outer)()
-            scope._host_task, scope._parent_scope, scope._active = task, outer, True
-            if state.cancel_scope is outer:
-                outer._tasks.discard(task)
-                scope._tasks.add(task)
-                state.cancel_scope = scope
-            else:
-                own = state.cancel_scope
-                while own._parent_scope is not None and own._parent_scope is not outer:
-                    own = own._parent_scope
-                outer._child_scopes.discard(own)
-                own._parent_scope = scope
-                scope._child_scopes.add(own)
-            outer._child_scopes.add(scope)
-            scope.cancel()
-
-    def __enter__(self) -> _LateScope:
-        return self
-
-    def __exit__(
-        self, exc_type: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
-    ) -> bool | None:
-        if self._scope is None:
-            return None
-        return cast("bool | None", self._scope.__exit__(exc_type, exc, traceback))
+def _enter_late(scope: Any, task: asyncio.Task[Any], outer: Any, states: Any) -> None:
+    """Put ``scope`` around all that ``task`` runs: between ``outer``, the nursery's, and those it has opened itself."""
+    state = states[task]
+    scope._host_task, scope._parent_scope, scope._active = task, outer, True
+    own = state.cancel_scope
+    if own is outer:
+        outer._tasks.discard(task)
+        scope._tasks.add(task)
+        state.cancel_scope = scope
+    else:
+        while own._parent_scope is not None and own._parent_scope is not outer:
+            own = own._parent_scope
+        outer._child_scopes.discard(own)
+        own._parent_scope = scope
+        scope._child_scopes.add(own)
+    outer._child_scopes.add(scope)
 
 
 class _GroupSpawner:
@@ -203,10 +171,16 @@ class AsyncioBackend:
             return False
         return True
 
-    def scope(self, deadline: float, handle: Any) -> Scope:
-        if self._home is not None and deadline == math.inf:
-            return _LateScope(self._home, handle)
+    def begin(self, handle: Any) -> bool:
+        return self._home is not None
+
+    def scope(self, deadline: float) -> Scope:
         return cast("Scope", self._scope_class(deadline=deadline))
+
+    def late_scope(self, handle: Any) -> Scope:
+        scope = self._scope_class()
+        _enter_late(scope, handle._native, self._home, cast("Any", _PARTS)[0])
+        return cast("Scope", scope)
 
     def task(self) -> object:
         return asyncio.current_task()

@@ -69,10 +69,18 @@ class Backend(Protocol):
         """Call ``fn`` on the loop; False if the loop is gone."""
         ...
 
-    def scope(self, deadline: float, handle: Any) -> Scope:
-        """A cancel scope for the function of the task that was spawned for ``handle``.
+    def begin(self, handle: Any) -> bool:
+        """Called by the task spawned for ``handle`` before its function: whether it can do without a scope for now."""
+        ...
 
-        ``deadline`` is an instant of the loop's time, ``math.inf`` for none.
+    def scope(self, deadline: float) -> Scope:
+        """A cancel scope to be entered (``deadline``: an instant of the loop's time, ``math.inf`` for none)."""
+        ...
+
+    def late_scope(self, handle: Any) -> Scope:
+        """A scope around the whole of the running task of ``handle``, as if entered when ``begin`` was called.
+
+        The task calls its ``__exit__`` at its end.
         """
         ...
 

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import logging
-import math
 import time
 from collections.abc import Awaitable, Callable
 from contextvars import Context
-from types import TracebackType
 from typing import Any, cast
 
 import anyio
@@ -44,47 +42,17 @@ if _STATUS is None:
     )
 
 
-class _LateScope:
-    """A cancel scope around all that a task runs, put in place when it is cancelled and not before.
-
-    From then on it is a scope of trio's like any other, between the nursery's and those the task has opened itself.
-    """
-
-    __slots__ = ("_scope", "_task")
-
-    def __init__(self) -> None:
-        self._task: Any = trio.lowlevel.current_task()
-        self._scope: Any = None
-
-    @property
-    def cancel_called(self) -> bool:
-        return self._scope is not None
-
-    def cancel(self) -> None:
-        if self._scope is None:
-            task, outer = self._task, self._task.parent_nursery._cancel_status
-            self._scope = scope = trio.CancelScope()
-            scope_: Any = scope
-            scope_._has_been_entered = True
-            own = task._cancel_status
-            status = scope_._cancel_status = _STATUS(scope=scope, parent=outer)
-            if own is outer:
-                task._activate_cancel_status(status)
-            else:
-                while own.parent is not None and own.parent is not outer:
-                    own = own.parent
-                own.parent = status
-            scope.cancel()
-
-    def __enter__(self) -> _LateScope:
-        return self
-
-    def __exit__(
-        self, exc_type: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
-    ) -> bool | None:
-        if self._scope is None:
-            return None
-        return cast("bool | None", self._scope.__exit__(exc_type, exc, traceback))
+def _enter_late(scope: Any, task: Any) -> None:
+    """Put ``scope`` around all that ``task`` runs: between its nursery's and those it has opened itself."""
+    outer, own = task.parent_nursery._cancel_status, task._cancel_status
+    scope._has_been_entered = True
+    status = scope._cancel_status = _STATUS(scope=scope, parent=outer)
+    if own is outer:
+        task._activate_cancel_status(status)
+    else:
+        while own.parent is not None and own.parent is not outer:
+            own = own.parent
+        own.parent = status
 
 
 class TrioBackend:
@@ -113,10 +81,19 @@ class TrioBackend:
             return False
         return True
 
-    def scope(self, deadline: float, handle: Any) -> Scope:
-        if deadline == math.inf and _STATUS is not None:
-            return _LateScope()
+    def begin(self, handle: Any) -> bool:
+        if _STATUS is None:
+            return False
+        handle._native = trio.lowlevel.current_task()
+        return True
+
+    def scope(self, deadline: float) -> Scope:
         return trio.CancelScope(deadline=deadline)
+
+    def late_scope(self, handle: Any) -> Scope:
+        scope = trio.CancelScope()
+        _enter_late(scope, handle._native)
+        return scope
 
     def task(self) -> object:
         return trio.lowlevel.current_task()
@@ -143,4 +120,4 @@ class _TrioSpawner:
         cast("Context", context).run(self._nursery.start_soon, main, handle, name=name)
 
     def finished(self, handle: Any) -> None:
-        pass
+        handle._native = None  # the task's context refers to the handle

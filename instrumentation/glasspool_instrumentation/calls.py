@@ -1,148 +1,211 @@
 """A call submitted to a pool of this process (threads): the function in its place, and its way through the recorder.
 
-    submit() ── accept ──► the pool's queue ──► a worker thread: begin, run, settle ──► the future's result
-        └─ add_done_callback ──► cancelled or broken before it ran: settle
+    submit() ── accepted ──► the pool's queue ──► a worker thread: started, ended ──► the future's result
+        └─ done callback ──► cancelled or broken before it ran: ended
 
-Who comes first, the submitter back from ``submit`` or the worker, accepts the task: a refused call never was one.
+Every move is noted, none takes a lock; see ``noted.py``. A refused call never was a task. What is written out here
+and could be a function is so because every call of every pool passes.
 """
 
 from __future__ import annotations
 
+import itertools
 import sys
 import threading
+import time
 from collections.abc import Callable
 from concurrent.futures import Future
 from contextvars import Context
+from types import FunctionType
 from typing import Any
 
 from opentelemetry import context as otel_context
 from opentelemetry import trace
+from opentelemetry.context import get_current
 
-from glasspool.telemetry.tracing import TaskTracer, attach, capture, function_name, inject
+from glasspool.telemetry import providers
+from glasspool.telemetry.tracing import TaskTracer, attach, error_type_of, function_name, inject
 
 from .layers import submitting
-from .naming import look_through, peel
+from .naming import OTEL_THREADING, look_through, peel
+from .noted import BATCH, NotedCall, NotingRecorder
 from .observed import Observed
 
 __all__ = ["Call", "hide_frames", "ours", "submit"]
 
+_clock = time.perf_counter
+_ids = itertools.count(1)
 
-class Call:
+
+class Call(NotedCall):
     """What the pool runs in place of the user's function. Called once, by a worker."""
 
-    __slots__ = ("accepted", "carried", "context", "fn", "observed", "settled", "task")
+    __slots__ = ("carried", "context", "fn", "observed", "recorder")
 
-    def __init__(self, observed: Observed, fn: Callable[..., Any], context: Context | None) -> None:
+    def __init__(self, observed: Observed, recorder: NotingRecorder, fn: Any, context: Context | None) -> None:
         self.observed = observed
-        self.fn: Callable[..., Any] | None = fn
+        self.recorder = recorder
+        self.fn = fn
         self.context = context  # the contextvars context the user packed the call into, if any
-        self.accepted = False
-        self.settled = False
-        self.carried = capture()
-        named = look_through(fn)
-        self.task = task = observed.recorder.task(function_name(named), observed.runner)
-        task.span = observed.start_span(task, named, self.carried)
+        self.runner = observed.runner
+        self.phase = 0
+        self.began = False
+        self.outcome = ""
+        self.span = None
+        self.name = fn.__qualname__ if type(fn) is FunctionType else function_name(look_through(fn))
+        self.carried = carried = get_current()
+        if carried or observed.spans_all:
+            self._start_span(look_through(fn))
+        self.accepted = _clock()
 
-    def accept(self) -> None:
-        """The pool has it. The first to know, submitter or worker, counts it."""
-        recorder = self.observed.recorder
-        with recorder.totals.lock:
-            if not self.accepted:
-                recorder.accept(self.task, queued=True)
-                self.accepted = True
+    def _start_span(self, function: Any) -> None:
+        recorded = self.observed.spans_all or trace.get_current_span(self.carried).is_recording()
+        if recorded and providers.tracer() is not None:
+            self.id = next(_ids)
+            self.label = self.recorder.label(self.name)
+            self.span = self.observed.start_span(self, function, self.carried)
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        observed, task, context, fn = self.observed, self.task, self.context, self.fn
-        self.fn = None
+        fn, span, carried = self.fn, self.span, self.carried
         if fn is None:
             raise RuntimeError("an observed call runs once; it was called again")
+        self.fn = None
         inside = submitting.inside
-        submitting.inside = False  # an executor that runs its calls within submit() is not a layer of what they do
-        if not self.accepted:
-            self.accept()
-        recorder = observed.recorder
-        recorder.assign(task)
-        recorder.begin(task)
-        span = task.span
+        if inside:  # an executor that runs its calls within submit() is not a layer of what they do
+            submitting.inside = False
+        notes = self.recorder.notes
+        token = None
         if span is not None:
             TaskTracer.begin(span, threading.current_thread())
+            token = self._attach(trace.set_span_in_context(span, carried))
+        elif self.context is None and (carried or get_current()):
+            token = otel_context.attach(carried)
+        self.began = True
+        self.started = _clock()
+        notes.append(self)
         try:
-            if context is None:
-                carried = self.carried if span is None else trace.set_span_in_context(span, self.carried)
-                token = otel_context.attach(carried)
-                try:
-                    value = fn(*args, **kwargs)
-                finally:
-                    otel_context.detach(token)
-            elif span is None:
-                value = context.run(fn, *args, **kwargs)
-            else:
-                token = context.run(attach, None, span)
-                try:
-                    value = context.run(fn, *args, **kwargs)
-                finally:
-                    context.run(otel_context.detach, token)
+            value = fn(*args, **kwargs) if self.context is None else self.context.run(fn, *args, **kwargs)
         except BaseException as error:
-            self.settled = True
-            observed.settle(task, "error", error)
+            self.ended = _clock()
+            if token is not None:
+                self._detach(token)
+            self.error_type = error_type_of(error)
+            self._end("error", error)
             hide_frames(error)
             raise
         finally:
-            submitting.inside = inside
-        self.settled = True
-        observed.settle(task, "success")
+            if inside:
+                submitting.inside = True
+        self.ended = _clock()
+        if token is not None:
+            self._detach(token)
+        self.outcome = "success"
+        if span is None and len(notes) < BATCH and providers.sink is None and not self.observed.closing:
+            notes.append(self)
+        else:
+            self._end("success", None)
         return value
 
+    def _attach(self, carried: Any) -> Any:
+        if self.context is None:
+            return otel_context.attach(carried)
+        return self.context.run(attach, None, self.span)
+
+    def _detach(self, token: Any) -> None:
+        if self.context is None:
+            otel_context.detach(token)
+        else:
+            self.context.run(otel_context.detach, token)
+
+    def _end(self, outcome: str, error: BaseException | None) -> None:
+        """Note the end (``ended`` is set), end the span, and enter the notes if that is due."""
+        self.outcome = outcome
+        recorder, observed = self.recorder, self.observed
+        recorder.notes.append(self)
+        if self.span is not None:
+            TaskTracer.end(
+                self.span,
+                outcome,
+                error_type="" if outcome == "success" else self.error_type,
+                error=error,
+                reason=self.reason if outcome == "cancelled" else "",
+                wait=(self.started if self.began else self.ended) - self.accepted,
+                duration=self.ended - self.started if self.began else None,
+            )
+        if observed.closing:
+            observed.close_when_empty()
+        elif len(recorder.notes) >= BATCH or providers.sink is not None:
+            recorder.catch_up()
+
     def done(self, future: Future[Any]) -> None:
-        """The future is done; a call that never ran settles here."""
-        if self.settled:
+        """The future is done; a call that never ran ends here."""
+        if self.outcome:
             if _KEEPS_FRAMES and not future.cancelled():
                 _cut_frames(future.exception())
             return
-        self.settled = True
+        cancelled = future.cancelled()
+        error = None if cancelled else future.exception()
+        with self.recorder.totals.lock:  # who cancels and who submits may both come here
+            if self.outcome:
+                return
+            self.outcome = "cancelled" if cancelled else "error" if error else "success"
         self.fn = None
-        observed = self.observed
-        if future.cancelled():
-            reason = "shutdown" if observed.cutting else "explicit"
-            observed.settle(self.task, "cancelled", assigned=False, reason=reason)
+        self.ended = _clock()
+        if cancelled:
+            self.reason = "shutdown" if self.observed.cutting else "explicit"
+            self.error_type = "cancelled"
+            self._end("cancelled", None)
+            return
+        if error is None:  # a copy of the call ran elsewhere
+            self.began = True
+            self.started = self.ended
+            self.recorder.notes.append(self)
+            self._end("success", None)
         else:
-            error = future.exception()
-            if error is None:  # a copy of the call ran elsewhere
-                observed.recorder.assign(self.task)
-                observed.recorder.begin(self.task)
-            observed.settle(self.task, "error" if error else "success", error, assigned=error is None)
+            self.error_type = error_type_of(error)
+            self._end("error", error)
 
     def __reduce__(self) -> Any:
         """A pool that pickles its calls runs a copy, which attaches the carried context where it arrives."""
         from .worker import Errand  # only such pools need it
 
-        span = self.task.span
-        carried = self.carried if span is None else trace.set_span_in_context(span, self.carried)
+        carried = self.carried if self.span is None else trace.set_span_in_context(self.span, self.carried)
         fn: Any = self.fn
         return Errand(fn, "", inject(carried), None, enveloped=False).__reduce__()
 
 
 def submit(observed: Observed, original: Callable[..., Future[Any]], fn: Any, args: Any, kwargs: Any) -> Future[Any]:
     """Hand a call to a thread pool's own ``submit``, observed."""
-    context, fn, args, more = peel(fn, args)
-    if more:
-        kwargs = {**more, **kwargs}
-    call = Call(observed, fn, context)
+    context = None
+    if type(fn) is not FunctionType or fn.__module__ == OTEL_THREADING:
+        context, fn, args, more = peel(fn, args)
+        if more:
+            kwargs = {**more, **kwargs}
+    recorder = observed.noting()
+    call = Call(observed, recorder, fn, context)
     submitting.inside = True
     try:
         future = original(call, *args, **kwargs)
     except BaseException as error:
-        if not call.accepted:
-            observed.refuse(error)
+        observed.refuse(error)
         raise
     finally:
         submitting.inside = False
-    if not call.accepted:
-        call.accept()
-    future.add_done_callback(call.done)
+    recorder.fresh.append(call)
+    if type(future) is Future and not call.outcome:
+        # What add_done_callback does, without its lock: the callback list is read after the state is set, so either
+        # whoever cancels finds us in the list, or we see the state here. Called twice, done() does nothing.
+        future._done_callbacks.append(call.done)  # type: ignore[attr-defined]  # CPython's own, since 3.2
+        if future._state not in _UNDER_WAY:  # type: ignore[attr-defined]  # see above
+            call.done(future)
+    elif not call.outcome:
+        future.add_done_callback(call.done)
+    if len(recorder.fresh) >= BATCH:
+        recorder.catch_up()
     return future
 
 
+_UNDER_WAY = ("PENDING", "RUNNING")
 _KEEPS_FRAMES = sys.version_info < (3, 11)  # a bare raise puts the old traceback back
 _OURS: set[Any] = {Call.__call__.__code__}
 

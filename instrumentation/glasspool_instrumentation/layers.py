@@ -11,6 +11,7 @@ import os
 import sys
 import threading
 from contextvars import ContextVar
+from types import CodeType, FrameType
 
 __all__ = ["awaiting", "core_calls", "submitting"]
 
@@ -27,6 +28,8 @@ awaiting: ContextVar[bool] = ContextVar("glasspool_awaiting", default=False)
 """True within an awaited call (``to_thread.run_sync``) that an outer layer records."""
 
 _PLUMBING = ("anyio", "asyncio", "trio", "concurrent", "uvloop", "glasspool_instrumentation")
+_USER, _CORE, _PASSED = range(3)
+_kinds: dict[CodeType, int] = {}  # looking up a code object is cheaper than looking at its module's name
 
 
 def core_calls(depth: int = 2) -> bool:
@@ -34,15 +37,20 @@ def core_calls(depth: int = 2) -> bool:
 
     ``depth`` as in ``sys._getframe``; frames of the async libraries between it and the caller are passed over.
     """
-    frame = sys._getframe(depth)
-    while True:
-        module = frame.f_globals.get("__name__") or ""
-        package = module.partition(".")[0]
-        if package not in _PLUMBING:
-            return package == "glasspool"
-        if frame.f_back is None:
-            return False
+    frame: FrameType | None = sys._getframe(depth)
+    while frame is not None:
+        kind = _kinds.get(frame.f_code)
+        if kind is None:
+            kind = _kinds[frame.f_code] = _kind_of(frame)
+        if kind != _PASSED:
+            return kind == _CORE
         frame = frame.f_back
+    return False
+
+
+def _kind_of(frame: FrameType) -> int:
+    package = str(frame.f_globals.get("__name__") or "").partition(".")[0]
+    return _PASSED if package in _PLUMBING else _CORE if package == "glasspool" else _USER
 
 
 def _forget() -> None:

@@ -10,9 +10,9 @@ from contextvars import Context
 from fnmatch import fnmatchcase
 from typing import Any
 
-__all__ = ["Selection", "caller_module", "check_name", "look_through", "peel"]
+__all__ = ["OTEL_THREADING", "Selection", "caller_module", "check_name", "look_through", "peel"]
 
-_OTEL_THREADING = "opentelemetry.instrumentation.threading"
+OTEL_THREADING = "opentelemetry.instrumentation.threading"
 _PLUMBING = (
     "concurrent.", "asyncio.", "anyio.", "trio.", "uvloop", "joblib.", "loky.", "distributed.",
     "glasspool_instrumentation", "wrapt", "functools.",
@@ -79,7 +79,7 @@ def peel(function: Callable[..., Any], args: tuple[Any, ...]) -> tuple[Context |
     the call proper; the closure of opentelemetry's threading instrumentation, which only attaches the context that
     we attach ourselves, is left out. Returns context, function, arguments, keywords.
     """
-    if getattr(function, "__module__", None) == _OTEL_THREADING:
+    if getattr(function, "__module__", None) == OTEL_THREADING:
         function = _original(function)
     if type(function) is functools.partial:
         inner = function.func
@@ -108,7 +108,7 @@ def look_through(function: Any) -> Any:
             function = function.args[0] if packed and function.args else inner
         elif type(function).__name__ == "BatchedCalls" and getattr(function, "items", None):
             function = function.items[0][0]  # what joblib sends to its workers
-        elif getattr(function, "__module__", None) == _OTEL_THREADING and _original(function) is not function:
+        elif getattr(function, "__module__", None) == OTEL_THREADING and _original(function) is not function:
             function = _original(function)
         else:
             return function

@@ -14,6 +14,8 @@ from glasspool.telemetry.recorder import Recorder, TaskRecord
 from glasspool.telemetry.series import Shape
 from glasspool.telemetry.tracing import Spans, TaskTracer, error_type_of
 
+from .noted import NotingRecorder
+
 __all__ = ["Observed"]
 
 
@@ -33,6 +35,7 @@ class Observed:
         spans: Spans = "parented",
         kind: SpanKind = SpanKind.INTERNAL,
         explicit: bool = False,
+        noting: bool = False,
     ) -> None:
         shape = Shape(
             runners=(runner,),
@@ -45,15 +48,26 @@ class Observed:
         self.runner = runner
         self.kind = kind
         self.explicit = explicit  # wrapped by name: stays observed when the instrumentors are taken off
-        self.recorder = Recorder(name, type, shape, limit=limit, worker_limits=limits).open()
+        made = NotingRecorder if noting else Recorder
+        self.recorder: Recorder = made(name, type, shape, limit=limit, worker_limits=limits).open()
+        self.spans_all = spans == "all"
+        self.alive = -1  # threads or processes, as last told
         self.tracer = TaskTracer(name, type, spans)
         # Mutable state, under the recorder's lock.
         self.closing = False  # nothing more will be submitted: closed when the last task has settled
         self.cutting = False  # a shutdown that cancels what is queued is going on
         self.waiting: OrderedDict[TaskRecord, None] = OrderedDict()  # tasks of a remote pool without a slot, in order
 
+    def noting(self) -> NotingRecorder:
+        """The recorder of a pool of threads, open in this process."""
+        recorder = self.recorder
+        if recorder.dormant:
+            recorder.open()
+        return recorder  # type: ignore[return-value]  # thread pools are made with noting=True
+
     def start_span(self, task: TaskRecord, function: Any, parent: Context | None) -> Span | None:
         """The span of a task that is being submitted, if it gets one."""
+        self.recorder.catch_up()
         return self.tracer.start(
             task_name=task.name,
             label=task.label,
@@ -110,7 +124,8 @@ class Observed:
 
     def workers_are(self, count: int) -> None:
         """So many threads or processes of this pool are alive."""
-        self.recorder.workers[self.runner] = count
+        if count != self.alive and not self.recorder.dormant:
+            self.alive = self.recorder.workers[self.runner] = count
 
     # -- remote pools: which task holds a slot is known by order, since the workers tell only when they are done -----
 
@@ -147,6 +162,7 @@ class Observed:
         if self.closing or recorder.dormant:  # again, or in a forked child that never used the pool
             shutdown()
             return
+        recorder.catch_up()
         before = recorder.counts().cancelled
         self.cutting = cancel
         begun = time.perf_counter()
@@ -154,6 +170,7 @@ class Observed:
         try:
             shutdown()
         finally:
+            recorder.catch_up()
             if wait:
                 recorder.shutdown_took(time.perf_counter() - begun, cut=recorder.counts().cancelled > before)
             self.close_when_empty()
@@ -162,6 +179,7 @@ class Observed:
         """No more submissions will come: the gauges go to 0 when the last task has ended."""
         self.closing = True
         recorder = self.recorder
+        recorder.catch_up()
         counts = recorder.counts()
         if not counts.queued and not counts.in_flight:
             recorder.close()

@@ -102,6 +102,7 @@ def observe(
             spans=spans,
             kind=SpanKind.PRODUCER if kind.remote else SpanKind.INTERNAL,
             explicit=explicit,
+            noting=not kind.remote,
         )
         settings = parent_settings() if child_telemetry and kind.remote else None
         key = id(pool)

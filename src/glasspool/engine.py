@@ -40,13 +40,15 @@ BURST = 64
 
 
 class Producer:
-    """A submitter that waits for room. ``granted`` or ``closed`` says why it was woken."""
+    """A submitter that waits for room for ``handle``: first to be granted it, then, ``back`` from its wait, to use it
+    in turn. ``event`` wakes it for either, or to be told that the executor is closing."""
 
-    __slots__ = ("event", "granted")
+    __slots__ = ("accepted", "back", "event", "granted", "handle")
 
-    def __init__(self) -> None:
+    def __init__(self, handle: TaskHandle[Any]) -> None:
+        self.handle = handle
         self.event = anyio.Event()
-        self.granted = False
+        self.granted = self.back = self.accepted = False
 
 
 class Engine:
@@ -138,17 +140,34 @@ class Engine:
             if handle._completed is None:  # an observer may have cancelled it
                 self._start(handle)
 
-    def block(self) -> Producer:
+    def block(self, handle: TaskHandle[Any]) -> Producer:
         """A new producer in the line of those who wait for room."""
-        producer = Producer()
+        producer = Producer(handle)
         self.queue.block(producer)
         self.recorder.producer_blocked(producer)
+        self._grant()  # there is room if only those before it had to be let through
         return producer
 
-    def return_grant(self) -> None:
-        """Room was granted and is not needed: the next in line has it."""
-        self.queue.reserved -= 1
-        self._grant()
+    def come_back(self, producer: Producer) -> None:
+        """The producer has woken to use its grant: its task is accepted now, or, since trio wakes tasks in any
+        order, when those granted before it have come back too; then its event is set anew."""
+        producer.back = True
+        producer.event = anyio.Event()
+        self._accept_granted()
+
+    def give_up(self, producer: Producer) -> None:
+        """The producer waits no longer; room that was granted to it goes to the next in line."""
+        if self.queue.unblock(producer):
+            self._grant()
+            self._accept_granted()
+
+    def _accept_granted(self) -> None:
+        granted = self.queue.granted
+        while granted and (producer := next(iter(granted))).back:
+            del granted[producer]
+            producer.accepted = True
+            self.accept(producer.handle, self.recorder.producer_released(producer))
+            producer.event.set()
 
     # -- starting --------------------------------------------------------------------------------------------------
 

@@ -19,16 +19,16 @@ P = TypeVar("P")
 class AdmissionQueue(Generic[T, P]):
     """Queued tasks (``T``), at most ``capacity`` of them (``None``: no bound), and blocked producers (``P``).
 
-    ``reserved`` counts places promised to producers that were woken and have not come back yet.
+    ``granted`` are producers that were promised room and woken, and have not come back yet to take it.
     """
 
     def __init__(self, capacity: int | None) -> None:
         self.capacity = capacity
-        self.reserved = 0
         # Ordered dicts: constant-time removal from the middle, for cancelled tasks and producers. Open to be looked
         # at, because whether they are empty is asked several times a task; changed here only.
         self.waiting: OrderedDict[T, None] = OrderedDict()
         self.producers: OrderedDict[P, None] = OrderedDict()
+        self.granted: OrderedDict[P, None] = OrderedDict()
         self._deadlines: list[tuple[float, int, T]] = []
         self._sequence = 0
 
@@ -36,7 +36,7 @@ class AdmissionQueue(Generic[T, P]):
         """Whether one more task can be accepted now by someone who has waited for his turn."""
         if self.capacity is None:
             return True
-        places = self.capacity - len(self.waiting) - self.reserved
+        places = self.capacity - len(self.waiting) - len(self.granted)
         # While tasks are queued the free slots are theirs.
         return places > 0 or (free_slots > 0 and not self.waiting and free_slots + places > 0)
 
@@ -84,22 +84,25 @@ class AdmissionQueue(Generic[T, P]):
         self.producers[producer] = None
 
     def unblock(self, producer: P) -> bool:
-        """The producer waits no longer (cancelled); False if it was granted room already."""
-        if producer not in self.producers:
+        """The producer waits no longer; True if room that was promised to it is free for the next in line."""
+        self.producers.pop(producer, None)
+        if producer not in self.granted:
             return False
-        del self.producers[producer]
+        del self.granted[producer]
         return True
 
     def grant(self, free_slots: int) -> list[P]:
         """Promise room to the producers whose turn it is; the caller wakes them."""
         woken: list[P] = []
         while self.producers and self.room(free_slots):
-            self.reserved += 1
-            woken.append(self.producers.popitem(last=False)[0])
+            producer = self.producers.popitem(last=False)[0]
+            self.granted[producer] = None
+            woken.append(producer)
         return woken
 
     def turn_away(self) -> list[P]:
-        """Give up all blocked producers; the caller wakes them to be told."""
-        woken = list(self.producers)
+        """Give up all producers, those with a promise too; the caller wakes them to be told."""
+        woken = [*self.granted, *self.producers]
+        self.granted.clear()
         self.producers.clear()
         return woken

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import nullcontext
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, cast
 
@@ -61,9 +61,7 @@ async def run_task(handle: TaskHandle[Any]) -> None:
 async def _call(engine: Engine, handle: TaskHandle[Any]) -> Any:
     """Call the function inside the task's own scope. Returns its value, or ``Raised`` if the scope took in the rest."""
     error: BaseException | None = None
-    scope: Scope | AbstractContextManager[None, bool | None]
-    scope = handle._scope if handle._scope is not None else nullcontext()
-    with scope:
+    with cast("Scope", handle._scope or nullcontext()):
         try:
             runner, item = handle._plan.runner, handle._item
             if runner is None:

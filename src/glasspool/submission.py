@@ -154,34 +154,36 @@ class Submission:
                 f"submit inside task {current.name!r} of the same executor would wait for room while holding a slot, "
                 f"which could hang for ever: {self._fullness()}"
             )
-        producer = engine.block()
+        producer = engine.block(handle)
         engine.since_yield = 0
         deadline = math.inf if plan.deadline is None else plan.deadline
         try:
             with anyio.CancelScope(deadline=deadline) as scope:
                 await producer.event.wait()
+                if producer.granted and engine.closing is None:
+                    engine.come_back(producer)
+                    if not producer.accepted:
+                        await producer.event.wait()
         except BaseException:
-            self._give_up(producer, plan, "submit_cancelled")
+            if producer.accepted:  # in the very turn in which it was cancelled
+                engine.request_cancel(handle, "parent_scope")
+            else:
+                self._give_up(producer, plan, "submit_cancelled")
             raise
+        if producer.accepted:
+            return
         if scope.cancelled_caught:
             self._give_up(producer, plan, "submit_timeout")
             raise TaskTimeout(
                 f"the deadline of {plan.name!r} passed while submit waited for room; nothing was accepted"
             )
-        if not producer.granted or engine.closing is not None:
-            self._give_up(producer, plan, "already_shutdown")
-            raise ExecutorClosed(f"executor {engine.name!r} closed while submit of {plan.name!r} waited for room")
-        blocked = engine.recorder.producer_released(producer)
-        engine.queue.reserved -= 1
-        engine.accept(handle, blocked)
+        self._give_up(producer, plan, "already_shutdown")
+        raise ExecutorClosed(f"executor {engine.name!r} closed while submit of {plan.name!r} waited for room")
 
     def _give_up(self, producer: Producer, plan: Plan, reason: str) -> None:
         engine = self.engine
         blocked = engine.recorder.producer_released(producer)
-        if producer.granted:
-            engine.return_grant()
-        else:
-            engine.queue.unblock(producer)
+        engine.give_up(producer)
         engine.reporter.rejected(plan, reason, blocked)
 
     def _fullness(self) -> str:

@@ -97,6 +97,11 @@ class TelemetryHandle:
         """The port on which this process serves /metrics, or None."""
         return self._endpoint.port if self._endpoint is not None else None
 
+    @property
+    def exporting(self) -> bool:
+        """Whether exporters of OpenTelemetry's SDK were set up here."""
+        return self._pipeline is not None
+
     def force_flush(self, timeout: float = 10.0) -> bool:
         """Export everything now, within ``timeout`` seconds. True if it arrived."""
         return self._pipeline is None or self._pipeline.flush(timeout)

@@ -35,7 +35,7 @@ class Scope(Protocol):
 
     def __exit__(
         self, exc_type: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None, /
-    ) -> bool | None: ...
+    ) -> bool: ...
 
 
 class Spawner(Protocol):

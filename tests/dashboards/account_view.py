@@ -1,0 +1,183 @@
+"""What the run's own account says a query must return, worked out without any telemetry."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import Any
+
+from glasspool.telemetry.catalog import Metric
+
+Task = dict[str, Any]
+
+
+@dataclass
+class View:
+    """The account as one store sees it at one instant.
+
+    ``exact`` stores divide a rate by the time their samples cover, the others by the window. Everything before
+    ``idle_from`` is history: it is in every counter's first sample and in no rate.
+    """
+
+    account: dict[str, Any]
+    at: float
+    exact: bool
+
+    @property
+    def start(self) -> float:
+        return float(self.account["idle_from"])
+
+    def per_second(self, amount: float, window: float) -> float:
+        """A rate over the window, all of the amount lying within it."""
+        return amount / (min(window, self.at - self.start) if self.exact else window)
+
+    def tasks(self, **facts: Any) -> list[Task]:
+        """Tasks with these facts; a tuple is a choice."""
+        return [
+            task
+            for task in self.account["tasks"]
+            if all(
+                task[key] in value if isinstance(value, tuple) else task[key] == value for key, value in facts.items()
+            )
+        ]
+
+    def recent(self, tasks: Iterable[Task], moment: str) -> list[Task]:
+        """Those whose moment (accepted, started, ended) lies after the start."""
+        return [task for task in tasks if task[moment] is not None and task[moment] >= self.start]
+
+    def ended(self, **facts: Any) -> list[Task]:
+        """Tasks that ended after the start. What a pool ran in another process has no times of its own."""
+        found = self.tasks(**facts)
+        return [t for t in found if t["outcome"] and (t["ended"] or t["accepted"]) >= self.start]
+
+    def executors(self, kind: str | None = None, open_now: bool = True) -> list[dict[str, Any]]:
+        """Executors, of one type or all."""
+        found = [e for e in self.account["executors"] if kind in (None, e["type"])]
+        return [e for e in found if e["closed"] is None] if open_now else found
+
+    def waits(self, executor: str) -> list[float]:
+        """Waits of tasks that started or timed out in the queue, since the start."""
+        return [wait for _, wait in self.waits_over(executor)]
+
+    def waits_over(self, executor: str) -> list[tuple[float, float]]:
+        """The same with the instant at which each was known."""
+        found = []
+        for task in self.tasks(executor=executor):
+            left = task["started"] or (task["ended"] if task["outcome"] == "timeout" else None)
+            if task["type"] == "process_pool" and task["outcome"] == "success":
+                left = task["accepted"]  # only the pool knows, and it is milliseconds
+            if left is not None and left >= self.start:
+                found.append((left, max(0.0, left - task["accepted"])))
+        return found
+
+    def summed_rates(self, executor: str, only_late: float = 0.0) -> float:
+        """The integral over the run of the five-minute rate of waits, in tasks: what the three-day rules are made of."""
+        total = 0.0
+        for instant, wait in self.waits_over(executor):
+            if wait >= only_late:
+                # A task is in the rate from its instant on; an exact store divides by the time covered so far.
+                since = max(instant - self.start, 1.0)
+                total += math.log((self.at - self.start) / since) if self.exact else (self.at - instant) / 300
+        return total
+
+    def runs(self, **facts: Any) -> list[float]:
+        """Running times of ended tasks, since the start."""
+        return [t["ended"] - t["started"] for t in self.recent(self.tasks(**facts), "ended") if t["started"]]
+
+    def submit_waits(self, executor: str) -> list[float]:
+        """What producers waited, those that gave up included, since the start."""
+        accepted = [t["submit_wait"] for t in self.recent(self.tasks(executor=executor), "accepted")]
+        return accepted + [
+            r["waited"] for r in self.account["rejects"] if r["executor"] == executor and r["waited"] is not None
+        ]
+
+    def busy(self, executor: str, since: float, until: float) -> list[tuple[float, float]]:
+        """When slots were held: one span a task, cut to the interval."""
+        spans = []
+        for task in self.tasks(executor=executor):
+            if task["started"] is not None:
+                end = until if task["held_until"] == "end" or task["ended"] is None else task["ended"]
+                span = max(task["started"], since), min(end, until)
+                if span[1] > span[0]:
+                    spans.append(span)
+        return spans
+
+    def slot_seconds(self, executor: str) -> float:
+        """Slot-seconds used between start and now."""
+        return sum(end - begin for begin, end in self.busy(executor, self.start, self.at))
+
+    def open_seconds(self, executor: dict[str, Any]) -> float:
+        """Seconds open between start and now."""
+        return (executor["closed"] or self.at) - max(executor["opened"], self.start)
+
+    def limit_seconds(self, executor: dict[str, Any], since: float) -> float:
+        """Seconds with every slot in use, between an instant and now."""
+        changes = sorted(
+            (t, step)
+            for span in self.busy(executor["name"], since, self.at)
+            for t, step in zip(span, (1, -1), strict=True)
+        )
+        held, full_since, total = 0, None, 0.0
+        for instant, step in changes:
+            held += step
+            if held >= executor["limit"] and full_since is None:
+                full_since = instant
+            elif held < executor["limit"] and full_since is not None:
+                total, full_since = total + instant - full_since, None
+        return total + (self.at - full_since if full_since is not None else 0.0)
+
+    def queued(self, executor: str) -> list[Task]:
+        """Tasks that wait now."""
+        return [t for t in self.tasks(executor=executor, outcome=("", None)) if t["started"] is None]
+
+    def active(self, executor: str) -> list[Task]:
+        """Tasks that run now."""
+        return [t for t in self.tasks(executor=executor, outcome=("", None)) if t["started"] is not None]
+
+    def in_use(self, executor: str) -> int:
+        """Slots held now, those of abandoned threads included."""
+        return len(self.active(executor)) + len(self.tasks(executor=executor, held_until="end"))
+
+    def oldest(self, tasks: Iterable[Task], moment: str) -> float:
+        """Age of the oldest, 0 for none."""
+        return max((self.at - task[moment] for task in tasks), default=0.0)
+
+    def cancelled(self, executor: str | None = None) -> list[Task]:
+        """Cancellations since the start."""
+        return [t for t in self.ended(outcome="cancelled") if executor in (None, t["executor"])]
+
+    def rejected(self) -> Counter[str]:
+        """Refused submissions by reason."""
+        return Counter(reject["reason"] for reject in self.account["rejects"])
+
+
+def cumulative(values: list[float], metric: Metric) -> dict[float, int]:
+    """Observations at or below each bound."""
+    bounds = [*metric.buckets, float("inf")]
+    return {bound: sum(value <= bound for value in values) for bound in bounds}
+
+
+def quantile(q: float, values: list[float], metric: Metric) -> float | None:
+    """What a histogram of these values answers: linear within the bucket of the rank. None without values."""
+    if not values:
+        return None
+    rank, below, low = q * len(values), 0, 0.0
+    for bound, count in cumulative(values, metric).items():
+        if count >= rank:
+            if bound == float("inf"):
+                return low
+            return low + (bound - low) * (rank - below) / max(count - below, 1)
+        below, low = count, bound
+    return low
+
+
+def each(names: Iterable[Any], value: Callable[[Any], float | None]) -> dict[tuple[str, ...], float]:
+    """Expected lines by label values, without those that have no value."""
+    found = {}
+    for name in names:
+        result = value(name)
+        if result is not None:
+            found[name if isinstance(name, tuple) else (name,)] = result
+    return found

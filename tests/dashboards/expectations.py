@@ -1,0 +1,414 @@
+"""For every panel and rule expression: the value that the run's account gives it, and how near the store must come.
+
+Keys are (dashboard, panel, letter) or the name of a rule or alert. Tolerances: a rate may differ by the part of an
+interval that Prometheus extrapolates or has not yet scraped, an age by one scrape, a quantile by what lies between the
+program's own clock readings and the recorder's.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from account_view import View, cumulative, each, quantile
+
+from glasspool.telemetry import catalog as c
+from glasspool.telemetry.catalog import Key, Metric, prometheus_label
+
+WINDOW = 150.0
+"""What the panels' interval and range are set to: the whole run."""
+ORDERS = "orders"
+NAME, TYPE = prometheus_label(Key.EXECUTOR_NAME), prometheus_label(Key.EXECUTOR_TYPE)
+Lines = dict[tuple[str, ...], float]
+
+
+@dataclass(frozen=True)
+class Expected:
+    """Lines by the values of ``labels``, and how far an answer may be off: a share of the value, or an amount."""
+
+    labels: tuple[str, ...]
+    lines: Callable[[View], Lines]
+    share: float = 0.1
+    amount: float = 0.001
+    empty: bool = False
+    """Nothing is expected: the catalog calls the metric rare and the run has none of it."""
+
+
+FIVE = 300.0
+RATE, AGE, WAIT = 0.1, 3.5, 0.02
+
+
+def one(value: Callable[[View], float | None], share: float = RATE, amount: float = 0.01) -> Expected:
+    return Expected((), lambda v: each([()], lambda _: value(v)), share, amount)
+
+
+def by_executor(value: Callable[[View, dict[str, object]], float | None], share: float = RATE, amount: float = 0.02,
+                open_now: bool = True) -> Expected:  # fmt: skip
+    def lines(v: View) -> Lines:
+        return {
+            (str(e["name"]), str(e["type"])): result
+            for e in v.executors(open_now=open_now)
+            if (result := value(v, e)) is not None
+        }
+
+    return Expected((NAME, TYPE), lines, share, amount)
+
+
+def counted(label: str, count: Callable[[View], Counter[str]], share: float = RATE, amount: float = 0.01,
+            scale: float | None = None, zeros: tuple[str, ...] = ()) -> Expected:  # fmt: skip
+    """Lines of a counter by one label, per second over ``scale`` seconds or as a number of events."""
+
+    def lines(v: View) -> Lines:
+        found = count(v)
+        values = {kind: found.get(kind, 0) for kind in (*zeros, *found)}
+        return {(k,): float(n) if scale is None else v.per_second(n, scale) for k, n in values.items()}
+
+    return Expected((label,), lines, share, amount)
+
+
+# -- one value per executor, shared by rules and overview ------------------------------------------------------------
+
+
+def saturation(v: View, e: dict[str, object]) -> float:
+    return v.in_use(str(e["name"])) / float(str(e["limit"]))
+
+
+def fill(v: View, e: dict[str, object]) -> float | None:
+    return len(v.queued(str(e["name"]))) / float(str(e["capacity"])) if e["capacity"] else None
+
+
+def used(v: View, e: dict[str, object]) -> float:
+    return v.slot_seconds(str(e["name"])) / (v.open_seconds(e) * float(str(e["limit"])))
+
+
+def at_limit(v: View, e: dict[str, object]) -> float:
+    return v.limit_seconds(e, v.start) / v.open_seconds(e)
+
+
+def pressure(v: View, e: dict[str, object]) -> float:
+    return max(at_limit(v, e), fill(v, e) or 0.0)
+
+
+def wait_p95(v: View, e: dict[str, object]) -> float | None:
+    return quantile(0.95, v.waits(str(e["name"])), c.QUEUE_WAIT)
+
+
+def late(v: View, e: dict[str, object]) -> float | None:
+    waits = v.waits(str(e["name"]))
+    return sum(wait > 0.5 for wait in waits) / len(waits) if waits else None
+
+
+def waited(v: View, name: str, only_late: bool = False) -> float:
+    waits = [w for w in v.waits(name) if w > 0.5] if only_late else v.waits(name)
+    return (
+        float(len(waits))
+        if name != "etl"
+        else float(0 if only_late else len(v.ended(executor="etl", outcome="success")))
+    )
+
+
+def failed(v: View, e: dict[str, object]) -> float | None:
+    judged = v.ended(executor=e["name"], outcome=("success", "error", "timeout"))
+    return sum(t["outcome"] != "success" for t in judged) / len(judged) if judged else None
+
+
+def unasked(v: View, e: dict[str, object]) -> float | None:
+    every = v.ended(executor=e["name"])
+    counted = [t for t in v.cancelled(str(e["name"])) if t["reason"] not in ("explicit", "shutdown")]
+    return len(counted) / len(every) if every else None
+
+
+def accepted(v: View, name: str) -> int:
+    """Tasks accepted since the start; in flight and queued ones are among them."""
+    return len(v.recent(v.tasks(executor=name), "accepted"))
+
+
+def outcomes(v: View, **facts: object) -> Counter[str]:
+    return Counter(task["outcome"] for task in v.ended(**facts))
+
+
+def by_kind(v: View, count: Callable[[str], float]) -> Lines:
+    found: Counter[str] = Counter()
+    for e in v.executors(open_now=False):
+        found[str(e["type"])] += count(str(e["name"]))  # type: ignore[assignment]  # rates: a Counter adds floats as well
+    return {(kind,): float(n) for kind, n in found.items()}
+
+
+# -- rules -----------------------------------------------------------------------------------------------------------
+
+
+def rules() -> dict[str, Expected]:
+    found = {
+        "glasspool:slot_utilization:ratio": by_executor(saturation, amount=0),
+        "glasspool:queue_fill:ratio": by_executor(fill, amount=0),
+        "glasspool:executor_pressure:ratio": by_executor(pressure, amount=0.03, open_now=False),
+        "glasspool:task_submitted:rate5m": by_executor(
+            lambda v, e: v.per_second(accepted(v, str(e["name"])), FIVE), open_now=False),
+        "glasspool:task_completed:rate5m": Expected(
+            (NAME, prometheus_label(Key.TASK_OUTCOME)),
+            lambda v: {(n, o): v.per_second(k, FIVE) for e in v.executors(open_now=False) for n in [str(e["name"])]
+                       for o, k in outcomes(v, executor=n).items()},
+            amount=0.02),
+        "glasspool:task_rejected:rate5m": counted(
+            prometheus_label(Key.ERROR_TYPE), View.rejected, scale=FIVE, zeros=c.REJECT_REASONS),
+        "glasspool:task_cancellations:rate5m": Expected(
+            (NAME, prometheus_label(Key.CANCEL_REASON)),
+            lambda v: {(k[0], k[1]): v.per_second(n, FIVE) for k, n in
+                       Counter((t["executor"], t["reason"]) for t in v.cancelled()).items()}),
+        "glasspool:task_error:ratio_rate5m": by_executor(failed, open_now=False),
+        "glasspool:task_unasked_cancel:ratio_rate5m": by_executor(unasked, open_now=False),
+        "glasspool:queue_wait:p95_rate5m": by_executor(wait_p95, share=0.2, amount=0.06, open_now=False),
+        "glasspool:queue_wait_slow:rate5m": by_executor(
+            lambda v, e: v.per_second(waited(v, str(e["name"]), only_late=True), FIVE), open_now=False),
+    }  # fmt: skip
+    for window in ("5m", "1h"):
+        found[f"glasspool:slot_utilization:ratio_rate{window}"] = by_executor(used, amount=0.03, open_now=False)
+        found[f"glasspool:slot_saturated:ratio_rate{window}"] = by_executor(at_limit, amount=0.03, open_now=False)
+    for window, seconds in (("5m", 300), ("30m", 1800), ("1h", 3600), ("6h", 21600)):
+        found[f"glasspool:queue_wait_slow:ratio_rate{window}"] = by_executor(late, amount=0.03, open_now=False)
+        found[f"glasspool:queue_wait:rate{window}"] = by_executor(
+            lambda v, e, s=float(seconds): v.per_second(waited(v, str(e["name"])), s), open_now=False)  # type: ignore[misc]  # the window is bound here  # fmt: skip
+    found["glasspool:queue_wait:rate3d"] = by_executor(
+        lambda v, e: v.summed_rates(str(e["name"])) / 259200, share=0.15, amount=1e-5, open_now=False
+    )
+    found["glasspool:queue_wait_slow:ratio_rate3d"] = by_executor(
+        lambda v, e: (v.summed_rates(str(e["name"]), 0.5) / total if (total := v.summed_rates(str(e["name"]))) else None),
+        amount=0.05, open_now=False,
+    )  # fmt: skip
+    return found
+
+
+def alerts() -> dict[str, Expected]:
+    """The values with which each alert fires; nobody else may."""
+    why, kind = prometheus_label(Key.ERROR_TYPE), prometheus_label(Key.LOSS_KIND)
+
+    def named(value: Callable[[View, dict[str, object]], float | None], above: float, share: float = RATE,
+              amount: float = 0.03) -> Expected:  # fmt: skip
+        """The executors whose value is above the threshold."""
+
+        def lines(v: View) -> Lines:
+            found = {(str(e["name"]),): value(v, e) for e in v.executors(open_now=False)}
+            return {key: result for key, result in found.items() if result is not None and result > above}
+
+        return Expected((NAME,), lines, share, amount)
+
+    def stuck(v: View, e: dict[str, object]) -> float:
+        return float(len(v.queued(str(e["name"]))))
+
+    return {
+        "GlasspoolWaitObjectiveBurning": named(late, 0.144),
+        "GlasspoolWaitObjectiveBurningSlowly": named(
+            lambda v, e: rules()["glasspool:queue_wait_slow:ratio_rate3d"].lines(v).get((str(e["name"]), str(e["type"]))),
+            0.01, amount=0.05),
+        "GlasspoolNotStarting": named(stuck, 0, 0, 0),
+        "GlasspoolEventLoopBlocked": Expected(
+            (prometheus_label(Key.EVENTLOOP_NAME),), lambda v: {("main",): v.at - v.account["frozen"]}, 0, AGE),
+        "GlasspoolSaturated": named(lambda v, e: min(1.0, saturation(v, e)), 0.9),
+        "GlasspoolQueueFilling": named(fill, 0.8, 0, 0),
+        "GlasspoolProducersStuck": Expected(
+            (NAME,), lambda v: {(ORDERS,): v.at - min(v.account["blocked_since"])}, 0, AGE),
+        "GlasspoolTaskStuck": named(lambda v, e: v.oldest(v.active(str(e["name"])), "started"), 5, 0, AGE),
+        "GlasspoolErrorRatio": named(lambda v, e: failed(v, e) if judged(v, e) >= 20 else None, 0.05),
+        "GlasspoolCancelStorm": named(lambda v, e: unasked(v, e) if len(v.cancelled(str(e["name"]))) >= 20 else None, 0.2),
+        "GlasspoolRejecting": Expected((why,), lambda v: {
+            (k,): float(n) for k, n in v.rejected().items() if k != "submit_cancelled"}, 0.1, 0.5),
+        "GlasspoolAbandonedThreads": Expected((NAME,), lambda v: {("threads",): float(len(v.tasks(held_until="end")))}, 0, 0),
+        "GlasspoolContextLosses": Expected((NAME, kind), lambda v: {
+            ("etl", "unpicklable"): float(v.account["losses"]["unpicklable"])}, 0, 0),
+        "GlasspoolDrainCutTasks": Expected((NAME,), lambda v: {("batch",): 1.0}, 0.1, 0.1),
+        "GlasspoolTelemetryUnhealthy": Expected((NAME,), lambda v: {("mail",): 1.0}, 0, 0),
+    }  # fmt: skip
+
+
+def judged(v: View, e: dict[str, object]) -> int:
+    return len(v.ended(executor=e["name"], outcome=("success", "error", "timeout")))
+
+
+# -- overview --------------------------------------------------------------------------------------------------------
+
+
+def overview() -> dict[tuple[str, str], Expected]:
+    outcome, why, reason = (prometheus_label(k) for k in (Key.TASK_OUTCOME, Key.ERROR_TYPE, Key.CANCEL_REASON))
+    worst_late = one(lambda v: max(late(v, e) or 0 for e in v.executors()), amount=0.03)
+    return {
+        ("Executors open", "A"): one(lambda v: len(v.executors()), 0, 0),
+        ("At their limit", "A"): one(lambda v: sum(saturation(v, e) >= 1 for e in v.executors()), 0, 0),
+        ("Queues nearly full", "A"): one(lambda v: sum((fill(v, e) or 0) > 0.8 for e in v.executors()), 0, 0),
+        ("Blocked producers", "A"): one(lambda v: len(v.account["blocked_since"]), 0, 0),
+        ("Refused in 5 minutes", "A"): one(lambda v: v.per_second(len(v.account["rejects"]), FIVE) * 300),
+        ("Late starts, worst executor", "A"): worst_late,
+        ("Executors under most pressure", "A"): by_executor(pressure, amount=0.03, open_now=False),
+        ("Executors under most pressure", "B"): by_executor(saturation, amount=0),
+        ("Executors under most pressure", "C"): by_executor(used, amount=0.03, open_now=False),
+        ("Executors under most pressure", "D"): by_executor(at_limit, amount=0.03, open_now=False),
+        ("Executors under most pressure", "E"): by_executor(fill, amount=0),
+        ("Executors under most pressure", "F"): by_executor(
+            lambda v, e: v.oldest(v.queued(str(e["name"])), "accepted"), 0, AGE, open_now=False),
+        ("Executors under most pressure", "G"): by_executor(wait_p95, share=0.2, amount=0.06, open_now=False),
+        ("Executors under most pressure", "H"): by_executor(failed, open_now=False),
+        ("Pressure", "A"): by_executor(pressure, amount=0.03, open_now=False),
+        ("Slots in use", "A"): by_executor(saturation, amount=0),
+        ("Share of time at the limit", "A"): by_executor(at_limit, amount=0.03, open_now=False),
+        ("Queue against capacity", "A"): by_executor(fill, amount=0),
+        ("Oldest queued task", "A"): by_executor(
+            lambda v, e: v.oldest(v.queued(str(e["name"])), "accepted"), 0, AGE, open_now=False),
+        ("Queue wait, p95", "A"): by_executor(wait_p95, share=0.2, amount=0.06, open_now=False),
+        ("Tasks that start late", "A"): by_executor(late, amount=0.03, open_now=False),
+        ("Arrivals against completions", "A"): Expected(
+            (TYPE,), lambda v: by_kind(v, lambda n: v.per_second(accepted(v, n), FIVE)), amount=0.02),
+        ("Arrivals against completions", "B"): Expected(
+            (TYPE,), lambda v: by_kind(v, lambda n: v.per_second(len(v.ended(executor=n)), FIVE)), amount=0.02),
+        ("Outcomes", "A"): counted(outcome, outcomes, scale=FIVE),
+        ("Errors and timeouts", "A"): by_executor(failed, open_now=False),
+        ("Rejected submissions by executor", "A"): Expected(
+            (NAME,), lambda v: {(ORDERS,): v.per_second(len(v.account["rejects"]), FIVE)}),
+        ("Rejected submissions by reason", "A"): counted(why, View.rejected, scale=FIVE, zeros=c.REJECT_REASONS),
+        ("Cancellations by reason", "A"): counted(
+            reason, lambda v: Counter(t["reason"] for t in v.cancelled()), scale=FIVE, zeros=c.CANCEL_REASONS),
+    }  # fmt: skip
+
+
+# -- drill-down, on the executor that has every trouble ---------------------------------------------------------------
+
+
+def quantiles(
+    panel: str, letters: str, metric: Metric, values: Callable[[View], list[float]]
+) -> dict[tuple[str, str], Expected]:
+    return {
+        (panel, letter): one(lambda v, q=q: quantile(q, values(v), metric), 0.2, WAIT)  # type: ignore[misc]  # q is bound here
+        for letter, q in zip(letters, (0.5, 0.95, 0.99), strict=True)
+    }
+
+
+def heat(metric: Metric, values: Callable[[View], list[float]]) -> Expected:
+    return Expected(
+        ("le",), lambda v: {(f"{bound:g}",): float(n) for bound, n in cumulative(values(v), metric).items()}, 0.1, 4
+    )
+
+
+def orders_runs(v: View) -> list[float]:
+    return v.runs(executor=ORDERS)
+
+
+def drilldown() -> dict[tuple[str, str], Expected]:
+    outcome, why, reason = (prometheus_label(k) for k in (Key.TASK_OUTCOME, Key.ERROR_TYPE, Key.CANCEL_REASON))
+    phase, task = prometheus_label(Key.TASK_PHASE), prometheus_label(Key.TASK_NAME)
+
+    def me(v: View) -> dict[str, object]:
+        return next(e for e in v.executors() if e["name"] == ORDERS)
+
+    def names(v: View) -> set[str]:
+        return {t["name"] for t in v.recent(v.tasks(executor=ORDERS), "ended") if t["started"]}
+
+    def cancel_times(v: View, why: str) -> list[float]:
+        return [max(0.0, t["ended"] - t["asked"]) for t in v.cancelled(ORDERS) if t["reason"] == why and t["asked"]]
+
+    return {
+        **quantiles("Waits against runs", "ABC", c.QUEUE_WAIT, lambda v: v.waits(ORDERS)),
+        **quantiles("Waits against runs", "DEF", c.TASK_DURATION, orders_runs),
+        ("Queue waits", "A"): heat(c.QUEUE_WAIT, lambda v: v.waits(ORDERS)),
+        ("Run times", "A"): heat(c.TASK_DURATION, orders_runs),
+        **quantiles("Submit wait", "ABC", c.SUBMIT_WAIT, lambda v: v.submit_waits(ORDERS)),
+        ("Blocked producers", "A"): one(lambda v: len(v.account["blocked_since"]), 0, 0),
+        ("Longest-blocked producer", "A"): one(lambda v: v.at - min(v.account["blocked_since"]), 0, AGE),
+        ("Utilisation and time at the limit", "A"): one(lambda v: used(v, me(v)), amount=0.03),
+        ("Utilisation and time at the limit", "B"): one(lambda v: at_limit(v, me(v)), amount=0.03),
+        ("In flight against the limit", "A"): one(lambda v: v.in_use(ORDERS), 0, 0),
+        ("In flight against the limit", "B"): one(lambda v: len(v.active(ORDERS)), 0, 0),
+        ("In flight against the limit", "C"): one(lambda v: v.per_second(sum(orders_runs(v)), WINDOW)),
+        ("In flight against the limit", "D"): one(lambda v: float(str(me(v)["limit"])), 0, 0),
+        ("Queue against capacity", "A"): one(lambda v: len(v.queued(ORDERS)), 0, 0),
+        ("Queue against capacity", "B"): one(lambda v: float(str(me(v)["capacity"])), 0, 0),
+        ("Oldest queued and oldest running", "A"): one(lambda v: v.oldest(v.queued(ORDERS), "accepted"), 0, AGE),
+        ("Oldest queued and oldest running", "B"): one(lambda v: v.oldest(v.active(ORDERS), "started"), 0, AGE),
+        ("Arrivals against completions", "A"): one(lambda v: v.per_second(accepted(v, ORDERS), WINDOW)),
+        ("Arrivals against completions", "B"): one(lambda v: v.per_second(len(v.ended(executor=ORDERS)), WINDOW)),
+        ("Outcomes", "A"): counted(outcome, lambda v: outcomes(v, executor=ORDERS), amount=1.5),
+        ("Error types", "A"): counted(
+            why, lambda v: Counter(t["error_type"] for t in v.ended(executor=ORDERS, outcome=("error", "timeout"))),
+            amount=1.5),
+        ("Cancellations by reason", "A"): Expected(
+            (reason, phase), lambda v: {k: v.per_second(n, WINDOW) for k, n in
+                                        Counter((t["reason"], t["phase"]) for t in v.cancelled(ORDERS)).items()}),
+        ("Time to obey a cancellation", "A"): Expected(
+            (reason,), lambda v: {("explicit",): quantile(0.95, cancel_times(v, "explicit"), c.CANCEL_DURATION) or 0.0,
+                                  ("sibling_failure",): 0.0}, 0.2, WAIT),
+        ("Rejected submissions", "A"): Expected(
+            (why,), lambda v: {(k,): v.per_second(v.rejected().get(k, 0), WINDOW) for k in c.REJECT_REASONS}),
+        ("Run time by task, p95", "A"): Expected(
+            (task,), lambda v: {(n,): quantile(0.95, v.runs(executor=ORDERS, name=n), c.TASK_DURATION) or 0.0
+                                for n in names(v)}, 0.2, WAIT),
+        ("Slots used by task", "A"): Expected(
+            (task,), lambda v: {(n,): v.per_second(sum(v.runs(executor=ORDERS, name=n)), WINDOW) for n in names(v)},
+            amount=0.01),
+        ("Slots in use by instance", "A"): one(lambda v: saturation(v, me(v)), 0, 0),
+        ("Completions by instance", "A"): one(lambda v: v.per_second(len(v.ended(executor=ORDERS)), WINDOW)),
+        ("Queue wait by instance, p95", "A"): one(lambda v: quantile(0.95, v.waits(ORDERS), c.QUEUE_WAIT), 0.2, WAIT),
+    }  # fmt: skip
+
+
+# -- runtime -----------------------------------------------------------------------------------------------------------
+
+
+def runtime() -> dict[tuple[str, str], Expected]:
+    loop, runner, state = (prometheus_label(k) for k in (Key.EVENTLOOP_NAME, Key.RUNNER, Key.WORKER_STATE))
+    how, loss, failure = (prometheus_label(k) for k in (Key.SHUTDOWN_OUTCOME, Key.LOSS_KIND, Key.FAILURE_KIND))
+
+    def late_ticks(v: View) -> list[float]:
+        return [float(delay) for delay in v.account["late"]]
+
+    def tokens(v: View) -> dict[str, object]:
+        return next(e for e in v.executors("anyio_limiter"))
+
+    def pools(v: View) -> Lines:
+        threads = float(sum(float(str(e["limit"])) for e in v.executors("hybrid")))
+        return {("hybrid", "thread"): threads, ("process_pool", "process"): 2.0}
+
+    def workers(v: View) -> Lines:
+        held = float(len(v.tasks(held_until="end")))
+        return {("hybrid", "busy"): held, ("hybrid", "idle"): 0.0,
+                ("process_pool", "busy"): 0.0, ("process_pool", "idle"): 2.0}  # fmt: skip
+
+    def shutdowns(v: View) -> Counter[str]:
+        return Counter(str(s["outcome"]) for s in v.account["shutdowns"])
+
+    delays = {
+        ("Event loop delay", letter): Expected(
+            (loop,), lambda v, q=q: {("main",): quantile(q, late_ticks(v), c.EVENTLOOP_DELAY) or 0.0},  # type: ignore[misc]  # q is bound here
+            0.3, 0.15 if q == 0.99 else 0.02,
+        )
+        for letter, q in zip("ABC", (0.5, 0.95, 0.99), strict=True)
+    }  # fmt: skip
+    return {
+        ("Event loop stalled now", "A"): Expected((loop,), lambda v: {("main",): v.at - v.account["frozen"]}, 0, AGE),
+        **delays,
+        ("Event loop delays", "A"): heat(c.EVENTLOOP_DELAY, late_ticks),
+        ("Thread tokens in use", "A"): Expected((NAME,), lambda v: {("default",): float(v.in_use("default"))}, 0, 0),
+        ("Thread tokens in use", "B"): Expected((NAME,), lambda v: {("default",): float(str(tokens(v)["limit"]))}, 0, 0),
+        ("Waiting for a thread", "A"): Expected((NAME,), lambda v: {("default",): float(len(v.queued("default")))}, 0, 0),
+        ("Wait for a thread, p95", "A"): Expected(
+            (NAME,), lambda v: {("default",): quantile(0.95, v.waits("default"), c.QUEUE_WAIT) or 0.0}, 0.2, WAIT),
+        ("Workers busy and idle", "A"): Expected((TYPE, state), workers, 0, 0),
+        ("Workers busy and idle", "B"): Expected((TYPE, runner), pools, 0, 0),
+        ("Process pools", "A"): Expected((NAME, state), lambda v: {("etl", "busy"): 0.0, ("etl", "idle"): 2.0}, 0, 0),
+        ("Abandoned threads", "A"): Expected((NAME, runner), lambda v: {
+            ("threads", "thread"): float(len(v.tasks(held_until="end")))}, 0, 0),
+        ("Executors opened and closed", "A"): Expected((TYPE,), lambda v: by_kind(v, lambda n: 1), 0, 0),
+        ("Executors opened and closed", "B"): Expected(
+            (TYPE,), lambda v: by_kind(v, lambda n: float(any(e["name"] == n and e["closed"] for e in
+                                                             v.executors(open_now=False)))), 0.05, 0),
+        ("Shutdowns", "A"): counted(how, shutdowns, amount=0.1),
+        ("Shutdown duration, p95", "A"): Expected(
+            (how,), lambda v: {(str(s["outcome"]),): quantile(0.95, [s["seconds"]], c.SHUTDOWN_DURATION) or 0.0
+                               for s in v.account["shutdowns"]}, 0.2, WAIT),
+        ("Telemetry failures", "A"): Expected((failure, NAME), lambda v: {("observer", "mail"): 1.0}, 0, 0),
+        ("Context losses", "A"): Expected(
+            (loss, NAME), lambda v: {("unpicklable", "etl"): float(v.account["losses"]["unpicklable"])}, 0, 0),
+    }  # fmt: skip
+
+
+def panels() -> dict[tuple[str, str, str], Expected]:
+    """All panels' expressions by dashboard, title and letter."""
+    boards = {"glasspool-overview": overview(), "glasspool-executor": drilldown(), "glasspool-runtime": runtime()}
+    return {(uid, *key): expected for uid, board in boards.items() for key, expected in board.items()}

@@ -1,0 +1,99 @@
+"""Executes every expression that is shipped on every store of a run, and holds the answers against the account."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+import yaml
+from account_view import View
+from expectations import ORDERS, WINDOW, Expected, alerts, panels, rules
+from proof_run import Run
+from queries import filled_in
+from stores import Sample, Store
+
+from glasspool import provisioning
+
+VARIABLES = {"__rate_interval": f"{WINDOW:g}s", "__range": f"{WINDOW:g}s", "type": ".*"}
+FOR_ONE_EXECUTOR = {"glasspool-executor": {"executor": ORDERS, "type": "hybrid"}}
+
+
+@dataclass
+class Verdict:
+    """One expression on one store: its lines as (label values, account, store), and what is wrong."""
+
+    what: str
+    store: str
+    expr: str
+    lines: list[tuple[str, float | None, float | None]] = field(default_factory=list)
+    wrong: list[str] = field(default_factory=list)
+
+
+def expressions(run: Run) -> Iterator[tuple[str, str, Expected]]:
+    """Name, expression as sent and expectation of everything: panels from the shipped JSON, rules as loaded."""
+    expected_panels = panels()
+    for dashboard in provisioning.dashboards():
+        variables = {**VARIABLES, **FOR_ONE_EXECUTOR.get(dashboard.uid, {})}
+        for panel in json.loads(dashboard.text)["panels"]:
+            for target in panel.get("targets", ()):
+                key = (dashboard.uid, panel["title"], target["refId"])
+                assert key in expected_panels, f"nobody says what {key} must return"
+                name = f"{dashboard.uid.removeprefix('glasspool-')} / {panel['title']} {target['refId']}"
+                yield name, filled_in(target["expr"], **variables), expected_panels[key]
+    expected_rules = rules() | alerts()
+    for path in run.rules:
+        for group in yaml.safe_load(path.read_text())["groups"]:
+            for rule in group["rules"]:
+                name = rule.get("record") or rule["alert"]
+                yield name, rule["expr"], expected_rules[name]
+
+
+def judge(run: Run) -> list[Verdict]:
+    """Everything on every store."""
+    found = []
+    for name, expr, expected in expressions(run):
+        for store in run.stores:
+            view = View(run.account, run.at, store.exact)
+            verdict = Verdict(name, store.name, expr)
+            _compare(verdict, expected, expected.lines(view), store.query(expr, run.at))
+            found.append(verdict)
+    return found
+
+
+def _compare(verdict: Verdict, expected: Expected, lines: dict[tuple[str, ...], float], samples: list[Sample]) -> None:
+    got: dict[tuple[str, ...], float] = {}
+    for sample in samples:
+        key = tuple(_value(sample, label) for label in expected.labels)
+        if key in got:
+            verdict.wrong.append(f"two lines for {key}")
+        got[key] = sample.value
+    if not got:
+        verdict.wrong.append("no answer")
+    elif lines and not any(lines.values()) and not expected.empty:
+        verdict.wrong.append("the account expects nothing but zeros: the run proves nothing here")
+    for key in sorted(set(lines) | set(got)):
+        should, does = lines.get(key), got.get(key)
+        verdict.lines.append((", ".join(key), should, does))
+        if does is not None and math.isnan(does):
+            verdict.wrong.append(f"{key}: NaN")
+        elif not _near(should or 0.0, does or 0.0, expected):
+            verdict.wrong.append(f"{key}: account {should}, store {does}")
+
+
+def _near(should: float, does: float, expected: Expected) -> bool:
+    return abs(does - should) <= max(expected.share * abs(should), expected.amount) + 1e-9
+
+
+def _value(sample: Sample, label: str) -> str:
+    text = sample.labels.get(label, "")
+    return f"{float(text):g}" if label == "le" else text
+
+
+def exemplars(store: Store, expr: str, start: float, end: float) -> list[str]:
+    """Trace ids that Prometheus' own exemplar query returns for an expression."""
+    from stores import get
+
+    answer = get(f"{store.url}/api/v1/query_exemplars", query=expr, start=start, end=end)
+    return [exemplar["labels"]["trace_id"] for series in answer["data"] for exemplar in series["exemplars"]]

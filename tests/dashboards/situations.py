@@ -1,0 +1,404 @@
+"""A program in trouble: every situation that panels and alerts must name, with real executors, and its own account.
+
+Run as a script by the proof. It keeps book of every task by itself (when it was accepted, began and ended, and how it
+had to end), without looking at any telemetry, ends in a state that stands still, writes the account as JSON and
+blocks its event loop until its standard input is closed.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import sys
+import threading
+import time
+from collections.abc import AsyncIterator, Callable
+from concurrent.futures import ProcessPoolExecutor
+from contextlib import asynccontextmanager
+from typing import Any
+
+import anyio
+from opentelemetry import metrics, trace
+from opentelemetry.exporter.otlp.proto.http.metric_exporter import OTLPMetricExporter
+from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
+from opentelemetry.sdk.metrics import MeterProvider
+from opentelemetry.sdk.metrics.export import PeriodicExportingMetricReader
+from opentelemetry.sdk.resources import Resource
+from opentelemetry.sdk.trace import TracerProvider
+from opentelemetry.sdk.trace.export import BatchSpanProcessor
+
+from glasspool import HybridExecutor, QueueFull, TaskTimeout
+from glasspool.telemetry.eventloop import monitor_event_loop
+from glasspool.telemetry.recorder import Recorder
+from glasspool.telemetry.series import Shape
+from glasspool.telemetry.setup import configure
+from glasspool_instrumentation import wrap_executor
+
+EXPORT_MILLIS = 2000
+TOKENS = 40
+now = time.time
+
+
+class Account:
+    """What happened, as the program itself knows it. Instants are seconds of the wall clock."""
+
+    def __init__(self) -> None:
+        self.data: dict[str, Any] = {
+            "tasks": [], "rejects": [], "executors": [], "shutdowns": [], "late": [], "failures": {}, "losses": {},
+            "blocked_since": [], "pools": {},
+        }  # fmt: skip
+
+    def executor(self, name: str, kind: str, limit: int, capacity: int | None) -> dict[str, Any]:
+        entry = {"name": name, "type": kind, "limit": limit, "capacity": capacity, "opened": now(), "closed": None}
+        self.data["executors"].append(entry)
+        return entry
+
+    def task(self, executor: str, name: str, kind: str = "hybrid", **facts: Any) -> dict[str, Any]:
+        record = {
+            "executor": executor, "type": kind, "name": name, "runner": "inline", "accepted": None, "started": None,
+            "ended": None, "outcome": None, "error_type": "", "reason": "", "phase": "running", "submit_wait": 0.0,
+            "asked": None, "held_until": None, **facts,
+        }  # fmt: skip
+        self.data["tasks"].append(record)
+        return record
+
+
+async def body(record: dict[str, Any], seconds: float, error: type[Exception] | None = None) -> None:
+    record["started"] = now()
+    try:
+        await anyio.sleep(seconds)
+        if error is not None:
+            raise error("as planned")
+    finally:
+        record["ended"] = now()
+
+
+def thread_body(record: dict[str, Any], wait: Callable[[], Any]) -> None:
+    record["started"] = now()
+    wait()
+    record["ended"] = now()
+
+
+class Shop:
+    """The program. One method a situation."""
+
+    def __init__(self, account: Account) -> None:
+        self.account = account
+        self.release = threading.Event()
+        self.tracer = trace.get_tracer("shop")
+
+    @asynccontextmanager
+    async def executor(self, name: str, limit: int, capacity: int, **options: Any) -> AsyncIterator[HybridExecutor]:
+        async with HybridExecutor(name, max_in_flight=limit, max_queued=capacity, **options) as executor:
+            entry = self.account.executor(name, "hybrid", limit, capacity)
+            try:
+                yield executor
+            finally:
+                entry["closed"] = now()
+
+    async def submit(
+        self, executor: HybridExecutor, name: str, seconds: float, outcome: str, error: Any = None, **facts: Any
+    ) -> tuple[dict[str, Any], Any]:
+        options = {key: facts.pop(key) for key in ("timeout", "deadline") if key in facts}
+        record = self.account.task(executor.name, name, outcome=outcome, **facts)
+        before = now()
+        try:
+            handle = await executor.submit(body, record, seconds, error, name=name, **options)
+        except BaseException:
+            self.account.data["tasks"].remove(record)
+            raise
+        after = now()
+        record["submit_wait"] = after - before
+        record["accepted"] = min(after, record["started"] or after)
+        return record, handle
+
+    async def many(
+        self, executor: HybridExecutor, count: int, name: str, seconds: float, outcome: str, **facts: Any
+    ) -> Any:
+        return [await self.submit(executor, name, seconds, outcome, **facts) for _ in range(count)]
+
+    async def steady(self, executor: HybridExecutor, name: str, seconds: float, every: float, count: int) -> None:
+        for number in range(count):
+            if number % 10 == 0:
+                with self.tracer.start_as_current_span("request"):
+                    await self.submit(executor, name, seconds, "success")
+            else:
+                await self.submit(executor, name, seconds, "success")
+            await anyio.sleep(every)
+
+    async def errors(self, orders: HybridExecutor) -> None:
+        """More than one in ten tasks fails, in two ways."""
+        await self.many(orders, 24, "validate", 0.015, "error", error=ValueError, error_type="ValueError")
+        await self.many(orders, 8, "validate", 0.015, "error", error=KeyError, error_type="KeyError")
+        await anyio.sleep(0.5)
+
+    async def before(self, orders: HybridExecutor, threads: HybridExecutor, pool: Any, recorder: Recorder) -> None:
+        """A little of everything, so that what comes later adds to series that are there, as in a service that runs."""
+        await self.submit(orders, "checkout", 0.01, "success")
+        await self.submit(orders, "invoice", 0.01, "success")
+        await self.submit(orders, "validate", 0.01, "error", error=ValueError, error_type="ValueError")
+        await self.submit(orders, "validate", 0.01, "error", error=KeyError, error_type="KeyError")
+        await self.timeouts(orders)
+        await self.cancels(orders)
+        await self.threads(threads, stay=0)
+        await self.limiter(recorder, hold=0)
+        await self.pool(pool)
+
+    async def timeouts(self, orders: HybridExecutor) -> None:
+        await self.many(orders, 4, "lookup", 30, "timeout", timeout=0.35, error_type="timeout")
+        deadline = anyio.current_time() + 0.2
+        for record, handle in await self.many(
+            orders, 4, "lookup", 30, "timeout", deadline=deadline, error_type="timeout"
+        ):
+            await handle.outcome()
+            record["ended"] = now()  # left the queue without starting
+        await anyio.sleep(0.5)
+
+    async def cancels(self, orders: HybridExecutor) -> None:
+        running = await self.many(orders, 4, "export", 30, "cancelled", error_type="cancelled", reason="explicit")
+        queued = await self.many(
+            orders, 3, "export", 30, "cancelled", error_type="cancelled", reason="explicit", phase="queued"
+        )
+        await anyio.sleep(0.15)
+        for record, handle in (*queued, *running):
+            record["asked"] = now()
+            handle.cancel("user left")
+            await handle.outcome()
+            record["ended"] = record["ended"] or now()
+        async with orders.pile(fail_fast=True) as pile:
+            for seconds, error in ((0.05, ValueError), (30, None), (30, None), (30, None)):
+                facts: dict[str, Any] = {"outcome": "error", "error_type": "ValueError"}
+                if error is None:
+                    facts = {"outcome": "cancelled", "error_type": "cancelled", "reason": "sibling_failure"}
+                record = self.account.task("orders", "bundle", **facts)
+                await pile.include(body, record, seconds, error, name="bundle")
+                record["accepted"] = now()
+            await pile.drain()
+
+    async def burst(self, orders: HybridExecutor) -> None:
+        """More than slots and queue hold: backpressure, rejects, producers that give up."""
+        async with anyio.create_task_group() as group:
+            group.start_soon(self.many, orders, 60, "invoice", 0.3, "success")
+            await anyio.sleep(0.7)
+            rejects = self.account.data["rejects"]
+            for _ in range(6):
+                try:
+                    orders.submit_nowait(body, {}, 1.0)
+                except QueueFull:
+                    rejects.append({"executor": "orders", "reason": "queue_full", "waited": None})
+            for _ in range(3):
+                before = now()
+                try:
+                    await orders.submit(body, {}, 1.0, deadline=anyio.current_time() + 0.03)
+                except TaskTimeout:
+                    rejects.append({"executor": "orders", "reason": "submit_timeout", "waited": now() - before})
+            for _ in range(2):
+                before = now()
+                with anyio.move_on_after(0.03) as scope:
+                    await orders.submit(body, {}, 1.0)
+                assert scope.cancelled_caught
+                rejects.append({"executor": "orders", "reason": "submit_cancelled", "waited": now() - before})
+
+    async def storm(self, crawl: HybridExecutor) -> None:
+        """Callers that go away: thirty requests, cancelled from outside."""
+        await self.many(crawl, 20, "page", 0.02, "success")
+        await anyio.sleep(0.3)
+        records = []
+
+        async def request() -> None:
+            record = self.account.task(
+                "crawl", "page", outcome="cancelled", error_type="cancelled", reason="parent_scope", accepted=now()
+            )
+            records.append(record)
+            await crawl.run(body, record, 30, name="page")
+
+        async with anyio.create_task_group() as group:
+            for _ in range(30):
+                group.start_soon(request)
+            await anyio.sleep(0.2)
+            asked = now()
+            group.cancel_scope.cancel()
+        for record in records:
+            record["asked"] = asked
+            record["phase"] = "running" if record["started"] else "queued"
+            record["ended"] = record["ended"] or now()
+
+    async def threads(self, executor: HybridExecutor, stay: int = 2) -> None:
+        """Calls that nobody can interrupt: they time out and their threads stay."""
+        for _ in range(6):
+            record = self.account.task("threads", "hash", runner="thread", outcome="success")
+            await executor.submit(thread_body, record, lambda: time.sleep(0.04), name="hash")
+            record["accepted"] = now()
+        await anyio.sleep(0.4)
+        for _ in range(stay):
+            record = self.account.task("threads", "legacy", runner="thread", outcome="timeout", error_type="timeout")
+            handle = await executor.submit(thread_body, record, self.release.wait, name="legacy", timeout=0.25)
+            record["accepted"] = now()
+            await handle.outcome()
+            record["ended"], record["held_until"] = now(), "end"
+
+    async def closings(self, go: anyio.Event) -> None:
+        async with self.executor("tidy", 2, 10) as tidy:
+            await go.wait()
+            await self.many(tidy, 4, "sweep", 0.06, "success")
+            began = now()
+        self.account.data["shutdowns"].append({"executor": "tidy", "outcome": "drained", "seconds": now() - began})
+
+    async def cut(self, go: anyio.Event) -> None:
+        facts = {"error_type": "cancelled", "reason": "shutdown"}
+        async with self.executor("batch", 3, 10) as batch:
+            await go.wait()
+            running = await self.many(batch, 3, "load", 30, "cancelled", **facts)
+            queued = await self.many(batch, 2, "load", 30, "cancelled", phase="queued", **facts)
+            await anyio.sleep(0.1)
+            began = now()
+            await batch.shutdown(grace=0.3)
+            self.account.data["shutdowns"].append({"executor": "batch", "outcome": "cut", "seconds": now() - began})
+            for record, _ in (*running, *queued):
+                record["asked"] = began + 0.3
+                record["ended"] = record["ended"] or now()
+
+    async def pool(self, pool: ProcessPoolExecutor) -> None:
+        futures = []
+        for _ in range(6):
+            record = self.account.task("etl", "abs", "process_pool", runner="process", outcome="success")
+            record["accepted"] = now()
+            futures.append(pool.submit(abs, -1))
+        for future in futures:
+            await asyncio.wrap_future(future)
+        with self.tracer.start_as_current_span("request"):
+            broken = pool.submit(lambda: None)  # cannot be pickled, nor can its trace arrive
+        try:
+            await asyncio.wrap_future(broken)
+        except Exception as error:
+            where = type(error).__module__
+            name = type(error).__qualname__ if where == "builtins" else f"{where}.{type(error).__qualname__}"
+            self.account.task("etl", "lambda", "process_pool", outcome="error", error_type=name, accepted=now())
+        self.account.data["losses"]["unpicklable"] = self.account.data["losses"].get("unpicklable", 0) + 1
+
+    def tokens(self) -> Recorder:
+        """A thread limiter, as an instrumentor reports it."""
+        self.account.executor("default", "anyio_limiter", TOKENS, None)
+        shape = Shape(runners=("thread",), workers=(), queue=True, slots=True)
+        return Recorder("default", "anyio_limiter", shape, limit=TOKENS).open()
+
+    async def limiter(self, recorder: Recorder, hold: int = TOKENS) -> None:
+        """Ten calls that wait and run, then 40 that hold every token and 5 that wait."""
+        waiting = []
+        for number in range(10 + hold + (5 if hold else 0)):
+            quick, queued = number < 10, number < 10 or number >= 10 + hold
+            entry = self.account.task("default", "endpoint", "anyio_limiter", runner="thread")
+            task = recorder.task("endpoint", "thread")
+            recorder.accept(task, queued=queued)
+            entry["accepted"] = now()
+            if not quick:
+                entry["name"] = "held"
+                if not queued:
+                    recorder.begin(task)
+                    entry["started"] = now()
+                continue
+            waiting.append((entry, task))
+        await anyio.sleep(0.15)
+        for entry, task in waiting[:10]:
+            recorder.assign(task)
+            recorder.begin(task)
+            entry["started"] = now()
+            recorder.settle(task, "success", "", assigned=True)
+            entry["ended"], entry["outcome"] = now(), "success"
+
+    async def blocks(self) -> None:
+        for _ in range(6):
+            await anyio.sleep(0.5)
+            time.sleep(0.4)  # what must never be done on a loop
+
+    async def ticks(self) -> None:
+        """The lateness of timers, measured beside the monitor."""
+        while True:
+            due = time.perf_counter() + 0.1
+            await anyio.sleep(0.1)
+            self.account.data["late"].append(max(0.0, time.perf_counter() - due))
+
+    async def standstill(self, orders: HybridExecutor, group: Any) -> None:
+        """Four stuck tasks, a full queue, three blocked producers."""
+        await self.many(orders, 4, "stuck", 1e6, "")
+        await self.many(orders, 20, "waiting", 1, "")
+
+        async def producer() -> None:
+            self.account.data["blocked_since"].append(now())
+            await orders.submit(body, {}, 1.0)
+
+        for _ in range(3):
+            group.start_soon(producer)
+        await anyio.sleep(0.1)
+
+
+def broken_observer(event: Any) -> None:
+    raise RuntimeError("an observer that raises")
+
+
+async def situations(shop: Shop, hold: float, out: str) -> None:
+    pool = wrap_executor(ProcessPoolExecutor(2), "etl")
+    pool.submit(abs, -1).result()  # workers are there before the loop has anything to lose
+    shop.account.executor("etl", "process_pool", 2, None)
+    warm = shop.account.task("etl", "abs", "process_pool", runner="process", outcome="success")
+    warm["accepted"] = now()
+    async with (
+        monitor_event_loop("main"),
+        shop.executor("orders", 4, 20) as orders,
+        shop.executor("mail", 8, 100, observers=[broken_observer]) as mail,
+        shop.executor("threads", 3, 10) as threads,
+        shop.executor("crawl", 10, 100) as crawl,
+        anyio.create_task_group() as group,
+    ):
+        shop.account.data["failures"]["observer"] = 1
+        group.start_soon(shop.ticks)
+        go = anyio.Event()
+        group.start_soon(shop.closings, go)
+        group.start_soon(shop.cut, go)
+        recorder = shop.tokens()
+        await shop.before(orders, threads, pool, recorder)
+        shop.account.data["idle_from"] = now()
+        await anyio.sleep(5)  # two exports and two scrapes see everything at 0
+        async with anyio.create_task_group() as traffic:
+            traffic.start_soon(shop.steady, mail, "letter", 0.02, 0.1, 220)
+            await shop.steady(orders, "checkout", 0.15, 0.1, 100)
+            for situation in (shop.errors, shop.timeouts, shop.cancels, shop.burst):
+                await situation(orders)
+            await shop.storm(crawl)
+            await shop.threads(threads)
+            go.set()
+            await shop.pool(pool)
+            await shop.limiter(recorder)
+            await shop.blocks()
+        await shop.standstill(orders, group)
+        await anyio.sleep(hold)
+        shop.account.data["frozen"] = now()
+        with open(out, "w", encoding="utf-8") as file:
+            json.dump(shop.account.data, file)
+        print("FROZEN", flush=True)
+        sys.stdin.read()  # blocks the loop, as a blocking call does
+        shop.release.set()
+        group.cancel_scope.cancel()
+        raise SystemExit(0)
+
+
+def main() -> None:
+    out, hold, traces, *endpoints = sys.argv[1:]
+    resource = Resource.create({"service.name": "shop"})
+    readers = [
+        PeriodicExportingMetricReader(OTLPMetricExporter(endpoint=endpoint), export_interval_millis=EXPORT_MILLIS)
+        for endpoint in endpoints
+    ]
+    metrics.set_meter_provider(MeterProvider(readers, resource=resource))
+    tracers = TracerProvider(resource=resource)
+    if traces:
+        tracers.add_span_processor(BatchSpanProcessor(OTLPSpanExporter(endpoint=traces)))
+    trace.set_tracer_provider(tracers)
+    handle = configure(prometheus_port=0)
+    print(f"PORT {handle.prometheus_port}", flush=True)
+    account = Account()
+    anyio.run(situations, Shop(account), float(hold), out)
+
+
+if __name__ == "__main__":
+    main()

@@ -92,7 +92,7 @@ class Reporter:
         """The task has ended. Counts at once and returns what remains to be said once all state has moved."""
         record: TaskRecord = handle._record
         if outcome == "success" and record.span is None and not self._observed:
-            self.recorder.settle(record, "success")
+            self.recorder.succeed(record)
             return None
         request = handle._request
         error_type = outcome if outcome in ("timeout", "cancelled") else ""

@@ -9,6 +9,7 @@ that never got so far. Each is one block of assignments under the identity's loc
 from __future__ import annotations
 
 import itertools
+from bisect import bisect_left
 
 from opentelemetry.trace import Span
 
@@ -81,7 +82,10 @@ class Recorder(Live):
                     self.saturated = True
                     self.saturated_acc -= now
             if series is not None:
-                series.observe(blocked, found)
+                if blocked == 0.0 and found is None:
+                    series.counts[0] += 1
+                else:
+                    series.observe(blocked, found)
         if providers.sink is not None and series is not None:
             providers.sink.record(series, blocked, task.span)
 
@@ -106,11 +110,46 @@ class Recorder(Live):
         series = self.totals.started_wait
         if series is not None:
             found = None if task.span is None else exemplars.of(task.span, wait)
+            index = bisect_left(series.bounds, wait)
             with self.totals.lock:
-                series.observe(wait, found)
+                series.counts[index] += 1
+                series.sum += wait
+                if found is not None:
+                    series.keep(index, found)
             if providers.sink is not None:
                 providers.sink.record(series, wait, task.span)
         return wait
+
+    def succeed(self, task: TaskRecord) -> float:
+        """The common end, for speed: ``settle(task, "success")`` of a task that began. Returns its running time."""
+        totals = self.totals
+        now = self.clock()
+        duration = now - task.started
+        found = None if task.span is None else exemplars.of(task.span, duration)
+        with totals.lock:
+            del self.active_tasks[task]
+            self.slot_acc += now
+            if self.saturated and self.in_flight + self.abandoned - 1 < self.full_at:
+                self.saturated = False
+                self.saturated_acc += now
+            # One call-free block, so that counts() never sees half a move.
+            self.in_flight -= 1
+            self.succeeded += 1
+            key = ("success", "", task.runner)
+            totals.completed[key] = totals.completed.get(key, 0) + 1
+            series = totals.duration.get(("success", task.label, task.runner))
+            if series is None:
+                series = totals.duration_of("success", task.label, task.runner)
+            index = bisect_left(series.bounds, duration)
+            series.counts[index] += 1
+            series.sum += duration
+            if found is not None:
+                series.keep(index, found)
+        if providers.sink is not None:
+            providers.sink.record(series, duration, task.span)
+        if totals.capped:
+            self._log_caps()
+        return duration
 
     def settle(
         self,
@@ -146,12 +185,7 @@ class Recorder(Live):
                         self.saturated_acc += now
             else:
                 self.queued_tasks.pop(task, None)
-            # One call-free block, so that counts() never sees half a move.
-            if outcome == "success" and assigned and not abandoned:
-                self.in_flight -= 1
-                self.succeeded += 1
-            else:
-                self._move(outcome, assigned, abandoned)
+            self._move(outcome, assigned, abandoned)
             if outcome == "error":
                 error_type = totals.error_type(error_type)
             key = (outcome, error_type, task.runner)

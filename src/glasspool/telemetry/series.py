@@ -59,9 +59,13 @@ class Histogram:
         self.counts[index] += 1
         self.sum += value
         if exemplar is not None:
-            kept: list[Exemplar | None] = self.exemplars or [None] * len(self.counts)
-            kept[index] = exemplar
-            self.exemplars = kept
+            self.keep(index, exemplar)
+
+    def keep(self, index: int, exemplar: Exemplar) -> None:
+        """Keep this as the bucket's latest exemplar. The caller holds the identity's lock."""
+        kept: list[Exemplar | None] = self.exemplars or [None] * len(self.counts)
+        kept[index] = exemplar
+        self.exemplars = kept
 
 
 class Budget:

@@ -15,32 +15,32 @@ import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import Future
-from contextvars import Context
+from contextvars import Context, ContextVar
 from types import FunctionType
 from typing import Any
 
 from opentelemetry import context as otel_context
 from opentelemetry import trace
-from opentelemetry.context import get_current
 
 from glasspool.telemetry import providers
 from glasspool.telemetry.tracing import TaskTracer, attach, error_type_of, function_name, inject
 
-from .layers import submitting
-from .naming import OTEL_THREADING, look_through, peel
+from .naming import OTEL_THREADING, look_through, original_of, peel
 from .noted import BATCH, NotedCall, NotingRecorder
 from .observed import Observed
 
 __all__ = ["Call", "hide_frames", "ours", "submit"]
 
 _clock = time.perf_counter
+# OpenTelemetry's get_current() costs four times what its context variable does.
+_variable = getattr(getattr(otel_context, "_RUNTIME_CONTEXT", None), "_current_context", None)
+_current: Callable[[], Any] = _variable.get if isinstance(_variable, ContextVar) else otel_context.get_current
+_BACKLOG = 4096  # accepted calls that no worker has caught up with before the submitter does it
 _ids = itertools.count(1)
 
 
 class Call(NotedCall):
     """What the pool runs in place of the user's function. Called once, by a worker."""
-
-    __slots__ = ("carried", "context", "fn", "observed", "recorder")
 
     def __init__(self, observed: Observed, recorder: NotingRecorder, fn: Any, context: Context | None) -> None:
         self.observed = observed
@@ -48,12 +48,8 @@ class Call(NotedCall):
         self.fn = fn
         self.context = context  # the contextvars context the user packed the call into, if any
         self.runner = observed.runner
-        self.phase = 0
-        self.began = False
-        self.outcome = ""
-        self.span = None
         self.name = fn.__qualname__ if type(fn) is FunctionType else function_name(look_through(fn))
-        self.carried = carried = get_current()
+        self.carried = carried = _current()
         if carried or observed.spans_all:
             self._start_span(look_through(fn))
         self.accepted = _clock()
@@ -70,15 +66,12 @@ class Call(NotedCall):
         if fn is None:
             raise RuntimeError("an observed call runs once; it was called again")
         self.fn = None
-        inside = submitting.inside
-        if inside:  # an executor that runs its calls within submit() is not a layer of what they do
-            submitting.inside = False
         notes = self.recorder.notes
         token = None
         if span is not None:
             TaskTracer.begin(span, threading.current_thread())
             token = self._attach(trace.set_span_in_context(span, carried))
-        elif self.context is None and (carried or get_current()):
+        elif self.context is None and (carried or _current()):
             token = otel_context.attach(carried)
         self.began = True
         self.started = _clock()
@@ -93,9 +86,6 @@ class Call(NotedCall):
             self._end("error", error)
             hide_frames(error)
             raise
-        finally:
-            if inside:
-                submitting.inside = True
         self.ended = _clock()
         if token is not None:
             self._detach(token)
@@ -135,7 +125,7 @@ class Call(NotedCall):
         if observed.closing:
             observed.close_when_empty()
         elif len(recorder.notes) >= BATCH or providers.sink is not None:
-            recorder.catch_up()
+            recorder.enter_some()
 
     def done(self, future: Future[Any]) -> None:
         """The future is done; a call that never ran ends here."""
@@ -145,10 +135,9 @@ class Call(NotedCall):
             return
         cancelled = future.cancelled()
         error = None if cancelled else future.exception()
-        with self.recorder.totals.lock:  # who cancels and who submits may both come here
-            if self.outcome:
-                return
-            self.outcome = "cancelled" if cancelled else "error" if error else "success"
+        outcome = "cancelled" if cancelled else "error" if error else "success"
+        if not self._claim(outcome):
+            return
         self.fn = None
         self.ended = _clock()
         if cancelled:
@@ -165,6 +154,13 @@ class Call(NotedCall):
             self.error_type = error_type_of(error)
             self._end("error", error)
 
+    def _claim(self, outcome: str) -> bool:
+        # Who cancels and who submits may both come to done(): one of them settles.
+        with self.recorder.totals.lock:
+            first = not self.outcome
+            self.outcome = self.outcome or outcome
+            return first
+
     def __reduce__(self) -> Any:
         """A pool that pickles its calls runs a copy, which attaches the carried context where it arrives."""
         from .worker import Errand  # only such pools need it
@@ -178,30 +174,31 @@ def submit(observed: Observed, original: Callable[..., Future[Any]], fn: Any, ar
     """Hand a call to a thread pool's own ``submit``, observed."""
     context = None
     if type(fn) is not FunctionType or fn.__module__ == OTEL_THREADING:
+        if type(original_of(fn)) is Call:  # recorded by the layer that calls us
+            return original(fn, *args, **kwargs)
         context, fn, args, more = peel(fn, args)
         if more:
             kwargs = {**more, **kwargs}
-    recorder = observed.noting()
+    recorder: Any = observed.recorder  # a NotingRecorder, for pools of threads
+    if recorder.dormant:
+        recorder.open()
     call = Call(observed, recorder, fn, context)
-    submitting.inside = True
     try:
         future = original(call, *args, **kwargs)
     except BaseException as error:
         observed.refuse(error)
         raise
-    finally:
-        submitting.inside = False
     recorder.fresh.append(call)
     if type(future) is Future and not call.outcome:
         # What add_done_callback does, without its lock: the callback list is read after the state is set, so either
         # whoever cancels finds us in the list, or we see the state here. Called twice, done() does nothing.
-        future._done_callbacks.append(call.done)  # type: ignore[attr-defined]  # CPython's own, since 3.2
+        future._done_callbacks.append(call.done)
         if future._state not in _UNDER_WAY:  # type: ignore[attr-defined]  # see above
             call.done(future)
     elif not call.outcome:
         future.add_done_callback(call.done)
-    if len(recorder.fresh) >= BATCH:
-        recorder.catch_up()
+    if len(recorder.fresh) >= _BACKLOG:
+        recorder.enter_some()
     return future
 
 

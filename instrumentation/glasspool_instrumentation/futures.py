@@ -8,12 +8,18 @@ from typing import Any
 from glasspool.telemetry.tracing import Spans
 
 from . import pools
+from .calls import Call
 from .instrumentor import Instrumentor
-from .layers import core_calls, submitting
+from .layers import core_calls
 from .naming import Selection
 from .patching import Patch, Patches
+from .worker import Errand
 
 __all__ = ["FuturesInstrumentor", "patches", "wanted"]
+
+
+RECORDED = frozenset({Call, Errand})
+"""What an outer layer submits in place of the function that it records."""
 
 
 class _Wanted(threading.local):
@@ -61,7 +67,7 @@ class FuturesInstrumentor(Instrumentor):
 
 def _submit(patch: Patch, original: Any) -> Any:
     def submit(self: Any, fn: Any, /, *args: Any, **kwargs: Any) -> Any:
-        if not patch.active or submitting.inside or core_calls():
+        if not patch.active or type(fn) in RECORDED or core_calls():
             return original(self, fn, *args, **kwargs)
         state = FuturesInstrumentor.found(self)
         if state is None:

@@ -10,7 +10,7 @@ from contextvars import Context
 from fnmatch import fnmatchcase
 from typing import Any
 
-__all__ = ["OTEL_THREADING", "Selection", "caller_module", "check_name", "look_through", "peel"]
+__all__ = ["OTEL_THREADING", "Selection", "caller_module", "check_name", "look_through", "original_of", "peel"]
 
 OTEL_THREADING = "opentelemetry.instrumentation.threading"
 _PLUMBING = (
@@ -80,7 +80,7 @@ def peel(function: Callable[..., Any], args: tuple[Any, ...]) -> tuple[Context |
     we attach ourselves, is left out. Returns context, function, arguments, keywords.
     """
     if getattr(function, "__module__", None) == OTEL_THREADING:
-        function = _original(function)
+        function = original_of(function)
     if type(function) is functools.partial:
         inner = function.func
         owner = getattr(inner, "__self__", None)
@@ -92,7 +92,8 @@ def peel(function: Callable[..., Any], args: tuple[Any, ...]) -> tuple[Context |
     return None, function, args, None
 
 
-def _original(function: Any) -> Any:
+def original_of(function: Any) -> Any:
+    """The function behind the closure of opentelemetry's threading instrumentation; others as they are."""
     code = getattr(function, "__code__", None)
     if code is not None and "original_func" in code.co_freevars:
         return function.__closure__[code.co_freevars.index("original_func")].cell_contents
@@ -108,7 +109,7 @@ def look_through(function: Any) -> Any:
             function = function.args[0] if packed and function.args else inner
         elif type(function).__name__ == "BatchedCalls" and getattr(function, "items", None):
             function = function.items[0][0]  # what joblib sends to its workers
-        elif getattr(function, "__module__", None) == OTEL_THREADING and _original(function) is not function:
-            function = _original(function)
+        elif getattr(function, "__module__", None) == OTEL_THREADING and original_of(function) is not function:
+            function = original_of(function)
         else:
             return function

@@ -14,8 +14,6 @@ from glasspool.telemetry.recorder import Recorder, TaskRecord
 from glasspool.telemetry.series import Shape
 from glasspool.telemetry.tracing import Spans, TaskTracer, error_type_of
 
-from .noted import NotingRecorder
-
 __all__ = ["Observed"]
 
 
@@ -35,7 +33,7 @@ class Observed:
         spans: Spans = "parented",
         kind: SpanKind = SpanKind.INTERNAL,
         explicit: bool = False,
-        noting: bool = False,
+        recorder: type[Recorder] = Recorder,
     ) -> None:
         shape = Shape(
             runners=(runner,),
@@ -48,22 +46,13 @@ class Observed:
         self.runner = runner
         self.kind = kind
         self.explicit = explicit  # wrapped by name: stays observed when the instrumentors are taken off
-        made = NotingRecorder if noting else Recorder
-        self.recorder: Recorder = made(name, type, shape, limit=limit, worker_limits=limits).open()
+        self.recorder = recorder(name, type, shape, limit=limit, worker_limits=limits).open()
         self.spans_all = spans == "all"
-        self.alive = -1  # threads or processes, as last told
         self.tracer = TaskTracer(name, type, spans)
         # Mutable state, under the recorder's lock.
         self.closing = False  # nothing more will be submitted: closed when the last task has settled
         self.cutting = False  # a shutdown that cancels what is queued is going on
         self.waiting: OrderedDict[TaskRecord, None] = OrderedDict()  # tasks of a remote pool without a slot, in order
-
-    def noting(self) -> NotingRecorder:
-        """The recorder of a pool of threads, open in this process."""
-        recorder = self.recorder
-        if recorder.dormant:
-            recorder.open()
-        return recorder  # type: ignore[return-value]  # thread pools are made with noting=True
 
     def start_span(self, task: TaskRecord, function: Any, parent: Context | None) -> Span | None:
         """The span of a task that is being submitted, if it gets one."""
@@ -124,8 +113,7 @@ class Observed:
 
     def workers_are(self, count: int) -> None:
         """So many threads or processes of this pool are alive."""
-        if count != self.alive and not self.recorder.dormant:
-            self.alive = self.recorder.workers[self.runner] = count
+        self.recorder.workers[self.runner] = count
 
     # -- remote pools: which task holds a slot is known by order, since the workers tell only when they are done -----
 

@@ -13,11 +13,13 @@ from typing import Any, NamedTuple
 
 from opentelemetry.trace import SpanKind
 
+from glasspool.telemetry.recorder import Recorder
 from glasspool.telemetry.tracing import Spans
 
 from . import calls, remote
 from .bootstrap import Settings, parent_settings
 from .naming import caller_module
+from .noted import NotingRecorder
 from .observed import Observed
 
 __all__ = [
@@ -47,13 +49,17 @@ class PoolKind(NamedTuple):
     remote: bool
 
 
-class PoolState(NamedTuple):
+class PoolState:
     """An observed pool. ``alive`` ends the observation when the pool is garbage-collected."""
 
-    observed: Observed
-    kind: PoolKind
-    alive: weakref.ref[Any]
-    settings: Settings | None  # for an SDK in the workers
+    __slots__ = ("alive", "kind", "local", "observed", "settings")
+
+    def __init__(self, observed: Observed, kind: PoolKind, alive: weakref.ref[Any], settings: Settings | None) -> None:
+        self.observed = observed
+        self.kind = kind
+        self.local = not kind.remote  # calls stay in this process
+        self.alive = alive
+        self.settings = settings  # for an SDK in the workers
 
 
 _pools: dict[int, PoolState] = {}
@@ -102,7 +108,7 @@ def observe(
             spans=spans,
             kind=SpanKind.PRODUCER if kind.remote else SpanKind.INTERNAL,
             explicit=explicit,
-            noting=not kind.remote,
+            recorder=Recorder if kind.remote else NotingRecorder,
         )
         settings = parent_settings() if child_telemetry and kind.remote else None
         key = id(pool)
@@ -111,7 +117,10 @@ def observe(
             _pools.pop(key, None)
             observed.close_when_empty()
 
-        state = _pools[key] = PoolState(observed, kind, weakref.ref(pool, gone), settings)
+        alive = weakref.ref(pool, gone)
+        if isinstance(observed.recorder, NotingRecorder):
+            observed.recorder.alive = lambda: len(getattr(alive(), "_threads", None) or ())
+        state = _pools[key] = PoolState(observed, kind, alive, settings)
         return state
 
 
@@ -122,18 +131,17 @@ def find(pool: Any) -> PoolState | None:
 
 def submit(state: PoolState, original: Callable[..., Future[Any]], pool: Any, fn: Any, args: Any, kwargs: Any) -> Any:
     """Hand a call to the pool's own ``submit`` (already bound), observed."""
+    observed = state.observed
+    if state.local:
+        return calls.submit(observed, original, fn, args, kwargs)
     if state.kind.type == "dask":
         from .dask import submit_through  # it needs this module
 
-        return submit_through(state.observed, original, pool, fn, args, kwargs)
-    if state.kind.remote:
-        future = remote.submit(state.observed, original, fn, args, kwargs, settings=state.settings)
-        alive = getattr(pool, "_processes", None)
-    else:
-        future = calls.submit(state.observed, original, fn, args, kwargs)
-        alive = getattr(pool, "_threads", None)
-    if alive is not None:
-        state.observed.workers_are(len(alive))
+        return submit_through(observed, original, pool, fn, args, kwargs)
+    future = remote.submit(observed, original, fn, args, kwargs, settings=state.settings)
+    alive = getattr(pool, "_processes", None)
+    if alive is not None and not observed.recorder.dormant:
+        observed.workers_are(len(alive))
     return future
 
 

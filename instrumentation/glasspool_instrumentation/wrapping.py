@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 from glasspool.telemetry.tracing import Spans
 
 from . import pools
-from .layers import core_calls, submitting
+from .layers import core_calls
 from .naming import check_name
 
 __all__ = ["unwrap_executor", "wrap_executor"]
@@ -76,7 +76,7 @@ def _observing(cls: type) -> type:
     def submit(self: Any, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Any:
         state = pools.find(self)
         original = super(made, self).submit
-        if state is None or submitting.inside or core_calls():
+        if state is None or core_calls():
             return original(fn, *args, **kwargs)
         return pools.submit(state, original, self, fn, args, kwargs)
 

@@ -1,0 +1,78 @@
+"""``glasspool demo``: a real pipeline on real input, watched live."""
+
+from __future__ import annotations
+
+import enum
+import importlib.util
+import json
+import os
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+from glasspool.demo import Options, Summary, run
+from glasspool.demo.live import live_view
+from glasspool.demo.plain import plain_lines, say
+
+__all__ = ["demo"]
+
+
+class Backend(str, enum.Enum):
+    """What the event loop is."""
+
+    asyncio = "asyncio"
+    trio = "trio"
+
+
+def demo(
+    backend: Annotated[Backend, typer.Option(help="Event loop to run on.")] = Backend.asyncio,
+    seconds: Annotated[float, typer.Option(help="How long to take new work; at least 0.1.")] = 20.0,
+    live: Annotated[bool, typer.Option("--live/--no-live", help="Live view; off when this is no terminal.")] = True,
+    port: Annotated[int, typer.Option(min=0, max=65535, help="Port of /metrics on 127.0.0.1; 0: any free one.")] = 9464,
+    summary_json: Annotated[
+        Path | None, typer.Option(metavar="FILE", dir_okay=False, help="Write the summary there, too.")
+    ] = None,
+) -> None:
+    """Parse the standard library's source files in threads, deliver each over HTTP, and watch it happen.
+
+    The service it delivers to is sometimes slow and sometimes fails; there are timeouts, cancellations, a full queue
+    and bursts. Metrics are served on /metrics, and exported by OTLP when OTEL_EXPORTER_OTLP_ENDPOINT is set.
+
+    Ctrl-C takes no more work, drains and reports; once more cancels what is left. Exit status: 0 after a full run,
+    130 after Ctrl-C (143 after SIGTERM), 1 when the numbers do not add up.
+    """
+    if not 0.1 <= seconds < float("inf"):
+        raise typer.BadParameter(f"{seconds:g} is no length for a run; at least 0.1 seconds", param_hint="--seconds")
+    if backend is Backend.trio and importlib.util.find_spec("trio") is None:
+        raise typer.BadParameter("trio is not installed: pip install trio", param_hint="--backend")
+    if summary_json is not None:
+        _check_writable(summary_json)
+    console = Console()
+    view = live_view(console) if live and console.is_terminal else plain_lines
+    try:
+        summary = run(Options(backend.value, seconds, port), view)
+    except FileNotFoundError as error:
+        typer.echo(f"error: {error}", err=True)
+        raise typer.Exit(1) from None
+    for line in summary.lines():
+        say(line)
+    if summary_json is not None:
+        summary_json.write_text(json.dumps(summary.as_dict(), indent=2) + "\n", encoding="utf-8")
+    raise typer.Exit(_status(summary))
+
+
+def _status(summary: Summary) -> int:
+    if not summary.adds_up:
+        return 1
+    return 0 if summary.signal is None else 128 + summary.signal
+
+
+def _check_writable(path: Path) -> None:
+    # Now rather than after the run, when it would be too late.
+    directory = path.absolute().parent
+    if not directory.is_dir():
+        raise typer.BadParameter(f"{directory} is no directory; make it first", param_hint="--summary-json")
+    if not os.access(path if path.exists() else directory, os.W_OK):
+        raise typer.BadParameter(f"{path} cannot be written", param_hint="--summary-json")

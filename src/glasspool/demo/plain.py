@@ -1,0 +1,61 @@
+"""The run in plain lines, for logs, pipes and terminals that want no live view."""
+
+from __future__ import annotations
+
+import os
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from glasspool import ExecutorStats
+
+from .program import Scene
+
+__all__ = ["announcement", "plain_lines", "say"]
+
+EVERY = 2.0
+
+
+def say(text: str) -> None:
+    """Print a line now. A reader that has gone (``| head``) is no reason to stop working."""
+    try:
+        print(text, flush=True)  # noqa: T201 - this is the program's output
+    except BrokenPipeError:
+        # What is still buffered would raise once more at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def announcement(scene: Scene) -> str:
+    """Where the figures can be had."""
+    metrics = scene.metrics_url or "no endpoint (see above)"
+    otlp = "exporting" if scene.otlp else "off (set OTEL_EXPORTER_OTLP_ENDPOINT)"
+    return f"metrics: {metrics}   OTLP: {otlp}"
+
+
+@contextmanager
+def plain_lines(scene: Scene) -> Iterator[None]:
+    """A line an executor every two seconds, from a thread of its own."""
+    say(announcement(scene))
+    over = threading.Event()
+
+    def tell() -> None:
+        while not over.wait(EVERY):
+            for executor in scene.executors:
+                say(_line(scene, executor.name, executor.stats()))
+
+    thread = threading.Thread(target=tell, name="glasspool-demo-lines")
+    thread.start()
+    try:
+        yield
+    finally:
+        over.set()
+        thread.join()
+
+
+def _line(scene: Scene, name: str, stats: ExecutorStats) -> str:
+    return (
+        f"{scene.elapsed:5.1f} s  {name:<8} {stats.in_flight:>3}/{stats.slots_limit} in flight  "
+        f"{stats.queued:>3}/{scene.capacities[name]} queued  {stats.succeeded:>6} succeeded  {stats.failed:>4} failed  "
+        f"{stats.timed_out:>4} timed out  {stats.cancelled:>4} cancelled  {stats.rejected:>4} rejected"
+    )

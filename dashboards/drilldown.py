@@ -16,6 +16,7 @@ from dashboards.expressions import (
     label,
     match,
     quantile,
+    rare_quantile,
     rate,
     series,
     top,
@@ -223,7 +224,7 @@ def _outcomes() -> tuple[Panel, ...]:
     # An error type's series is born with its first error, which a rate would not see.
     ended = events(series(TASK_COMPLETED, *_FILTER), _WINDOW)
     failed = events(series(TASK_COMPLETED, *_FILTER, match(Key.TASK_OUTCOME, "error", "timeout")), _WINDOW)
-    obeyed = quantile(0.95, bucket(CANCEL_DURATION, *_FILTER), _WINDOW, reason)
+    obeyed = rare_quantile(0.95, bucket(CANCEL_DURATION, *_FILTER), _WINDOW, reason)
     return (
         Panel(
             title="Arrivals against completions",

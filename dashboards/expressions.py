@@ -26,8 +26,8 @@ __all__ = [
     "events",
     "label",
     "match",
-    "mean",
     "quantile",
+    "rare_quantile",
     "rate",
     "series",
     "top",
@@ -133,13 +133,9 @@ def quantile(q: float, buckets: str, window: str, *labels: str) -> str:
     return f"histogram_quantile({q:g}, {by(('le', *labels), rate(buckets, window))}) >= 0"
 
 
-def mean(metric: Metric, matchers: Iterable[str], window: str, *labels: str) -> str:
-    """Mean observation over the window; no line where nothing was observed."""
-    summed = rate(total(metric, *matchers), window)
-    counted = rate(count(metric, *matchers), window)
-    if not labels:
-        return f"sum({summed}) / (sum({counted}) > 0)"
-    return f"{by(labels, summed)} / ({by(labels, counted)} > 0)"
+def rare_quantile(q: float, buckets: str, window: str, *labels: str) -> str:
+    """A quantile that sees a series' first observation as well; for what happens a few times a day."""
+    return f"histogram_quantile({q:g}, {by(('le', *labels), events(buckets, window))}) >= 0"
 
 
 def top(n: int, expression: str, rank: str, labels: Iterable[str] = EXECUTOR_LABELS) -> str:

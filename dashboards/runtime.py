@@ -17,6 +17,7 @@ from dashboards.expressions import (
     label,
     match,
     quantile,
+    rare_quantile,
     series,
     top,
 )
@@ -226,7 +227,7 @@ def _lifecycle() -> tuple[Panel, ...]:
             title="Shutdown duration, p95",
             question="How long does closing take?",
             action="Compare with the time your orchestrator waits before it kills: beyond it drained work is lost.",
-            targets=(Target(quantile(0.95, bucket(SHUTDOWN_DURATION, *EXECUTOR), _WINDOW, how), f"{{{{{how}}}}}"),),
+            targets=(Target(rare_quantile(0.95, bucket(SHUTDOWN_DURATION, *EXECUTOR), _WINDOW, how), f"{{{{{how}}}}}"),),
             unit="s",
             warn=25,
             width=8,

@@ -5,12 +5,13 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from glasspool.telemetry.catalog import Metric
 
 Task = dict[str, Any]
+LATE_SECONDS = 0.5
 
 
 @dataclass
@@ -25,9 +26,17 @@ class View:
     at: float
     exact: bool
 
+    whole: bool = False
+    """History counts: for expressions that take the whole count of a series that was not there a window ago."""
+
     @property
     def start(self) -> float:
-        return float(self.account["idle_from"])
+        return 0.0 if self.whole else float(self.account["idle_from"])
+
+    @property
+    def since_birth(self) -> View:
+        """The same with its history."""
+        return replace(self, whole=True)
 
     def per_second(self, amount: float, window: float) -> float:
         """A rate over the window, all of the amount lying within it."""
@@ -59,24 +68,27 @@ class View:
 
     def waits(self, executor: str) -> list[float]:
         """Waits of tasks that started or timed out in the queue, since the start."""
-        return [wait for _, wait in self.waits_over(executor)]
+        return [wait for _, wait, _ in self.waits_over(executor)]
 
-    def waits_over(self, executor: str) -> list[tuple[float, float]]:
-        """The same with the instant at which each was known."""
+    def waits_over(self, executor: str) -> list[tuple[float, float, bool]]:
+        """The same with the instant at which each was known, and whether the objective counts it as late."""
         found = []
         for task in self.tasks(executor=executor):
             left = task["started"] or (task["ended"] if task["outcome"] == "timeout" else None)
             if task["type"] == "process_pool" and task["outcome"] == "success":
                 left = task["accepted"]  # only the pool knows, and it is milliseconds
             if left is not None and left >= self.start:
-                found.append((left, max(0.0, left - task["accepted"])))
+                wait = max(0.0, left - task["accepted"])
+                found.append(
+                    (left, wait, wait > LATE_SECONDS or task["outcome"] == "timeout" and task["started"] is None)
+                )
         return found
 
-    def summed_rates(self, executor: str, only_late: float = 0.0) -> float:
+    def summed_rates(self, executor: str, only_late: bool = False) -> float:
         """The integral over the run of the five-minute rate of waits, in tasks: what the three-day rules are made of."""
         total = 0.0
-        for instant, wait in self.waits_over(executor):
-            if wait >= only_late:
+        for instant, _, late in self.waits_over(executor):
+            if late or not only_late:
                 # A task is in the rate from its instant on; an exact store divides by the time covered so far.
                 since = max(instant - self.start, 1.0)
                 total += math.log((self.at - self.start) / since) if self.exact else (self.at - instant) / 300

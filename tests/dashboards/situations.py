@@ -132,12 +132,15 @@ class Shop:
         await self.many(orders, 8, "validate", 0.015, "error", error=KeyError, error_type="KeyError")
         await anyio.sleep(0.5)
 
-    async def before(self, orders: HybridExecutor, threads: HybridExecutor, pool: Any, recorder: Recorder) -> None:
+    async def before(
+        self, orders: HybridExecutor, crawl: HybridExecutor, threads: HybridExecutor, pool: Any, recorder: Recorder
+    ) -> None:
         """A little of everything, so that what comes later adds to series that are there, as in a service that runs."""
         await self.submit(orders, "checkout", 0.01, "success")
         await self.submit(orders, "invoice", 0.01, "success")
         await self.submit(orders, "validate", 0.01, "error", error=ValueError, error_type="ValueError")
         await self.submit(orders, "validate", 0.01, "error", error=KeyError, error_type="KeyError")
+        await self.submit(crawl, "page", 0.01, "success")
         await self.timeouts(orders)
         await self.cancels(orders)
         await self.threads(threads, stay=0)
@@ -239,6 +242,7 @@ class Shop:
 
     async def closings(self, go: anyio.Event) -> None:
         async with self.executor("tidy", 2, 10) as tidy:
+            await self.submit(tidy, "sweep", 0.01, "success")
             await go.wait()
             await self.many(tidy, 4, "sweep", 0.06, "success")
             began = now()
@@ -247,6 +251,7 @@ class Shop:
     async def cut(self, go: anyio.Event) -> None:
         facts = {"error_type": "cancelled", "reason": "shutdown"}
         async with self.executor("batch", 3, 10) as batch:
+            await self.submit(batch, "load", 0.01, "success")
             await go.wait()
             running = await self.many(batch, 3, "load", 30, "cancelled", **facts)
             queued = await self.many(batch, 2, "load", 30, "cancelled", phase="queued", **facts)
@@ -356,7 +361,7 @@ async def situations(shop: Shop, hold: float, out: str) -> None:
         group.start_soon(shop.closings, go)
         group.start_soon(shop.cut, go)
         recorder = shop.tokens()
-        await shop.before(orders, threads, pool, recorder)
+        await shop.before(orders, crawl, threads, pool, recorder)
         shop.account.data["idle_from"] = now()
         await anyio.sleep(5)  # two exports and two scrapes see everything at 0
         async with anyio.create_task_group() as traffic:

@@ -173,6 +173,8 @@ def test_every_recorded_name_that_is_read_is_recorded() -> None:
     assert read <= RECORDED
 
 
+# The SDK recommends a newer model, which needs a newer Grafana than people run.
+@pytest.mark.filterwarnings("ignore:Prefer using dashboardv2:DeprecationWarning")
 def test_generated_files_are_fresh() -> None:
     pytest.importorskip("grafana_foundation_sdk", reason="grafana-foundation-sdk needs Python 3.11 or later")
     from dashboards.__main__ import generated

@@ -23,20 +23,16 @@ import anyio
 from ._backend import Backend, Spawner, split_cancellation
 from .closing import CutTask, ShutdownReport
 from .errors import ExecutorClosed, NestedWait, WrongThread
-from .limits import SlotLimit
+from .limits import BURST, SlotLimit
 from .queue import AdmissionQueue
 from .reporting import Reporter
 from .running import run_task
 from .task import CURRENT, CancelRequest, Completed, TaskHandle, cancelled_error, timeout_error
 from .telemetry.recorder import Counts
 
-__all__ = ["BURST", "Engine", "Producer"]
+__all__ = ["Engine", "Producer"]
 
 logger = logging.getLogger("glasspool")
-
-BURST = 64
-"""Task starts (and submits) between two loop turns. More is faster, fewer lets the rest of the program breathe:
-64 tiny tasks take about half a millisecond."""
 
 
 class Producer:

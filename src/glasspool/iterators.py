@@ -12,15 +12,17 @@ from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable, It
 from contextvars import Context, copy_context
 from functools import partial
 from types import TracebackType
-from typing import Any, Generic, TypeVar, cast
+from typing import TYPE_CHECKING, Any, Generic, TypeVar, cast
 
 import anyio
 from anyio.lowlevel import checkpoint
 
 from .collecting import Ledger, OrderedLedger
-from .engine import BURST
-from .submission import Submission
+from .limits import BURST
 from .task import Completed
+
+if TYPE_CHECKING:
+    from .submission import Submission  # handed in, never made here
 
 __all__ = ["AsCompleted", "InOrder"]
 

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from contextvars import copy_context
 from dataclasses import dataclass
 from types import TracebackType
-from typing import Any, Generic, Protocol, TypeVar, overload
+from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar, overload
 
 import anyio
 
@@ -16,7 +16,6 @@ from ._backend import split_cancellation
 from .collecting import Ledger
 from .errors import ExecutorClosed, PileEmpty
 from .options import TaskOptions
-from .submission import Submission
 from .task import Completed, Outcome, TaskHandle, TaskState
 
 if sys.version_info >= (3, 11):
@@ -24,6 +23,9 @@ if sys.version_info >= (3, 11):
 else:
     from exceptiongroup import BaseExceptionGroup
     from typing_extensions import Self, TypeVarTuple, Unpack
+
+if TYPE_CHECKING:
+    from .submission import Submission  # handed in, never made here
 
 __all__ = ["Drained", "Include", "Pile", "PileStats"]
 

@@ -12,8 +12,9 @@ import anyio
 from anyio.lowlevel import checkpoint
 
 from . import options as check
-from .engine import BURST, Engine, Producer
+from .engine import Engine, Producer
 from .errors import ExecutorClosed, NestedWait, QueueFull, TaskTimeout
+from .limits import BURST
 from .runners.base import Runner
 from .runners.futures import FuturesRunner
 from .runners.inline import InlineRunner

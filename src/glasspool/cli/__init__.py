@@ -16,4 +16,4 @@ def main() -> None:
         if missing not in ("rich", "typer", "click"):
             raise
         sys.exit(f"the glasspool command needs {missing}, which is not installed: pip install 'glasspool[cli]'")
-    app()
+    app(prog_name="glasspool")

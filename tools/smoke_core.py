@@ -1,0 +1,54 @@
+"""Run the executor with the core dependencies alone, and see that each missing extra is named.
+
+For an environment that has glasspool and nothing more; the full environment has its tests.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import subprocess
+import sys
+
+import anyio
+
+from glasspool import HybridExecutor
+from glasspool.telemetry import configure
+from glasspool.telemetry.registry import REGISTRY
+
+ABSENT = ("opentelemetry.sdk", "prometheus_client", "rich", "typer", "trio")
+
+
+def absent(module: str) -> bool:
+    """Whether the module cannot be imported here."""
+    try:
+        return importlib.util.find_spec(module) is None
+    except ModuleNotFoundError:
+        return True
+
+
+async def work(number: int) -> int:
+    """Something to do."""
+    await anyio.sleep(0)
+    return number
+
+
+async def main() -> None:
+    """Run a hundred tasks and a few threads, then ask for what is not there."""
+    async with HybridExecutor("smoke", max_in_flight=8) as executor:
+        values = [value async for value in executor.map(work, range(100))]
+        assert values == list(range(100)), values
+        assert await executor.run(divmod, 7, 2) == (3, 1)
+    submitted = REGISTRY.collect().points["glasspool.task.submitted"]
+    assert [point.value for point in submitted] == [101], submitted
+    notes = configure(prometheus_port=0).notes
+    assert any("glasspool[" in note for note in notes), notes
+
+
+if __name__ == "__main__":
+    present = [module for module in ABSENT if not absent(module)]
+    assert not present, f"not the core alone: {present}"
+    anyio.run(main)
+    command = subprocess.run([sys.executable, "-m", "glasspool.cli"], capture_output=True, text=True, check=False)
+    assert command.returncode != 0, command
+    assert "glasspool[cli]" in command.stderr + command.stdout, command
+    print("the core works alone and names what is missing")

@@ -1,0 +1,132 @@
+"""A program that provokes every metric of the contract, then stands still and tells what it knows.
+
+Run as a script. It answers each line on its standard input with one line of JSON: ``snapshot`` with every series it
+has, ``flush`` with whether everything was exported, ``end`` with its account after closing.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+import threading
+from typing import Any
+
+import anyio
+from opentelemetry import trace
+
+from glasspool import HybridExecutor, QueueFull
+from glasspool.telemetry import configure
+from glasspool.telemetry.eventloop import monitor_event_loop
+from glasspool.telemetry.recorder import Recorder
+from glasspool.telemetry.registry import REGISTRY
+from glasspool.telemetry.series import Shape
+
+OK, BAD, SLOW, REJECTED, TASKS_CUT = 10, 3, 2, 4, 2
+
+
+async def ok() -> None:
+    await anyio.sleep(0.002)
+
+
+def bad() -> None:
+    raise ValueError("bad on purpose")
+
+
+async def for_ever() -> None:
+    await anyio.sleep_forever()
+
+
+def faulty_observer(_event: object) -> None:
+    raise RuntimeError("an observer that fails, on purpose")
+
+
+async def provoke(executor: HybridExecutor, release: threading.Event, until: anyio.Event) -> None:
+    """Leaves one task active, one abandoned, one queued and a producer blocked."""
+    for _ in range(OK):
+        await executor.run(ok)
+    for _ in range(BAD):
+        await (await executor.submit(bad)).outcome()
+    for _ in range(SLOW):
+        await (await executor.submit(for_ever, timeout=0.01)).outcome()
+    running = await executor.submit(for_ever, name="cancelled")
+    await anyio.sleep(0.01)
+    running.cancel("no longer wanted")
+    await running.outcome()
+    abandoned = await executor.submit(release.wait, timeout=0.05, name="abandoned")
+    await abandoned.outcome()  # its thread goes on and keeps one of the two slots
+    await executor.submit(until.wait, name="running")
+    queued = await executor.submit(ok, name="left the queue")
+    queued.cancel()
+    await executor.submit(ok, name="waiting")
+    for _ in range(REJECTED):
+        try:
+            executor.submit_nowait(ok)
+        except QueueFull:
+            continue
+        raise AssertionError("the queue is not full")
+
+
+async def closings() -> None:
+    async with HybridExecutor("brief", max_in_flight=1) as executor:
+        await executor.run(ok)
+    async with HybridExecutor("brief", max_in_flight=1) as executor:
+        for _ in range(TASKS_CUT):
+            await executor.submit(for_ever)
+        await executor.shutdown(grace=0.01)
+
+
+def snapshot() -> list[Any]:
+    """Every series: metric name, attributes, value or {"counts", "sum"}."""
+    found = REGISTRY.collect()
+    points: list[Any] = [[name, p.attributes, p.value] for name, each in found.points.items() for p in each]
+    histograms = [
+        [name, h.attributes, {"counts": h.counts, "sum": h.sum}]
+        for name, each in found.histograms.items()
+        for h in each
+    ]
+    return points + histograms
+
+
+def say(answer: object) -> None:
+    print(json.dumps(answer), flush=True)
+
+
+async def main() -> None:
+    if "--own-tracer" in sys.argv:
+        from opentelemetry.sdk.trace import TracerProvider
+
+        trace.set_tracer_provider(TracerProvider())
+    handle = configure(service_name="shop-service", prometheus_port=0)
+    pool = Recorder("pool", "process_pool", Shape(runners=("process",)), registry=REGISTRY).open()
+    pool.context_lost("stale")
+    release, until = threading.Event(), anyio.Event()
+    async with (
+        monitor_event_loop("main", interval=0.02),
+        HybridExecutor("shop", max_in_flight=2, max_queued=1, observers=[faulty_observer]) as executor,
+        anyio.create_task_group() as producers,
+    ):
+        with trace.get_tracer("shop").start_as_current_span("request") as span:
+            trace_id = f"{span.get_span_context().trace_id:032x}"
+            await closings()
+            await provoke(executor, release, until)
+        producers.start_soon(executor.submit, ok)  # blocked, for want of room
+        while not executor.stats().queued or not any(
+            point[0] == "glasspool.submit.pending" and point[2] for point in snapshot()
+        ):
+            await anyio.sleep(0.005)
+        say({"port": handle.prometheus_port, "trace_id": trace_id})
+        while True:
+            command = (await anyio.to_thread.run_sync(sys.stdin.readline)).strip()
+            if command == "snapshot":
+                say(snapshot())
+            elif command == "flush":
+                say(await anyio.to_thread.run_sync(handle.force_flush, 20.0))
+            else:
+                break
+        until.set()
+        release.set()
+    say({"notes": handle.notes})
+
+
+if __name__ == "__main__":
+    anyio.run(main, backend=sys.argv[1])

@@ -48,7 +48,9 @@ if __name__ == "__main__":
     present = [module for module in ABSENT if not absent(module)]
     assert not present, f"not the core alone: {present}"
     anyio.run(main)
-    command = subprocess.run([sys.executable, "-m", "glasspool.cli"], capture_output=True, text=True, check=False)
+    command = subprocess.run(
+        [sys.executable, "-c", "from glasspool.cli import main; main()"], capture_output=True, text=True, check=False
+    )
     assert command.returncode != 0, command
     assert "glasspool[cli]" in command.stderr + command.stdout, command
     print("the core works alone and names what is missing")

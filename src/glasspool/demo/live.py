@@ -74,7 +74,7 @@ class Picture:
         rows.add_row("", "")
         for name, style in OUTCOMES:
             rows.add_row(name.replace("_", " "), _outcome(getattr(stats, name), style, figures))
-        rows.add_row("threads left", f"{stats.abandoned} abandoned")
+        rows.add_row("abandoned", f"{stats.abandoned:>7,}  threads still busy")
         return Panel(rows, title=f"[bold]{executor.name}[/]", border_style="dim")
 
     def _foot(self) -> RenderableType:

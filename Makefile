@@ -1,0 +1,48 @@
+# Two commands, each on a fresh machine with Python (3.10 or newer), its venv module and make:
+#
+#   make demo     sets up .venv and runs the demo          (ARGS="--backend trio --seconds 60")
+#   make test     sets up .venv and runs the tests         (ARGS="tests/demo -k interrupted")
+#
+# PYTHON=python3.12 chooses the interpreter, VENV=/elsewhere the directory.
+
+PYTHON ?= python3
+VENV ?= .venv
+BIN = $(VENV)/bin
+
+.PHONY: demo test docs check clean
+
+demo: $(VENV)/.demo-ready
+	$(BIN)/glasspool demo $(ARGS)
+
+test: $(VENV)/.test-ready
+	$(BIN)/python -m pytest $(ARGS)
+
+# What is generated, anew; `make check` says whether it is stale, and whether the code keeps its own rules.
+docs: $(VENV)/.test-ready
+	$(BIN)/python tools/generate_docs.py
+	$(BIN)/python -m dashboards
+
+check: $(VENV)/.test-ready
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/mypy
+	$(BIN)/pyright
+	$(BIN)/lint-imports
+	$(BIN)/python tools/generate_docs.py --check
+	$(BIN)/python -m dashboards --check
+
+clean:
+	rm -rf $(VENV)
+
+$(BIN)/python:
+	$(PYTHON) -m venv $(VENV)
+
+$(VENV)/.demo-ready: pyproject.toml | $(BIN)/python
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[all]' trio
+	touch $@
+
+# Dependency groups need pip 25.1, which is newer than what most Pythons bring along.
+$(VENV)/.test-ready: pyproject.toml | $(BIN)/python
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --upgrade 'pip>=25.1'
+	$(BIN)/python -m pip install --quiet -e '.[all]' --group dev
+	touch $@ $(VENV)/.demo-ready

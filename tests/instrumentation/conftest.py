@@ -1,0 +1,49 @@
+"""Every test starts with nothing observed and leaves nothing behind; spans are kept in memory."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+from opentelemetry import trace
+from opentelemetry.sdk.resources import Resource
+from opentelemetry.sdk.trace import TracerProvider
+from opentelemetry.sdk.trace.export import SimpleSpanProcessor
+from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
+
+import glasspool_instrumentation as gi
+from glasspool.telemetry.registry import REGISTRY
+
+_exporter = InMemorySpanExporter()
+
+
+@pytest.fixture(autouse=True)
+def clean() -> Iterator[None]:
+    gi.uninstrument()
+    REGISTRY.reset()
+    _exporter.clear()
+    yield
+    gi.uninstrument()
+
+
+@pytest.fixture(scope="session")
+def provider() -> TracerProvider:
+    """A real SDK: the process's one tracer provider (there can only be one), recording into memory."""
+    current = trace.get_tracer_provider()
+    if not isinstance(current, TracerProvider):
+        current = TracerProvider(resource=Resource({"service.name": "tests"}))
+        trace.set_tracer_provider(current)
+    current.add_span_processor(SimpleSpanProcessor(_exporter))
+    return current
+
+
+@pytest.fixture
+def spans(provider: TracerProvider) -> InMemorySpanExporter:
+    """The spans that ended in this process since the test began."""
+    _exporter.clear()
+    return _exporter
+
+
+@pytest.fixture
+def tracer(provider: TracerProvider) -> trace.Tracer:
+    return provider.get_tracer("tests")

@@ -28,7 +28,8 @@ import glasspool_instrumentation as gi
 
 for name in {instrumentors!r}:
     options = {{}} if name in ("FuturesInstrumentor",) else {{"monitor": {monitor}}}
-    getattr(gi, name)().instrument(**options)
+    if getattr(gi, name).available():
+        getattr(gi, name)().instrument(**options)
 """
 
 ALL = ("FuturesInstrumentor", "AsyncioInstrumentor", "AnyioInstrumentor", "TrioInstrumentor")

@@ -115,7 +115,7 @@ class Engine:
     def can_accept(self) -> bool:
         """Whether a task that overtakes nobody finds a slot or a queue place now."""
         queue, slots = self.queue, self.slots
-        return not queue.producers and queue.room(slots.limit - slots.used)
+        return not queue.producers and not queue.granted and queue.room(slots.limit - slots.used)
 
     def accept(self, handle: TaskHandle[Any], blocked: float = 0.0) -> None:
         """Take the task in: into a free slot, else into the queue. The caller has made sure of room."""
@@ -222,7 +222,11 @@ class Engine:
                 self.slots.used -= 1
         else:
             self.queue.remove(handle)
-        tell = self.reporter.settled(handle, outcome, error, reason, assigned=assigned)
+        tell = None
+        if outcome == "success" and handle._record.span is None and not self.reporter.observed:
+            self.recorder.succeed(handle._record)
+        else:
+            tell = self.reporter.settled(handle, outcome, error, reason, assigned=assigned)
         if self.closing is not None and reason and reason == self.closing:
             age = self.backend.clock() - handle._record.accepted
             self.cut.append(CutTask(handle.id, handle.name, "running" if handle._began else "queued", age))
@@ -372,7 +376,7 @@ class Engine:
 
     async def pace(self) -> None:
         """Start what was held back, end queued tasks whose deadline has passed, notice cancellation from outside."""
-        with anyio.CancelScope() as self.pacing:
+        with self.pacing:
             try:
                 while True:
                     deadline = self.queue.next_deadline()

@@ -1,0 +1,78 @@
+"""What the core tests share: tasks that wait until told, loop turns, figures that must add up."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable
+from typing import Any
+
+import anyio
+from anyio.lowlevel import checkpoint
+
+from glasspool import ExecutorStats, HybridExecutor, TaskHandle
+
+PATIENCE = 60.0
+"""Seconds that a condition may take on a loaded machine."""
+
+
+async def echo(value: Any) -> Any:
+    """Return the argument after one checkpoint."""
+    await checkpoint()
+    return value
+
+
+async def fail(error: BaseException) -> None:
+    """Raise the argument after one checkpoint."""
+    await checkpoint()
+    raise error
+
+
+async def forever() -> None:
+    """Wait to be cancelled."""
+    await anyio.sleep_forever()
+
+
+class Gate:
+    """Tasks that note their start and wait until the gate is opened."""
+
+    def __init__(self) -> None:
+        self.started: list[Any] = []
+        self.ended: list[Any] = []
+        self._open = anyio.Event()
+
+    def open(self) -> None:
+        """Let everyone pass."""
+        self._open.set()
+
+    async def hold(self, name: Any = None) -> Any:
+        """Wait at the gate; returns ``name``."""
+        self.started.append(name)
+        try:
+            await self._open.wait()
+        finally:
+            self.ended.append(name)
+        return name
+
+
+async def turns(count: int) -> None:
+    """Let the loop turn."""
+    for _ in range(count):
+        await checkpoint()
+
+
+async def until(condition: Callable[[], Any]) -> None:
+    """Wait for something that other threads or tasks bring about."""
+    with anyio.fail_after(PATIENCE):
+        while not condition():
+            await anyio.sleep(0.001)
+
+
+def conserved(executor: HybridExecutor, handles: list[TaskHandle[Any]]) -> ExecutorStats:
+    """The executor's statistics, which say the same as the handles do."""
+    stats = executor.stats()
+    states = Counter(handle.state.value for handle in handles)
+    assert stats.submitted == len(handles)
+    assert (stats.queued, stats.in_flight) == (states["queued"], states["active"])
+    assert (stats.succeeded, stats.failed) == (states["success"], states["error"])
+    assert (stats.timed_out, stats.cancelled) == (states["timeout"], states["cancelled"])
+    return stats

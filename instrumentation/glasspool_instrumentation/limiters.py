@@ -165,7 +165,9 @@ async def run_in_thread(
 
     ``why`` gives the cancel reason of an exception, or "" if it is no cancellation.
     """
-    free = observed.recorder.queued == 0 and limiter.available_tokens > 0
+    recorder = observed.recorder
+    # Not the limiter's figure alone: calls that were let through take their tokens only after a checkpoint.
+    free = not recorder.queued and recorder.in_flight < recorder.full_at and limiter.available_tokens > 0
     call = _Threaded(observed, fn, free)
     token = awaiting.set(True)
     try:

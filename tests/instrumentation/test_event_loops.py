@@ -1,0 +1,345 @@
+"""Tasks of asyncio, anyio and trio; limiters; @instrumented; what a loop's end leaves."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import gc
+import logging
+import threading
+from collections.abc import Iterator
+from typing import Any
+
+import anyio
+import anyio.to_thread
+import pytest
+from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
+from opentelemetry.trace import StatusCode, Tracer, get_current_span
+
+import glasspool_instrumentation as gi
+from glasspool.telemetry import catalog
+from glasspool.telemetry.catalog import Key
+
+from . import work
+from .work import LIMIT, histogram, outcomes, value
+
+trio = pytest.importorskip("trio")
+
+BACKENDS = ["asyncio", "trio"]
+
+
+@pytest.fixture
+def everything() -> Iterator[None]:
+    gi.instrument()
+    yield
+    gi.uninstrument()
+
+
+async def _boom() -> None:
+    await anyio.sleep(0)
+    raise ValueError("boom")
+
+
+async def _sleep() -> None:
+    await anyio.sleep(LIMIT)
+
+
+async def _quick() -> int:
+    await asyncio.sleep(0)
+    return 1
+
+
+def _group_of(error: BaseException) -> list[type]:
+    return [type(inner) for inner in getattr(error, "exceptions", [])]
+
+
+# -- asyncio -----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.usefixtures("everything")
+def test_asyncio_tasks_by_outcome(caplog: pytest.LogCaptureFixture) -> None:
+    async def main() -> None:
+        assert await asyncio.create_task(_quick()) == 1
+        sleeping = asyncio.create_task(_sleep())
+        await asyncio.sleep(0)
+        assert value(catalog.TASK_ACTIVE, "asyncio") == 2  # and this one
+        sleeping.cancel()
+        unstarted = asyncio.create_task(_sleep())
+        unstarted.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await sleeping
+        failing = asyncio.create_task(_boom())
+        with pytest.raises(ValueError, match="boom"):
+            await failing
+        asyncio.create_task(_sleep())  # noqa: RUF006  # left for asyncio.run to cancel
+        await asyncio.sleep(0)
+
+    asyncio.run(main())
+    names = {"_quick": "success", "_boom": "error", "_sleep": "cancelled"}
+    for name, outcome in names.items():
+        count, _ = histogram(catalog.TASK_DURATION, "asyncio", task_name=name, task_outcome=outcome)
+        assert count == (3 if name == "_sleep" else 1)
+    assert value(catalog.TASK_CANCELLATIONS, "asyncio", cancel_reason="explicit") == 2
+    assert value(catalog.TASK_CANCELLATIONS, "asyncio", cancel_reason="shutdown") == 1
+    assert value(catalog.TASK_ACTIVE, "asyncio") == 0
+
+
+@pytest.mark.usefixtures("everything")
+def test_an_error_that_nobody_retrieves_is_still_reported_by_asyncio(caplog: pytest.LogCaptureFixture) -> None:
+    before = gi.AsyncioInstrumentor.unretrieved
+
+    async def main() -> None:
+        task = asyncio.create_task(_boom())
+        await asyncio.sleep(0.01)
+        del task
+        gc.collect()
+
+    with caplog.at_level(logging.ERROR, "asyncio"):
+        asyncio.run(main())
+    assert "Task exception was never retrieved" in caplog.text
+    assert gi.AsyncioInstrumentor.unretrieved == before + 1
+    assert histogram(catalog.TASK_DURATION, "asyncio", task_name="_boom", task_outcome="error")[0] == 1
+
+
+@pytest.mark.skipif(not hasattr(asyncio, "TaskGroup"), reason="asyncio.TaskGroup came with Python 3.11")
+@pytest.mark.usefixtures("everything")
+def test_asyncio_task_group_names_the_sibling() -> None:
+    async def main() -> None:
+        async with asyncio.TaskGroup() as group:
+            group.create_task(_sleep())
+            group.create_task(_boom())
+
+    with pytest.raises(BaseException) as caught:
+        asyncio.run(main())
+    assert _group_of(caught.value) == [ValueError]
+    assert value(catalog.TASK_CANCELLATIONS, "asyncio", cancel_reason="sibling_failure") == 1
+
+
+def test_asyncio_spans_are_opt_in_and_current_in_the_whole_task(tracer: Tracer, spans: InMemorySpanExporter) -> None:
+    gi.AsyncioInstrumentor().instrument(spans="*_traced*", exclude="*hidden*")
+    seen: list[int] = []
+
+    async def _traced() -> None:
+        seen.append(get_current_span().get_span_context().span_id)
+        await asyncio.sleep(0)
+        seen.append(get_current_span().get_span_context().span_id)
+
+    async def hidden() -> None: ...
+
+    async def main() -> None:
+        with tracer.start_as_current_span("request") as request:
+            first, second = asyncio.create_task(_traced()), asyncio.create_task(_traced())
+            await asyncio.gather(first, second, asyncio.create_task(_quick()), asyncio.create_task(hidden()))
+            assert get_current_span() is request
+
+    asyncio.run(main())
+    made = [span for span in spans.get_finished_spans() if span.name != "request"]
+    assert len(made) == 2
+    assert {span.name for span in made} == {f"asyncio {_traced.__qualname__}"}
+    ids = [span.context.span_id for span in made]
+    assert sorted(seen) == sorted(ids * 2)
+    assert histogram(catalog.TASK_DURATION, "asyncio", task_name=hidden.__qualname__)[0] == 0
+
+
+@pytest.mark.usefixtures("everything")
+def test_loops_are_watched_until_they_close() -> None:
+    async def main() -> None:
+        await asyncio.create_task(_quick())
+        await asyncio.sleep(0.25)
+
+    asyncio.run(main())
+    snapshot = work.REGISTRY.collect()
+    delays = snapshot.histograms[catalog.EVENTLOOP_DELAY.name]
+    assert [point.attributes for point in delays] == [{Key.EVENTLOOP_NAME: "asyncio"}]
+    assert delays[0].count >= 1
+    assert [point.value for point in snapshot.points[catalog.EVENTLOOP_STALL.name]] == [0.0]
+
+
+# -- anyio and trio ----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.usefixtures("everything")
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_task_groups_name_the_sibling(backend: str) -> None:
+    async def main() -> None:
+        async with anyio.create_task_group() as group:
+            group.start_soon(_sleep)
+            group.start_soon(_boom)
+
+    with pytest.raises(BaseException) as caught:
+        anyio.run(main, backend=backend)
+    assert _group_of(caught.value) == [ValueError]
+    assert outcomes("anyio") == {"error": 1, "cancelled": 1}
+    assert value(catalog.TASK_CANCELLATIONS, "anyio", cancel_reason="sibling_failure") == 1
+    assert histogram(catalog.TASK_DURATION, "anyio", task_name="_sleep")[0] == 1
+    assert outcomes("trio").get("cancelled") is None  # nor counted again below
+
+
+@pytest.mark.usefixtures("everything")
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_task_groups_by_reason(backend: str) -> None:
+    async def main() -> None:
+        async with anyio.create_task_group() as group:
+            group.start_soon(_sleep)
+            await anyio.sleep(0.01)
+            group.cancel_scope.cancel()
+        with anyio.move_on_after(0.01):
+            async with anyio.create_task_group() as group:
+                group.start_soon(_sleep)
+
+    anyio.run(main, backend=backend)
+    reasons = {
+        reason: count
+        for reason in catalog.CANCEL_REASONS
+        if (count := value(catalog.TASK_CANCELLATIONS, "anyio", cancel_reason=reason))
+    }
+    assert reasons in ({"explicit": 1, "deadline": 1}, {"explicit": 1, "parent_scope": 1})
+
+
+@pytest.mark.usefixtures("everything")
+def test_trio_nurseries() -> None:
+    async def main() -> None:
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(_sleep)
+            nursery.start_soon(_boom)
+
+    with pytest.raises(BaseException) as caught:
+        trio.run(main)
+    assert _group_of(caught.value) == [ValueError]
+    assert value(catalog.TASK_CANCELLATIONS, "trio", cancel_reason="sibling_failure") == 1
+    # Two children and main, and nothing of trio's own.
+    assert value(catalog.TASK_SUBMITTED, "trio") == 3
+
+
+def test_which_sibling_is_on_the_span(tracer: Tracer, spans: InMemorySpanExporter) -> None:
+    gi.AnyioInstrumentor().instrument(spans="*")
+
+    async def main() -> None:
+        with tracer.start_as_current_span("request"):
+            async with anyio.create_task_group() as group:
+                group.start_soon(_sleep)
+                group.start_soon(_boom)
+
+    with pytest.raises(BaseException):  # noqa: B017 - an ExceptionGroup, which 3.10 does not have
+        anyio.run(main)
+    by_name = {span.name: span for span in spans.get_finished_spans()}
+    cancelled = by_name["anyio _sleep"]
+    assert cancelled.attributes is not None
+    assert cancelled.attributes[Key.CANCEL_REASON] == "sibling_failure"
+    assert "_boom failed: ValueError: boom" in str(cancelled.attributes[Key.CANCEL_MESSAGE])
+    assert cancelled.status.status_code is StatusCode.ERROR
+
+
+@pytest.mark.usefixtures("everything")
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_the_40_tokens(backend: str) -> None:
+    release = threading.Event()
+    running = threading.Semaphore(0)
+    name = "anyio.to_thread"
+
+    def block() -> None:
+        running.release()
+        assert release.wait(LIMIT)
+
+    async def main() -> None:
+        async with anyio.create_task_group() as group:
+            for _ in range(45):
+                group.start_soon(anyio.to_thread.run_sync, block)
+            while value(catalog.QUEUE_SIZE, name) < 5:
+                await anyio.sleep(0.01)
+            assert value(catalog.SLOT_LIMIT, name) == 40
+            while value(catalog.SLOT_USAGE, name) < 40:
+                await anyio.sleep(0.01)
+            assert value(catalog.TASK_SUBMITTED, name) == 45
+            assert value(catalog.QUEUE_OLDEST_AGE, name) > 0
+            assert value(catalog.SLOT_SATURATED_TIME, name) > 0
+            for _ in range(40):
+                assert running.acquire(timeout=LIMIT)
+            release.set()
+
+    anyio.run(main, backend=backend)
+    assert outcomes(name) == {"success": 45}
+    assert histogram(catalog.QUEUE_WAIT, name, queue_outcome="started")[0] == 45
+    assert value(catalog.SLOT_USAGE, name) == value(catalog.QUEUE_SIZE, name) == 0
+    assert value(catalog.SLOT_LIMIT, name) == 0  # the loop is gone, and its limiter with it
+
+
+@pytest.mark.usefixtures("everything")
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_own_limiters_and_calls_given_up(backend: str) -> None:
+    release = threading.Event()
+    ended = threading.Event()
+    # On asyncio anyio gives the token of an abandoned call back at once, so that the second one starts.
+    started = 2 if backend == "asyncio" else 1
+
+    def block() -> None:
+        assert release.wait(LIMIT)
+        ended.set()
+
+    async def main() -> Any:
+        limiter = gi.name_limiter(anyio.CapacityLimiter(1), "mine")
+
+        async def give_up(abandon: bool) -> None:
+            with anyio.move_on_after(0.2):
+                await anyio.to_thread.run_sync(block, limiter=limiter, abandon_on_cancel=abandon)
+
+        async with anyio.create_task_group() as group:
+            group.start_soon(give_up, True)
+            await anyio.sleep(0.05)
+            group.start_soon(give_up, True)
+        assert outcomes("mine") == {"cancelled": 2}
+        assert value(catalog.TASK_ABANDONED, "mine") == started
+        assert value(catalog.SLOT_USAGE, "mine") == started
+        release.set()
+        while value(catalog.TASK_ABANDONED, "mine"):
+            await anyio.sleep(0.01)
+        assert ended.is_set()
+        return limiter
+
+    anyio.run(main, backend=backend)
+    phases = {p: value(catalog.TASK_CANCELLATIONS, "mine", task_phase=p) for p in catalog.CANCEL_PHASES}
+    assert phases == {"queued": 2 - started, "running": started, "retry_wait": 0}
+
+
+# -- @instrumented -----------------------------------------------------------------------------------------------------
+
+
+def test_instrumented_functions(tracer: Tracer, spans: InMemorySpanExporter) -> None:
+    @gi.instrumented(name="shop")
+    def charge(amount: int) -> int:
+        """Charges."""
+        if amount < 0:
+            raise ValueError("negative")
+        return get_current_span().get_span_context().span_id
+
+    @gi.instrumented(name="shop")
+    async def ship() -> str:
+        await anyio.sleep(0)
+        assert value(catalog.TASK_ACTIVE, "shop") == 1
+        return "shipped"
+
+    assert (charge.__name__, charge.__doc__) == ("charge", "Charges.")
+    span_id = charge(1)
+    with pytest.raises(ValueError, match="negative") as caught:
+        charge(-1)
+    assert [entry.name for entry in caught.traceback][1:] in (["charge"], ["observed", "charge"])
+    assert anyio.run(ship) == "shipped"
+    first, second, third = spans.get_finished_spans()
+    assert first.context.span_id == span_id
+    assert first.name == f"shop {charge.__qualname__}"
+    assert second.status.status_code is StatusCode.ERROR
+    assert third.name == f"shop {ship.__qualname__}"
+    assert outcomes("shop") == {"success": 2, "error": 1}
+    assert histogram(catalog.TASK_DURATION, "shop")[0] == 3
+
+
+def test_instrumented_refuses_what_it_cannot_observe() -> None:
+    def numbers() -> Iterator[int]:
+        yield 1
+
+    with pytest.raises(TypeError, match="generator function"):
+        gi.instrumented(numbers)
+    with pytest.raises(TypeError, match="takes a function; got 5"):
+        gi.instrumented(5)  # type: ignore[call-overload]  # the mistake is meant
+    with pytest.raises(ValueError, match="name= must not be empty"):
+        gi.instrumented(name="")

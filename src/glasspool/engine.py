@@ -234,12 +234,12 @@ class Engine:
             self.failures.append(error)
             if not self.closing:
                 self.abort("sibling_failure", cancel_nursery=True)
-        self.dispatch()
         sink, handle._sink = handle._sink, None
         if sink is not None:
             sink.completed(handle)
         if handle._event is not None:
             handle._event.set()
+        self.dispatch()
         if self._idle is not None and not self.queue.waiting and not self.active:
             self._idle.set()
             self._idle = None
@@ -254,6 +254,8 @@ class Engine:
         """See Host. A task whose function has not been called ends here and now."""
         if handle._completed is not None or handle._request is not None:
             return False
+        if handle._scope is not None and handle._scope.cancel_called:
+            return False  # its timeout or deadline asked first
         handle._request = CancelRequest(reason, message, self.backend.clock())
         if not handle._began:
             self.settle_cancelled(handle, reason)
@@ -357,6 +359,8 @@ class Engine:
         if not self.closed:
             self.closed = True
             self.closing = "shutdown"
+            self._idle = None
+            self.slots.limit = 0  # nothing is started in the place of what ends
             self.queue.turn_away()
             for handle in [*self.queue.tasks(), *self.active]:
                 handle._event = handle._sink = None  # their loop may be gone, and they with it
@@ -394,7 +398,8 @@ class Engine:
         self.burst = 0
         if self.queue.next_deadline() is not None:
             for handle in self.queue.expired(anyio.current_time()):
-                self.settle_timeout(handle)
+                if handle._completed is None:  # an observer told of another one may have cancelled it
+                    self.settle_timeout(handle)
         while self.held_back and self.burst < BURST:
             handle = self.held_back.popleft()
             if handle._completed is None:

@@ -120,6 +120,9 @@ class HybridExecutor:
         self, exc_type: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
     ) -> bool:
         engine, group = self._submission("leaving").engine, cast("anyio.abc.TaskGroup", self._group)
+        if isinstance(exc, GeneratorExit) and not engine.backend.is_current():
+            engine.finalize()  # the loop is gone and the block's coroutine is being destroyed
+            return False
         if engine.backend.task() is not self._owner:
             await self._leave_elsewhere(engine)
         leaving = exc
@@ -130,7 +133,7 @@ class HybridExecutor:
                 leaving = interrupted
         cancelled = leaving is not None and split_cancellation(leaving)[1] is None
         if leaving is not None:
-            engine.abort("parent_scope" if cancelled else "shutdown")
+            engine.abort((engine.backend.cancellation_source(leaving) or "parent_scope") if cancelled else "shutdown")
         engine.end_services()
         swallowed = False
         raised: BaseException | None = None

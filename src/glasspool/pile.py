@@ -174,7 +174,8 @@ class Pile:
     async def drain(self) -> Drained:
         """Wait until nothing is outstanding and no producer is open, and give every untaken outcome."""
         drained = Drained()
-        await self._until_idle("pile.drain", producers=True)
+        self._work.engine.check_caller("pile.drain")
+        await self._until_idle("pile.drain")
         while self._ledger.ready:
             drained.append(self._ledger.take())
         return drained
@@ -189,8 +190,8 @@ class Pile:
             await ledger.wait()
         return ledger.take()
 
-    async def _until_idle(self, what: str, *, producers: bool) -> None:
-        while self._ledger.outstanding or (producers and self._producers):
+    async def _until_idle(self, what: str) -> None:
+        while self._ledger.outstanding or self._producers:
             self._work.engine.check_waiter(what)
             await self._ledger.wait()
 
@@ -219,7 +220,7 @@ class Pile:
             await self._close("parent_scope" if split_cancellation(exc)[1] is None else "shutdown")
             return
         try:
-            await self._until_idle("leaving a pile", producers=True)
+            await self._until_idle("leaving a pile")
         except BaseException:
             await self._close("parent_scope")
             raise
@@ -228,8 +229,10 @@ class Pile:
     async def _close(self, reason: str) -> None:
         self._closed = self._closed or reason
         self._cancel(reason)
+        # Even inside a task of the executor: cancelled tasks need no slot of others to end.
         with anyio.CancelScope(shield=True):
-            await self._until_idle("closing a pile", producers=False)
+            while self._ledger.outstanding:
+                await self._ledger.wait()
 
     def _cancel(self, reason: str, message: str | None = None) -> int:
         engine = self._work.engine

@@ -43,7 +43,7 @@ class Reporter:
         )  # fmt: skip
         self._tracer = TaskTracer(name, "hybrid", spans)
         self._observers = Observers(observers, self.recorder)
-        self._observed = bool(self._observers)
+        self.observed = bool(self._observers)  # observers are only ever dropped, so False stays so
         self._traced = spans != "off"
         # Called with a KeyboardInterrupt or SystemExit of an observer; set by whoever can act on it.
         self.failed: Callable[[BaseException], None] | None = None
@@ -55,7 +55,7 @@ class Reporter:
             # In the submitter's context, which the task's own is a copy of.
             record.span = context.run(self._start_span, handle, record)
         self.recorder.accept(record, queued=queued, blocked=blocked)
-        if self._observed:
+        if self.observed:
             self._tell(
                 TaskEvent("submitted", self.name, "hybrid", record.id, record.name, record.runner, context=context)
             )
@@ -78,7 +78,7 @@ class Reporter:
         if record.span is not None:
             tracing.attach(None, record.span)
             TaskTracer.begin(record.span, threading.current_thread() if record.runner == "inline" else None)
-        if self._observed:
+        if self.observed:
             self._tell(
                 TaskEvent(
                     "started", self.name, "hybrid", record.id, record.name, record.runner, wait=wait,
@@ -91,9 +91,6 @@ class Reporter:
     ) -> Callable[[], None] | None:
         """The task has ended. Counts at once and returns what remains to be said once all state has moved."""
         record: TaskRecord = handle._record
-        if outcome == "success" and record.span is None and not self._observed:
-            self.recorder.succeed(record)
-            return None
         request = handle._request
         error_type = outcome if outcome in ("timeout", "cancelled") else ""
         if outcome == "error" and error is not None:
@@ -103,7 +100,7 @@ class Reporter:
             requested=request.at if request is not None and outcome == "cancelled" else None,
             abandoned=handle._left_running,
         )  # fmt: skip
-        if record.span is None and not self._observed:
+        if record.span is None and not self.observed:
             return None
         wait = (record.started if record.began else self.recorder.clock()) - record.accepted
         context, message = handle._context, request.message if request is not None else None
@@ -114,7 +111,7 @@ class Reporter:
                     record.span, outcome, error_type=error_type, error=error, reason=reason, message=message,
                     wait=wait, duration=duration,
                 )  # fmt: skip
-            if self._observed:
+            if self.observed:
                 self._tell(
                     TaskEvent(
                         "settled", self.name, "hybrid", record.id, record.name, record.runner, wait, duration,
@@ -127,7 +124,7 @@ class Reporter:
     def rejected(self, plan: Plan, reason: str, blocked: float | None = None) -> None:
         """A call never became a task."""
         self.recorder.reject(reason, blocked)
-        if self._observed:
+        if self.observed:
             self._tell(
                 TaskEvent(
                     "rejected", self.name, "hybrid", 0, plan.name, plan.runner_name, wait=blocked, error_type=reason

@@ -116,7 +116,10 @@ def _begin(engine: Engine, handle: TaskHandle[Any]) -> bool:
     if not engine.backend.begin(handle) or limit != math.inf:
         handle._scope = engine.backend.scope(limit)
     handle._began = True
-    engine.reporter.began(handle)
+    if handle._record.span is None and not engine.reporter.observed:
+        engine.recorder.begin(handle._record)
+    else:
+        engine.reporter.began(handle)
     return True
 
 

@@ -1,27 +1,22 @@
-"""Real back ends, started on free ports and read back; and the comparison of what they hold with what a run knows."""
+"""What the tests against real back ends share: processes, waiting, and series compared by name, labels and value."""
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import re
 import socket
 import subprocess
-import sys
 import time
 import urllib.error
 import urllib.parse
 import urllib.request
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from glasspool.telemetry import catalog
 from glasspool.telemetry.catalog import Metric, prometheus_label
-from tests.dashboards.backend_tools import find, need
-from tests.telemetry.support import clean_environment
 
 Series = dict[tuple[str, frozenset[tuple[str, str]]], float]
 """Values by Prometheus name and labels."""
@@ -71,248 +66,6 @@ def started(command: list[str], log: Path, env: dict[str, str] | None = None) ->
         except subprocess.TimeoutExpired:
             process.kill()
             process.wait()
-
-
-# -- the OpenTelemetry Collector, or rotel -----------------------------------------------------------------------------
-
-COLLECTOR = """
-receivers:
-  otlp:
-    protocols:
-      grpc: {{endpoint: "127.0.0.1:{grpc}"}}
-      http: {{endpoint: "127.0.0.1:{http}"}}
-exporters:
-  debug: {{verbosity: detailed}}
-service:
-  telemetry:
-    metrics: {{level: none}}
-    logs: {{encoding: json}}
-  pipelines:
-    traces: {{receivers: [otlp], exporters: [debug]}}
-    metrics: {{receivers: [otlp], exporters: [debug]}}
-"""
-
-
-@dataclass
-class Received:
-    """What a collector has received and printed, read back."""
-
-    spans: list[dict[str, Any]] = field(default_factory=list)
-    points: dict[tuple[str, frozenset[tuple[str, str]]], dict[str, Any]] = field(default_factory=dict)
-
-    def series(self) -> Series:
-        """The last value of every point, spelled like a scrape."""
-        found: Series = {}
-        for (name, labels), point in self.points.items():
-            metric = catalog.BY_NAME[name]
-            if metric.kind == "histogram":
-                counts = [point["buckets"][index] for index in sorted(point["buckets"])]
-                found.update(histogram_series(metric, labels, counts, point["sum"]))
-            else:
-                found[metric.prometheus_name, labels] = point["value"]
-        return found
-
-    def exemplars(self, metric: Metric) -> set[str]:
-        """Trace ids of a metric's exemplars."""
-        return {trace for (name, _), point in self.points.items() if name == metric.name for trace in point["traces"]}
-
-
-@dataclass
-class Collector:
-    """A running collector."""
-
-    kind: str
-    grpc: str
-    http: str
-    log: Path
-
-    def received(self) -> Received:
-        """Everything received until now."""
-        text = self.log.read_text(errors="replace")
-        if self.kind == "otelcol":  # every line is a JSON object, its message the debug exporter's text
-            lines = [json.loads(line) for line in text.splitlines() if line.startswith("{") and line.endswith("}")]
-            text = "\n".join(line.get("msg", "") for line in lines)
-        return parse_debug(text)
-
-
-@contextmanager
-def collector(directory: Path) -> Iterator[Collector]:
-    """The OpenTelemetry Collector if there is one, else rotel from PyPI; both print what they receive."""
-    grpc, http, log = free_port(), free_port(), directory / "collector.log"
-    program = find("otelcol")
-    if program:
-        kind = "otelcol"
-        config = directory / "collector.yaml"
-        config.write_text(COLLECTOR.format(grpc=grpc, http=http))
-        command = [program, "--config", str(config)]
-    else:
-        kind = "rotel"
-        spec = importlib.util.find_spec("rotel")
-        if spec is None or spec.origin is None:
-            need("otelcol")  # skips or fails, with the words for it
-            raise AssertionError("unreachable")
-        command = [
-            str(Path(spec.origin).with_name("rotel-agent")), "start", "--exporter", "blackhole",
-            "--otlp-grpc-endpoint", f"127.0.0.1:{grpc}", "--otlp-http-endpoint", f"127.0.0.1:{http}",
-            "--debug-log", "traces", "--debug-log", "metrics", "--debug-log-verbosity", "detailed",
-        ]  # fmt: skip
-    with started(command, log):
-        for port in (grpc, http):
-            wait_for(lambda port=port: socket.create_connection(("127.0.0.1", port), 1).close() or True, "collector")
-        yield Collector(kind, f"http://127.0.0.1:{grpc}", f"http://127.0.0.1:{http}", log)
-
-
-def parse_debug(text: str) -> Received:
-    """The detailed debug output of the Collector, which rotel's resembles."""
-    received = Received()
-    name, attributes, target = "", {}, None
-    for line in text.splitlines():
-        line = line.strip()
-        key, _, value = (part.strip() for part in line.partition(":"))
-        if line.startswith("Span #"):
-            target = {"attributes": {}}
-            received.spans.append(target)
-            attributes = target["attributes"]
-        elif line.startswith("-> Name:"):
-            name = line.removeprefix("-> Name:").strip()
-        elif line.startswith(("Data point attributes:", "Resource attributes:", "NumberData", "HistogramData")):
-            attributes, target = {}, None
-        elif line.startswith("StartTimestamp:") and name in catalog.BY_NAME:
-            target = {"buckets": {}, "traces": [], "sum": 0.0}
-            received.points[name, spelled(attributes)] = target
-        elif line.startswith("-> Trace ID:") and target is not None and "traces" in target:
-            target["traces"].append(line.removeprefix("-> Trace ID:").strip())
-        elif line.startswith("->") and key[3:] not in ("Span ID", "Timestamp", "Value"):
-            found = re.match(r"-> ([\w.]+): \w+\((.*)\)$", line)
-            if found:
-                attributes[found[1]] = found[2]
-        elif target is not None and "buckets" in target:
-            bucket = re.match(r"Buckets #(\d+), Count: (\d+)", line)
-            if bucket:
-                target["buckets"][int(bucket[1])] = int(bucket[2])
-            elif key in ("Value", "Sum"):
-                target[key.lower()] = float(value)
-        elif target is not None and key in ("Trace ID", "Parent ID", "ID", "Name", "Status code"):
-            target[key] = value
-    return received
-
-
-# -- stores that answer Prometheus' query API --------------------------------------------------------------------------
-
-
-@dataclass
-class Store:
-    """Something that answers queries."""
-
-    url: str
-    otlp: str = ""
-    flush: str = ""  # what makes it show at once what it has taken
-
-    def series(self, at: float | None = None, **parameters: Any) -> Series:
-        """Every series of the contract, now or at an instant."""
-        if self.flush:
-            urllib.request.urlopen(self.flush, timeout=30).close()
-        if at is not None:
-            parameters["time"] = f"{at:.3f}"
-        answer = get(f"{self.url}/api/v1/query", query='{__name__=~"glasspool_.*"}', **parameters)
-        found: Series = {}
-        for sample in answer["data"]["result"]:
-            labels = {key: text for key, text in sample["metric"].items() if key in LABELS}
-            if "le" in labels:
-                labels["le"] = bound(float(labels["le"]))
-            key = sample["metric"]["__name__"], frozenset(labels.items())
-            assert key not in found, f"two series of {key}: a series must leave by one path"
-            found[key] = float(sample["value"][1])
-        return found
-
-
-@contextmanager
-def prometheus(directory: Path, port: int) -> Iterator[Store]:
-    """Prometheus scraping ``127.0.0.1:port`` every second, exemplars kept."""
-    program, web = need("prometheus"), free_port()
-    config = directory / "prometheus.yml"
-    config.write_text(
-        "global: {scrape_interval: 1s}\n"
-        f"scrape_configs: [{{job_name: shop, static_configs: [{{targets: ['127.0.0.1:{port}']}}]}}]\n"
-    )
-    command = [
-        program, f"--config.file={config}", f"--storage.tsdb.path={directory / 'tsdb'}",
-        f"--web.listen-address=127.0.0.1:{web}", "--enable-feature=exemplar-storage",
-    ]  # fmt: skip
-    store = Store(f"http://127.0.0.1:{web}")
-    with started(command, directory / "prometheus.log"):
-        wait_for(lambda: urllib.request.urlopen(f"{store.url}/-/ready", timeout=5).status == 200, "Prometheus")
-        yield store
-
-
-@contextmanager
-def victoria_metrics(directory: Path) -> Iterator[Store]:
-    """VictoriaMetrics taking metrics by OTLP, named as a scrape would name them."""
-    program, web = need("victoria-metrics"), free_port()
-    command = [
-        program, f"-storageDataPath={directory / 'vm'}", f"-httpListenAddr=127.0.0.1:{web}",
-        "-opentelemetry.usePrometheusNaming", "-search.latencyOffset=0s", "-search.disableCache",
-        "-inmemoryDataFlushInterval=1s",
-    ]  # fmt: skip
-    url = f"http://127.0.0.1:{web}"
-    store = Store(url, f"{url}/opentelemetry/v1/metrics", f"{url}/internal/force_flush")
-    with started(command, directory / "victoria.log"):
-        wait_for(lambda: urllib.request.urlopen(f"{store.url}/health", timeout=5).status == 200, "VictoriaMetrics")
-        yield store
-
-
-# -- the program and what it knows -------------------------------------------------------------------------------------
-
-
-@dataclass
-class Program:
-    """tests/backends/program.py, standing still after its work."""
-
-    process: subprocess.Popen[str]
-    port: int
-    trace_id: str
-
-    def ask(self, command: str) -> Any:
-        """Its answer to one command."""
-        assert self.process.stdin is not None
-        assert self.process.stdout is not None
-        self.process.stdin.write(command + "\n")
-        self.process.stdin.flush()
-        return json.loads(self.process.stdout.readline())
-
-    def series(self) -> Series:
-        """Every series that it has, spelled like a scrape."""
-        found: Series = {}
-        for name, attributes, value in self.ask("snapshot"):
-            metric, labels = catalog.BY_NAME[name], spelled(attributes)
-            if metric.kind == "histogram":
-                found.update(histogram_series(metric, labels, value["counts"], value["sum"]))
-            else:
-                found[metric.prometheus_name, labels] = value
-        return found
-
-
-@contextmanager
-def program(directory: Path, backend: str, *arguments: str, **env: str) -> Iterator[Program]:
-    """Start the program and wait until it stands still."""
-    command = [sys.executable, str(Path(__file__).with_name("program.py")), backend, *arguments]
-    with (directory / "program.log").open("w") as log:
-        process = subprocess.Popen(
-            command,
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=log,
-            text=True,
-            env=clean_environment(**env),
-        )
-    with process:
-        try:
-            assert process.stdout is not None
-            first = process.stdout.readline()
-            assert first, (directory / "program.log").read_text()
-            yield Program(process, **json.loads(first))
-        finally:
-            process.kill()
 
 
 # -- comparing ---------------------------------------------------------------------------------------------------------

@@ -9,19 +9,9 @@ import pytest
 from glasspool.telemetry import catalog
 
 from . import program as scenario
-from .support import (
-    Program,
-    Series,
-    collector,
-    differences,
-    get,
-    program,
-    prometheus,
-    require_all_metrics,
-    total,
-    victoria_metrics,
-    wait_for,
-)
+from .collectors import collector
+from .stores import Program, program, prometheus, victoria_metrics
+from .support import Series, differences, get, require_all_metrics, total, wait_for
 
 BACKENDS = ["asyncio", "trio"]
 

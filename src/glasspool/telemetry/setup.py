@@ -52,6 +52,9 @@ def configure(
     the first one's handle with a warning; all it can add is an endpoint where this process has none (a forked
     worker). Everything is flushed at exit, within 5 seconds.
 
+    Forked workers export what they themselves ran, as instances of their own. (An SDK that the application set up
+    before forking keeps the histograms of its parent instead: set it up in the worker, or let this call do it.)
+
     Raises ``TypeError`` and ``ValueError`` for wrong arguments and nothing else: a missing package, a taken port or
     an unreachable collector is logged, and the work goes on.
     """

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import logging
 import math
+import threading
 from collections import deque
 from collections.abc import Callable, Coroutine
 from contextvars import Context
@@ -83,6 +84,7 @@ class Engine:
         self.pacing = anyio.CancelScope()
         self._wake = anyio.Event()
         self._idle: anyio.Event | None = None
+        self._abandoning = threading.Lock()
 
     # -- the caller ------------------------------------------------------------------------------------------------
 
@@ -226,7 +228,8 @@ class Engine:
         if outcome == "success" and handle._record.span is None and not self.reporter.observed:
             self.recorder.succeed(handle._record)
         else:
-            tell = self.reporter.settled(handle, outcome, error, reason, assigned=assigned)
+            report = self._settle_leaving if handle._left_running else self.reporter.settled
+            tell = report(handle, outcome, error, reason, assigned=assigned)
         if self.closing is not None and reason and reason == self.closing:
             age = self.backend.clock() - handle._record.accepted
             self.cut.append(CutTask(handle.id, handle.name, "running" if handle._began else "queued", age))
@@ -292,9 +295,22 @@ class Engine:
                 self.abort(source, requests=False)
             self.settle_cancelled(handle, source or "unknown")
 
-    def thread_freed(self) -> None:
-        """An abandoned thread has ended (called on its own thread): telemetry first, then the slot on the loop."""
-        self.recorder.thread_freed("thread")
+    def _settle_leaving(
+        self, handle: TaskHandle[Any], outcome: str, error: BaseException | None, reason: str, *, assigned: bool
+    ) -> Callable[[], None] | None:
+        with self._abandoning:  # the thread may end right now, but not be counted as free before it was as abandoned
+            if not handle._left_running:
+                self.slots.used -= 1
+            handle._left_counted = True
+            return self.reporter.settled(handle, outcome, error, reason, assigned=assigned)
+
+    def thread_freed(self, handle: TaskHandle[Any]) -> None:
+        """The thread that a task left behind has ended (called on that thread): telemetry first, then the slot."""
+        with self._abandoning:
+            if not handle._left_counted:
+                handle._left_running = False
+                return
+        self.recorder.thread_freed(handle._record.runner)
         self.backend.call_soon_threadsafe(self._thread_freed)
 
     def _thread_freed(self) -> None:

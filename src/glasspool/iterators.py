@@ -8,6 +8,7 @@ façade is noticed and cancels what is unfinished.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable, Iterator, Mapping
 from contextvars import Context, copy_context
 from functools import partial
@@ -18,6 +19,7 @@ import anyio
 from anyio.lowlevel import checkpoint
 
 from .collecting import Ledger, OrderedLedger
+from .errors import ExecutorClosed
 from .limits import BURST
 from .task import Completed
 
@@ -27,6 +29,7 @@ if TYPE_CHECKING:
 __all__ = ["AsCompleted", "InOrder"]
 
 T = TypeVar("T")
+logger = logging.getLogger("glasspool")
 _NOTHING: Any = object()
 
 
@@ -42,6 +45,8 @@ class _Feed:
         source: Any,
         options: Mapping[str, Any],
     ) -> None:
+        work.engine.check_caller(what)
+        work.engine.check_open()
         self.plan = work.plan(fn, **options)
         self.work = work
         self.what = what
@@ -64,8 +69,8 @@ class _Feed:
 
     @property
     def finished(self) -> bool:
-        """Whether everything the source will ever give has been handed out."""
-        return (self.exhausted or self.closed) and not self.ledger.pending
+        """Whether nothing more is handed out."""
+        return self.closed or (self.exhausted and not self.ledger.pending)
 
     def full(self) -> bool:
         """Whether enough has been taken ahead of the consumer."""
@@ -97,6 +102,7 @@ class _Feed:
         limit = work.engine.slots.limit
         if ledger.pending > 2 * limit and self._held is _NOTHING:
             return  # in batches: it costs less
+        work.engine.check_caller(self.what)
         room = min(BURST, 2 * limit + 16 - ledger.pending)
         while (room > 0 or self._held is not _NOTHING) and not self.exhausted and not self.closed:
             room -= 1
@@ -128,44 +134,58 @@ class _Feed:
         if self.closed:
             return
         self.closed = True
+        for handle in self.ledger.unfinished():
+            self.work.engine.request_cancel(handle, reason)
+        self.ledger.wake()
         if self._feeder is not None:
             self._feeder.cancel()  # it closes its source itself
         elif (close := getattr(self._items, "close", None)) is not None:
             close()
-        for handle in self.ledger.unfinished():
-            self.work.engine.request_cancel(handle, reason)
+
+    def lose(self) -> None:
+        """Close when the last reference is gone: nobody is there to be told of the source's own errors."""
+        try:
+            self.close()
+        except Exception:
+            logger.exception("closing the source of %s of executor %r failed", self.what, self.work.engine.name)
 
     async def aclose(self) -> None:
-        """The same, and wait until the unfinished have ended."""
+        """The same, and wait until the unfinished and the feeder have ended."""
         feeding = self._feeder is not None
-        self.close()
-        with anyio.CancelScope(shield=True):
-            if not feeding and (aclose := getattr(self._later, "aclose", None)) is not None:
-                await aclose()
-            while self.ledger.outstanding:
-                await self.ledger.wait()
+        try:
+            self.close()
+        finally:
+            with anyio.CancelScope(shield=True):
+                while self.ledger.outstanding or (feeding and not self.exhausted):
+                    await self.ledger.wait()
+                if not feeding and (aclose := getattr(self._later, "aclose", None)) is not None:
+                    await aclose()
 
     def _start_feeder(self, source: AsyncIterator[Any]) -> None:
         scope = self._feeder = anyio.CancelScope()
         self.work.engine.start_service(partial(self._run_feeder, source, scope), scope)
 
     async def _run_feeder(self, source: AsyncIterator[Any], scope: anyio.CancelScope) -> None:
-        error: Exception | None = None
-        with scope:
-            try:
-                async for item in source:
-                    while self.full():
-                        self._taken = anyio.Event()
-                        await self._taken.wait()
-                    await self.work.submit(self.plan, self.fn, (item,), self.ledger, self.context.copy())
-            except Exception as raised:  # noqa: BLE001 - raised by the consumer, after the outcomes accepted before
-                error = raised
-            finally:
-                self.work.engine.services.discard(scope)
-                with anyio.CancelScope(shield=True):
-                    if (aclose := getattr(source, "aclose", None)) is not None:
-                        await aclose()
-        self.end(error)
+        name = self.work.engine.name
+        error: Exception | None = ExecutorClosed(f"executor {name!r} closed before {self.what} had read its source")
+        try:
+            with scope:
+                try:
+                    async for item in source:
+                        while self.full():
+                            self._taken = anyio.Event()
+                            await self._taken.wait()
+                        await self.work.submit(self.plan, self.fn, (item,), self.ledger, self.context.copy())
+                    error = None
+                finally:
+                    with anyio.CancelScope(shield=True):
+                        if (aclose := getattr(source, "aclose", None)) is not None:
+                            await aclose()
+        except Exception as raised:  # noqa: BLE001 - raised by the consumer, after the outcomes accepted before
+            error = raised
+        finally:
+            self.work.engine.services.discard(scope)
+            self.end(error)
 
 
 class _Iteration(Generic[T]):
@@ -192,7 +212,7 @@ class _Iteration(Generic[T]):
         feed = getattr(self, "_feed", None)  # absent when the constructor refused its arguments
         if feed is not None and not feed.closed and not feed.finished:
             # Any thread may collect garbage; tasks are cancelled on their own loop only.
-            feed.work.engine.backend.call_soon_threadsafe(feed.close)
+            feed.work.engine.backend.call_soon_threadsafe(feed.lose)
 
 
 class AsCompleted(_Iteration[T]):

@@ -187,6 +187,7 @@ class TaskHandle(Generic[T_co]):
     _native: Any = None  # the backend's task, where the spawner knows it
     _began = False
     _left_running = False  # settled, but its thread is still busy
+    _left_counted = False  # and counted as abandoned
     _event: Event | None = None  # made only when someone really waits
 
     def __init__(self, host: Host, item: WorkItem, plan: Plan, context: Context, sink: Sink | None) -> None:

@@ -10,7 +10,7 @@ from glasspool.task import TaskHandle
 
 __all__ = ["HIDDEN", "Freed", "Raised", "Runner"]
 
-Freed = Callable[[], object]
+Freed = Callable[[TaskHandle[Any]], object]
 """Called once, from any thread, when a thread that its task left behind has ended."""
 
 HIDDEN: set[CodeType] = set()

@@ -43,7 +43,7 @@ class FuturesRunner:
         except BaseException:
             if not future.cancel() and not future.done():
                 handle._left_running = True
-                future.add_done_callback(lambda _: freed())
+                future.add_done_callback(lambda _: freed(handle))
             if future.cancelled() or handle._left_running:
                 raise
         return _result(future)

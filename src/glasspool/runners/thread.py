@@ -6,6 +6,7 @@ import inspect
 import math
 import threading
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 from anyio import CapacityLimiter, to_thread
@@ -31,7 +32,7 @@ class ThreadRunner:
 
     async def run(self, handle: TaskHandle[Any], freed: Freed) -> Any:
         """See Runner. Cancelled, it leaves the thread behind unless the task says ``abandon=False``."""
-        call = _Call(handle.item.function, handle.item.arguments, freed)
+        call = _Call(handle.item.function, handle.item.arguments, partial(freed, handle))
         try:
             await to_thread.run_sync(call, abandon_on_cancel=handle._plan.abandon, limiter=self._limiter)
         except BaseException:
@@ -49,7 +50,7 @@ class _Call:
 
     __slots__ = ("_arguments", "_freed", "_function", "_left", "_lock", "_started", "called", "result")
 
-    def __init__(self, function: Callable[..., Any], arguments: tuple[Any, ...], freed: Freed) -> None:
+    def __init__(self, function: Callable[..., Any], arguments: tuple[Any, ...], freed: Callable[[], object]) -> None:
         self._function: Callable[..., Any] | None = function
         self._arguments = arguments
         self._freed = freed

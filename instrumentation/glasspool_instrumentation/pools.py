@@ -161,6 +161,8 @@ def drop(pool: Any) -> None:
 
 def is_plumbing(pool: Any) -> bool:
     """Is it a library's own pool: no part of the application, or one whose calls a layer above records?"""
+    if str(getattr(pool, "_thread_name_prefix", "")).startswith("Dask-"):  # made at import, before anybody noted it
+        return True
     return type(pool).__module__.startswith(_PLUMBING) or _makers.get(pool, "").startswith(_PLUMBING)
 
 

@@ -1,0 +1,134 @@
+"""Whole programs: the joined trace in a real collector, and zero code under ``opentelemetry-instrument``."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.backends.collectors import collector
+from tests.backends.support import wait_for
+
+ROOT = Path(__file__).parents[2]
+
+JOINED = """
+import multiprocessing, os, sys
+from concurrent.futures import ProcessPoolExecutor
+from opentelemetry import trace
+from glasspool.telemetry.setup import configure
+from glasspool_instrumentation import wrap_executor
+
+def work(number):
+    with trace.get_tracer("worker").start_as_current_span(f"inside {number}"):
+        return os.getpid()
+
+if __name__ == "__main__":
+    handle = configure(service_name="joined", otlp=True)
+    for method in ("fork", "forkserver", "spawn"):
+        context = multiprocessing.get_context(method)
+        with wrap_executor(ProcessPoolExecutor(1, mp_context=context), method, child_telemetry=True) as pool:
+            with trace.get_tracer("parent").start_as_current_span(f"request {method}"):
+                assert pool.submit(work, 1).result(60) != os.getpid()
+                assert pool.submit(work, 2).result(60) != os.getpid()
+    assert handle.force_flush(20)
+"""
+
+
+def environment(**extra: str) -> dict[str, str]:
+    path = os.pathsep.join(str(ROOT / part) for part in ("src", "instrumentation"))
+    inherited = {key: value for key, value in os.environ.items() if not key.startswith("OTEL_")}
+    return {**inherited, "PYTHONPATH": path, **extra}
+
+
+@pytest.mark.parametrize("protocol", ["grpc", "http/protobuf"])
+def test_a_collector_receives_one_trace_from_parent_and_workers(tmp_path: Path, protocol: str) -> None:
+    script = tmp_path / "joined.py"
+    script.write_text(JOINED)
+    with collector(tmp_path) as receiver:
+        env = environment(
+            OTEL_EXPORTER_OTLP_PROTOCOL=protocol,
+            OTEL_EXPORTER_OTLP_ENDPOINT=receiver.grpc if protocol == "grpc" else receiver.http,
+        )
+        done = subprocess.run([sys.executable, str(script)], env=env, capture_output=True, text=True, timeout=180)
+        assert done.returncode == 0, done.stdout + done.stderr
+        spans: list[dict[str, Any]] = wait_for(
+            lambda: (found := receiver.received().spans) and len(found) >= 21 and found, "21 spans"
+        )
+    assert len(spans) == 21  # each method: the request, and for both calls PRODUCER, CONSUMER and the function's own
+    by_id = {span["ID"]: span for span in spans}
+    for method in ("fork", "forkserver", "spawn"):
+        request = next(span for span in spans if span["Name"] == f"request {method}")
+        own = [span for span in spans if span["Trace ID"] == request["Trace ID"]]
+        assert len(own) == 7
+        for number in (1, 2):
+            inside = next(span for span in own if span["Name"] == f"inside {number}")
+            consumer = by_id[inside["Parent ID"]]
+            producer = by_id[consumer["Parent ID"]]
+            assert consumer["Name"] == producer["Name"] == f"{method} work"
+            assert "process.pid" in consumer["attributes"]
+            assert producer["Parent ID"] == request["ID"]
+
+
+APP = """
+import json, sys, time
+import anyio, anyio.to_thread
+from fastapi import FastAPI
+from fastapi.testclient import TestClient
+
+app = FastAPI()
+
+@app.get("/")
+def endpoint():
+    time.sleep(0.01)
+    return {"ok": True}
+
+with TestClient(app) as client:
+    for _ in range(5):
+        assert client.get("/").json() == {"ok": True}
+
+from glasspool.telemetry.registry import REGISTRY
+found = REGISTRY.collect().points.get("glasspool.task.submitted", [])
+print(json.dumps({p.attributes["glasspool.executor.name"]: p.value for p in found}))
+"""
+
+
+@pytest.fixture
+def installed(tmp_path: Path) -> Path:
+    """A directory that makes the entry points of pyproject.toml known, as installing the project does."""
+    tomllib = pytest.importorskip("tomllib", reason="tomllib came with Python 3.11")
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    directory = tmp_path / "site" / "glasspool-0.dist-info"
+    directory.mkdir(parents=True)
+    (directory / "METADATA").write_text("Metadata-Version: 2.1\nName: glasspool\nVersion: 0\n")
+    lines = ["[opentelemetry_instrumentor]"]
+    lines += [f"{name} = {value}" for name, value in project["entry-points"]["opentelemetry_instrumentor"].items()]
+    (directory / "entry_points.txt").write_text("\n".join(lines))
+    return directory.parent
+
+
+@pytest.mark.parametrize("disabled", ["", "glasspool_anyio"])
+def test_zero_code_shows_the_limiter_of_an_unmodified_app(tmp_path: Path, installed: Path, disabled: str) -> None:
+    command = shutil.which("opentelemetry-instrument", path=str(Path(sys.executable).parent))
+    if command is None:
+        pytest.skip("opentelemetry-instrument is missing: pip install opentelemetry-distro")
+    pytest.importorskip("fastapi")
+    script = tmp_path / "app.py"
+    script.write_text(APP)
+    env = environment(
+        OTEL_TRACES_EXPORTER="none",
+        OTEL_METRICS_EXPORTER="none",
+        OTEL_LOGS_EXPORTER="none",
+        OTEL_PYTHON_DISABLED_INSTRUMENTATIONS=disabled,
+    )
+    env["PYTHONPATH"] += os.pathsep + str(installed)
+    done = subprocess.run([command, sys.executable, str(script)], env=env, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stdout + done.stderr
+    submitted = json.loads(done.stdout.splitlines()[-1])
+    assert "asyncio" in submitted
+    assert submitted.get("anyio.to_thread", 0) == (0 if disabled else 5)

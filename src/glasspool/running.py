@@ -43,7 +43,7 @@ async def run_task(handle: TaskHandle[Any]) -> None:
         error = passing = raised
     try:
         if handle._late:
-            passing = _leave(handle._scope, passing)
+            passing = _leave(cast("Scope", handle._scope), passing)
         if error is None and passing is None:
             engine.settle(handle, "success", value)
             return

@@ -70,6 +70,9 @@ class Live:
         self.totals: Totals
         self.dormant: bool
         self.is_open: bool
+        self.queued: int
+        self.in_flight: int
+        self.abandoned: int
         self._clear()
 
     # -- lifecycle -------------------------------------------------------------------------------------------------

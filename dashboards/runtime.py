@@ -201,6 +201,7 @@ def _happened(metric: Metric) -> str:
 
 def _lifecycle() -> tuple[Panel, ...]:
     how = label(Key.SHUTDOWN_OUTCOME)
+    took = rare_quantile(0.95, bucket(SHUTDOWN_DURATION, *EXECUTOR), _WINDOW, how)
     return (
         Panel(
             title="Executors opened and closed",
@@ -227,7 +228,7 @@ def _lifecycle() -> tuple[Panel, ...]:
             title="Shutdown duration, p95",
             question="How long does closing take?",
             action="Compare with the time your orchestrator waits before it kills: beyond it drained work is lost.",
-            targets=(Target(rare_quantile(0.95, bucket(SHUTDOWN_DURATION, *EXECUTOR), _WINDOW, how), f"{{{{{how}}}}}"),),
+            targets=(Target(took, f"{{{{{how}}}}}"),),
             unit="s",
             warn=25,
             width=8,

@@ -80,12 +80,12 @@ class View:
             if left is not None and left >= self.start:
                 wait = max(0.0, left - task["accepted"])
                 found.append(
-                    (left, wait, wait > LATE_SECONDS or task["outcome"] == "timeout" and task["started"] is None)
+                    (left, wait, wait > LATE_SECONDS or (task["outcome"] == "timeout" and task["started"] is None))
                 )
         return found
 
     def summed_rates(self, executor: str, only_late: bool = False) -> float:
-        """The integral over the run of the five-minute rate of waits, in tasks: what the three-day rules are made of."""
+        """The integral over the run of the five-minute rate of waits, in tasks; the three-day rules are made of it."""
         total = 0.0
         for instant, _, late in self.waits_over(executor):
             if late or not only_late:

@@ -137,6 +137,11 @@ def by_kind(v: View, count: Callable[[str], float]) -> Lines:
     return {(kind,): float(n) for kind, n in found.items()}
 
 
+def late_over_days(v: View, e: dict[str, object]) -> float | None:
+    total = v.summed_rates(str(e["name"]))
+    return v.summed_rates(str(e["name"]), only_late=True) / total if total else None
+
+
 # -- rules -----------------------------------------------------------------------------------------------------------
 
 
@@ -175,10 +180,7 @@ def rules() -> dict[str, Expected]:
     found["glasspool:queue_wait:rate3d"] = by_executor(
         lambda v, e: v.summed_rates(str(e["name"])) / 259200, share=0.15, amount=1e-5, open_now=False
     )
-    found["glasspool:queue_wait_slow:ratio_rate3d"] = by_executor(
-        lambda v, e: (v.summed_rates(str(e["name"]), only_late=True) / total if (total := v.summed_rates(str(e["name"]))) else None),
-        amount=0.05, open_now=False,
-    )  # fmt: skip
+    found["glasspool:queue_wait_slow:ratio_rate3d"] = by_executor(late_over_days, amount=0.05, open_now=False)
     return found
 
 
@@ -201,9 +203,7 @@ def alerts() -> dict[str, Expected]:
 
     return {
         "GlasspoolWaitObjectiveBurning": named(late, 0.144),
-        "GlasspoolWaitObjectiveBurningSlowly": named(
-            lambda v, e: rules()["glasspool:queue_wait_slow:ratio_rate3d"].lines(v).get((str(e["name"]), str(e["type"]))),
-            0.01, amount=0.05),
+        "GlasspoolWaitObjectiveBurningSlowly": named(late_over_days, 0.01, amount=0.05),
         "GlasspoolNotStarting": named(stuck, 0, 0, 0),
         "GlasspoolEventLoopBlocked": Expected(
             (prometheus_label(Key.EVENTLOOP_NAME),), lambda v: {("main",): v.at - v.account["frozen"]}, 0, AGE),
@@ -213,10 +213,12 @@ def alerts() -> dict[str, Expected]:
             (NAME,), lambda v: {(ORDERS,): v.at - min(v.account["blocked_since"])}, 0, AGE),
         "GlasspoolTaskStuck": named(lambda v, e: v.oldest(v.active(str(e["name"])), "started"), 5, 0, AGE),
         "GlasspoolErrorRatio": named(lambda v, e: failed(v, e) if judged(v, e) >= 20 else None, 0.05),
-        "GlasspoolCancelStorm": named(lambda v, e: unasked(v, e) if len(v.cancelled(str(e["name"]))) >= 20 else None, 0.2),
+        "GlasspoolCancelStorm": named(
+            lambda v, e: unasked(v, e) if len(v.cancelled(str(e["name"]))) >= 20 else None, 0.2),
         "GlasspoolRejecting": Expected((why,), lambda v: {
             (k,): float(n) for k, n in v.rejected().items() if k != "submit_cancelled"}, 0.1, 0.5),
-        "GlasspoolAbandonedThreads": Expected((NAME,), lambda v: {("threads",): float(len(v.tasks(held_until="end")))}, 0, 0),
+        "GlasspoolAbandonedThreads": Expected(
+            (NAME,), lambda v: {("threads",): float(len(v.tasks(held_until="end")))}, 0, 0),
         "GlasspoolContextLosses": Expected((NAME, kind), lambda v: {
             ("etl", "unpicklable"): float(v.account["losses"]["unpicklable"])}, 0, 0),
         "GlasspoolDrainCutTasks": Expected((NAME,), lambda v: {("batch",): 1.0}, 0.1, 0.1),
@@ -337,8 +339,8 @@ def drilldown() -> dict[tuple[str, str], Expected]:
         ("Arrivals against completions", "B"): one(lambda v: v.per_second(len(v.ended(executor=ORDERS)), WINDOW)),
         ("Outcomes", "A"): counted(outcome, lambda v: outcomes(v.since_birth, executor=ORDERS), amount=0.5),
         ("Error types", "A"): counted(
-            why, lambda v: Counter(
-                t["error_type"] for t in v.since_birth.ended(executor=ORDERS, outcome=("error", "timeout"))), amount=0.5),
+            why, lambda v: Counter(t["error_type"] for t in v.since_birth.ended(
+                executor=ORDERS, outcome=("error", "timeout"))), amount=0.5),
         ("Cancellations by reason", "A"): Expected(
             (reason, phase), lambda v: {k: v.per_second(n, WINDOW) for k, n in
                                         Counter((t["reason"], t["phase"]) for t in v.cancelled(ORDERS)).items()}),
@@ -396,8 +398,10 @@ def runtime() -> dict[tuple[str, str], Expected]:
         **delays,
         ("Event loop delays", "A"): heat(c.EVENTLOOP_DELAY, late_ticks),
         ("Thread tokens in use", "A"): Expected((NAME,), lambda v: {("default",): float(v.in_use("default"))}, 0, 0),
-        ("Thread tokens in use", "B"): Expected((NAME,), lambda v: {("default",): float(str(tokens(v)["limit"]))}, 0, 0),
-        ("Waiting for a thread", "A"): Expected((NAME,), lambda v: {("default",): float(len(v.queued("default")))}, 0, 0),
+        ("Thread tokens in use", "B"): Expected(
+            (NAME,), lambda v: {("default",): float(str(tokens(v)["limit"]))}, 0, 0),
+        ("Waiting for a thread", "A"): Expected(
+            (NAME,), lambda v: {("default",): float(len(v.queued("default")))}, 0, 0),
         ("Wait for a thread, p95", "A"): Expected(
             (NAME,), lambda v: {("default",): quantile(0.95, v.waits("default"), c.QUEUE_WAIT) or 0.0}, 0.2, WAIT),
         ("Workers busy and idle", "A"): Expected((TYPE, state), workers, 0, 0),

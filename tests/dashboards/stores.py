@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
 import socket
 import subprocess
 import time
@@ -10,7 +12,7 @@ import urllib.error
 import urllib.parse
 import urllib.request
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -81,7 +83,9 @@ class Store:
 def process(arguments: list[str], log: Path, **options: Any) -> Iterator[subprocess.Popen[str]]:
     """A child process that is ended on leaving; its output goes to a file."""
     with log.open("w") as file:
-        child = subprocess.Popen(arguments, stdout=options.pop("stdout", file), stderr=file, text=True, **options)
+        child = subprocess.Popen(
+            arguments, stdout=options.pop("stdout", file), stderr=file, text=True, start_new_session=True, **options
+        )
         try:
             yield child
         finally:
@@ -93,6 +97,8 @@ def process(arguments: list[str], log: Path, **options: Any) -> Iterator[subproc
             except subprocess.TimeoutExpired:
                 child.kill()
                 child.wait()
+            with suppress(ProcessLookupError):
+                os.killpg(child.pid, signal.SIGKILL)  # workers that it left behind
 
 
 def wait_for(what: str, condition: Any, seconds: float = 60) -> Any:
@@ -195,6 +201,6 @@ def debug_config() -> dict[str, Any]:
 
 
 __all__ = [
-    "SCRAPE_SECONDS", "ExitStack", "Sample", "Store", "collector", "debug_config", "free_port", "get", "listening",
+    "SCRAPE_SECONDS", "Sample", "Store", "collector", "debug_config", "free_port", "get", "listening",
     "process", "prometheus", "victoria", "wait_for",
 ]  # fmt: skip

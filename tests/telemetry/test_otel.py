@@ -135,6 +135,22 @@ def test_a_snapshot_that_fails_is_counted_and_logged_once(sdk, caplog):
     assert max(counted) > 0
 
 
+def test_an_instrument_that_raises_is_counted_and_the_task_goes_on(sdk, monkeypatch, caplog):
+    mail = full_recorder(sdk.registry)
+    instrument = providers.sink._histograms[catalog.TASK_DURATION.name]
+    monkeypatch.setattr(type(instrument), "record", lambda *_: 1 / 0)
+    with caplog.at_level(logging.ERROR, "glasspool"):
+        run_task(mail)
+    assert mail.counts().succeeded == 1
+    assert len(caplog.records) == 1
+    failures = {
+        point.attributes[Key.FAILURE_KIND]: point.value
+        for point in sdk.registry.collect().points[catalog.TELEMETRY_FAILURES.name]
+        if point.attributes[Key.EXECUTOR_NAME] == catalog.PROCESS
+    }
+    assert failures["export"] == 3
+
+
 @pytest.mark.parametrize(
     ("chosen", "sampled", "expected"),
     [

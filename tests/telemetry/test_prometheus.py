@@ -150,10 +150,13 @@ for _ in range(2):
 count = lambda text: sum(line.startswith("glasspool_task_submitted_total{") for line in text.splitlines())
 print("before", count(before))
 print("after", count(after))
+names = lambda text: {line.split("{")[0] for line in text.splitlines() if line.startswith("glasspool_")}
+print("strangers", sorted(names(after) - names(before)))
 """
     done = run_python(code)
     assert list(done.lines("before")) == ["1"]
     assert list(done.lines("after")) == ["1"], "the reader's series alone"
+    assert list(done.lines("strangers")) == ["[]"], "both paths spell the names alike"
     assert done.err.count("PrometheusMetricReader is on the same prometheus_client registry") == 1
 
 

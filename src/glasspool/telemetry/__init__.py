@@ -2,9 +2,11 @@
 
 ``configure()`` sets up exporters in one call; without it glasspool uses the OpenTelemetry providers that the
 application has set, and ``prometheus.register()`` shows the series in a prometheus_client registry.
+``monitor_event_loop()`` adds how late a loop is.
 """
 
+from .eventloop import monitor_event_loop
 from .observers import Observer, TaskEvent
 from .setup import TelemetryHandle, configure
 
-__all__ = ["Observer", "TaskEvent", "TelemetryHandle", "configure"]
+__all__ = ["Observer", "TaskEvent", "TelemetryHandle", "configure", "monitor_event_loop"]

@@ -25,6 +25,7 @@ __all__ = ["Instruments"]
 
 logger = logging.getLogger("glasspool")
 
+_NO_SPAN = Context()
 _Callback = Callable[[CallbackOptions], Iterable[Observation]]
 
 
@@ -54,24 +55,29 @@ class Instruments:
                 create[metric.kind](metric.name, callbacks=[callback], unit=metric.unit, description=metric.help)
 
     def record(self, series: Histogram, value: float, span: Span | None) -> None:
-        """Hand one measurement in seconds to the SDK, its exemplar being the trace of ``span``."""
-        context = set_span_in_context(span, Context()) if span is not None else Context()
-        self._histograms[series.metric.name].record(value, series.attributes, context)
+        """Hand one measurement in seconds to the SDK, its exemplar being the trace of ``span``. Never raises."""
+        context = set_span_in_context(span, Context()) if span is not None else _NO_SPAN
+        try:
+            self._histograms[series.metric.name].record(value, series.attributes, context)
+        except Exception:  # noqa: BLE001 - a foreign provider's bug must not reach the task
+            self._failed("export", f"recording {series.metric.name}")
 
     def _callback(self, metric: Metric) -> _Callback:
         def observe(_options: CallbackOptions) -> Iterable[Observation]:
             try:
                 points = self._reader.read(metric.name).points.get(metric.name, ())
                 return [Observation(point.value, point.attributes) for point in points]
-            except Exception:
-                # The SDK would log and drop it unseen; the contract counts it.
-                self._registry.telemetry_failed("callback")
-                if not self._warned:
-                    self._warned = True
-                    logger.exception("reading %s failed; further failures are only counted", metric.name)
+            except Exception:  # noqa: BLE001 - the SDK would log and drop it unseen; the contract counts it
+                self._failed("callback", f"reading {metric.name}")
                 return []
 
         return observe
+
+    def _failed(self, kind: str, what: str) -> None:
+        self._registry.telemetry_failed(kind)
+        if not self._warned:
+            self._warned = True
+            logger.exception("%s failed; further failures of the telemetry are only counted", what)
 
 
 class _SnapshotPerCollection(threading.local):

@@ -128,7 +128,11 @@ def _end(engine: Engine, handle: TaskHandle[Any], error: BaseException) -> None:
         return  # cancelled before its first step, twice
     error.__traceback__ = _users_part(error.__traceback__)
     if isinstance(error, GeneratorExit) and not (handle._began and engine.backend.is_current()):
-        engine.finalize()  # the loop is gone and the coroutine is being destroyed
+        # The coroutine is being destroyed, and mostly its loop is gone.
+        if engine.backend.is_current():
+            engine.settle_cancelled(handle, "shutdown")
+        else:
+            engine.finalize()
         return
     engine.end(handle, error)
     runner = handle._plan.runner

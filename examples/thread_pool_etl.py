@@ -1,0 +1,57 @@
+"""A thread-pool ETL: read, parse, write; queue, waits and threads of the two pools that do it.
+
+The pools are plain ``ThreadPoolExecutor``s; ``wrap_executor`` makes them visible and carries the trace into them.
+
+    python examples/thread_pool_etl.py
+"""
+
+from __future__ import annotations
+
+import ast
+import sysconfig
+import tempfile
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+from _shown import start_telemetry
+from opentelemetry import trace
+
+from glasspool.telemetry import catalog
+from glasspool_instrumentation import wrap_executor
+
+
+def read(path: Path) -> tuple[str, bytes]:
+    """Extract."""
+    return path.name, path.read_bytes()
+
+
+def functions(name: str, source: bytes) -> tuple[str, list[str]]:
+    """Transform: the functions that a module defines."""
+    tree = ast.parse(source)
+    return name, [node.name for node in ast.walk(tree) if isinstance(node, ast.FunctionDef)]
+
+
+def write(directory: Path, name: str, found: list[str]) -> int:
+    """Load."""
+    (directory / f"{name}.txt").write_text("\n".join(found))
+    return len(found)
+
+
+def main() -> None:
+    metrics = start_telemetry("thread-pool-etl")
+    files = sorted(Path(sysconfig.get_paths()["stdlib"]).glob("*.py"))[:100]
+    tracer = trace.get_tracer("example")
+    with (
+        tempfile.TemporaryDirectory() as directory,
+        wrap_executor(ThreadPoolExecutor(8), "etl-io") as io,
+        wrap_executor(ThreadPoolExecutor(2), "etl-parse") as parsers,
+        tracer.start_as_current_span("nightly etl"),
+    ):
+        parsed = [parsers.submit(functions, *pair) for pair in io.map(read, files)]
+        written = [io.submit(write, Path(directory), *future.result()) for future in parsed]
+        print(f"{sum(future.result() for future in written)} functions in {len(files)} modules")
+    metrics.show(catalog.TASK_COMPLETED, catalog.QUEUE_WAIT, catalog.TASK_DURATION, catalog.SLOT_SATURATED_TIME)
+
+
+if __name__ == "__main__":
+    main()

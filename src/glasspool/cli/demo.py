@@ -6,6 +6,7 @@ import enum
 import importlib.util
 import json
 import os
+import time
 from pathlib import Path
 from typing import Annotated
 
@@ -34,6 +35,9 @@ def demo(
     summary_json: Annotated[
         Path | None, typer.Option(metavar="FILE", dir_okay=False, help="Write the summary there, too.")
     ] = None,
+    linger: Annotated[
+        float, typer.Option(min=0.0, help="Seconds to go on serving /metrics after the end, for a last scrape.")
+    ] = 0.0,
 ) -> None:
     """Parse the standard library's source files in threads, deliver each over HTTP, and watch it happen.
 
@@ -60,6 +64,11 @@ def demo(
         say(line)
     if summary_json is not None:
         summary_json.write_text(json.dumps(summary.as_dict(), indent=2) + "\n", encoding="utf-8")
+    if linger:
+        try:
+            time.sleep(linger)
+        except KeyboardInterrupt:  # the run has been reported; there is nothing left to interrupt
+            say("not lingering")
     raise typer.Exit(_status(summary))
 
 

@@ -66,13 +66,17 @@ def demo(args: argparse.Namespace, directory: Path, store: Store, port: int, tar
     told = wait_for(lambda: json.loads(summary.read_text() or "null"), "whole summary")
     names = list(told["executors"])
 
-    def settled() -> Any:
+    def scraped_after_the_end() -> Any:
+        # The last tasks end after the last submission; a scrape between the two is not the last one.
         found = store.series()
-        agreed = all(counts(found, name)["submitted"] == told["executors"][name]["submitted"] for name in names)
-        return found if agreed else None
+        ended = {name: counts(found, name) for name in names}
+        over = all(sum(figures[each] for each in OUTCOMES) == figures["submitted"] for figures in ended.values())
+        return (
+            found if over and all(ended[n]["submitted"] == told["executors"][n]["submitted"] for n in names) else None
+        )
 
     try:
-        found = wait_for(settled, "last scrape", 25)
+        found = wait_for(scraped_after_the_end, "last scrape", 25)
     finally:
         process.send_signal(2)  # no more need to linger; this also flushes the exporters
         output = process.communicate(timeout=60)[0]

@@ -293,7 +293,8 @@ class Engine:
             if source is not None:
                 # The whole nursery is being cancelled: start nothing more in it.
                 self.abort(source, requests=False)
-            self.settle_cancelled(handle, source or "unknown")
+            if handle._completed is None:  # the abort has ended it if its function had not been called
+                self.settle_cancelled(handle, source or "unknown")
 
     def _settle_leaving(
         self, handle: TaskHandle[Any], outcome: str, error: BaseException | None, reason: str, *, assigned: bool

@@ -16,7 +16,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Generic, TypeVar, cast
 
 import anyio
-from anyio.lowlevel import checkpoint
+from anyio.lowlevel import checkpoint, checkpoint_if_cancelled
 
 from .collecting import Ledger, OrderedLedger
 from .errors import ExecutorClosed
@@ -232,6 +232,7 @@ class AsCompleted(_Iteration[T]):
                 return ledger.take()
             if feed.finished:
                 if (error := feed.take_error()) is not None:
+                    await checkpoint_if_cancelled()
                     raise error
                 raise StopAsyncIteration
             await feed.wait()
@@ -259,6 +260,7 @@ class InOrder(_Iteration[T]):
                 return completed.unwrap()
             if feed.finished:
                 if (error := feed.take_error()) is not None:
+                    await checkpoint_if_cancelled()
                     raise error
                 raise StopAsyncIteration
             await feed.wait()

@@ -67,7 +67,8 @@ async def _call(engine: Engine, handle: TaskHandle[Any]) -> Any:
             if runner is None:
                 return await item.function(*item.arguments)
             value = await runner.run(handle, engine.thread_freed)
-            if type(value) is Raised:
+            # A StopIteration cannot be raised in a coroutine; no scope would take it in anyway.
+            if type(value) is Raised and not isinstance(value.error, StopIteration):
                 raise value.error
             return value
         except BaseException as raised:
@@ -91,8 +92,6 @@ def _leave(scope: Scope, passing: BaseException | None) -> BaseException | None:
 
 def _pass_on(passing: BaseException) -> None:
     """Raise the backend's cancellation that is in ``passing``, if there is any."""
-    if isinstance(passing, GeneratorExit):
-        raise passing
     try:
         cancellation = split_cancellation(passing)[0]
     except RuntimeError:  # no loop runs any more: nobody to pass it on to

@@ -9,7 +9,7 @@ from contextvars import Context
 from typing import Any
 
 import anyio
-from anyio.lowlevel import checkpoint
+from anyio.lowlevel import checkpoint, checkpoint_if_cancelled
 
 from . import options as check
 from .engine import Engine, Producer
@@ -86,6 +86,7 @@ class Submission:
             engine.since_yield = 0
             await checkpoint()
         if engine.closing is not None:
+            await checkpoint_if_cancelled()
             self._refuse(plan)
         handle = self._handle(plan, fn, args, sink, context)
         if engine.can_accept():
@@ -165,6 +166,8 @@ class Submission:
                     engine.come_back(producer)
                     if not producer.accepted:
                         await producer.event.wait()
+                if not producer.accepted:
+                    await checkpoint_if_cancelled()  # who is cancelled is not told that the executor was, too
         except BaseException:
             if producer.accepted:  # in the very turn in which it was cancelled
                 engine.request_cancel(handle, "parent_scope")

@@ -100,7 +100,8 @@ def split_cancellation(error: BaseException) -> tuple[BaseException | None, Base
     if isinstance(error, cancelled):
         return error, None
     if isinstance(error, BaseExceptionGroup):
-        return error.split(cancelled)
+        found, rest = error.split(cancelled)
+        return (None, error) if found is None else (found, rest)
     return None, error
 
 

@@ -121,11 +121,12 @@ def _alive(url: str) -> bool:
 
 
 @contextmanager
-def prometheus(directory: Path, targets: list[str], rule_files: list[Path], **extra: Any) -> Iterator[Store]:
+def prometheus(
+    directory: Path, targets: list[str], rule_files: list[Path], interval: str = f"{SCRAPE_SECONDS}s"
+) -> Iterator[Store]:
     """A Prometheus that scrapes these targets and evaluates these rules."""
     program, port = need("prometheus"), free_port()
     directory.mkdir(parents=True, exist_ok=True)
-    interval = f"{SCRAPE_SECONDS}s"
     config = {
         "global": {"scrape_interval": interval, "scrape_timeout": interval, "evaluation_interval": interval},
         "rule_files": [str(path) for path in rule_files],
@@ -135,7 +136,6 @@ def prometheus(directory: Path, targets: list[str], rule_files: list[Path], **ex
     arguments = [
         program, f"--config.file={directory / 'prometheus.yml'}", f"--storage.tsdb.path={directory / 'data'}",
         f"--web.listen-address=127.0.0.1:{port}", "--enable-feature=exemplar-storage",
-        *extra.get("arguments", ()),
     ]  # fmt: skip
     with process(arguments, directory / "log"):
         url = f"http://127.0.0.1:{port}"

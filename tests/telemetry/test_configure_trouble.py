@@ -27,6 +27,23 @@ def test_a_taken_port_is_a_note_and_the_work_goes_on():
     assert done.err.count("LOG WARNING") == 1
 
 
+def test_multiprocess_mode_is_said_and_the_workers_own_endpoint_shows_its_series(tmp_path):
+    code = (
+        SETUP
+        + """
+import urllib.request
+handle = configure(prometheus_port=0)
+work()
+text = urllib.request.urlopen(f"http://127.0.0.1:{handle.prometheus_port}/metrics").read().decode()
+lines = [line for line in text.splitlines() if line.startswith("glasspool_task_submitted_total{")]
+print("submitted", [line.split()[-1] for line in lines])
+"""
+    )
+    done = run_python(code, PROMETHEUS_MULTIPROC_DIR=str(tmp_path))
+    assert list(done.lines("submitted")) == ["['3.0']"]
+    assert done.err.count("multiprocess mode cannot carry glasspool's series") == 1
+
+
 @pytest.mark.parametrize(
     ("package", "call", "hint"),
     [

@@ -195,9 +195,9 @@ def _client() -> Any:
 
 
 def _collectors(registry: CollectorRegistry) -> list[Any]:
-    # There is no public way to ask a registry what is in it. Without this attribute we see no rival.
-    with getattr(registry, "_lock", _lock):
-        return list(getattr(registry, "_collector_to_names", ()))
+    # There is no public way to ask a registry what is in it; without this attribute we see no rival. The copy is one
+    # step, so the registry's lock, which a fork may leave locked for ever, is not needed.
+    return list(getattr(registry, "_collector_to_names", ()))
 
 
 _lock = threading.RLock()

@@ -29,7 +29,10 @@ async def run_task(handle: TaskHandle[Any]) -> None:
         if engine.backend.pause is not None:
             await engine.backend.pause
         if not _begin(engine, handle):
-            return  # it was cancelled, or ran out of time, between getting its slot and this first step
+            # It was cancelled, or ran out of time, between getting its slot and this first step.
+            if engine.spawner is not None:
+                engine.spawner.finished(handle)
+            return
         item = handle._item
         if handle._scope is None and handle._plan.runner is None:
             # The common case: a coroutine function, called here to have one coroutine less on the hot path. A scope

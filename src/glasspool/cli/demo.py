@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import enum
-import importlib.util
+import importlib
 import json
 import os
 import time
@@ -49,8 +49,7 @@ def demo(
     """
     if not 0.1 <= seconds < float("inf"):
         raise typer.BadParameter(f"{seconds:g} is no length for a run; at least 0.1 seconds", param_hint="--seconds")
-    if backend is Backend.trio and importlib.util.find_spec("trio") is None:
-        raise typer.BadParameter("trio is not installed: pip install trio", param_hint="--backend")
+    _check_installed(backend)
     if summary_json is not None:
         _check_writable(summary_json)
     console = Console()
@@ -76,6 +75,15 @@ def _status(summary: Summary) -> int:
     if not summary.adds_up:
         return 1
     return 0 if summary.signal is None else 128 + summary.signal
+
+
+def _check_installed(backend: Backend) -> None:
+    try:
+        importlib.import_module(backend.value)
+    except ImportError:
+        raise typer.BadParameter(
+            f"{backend.value} is not installed: pip install {backend.value}", param_hint="--backend"
+        ) from None
 
 
 def _check_writable(path: Path) -> None:

@@ -102,12 +102,7 @@ def late(v: View, e: dict[str, object]) -> float | None:
 
 
 def waited(v: View, name: str, only_late: bool = False) -> float:
-    waits = [w for w in v.waits(name) if w > 0.5] if only_late else v.waits(name)
-    return (
-        float(len(waits))
-        if name != "etl"
-        else float(0 if only_late else len(v.ended(executor="etl", outcome="success")))
-    )
+    return float(sum(is_late or not only_late for _, _, is_late in v.waits_over(name)))
 
 
 def failed(v: View, e: dict[str, object]) -> float | None:
@@ -369,7 +364,7 @@ def runtime() -> dict[tuple[str, str], Expected]:
     how, loss, failure = (prometheus_label(k) for k in (Key.SHUTDOWN_OUTCOME, Key.LOSS_KIND, Key.FAILURE_KIND))
 
     def late_ticks(v: View) -> list[float]:
-        return [float(delay) for delay in v.account["late"]]
+        return [float(delay) for instant, delay in v.account["late"] if instant >= v.start]
 
     def tokens(v: View) -> dict[str, object]:
         return next(e for e in v.executors("anyio_limiter"))

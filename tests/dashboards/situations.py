@@ -321,7 +321,7 @@ class Shop:
         while True:
             due = time.perf_counter() + 0.1
             await anyio.sleep(0.1)
-            self.account.data["late"].append(max(0.0, time.perf_counter() - due))
+            self.account.data["late"].append((now(), max(0.0, time.perf_counter() - due)))
 
     async def standstill(self, orders: HybridExecutor, group: Any) -> None:
         """Four stuck tasks, a full queue, three blocked producers."""

@@ -89,8 +89,9 @@ def process(arguments: list[str], log: Path, **options: Any) -> Iterator[subproc
         try:
             yield child
         finally:
-            if child.stdin is not None:
-                child.stdin.close()
+            for pipe in (child.stdin, child.stdout):
+                if pipe is not None:
+                    pipe.close()
             child.terminate()
             try:
                 child.wait(20)

@@ -69,8 +69,8 @@ def lines(executor: int) -> Iterator[tuple[str, float, float]]:
         yield one(c.TELEMETRY_FAILURES, 0, **label(Key.FAILURE_KIND, kind))
     histograms = [(c.QUEUE_WAIT, label(Key.QUEUE_OUTCOME, outcome)) for outcome in c.QUEUE_OUTCOMES]
     histograms += [(c.SUBMIT_WAIT, {}), (c.SHUTDOWN_DURATION, label(Key.SHUTDOWN_OUTCOME, "drained"))]
-    histograms.append((c.TASK_DURATION, {
-        **label(Key.TASK_OUTCOME, "success"), **label(Key.TASK_NAME, "job"), **label(Key.RUNNER, "inline")}))  # fmt: skip
+    ran = label(Key.TASK_OUTCOME, "success") | label(Key.TASK_NAME, "job") | label(Key.RUNNER, "inline")
+    histograms.append((c.TASK_DURATION, ran))
     for metric, labels in histograms:
         for index, bound in enumerate((*metric.buckets, "+Inf")):
             yield one(metric, 0, min(5, index * (1 - busy * 0.7)), "_bucket", **labels, le=str(bound))

@@ -1,0 +1,219 @@
+"""Where executors live: plugin fixtures, lifespans, the wrong task, and loops that stop."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+from contextlib import asynccontextmanager
+
+import anyio
+import pytest
+from starlette.applications import Starlette
+from starlette.responses import JSONResponse
+from starlette.routing import Route
+
+from glasspool import HybridExecutor, TaskCancelled, TaskState
+from glasspool.telemetry import catalog
+from glasspool.telemetry.catalog import Key
+from glasspool.telemetry.registry import REGISTRY
+
+from .support import Gate, echo, forever, turns
+
+pytestmark = pytest.mark.anyio
+
+
+@pytest.fixture
+async def executor(anyio_backend):
+    async with HybridExecutor("fixture", max_in_flight=2) as opened:
+        yield opened
+    assert opened.stats().in_flight == 0
+
+
+async def test_an_executor_in_a_plugin_fixture(executor):
+    assert await executor.run(echo, 4) == 4
+    await executor.submit(echo, 5)  # finished when the fixture is left
+
+
+async def test_an_executor_in_a_starlette_lifespan():
+    made = []
+
+    async def double(request):
+        return JSONResponse(await request.state.executor.run(echo, int(request.query_params["n"]) * 2))
+
+    @asynccontextmanager
+    async def lifespan(app):
+        async with HybridExecutor("lifespan", max_in_flight=2) as opened:
+            made.append(opened)
+            yield {"executor": opened}
+
+    app = Starlette(routes=[Route("/", double)], lifespan=lifespan)
+    state: dict[str, object] = {}
+    answers: dict[int, bytes] = {}
+
+    async def serve(started, stop):
+        async def receive():
+            if not started.is_set():
+                return {"type": "lifespan.startup"}
+            await stop.wait()
+            return {"type": "lifespan.shutdown"}
+
+        async def send(message):
+            assert message["type"] in ("lifespan.startup.complete", "lifespan.shutdown.complete"), message
+            started.set()
+
+        await app({"type": "lifespan", "state": state}, receive, send)
+
+    async def get(number):
+        async def receive():
+            return {"type": "http.request", "body": b"", "more_body": False}
+
+        async def send(message):
+            answers[number] = answers.get(number, b"") + message.get("body", b"")
+
+        scope = {"type": "http", "method": "GET", "path": "/", "query_string": f"n={number}".encode(), "headers": []}
+        await app({**scope, "state": dict(state)}, receive, send)
+
+    started, stop = anyio.Event(), anyio.Event()
+    async with anyio.create_task_group() as server:
+        server.start_soon(serve, started, stop)
+        await started.wait()
+        async with anyio.create_task_group() as requests:
+            for number in range(5):
+                requests.start_soon(get, number)
+        stop.set()
+    assert answers == {number: str(number * 2).encode() for number in range(5)}
+    assert made[0].stats().succeeded == 5
+    assert repr(made[0]).startswith("<HybridExecutor 'lifespan' closed")
+
+
+@pytest.mark.parametrize("anyio_backend", ["asyncio"])
+async def test_leaving_in_another_task_is_a_clear_error(anyio_backend):
+    gate = Gate()
+    executor = HybridExecutor("elsewhere", max_in_flight=1)
+    stay = asyncio.Event()
+    caught = []
+
+    async def enters():
+        await executor.__aenter__()
+        stay.set()
+        await anyio.sleep_forever()
+
+    async def leaves():
+        with pytest.raises(RuntimeError, match=r"entered in one task and left in another.*anyio pytest plugin") as info:
+            await executor.__aexit__(None, None, None)
+        caught.append(info.value)
+
+    entering = asyncio.ensure_future(enters())
+    await stay.wait()
+    running, queued = await executor.submit(gate.hold), await executor.submit(gate.hold)
+    await anyio.wait_all_tasks_blocked()
+    await asyncio.ensure_future(leaves())
+    assert len(caught) == 1
+    for handle in (running, queued):
+        with pytest.raises(TaskCancelled) as cancelled:
+            await handle
+        assert cancelled.value.reason == "shutdown"
+    entering.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await entering
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # anyio's scopes need a loop to close
+@pytest.mark.parametrize("anyio_backend", ["asyncio"])
+@pytest.mark.parametrize("close", [False, True])
+def test_a_stopped_loop_loses_no_outcome(anyio_backend, close):
+    loop = asyncio.new_event_loop()
+    events: list[tuple[str, str, str]] = []
+
+    def observe(event):
+        events.append((event.kind, event.outcome, event.reason))
+
+    async def main():
+        async with HybridExecutor("stopped", max_in_flight=2, observers=[observe]) as executor:
+            handles = [executor.submit_nowait(forever) for _ in range(5)]
+            await turns(10)
+            loop.stop()
+            await anyio.sleep_forever()
+            del handles
+
+    opened = figures("stopped")
+    task = loop.create_task(main())
+    loop.run_forever()
+    assert sorted(events) == [("started", "", "")] * 2 + [("submitted", "", "")] * 5
+    if close:
+        loop.close()
+    task._log_destroy_pending = False
+    del task
+    for _ in range(3):
+        gc.collect()
+    assert sorted(events)[:5] == [("settled", "cancelled", "shutdown")] * 5
+    cancelled, queued, active, closed = figures("stopped")
+    assert (cancelled - opened[0], queued, active, closed - opened[3]) == (5, 0, 0, 1)
+    if not close:
+        loop.close()
+
+
+def figures(executor: str) -> list[float]:
+    """What the process's metrics say of the executors of this name."""
+    points = REGISTRY.collect().points
+    return [
+        sum(
+            point.value
+            for point in points.get(metric.name, ())
+            if point.attributes[Key.EXECUTOR_NAME] == executor
+            and point.attributes.get(Key.TASK_OUTCOME, "cancelled") == "cancelled"
+        )
+        for metric in (catalog.TASK_COMPLETED, catalog.QUEUE_SIZE, catalog.TASK_ACTIVE, catalog.EXECUTOR_CLOSED)
+    ]
+
+
+@pytest.mark.parametrize("anyio_backend", ["asyncio"])
+def test_all_tasks_cancelled_natively(anyio_backend):
+    handles = []
+
+    async def main():
+        async with HybridExecutor("all", max_in_flight=2) as executor:
+            handles.extend([executor.submit_nowait(forever) for _ in range(5)])
+            await asyncio.sleep(0.001)
+            for task in asyncio.all_tasks():
+                task.cancel()
+            await anyio.sleep_forever()
+
+    with pytest.raises(asyncio.CancelledError):
+        asyncio.run(main())
+    assert [handle.state for handle in handles] == [TaskState.CANCELLED] * 5
+
+
+@pytest.mark.parametrize("anyio_backend", ["asyncio"])
+def test_the_owner_cancelled_natively(anyio_backend):
+    handles = []
+
+    async def owner():
+        async with HybridExecutor("owner", max_in_flight=2) as executor:
+            handles.extend([executor.submit_nowait(forever) for _ in range(5)])
+            await anyio.sleep_forever()
+
+    async def main():
+        task = asyncio.ensure_future(owner())
+        await asyncio.sleep(0.001)
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        return [(await handle.outcome()).error.reason for handle in handles]
+
+    assert asyncio.run(main()) == ["parent_scope"] * 5
+
+
+@pytest.mark.parametrize("anyio_backend", ["asyncio"])
+def test_an_executor_nobody_refers_to_any_more_settles_its_tasks(anyio_backend):
+    async def main():
+        executor = HybridExecutor("lost", max_in_flight=1)
+        await executor.__aenter__()
+        handles = [executor.submit_nowait(forever) for _ in range(3)]
+        await anyio.wait_all_tasks_blocked()
+        stats = executor.stats
+        del executor, stats
+        gc.collect()
+        assert [handle.state for handle in handles] == [TaskState.CANCELLED] * 3
+
+    asyncio.run(main())

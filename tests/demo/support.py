@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import re
 import signal
 import subprocess
@@ -13,21 +12,20 @@ import urllib.request
 from pathlib import Path
 from typing import Any
 
-ROOT = Path(__file__).resolve().parents[2]
+from tests.telemetry.support import clean_environment
+
 COMMAND = [sys.executable, "-c", "from glasspool.cli import main; main()"]
 LIMIT = 60.0
-
-
-def environment(**extra: str) -> dict[str, str]:
-    """This process's environment without OpenTelemetry's variables, with our packages on the path."""
-    kept = {key: value for key, value in os.environ.items() if not key.startswith(("OTEL_", "PYTEST_"))}
-    return {**kept, "PYTHONPATH": os.pathsep.join([str(ROOT / "src"), str(ROOT / "instrumentation")]), **extra}
 
 
 def glasspool(*arguments: str, **extra: str) -> subprocess.CompletedProcess[str]:
     """Run the command to its end."""
     return subprocess.run(
-        [*COMMAND, *arguments], capture_output=True, text=True, timeout=LIMIT, env=environment(COLUMNS="200", **extra)
+        [*COMMAND, *arguments],
+        capture_output=True,
+        text=True,
+        timeout=LIMIT,
+        env=clean_environment(COLUMNS="200", **extra),
     )
 
 
@@ -39,7 +37,7 @@ class Demo:
         self.said = ""
         self.process = subprocess.Popen(
             [*COMMAND, "demo", "--port", "0", "--summary-json", str(self.path), *arguments],
-            stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=environment(**extra),
+            stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=clean_environment(**extra),
         )  # fmt: skip
 
     def read_until(self, pattern: str) -> re.Match[str]:

@@ -15,7 +15,8 @@ from typing import Any
 import pytest
 
 from glasspool.telemetry import catalog
-from tests.demo.support import COMMAND, LIMIT, Demo, environment, glasspool, scrape, scrape_until
+from tests.demo.support import COMMAND, LIMIT, Demo, glasspool, scrape, scrape_until
+from tests.telemetry.support import clean_environment
 
 OUTCOMES = ("success", "error", "timeout", "cancelled")
 COMPLETED = catalog.TASK_COMPLETED.prometheus_name
@@ -106,7 +107,9 @@ def test_a_pipe_gets_plain_lines_without_being_asked(tmp_path: Path) -> None:
 def test_a_reader_that_leaves_stops_nothing(tmp_path: Path) -> None:
     path = tmp_path / "summary.json"
     arguments = [*COMMAND, "demo", "--port", "0", "--seconds", "1", "--summary-json", str(path)]
-    with subprocess.Popen(arguments, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=environment()) as process:
+    with subprocess.Popen(
+        arguments, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=clean_environment()
+    ) as process:
         assert process.stdout is not None
         assert process.stderr is not None
         process.stdout.readline()
@@ -124,7 +127,7 @@ def test_a_terminal_gets_the_live_view(tmp_path: Path) -> None:
     path = tmp_path / "summary.json"
     ours, theirs = pty.openpty()
     arguments = [*COMMAND, "demo", "--port", "0", "--seconds", "2", "--summary-json", str(path)]
-    variables = environment(TERM="xterm-256color", COLUMNS="120", LINES="50")
+    variables = clean_environment(TERM="xterm-256color", COLUMNS="120", LINES="50")
     with subprocess.Popen(arguments, stdin=theirs, stdout=theirs, stderr=theirs, env=variables) as process:
         os.close(theirs)
         drawn = b""
@@ -236,4 +239,4 @@ def hide(directory: Path, package: str) -> None:
 
 def hidden_path(directory: Path) -> str:
     """The path with which ``hide`` works."""
-    return os.pathsep.join([str(directory), environment()["PYTHONPATH"]])
+    return os.pathsep.join([str(directory), clean_environment()["PYTHONPATH"]])

@@ -1,0 +1,190 @@
+"""shutdown_on_signals, in a process of its own that is really sent the signals."""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+import sys
+import threading
+from typing import Any
+
+import anyio
+import pytest
+
+from glasspool import HybridExecutor
+from glasspool.signals import shutdown_on_signals
+from tests.telemetry.support import clean_environment
+
+LIMIT = 60.0
+
+PROGRAM = """
+import signal, sys
+import anyio
+from glasspool import ExecutorClosed, HybridExecutor
+from glasspool.signals import shutdown_on_signals
+
+backend, body, grace = sys.argv[1], sys.argv[2], float(sys.argv[3])
+
+async def main():
+    async with HybridExecutor("mail", max_in_flight=2) as executor:
+        async with shutdown_on_signals(executor, grace=grace) as stop:
+            long = await executor.submit(anyio.sleep_forever, name="long")
+            print("ready", flush=True)
+            if body == "waits":
+                report = await stop.wait()
+            elif body == "fails":
+                while stop.received is None:
+                    await anyio.sleep(0.01)
+                raise KeyError("the body's own")
+            else:
+                try:
+                    while True:
+                        await executor.submit(anyio.sleep, 0.001, name="short")
+                        await anyio.sleep(0.001)
+                except ExecutorClosed:
+                    print("closed", flush=True)
+    # The block is left only when the shutdown is over.
+    print((await long.outcome()).error, stop.received.name, [cut.name for cut in stop.report.cut])
+    print("default again", signal.getsignal(signal.SIGTERM) is signal.SIG_DFL)
+
+try:
+    anyio.run(main, backend=backend)
+except KeyError as error:
+    print("left by", repr(error))
+"""
+
+
+class Program:
+    """The program above, running."""
+
+    def __init__(self, backend: str, body: str, grace: float) -> None:
+        self.process = subprocess.Popen(
+            [sys.executable, "-W", "error", "-c", PROGRAM, backend, body, str(grace)],
+            stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=clean_environment(),
+        )  # fmt: skip
+
+    def line(self) -> str:
+        assert self.process.stdout is not None
+        return self.process.stdout.readline().strip()
+
+    def rest(self) -> str:
+        out, _ = self.process.communicate(timeout=LIMIT)
+        assert self.process.returncode == 0, out
+        return out
+
+    def __enter__(self) -> Program:
+        assert self.line() == "ready"
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        if self.process.poll() is None:
+            self.process.kill()
+        self.process.communicate()
+
+
+@pytest.fixture(params=["asyncio", "trio"])
+def backend(request: pytest.FixtureRequest) -> str:
+    """Both event loops; the program is a process of its own."""
+    name: str = request.param
+    pytest.importorskip(name)
+    return name
+
+
+def test_after_the_grace_what_is_left_is_cut(backend: str) -> None:
+    with Program(backend, "waits", 0.1) as program:
+        program.process.send_signal(signal.SIGTERM)
+        said = program.rest()
+    assert "task 'long' was cancelled (shutdown) SIGTERM ['long']" in said
+    assert "default again True" in said
+
+
+def test_submissions_end_and_the_block_is_left_when_the_shutdown_is_over(backend: str) -> None:
+    with Program(backend, "submits", 0.1) as program:
+        program.process.send_signal(signal.SIGTERM)
+        said = program.rest()
+    assert said.startswith("closed\n")
+    assert "task 'long' was cancelled (shutdown) SIGTERM ['long']" in said
+
+
+def test_a_second_signal_ends_the_grace(backend: str) -> None:
+    with Program(backend, "submits", 3600.0) as program:
+        program.process.send_signal(signal.SIGTERM)
+        assert program.line() == "closed"  # the first one has been seen
+        program.process.send_signal(signal.SIGTERM)
+        said = program.rest()
+    assert "SIGTERM ['long']" in said
+
+
+def test_the_bodys_own_exception_leaves_as_itself(backend: str) -> None:
+    with Program(backend, "fails", 0.1) as program:
+        program.process.send_signal(signal.SIGTERM)
+        said = program.rest()
+    assert said.strip() == """left by KeyError("the body's own")"""
+
+
+@pytest.mark.anyio
+async def test_without_a_signal_nothing_happens(anyio_backend: Any) -> None:
+    before = signal.getsignal(signal.SIGTERM)
+    async with HybridExecutor("mail", max_in_flight=1) as executor:
+        async with shutdown_on_signals(executor) as stop:
+            assert await executor.run(anyio.sleep, 0) is None
+        assert stop.received is None
+        assert stop.report is None
+        assert await executor.run(anyio.sleep, 0) is None
+    assert signal.getsignal(signal.SIGTERM) == before
+
+
+@pytest.mark.anyio
+async def test_a_cancelled_body_passes_the_cancellation_on(anyio_backend: Any) -> None:
+    async with HybridExecutor("mail", max_in_flight=1) as executor:
+        with anyio.move_on_after(0.01) as scope:
+            async with shutdown_on_signals(executor):
+                await anyio.sleep_forever()
+        assert scope.cancelled_caught
+        assert await executor.run(anyio.sleep, 0) is None
+
+
+@pytest.mark.anyio
+async def test_an_exception_of_the_body_is_not_wrapped(anyio_backend: Any) -> None:
+    async with HybridExecutor("mail", max_in_flight=1) as executor:
+        with pytest.raises(KeyError):
+            async with shutdown_on_signals(executor):
+                raise KeyError("as itself")
+        assert executor.stats().in_flight == 0
+
+
+def test_outside_the_main_thread_the_error_says_so(backend: str) -> None:
+    errors: list[BaseException] = []
+
+    async def enter() -> None:
+        async with HybridExecutor("mail", max_in_flight=1) as executor, shutdown_on_signals(executor):
+            pass
+
+    def run() -> None:
+        try:
+            anyio.run(enter, backend=backend)
+        except BaseException as error:
+            errors.append(error)
+
+    thread = threading.Thread(target=run)
+    thread.start()
+    thread.join(LIMIT)
+    (error,) = errors
+    assert isinstance(error, RuntimeError)
+    assert "main thread" in str(error)
+
+
+@pytest.mark.parametrize(
+    ("executor", "options", "error"),
+    [
+        ("mail", {}, "executor must be a HybridExecutor, not 'mail'"),
+        (None, {"signals": ()}, "signals must be one or more"),
+        (None, {"signals": (15,)}, "signals must be one or more"),
+        (None, {"grace": -1}, "grace must not be negative"),
+        (None, {"grace": "soon"}, "grace must be a number"),
+    ],
+)
+def test_bad_arguments_are_named(executor: Any, options: dict[str, Any], error: str) -> None:
+    target = HybridExecutor("mail", max_in_flight=1) if executor is None else executor
+    with pytest.raises((TypeError, ValueError), match=error):
+        shutdown_on_signals(target, **options)

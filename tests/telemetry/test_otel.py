@@ -190,6 +190,44 @@ def test_the_exemplar_filter_is_honoured_by_both_exporters(monkeypatch, chosen, 
         exemplars.reload()
 
 
+def test_a_task_settled_by_the_garbage_collector_inside_the_sdk_waits_for_nobody():
+    """Lost executors are finalized wherever the collector runs: in the SDK's collect too, under its locks."""
+    code = """
+import faulthandler, gc, weakref
+faulthandler.dump_traceback_later(60, exit=True)
+from opentelemetry import metrics
+from opentelemetry.sdk.metrics import MeterProvider
+from opentelemetry.sdk.metrics.export import InMemoryMetricReader
+from glasspool.telemetry import catalog
+from glasspool.telemetry.registry import REGISTRY
+from tests.telemetry.support import full_recorder, run_task
+reader = InMemoryMetricReader()
+metrics.set_meter_provider(MeterProvider([reader]))
+recorder = full_recorder(REGISTRY, limit=None)
+
+class Lost:
+    def __init__(self):
+        self.cycle = self
+        task = recorder.task("t", "inline")
+        recorder.accept(task, queued=False)
+        recorder.begin(task)
+        weakref.finalize(self, recorder.settle, task, "error", "ValueError")
+
+gc.set_threshold(3, 1, 1)
+for index in range(1500):
+    Lost()
+    run_task(recorder, "t", "error", "ValueError")
+    if index % 50 == 0:
+        reader.get_metrics_data()
+gc.collect()
+(scope,) = reader.get_metrics_data().resource_metrics[0].scope_metrics
+found = {metric.name: metric.data.data_points for metric in scope.metrics}
+print("recorded", found[catalog.TASK_DURATION.name][0].count, recorder.counts().failed)
+"""
+    (recorded,) = run_python(code).lines("recorded")
+    assert recorded == "3000 3000"
+
+
 def test_a_provider_set_late_sees_every_counter_since_process_start():
     code = """
 from glasspool.telemetry import catalog, providers

@@ -7,8 +7,10 @@ real when a provider is set, so counters show everything since process start how
 
 from __future__ import annotations
 
+import gc
 import logging
 import threading
+from collections import deque
 from collections.abc import Callable, Iterable
 
 from opentelemetry import metrics
@@ -36,6 +38,8 @@ class Instruments:
         self._registry = registry
         self._reader = _SnapshotPerCollection(registry)
         self._warned = False
+        self._later: deque[tuple[Histogram, float, Context]] = deque()  # from within a garbage collection
+        _watch_garbage_collections()
         create = {
             "counter": meter.create_observable_counter,
             "updowncounter": meter.create_observable_up_down_counter,
@@ -57,6 +61,23 @@ class Instruments:
     def record(self, series: Histogram, value: float, span: Span | None) -> None:
         """Hand one measurement in seconds to the SDK, its exemplar being the trace of ``span``. Never raises."""
         context = set_span_in_context(span, Context()) if span is not None else _NO_SPAN
+        if _collecting_thread is not None and _collecting_thread == threading.get_ident():
+            self._later.append((series, value, context))
+            return
+        if self._later:
+            self.catch_up()
+        self._record(series, value, context)
+
+    def catch_up(self) -> None:
+        """Hand over what was measured within garbage collections."""
+        while self._later:
+            try:
+                late = self._later.popleft()
+            except IndexError:  # another thread was faster
+                return
+            self._record(*late)
+
+    def _record(self, series: Histogram, value: float, context: Context) -> None:
         try:
             self._histograms[series.metric.name].record(value, series.attributes, context)
         except Exception:  # noqa: BLE001 - a foreign provider's bug must not reach the task
@@ -65,6 +86,8 @@ class Instruments:
     def _callback(self, metric: Metric) -> _Callback:
         def observe(_options: CallbackOptions) -> Iterable[Observation]:
             try:
+                if self._later:
+                    self.catch_up()
                 points = self._reader.read(metric.name).points.get(metric.name, ())
                 return [Observation(point.value, point.attributes) for point in points]
             except Exception:  # noqa: BLE001 - the SDK would log and drop it unseen; the contract counts it
@@ -97,3 +120,19 @@ class _SnapshotPerCollection(threading.local):
             self._served.clear()
         self._served.add(name)
         return self._snapshot
+
+
+# A garbage collection can finalize a lost executor in any thread at any allocation, in the SDK's code too, while that
+# thread holds one of the SDK's locks, which are not re-entrant: to record then would wait for itself for ever.
+_collecting_thread: int | None = None
+
+
+def _watch_garbage_collections() -> None:
+    callbacks = getattr(gc, "callbacks", [])  # CPython's
+    if _note_collection not in callbacks:
+        callbacks.append(_note_collection)
+
+
+def _note_collection(phase: str, _info: dict[str, int]) -> None:
+    global _collecting_thread
+    _collecting_thread = threading.get_ident() if phase == "start" else None

@@ -112,8 +112,8 @@ def summary(verdicts: list[Verdict], seconds: float) -> str:
     wrong = sum(bool(verdict.wrong) for verdict in verdicts)
     return (
         f"{len(verdicts)} answers: {len(verdicts) // 3} expressions on three paths, {wrong} outside their tolerance."
-        " The paths are Prometheus by scrape, VictoriaMetrics by OTLP, and VictoriaMetrics by OTLP through the Collector"
-        f" with `examples/stack/otelcol.yaml`. Python {platform.python_version()}, {seconds:.0f} s."
+        " The paths are Prometheus by scrape, VictoriaMetrics by OTLP, and the same through the Collector with"
+        f" `examples/stack/otelcol.yaml`. Python {platform.python_version()}, {seconds:.0f} s."
     )
 
 

@@ -109,7 +109,7 @@ SITUATIONS = (
     ),
     Situation(
         "cut drain (batch), complete drain (tidy)",
-        ("Shutdowns", "Shutdown duration, p95", "Executors opened and closed"),
+        ("Shutdowns", "Shutdown duration, mean", "Executors opened and closed"),
         ("GlasspoolDrainCutTasks",),
         "tidy",
     ),

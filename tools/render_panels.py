@@ -97,7 +97,9 @@ def _heatmap(
     cumulative = [[float(values.get(t, 0)) for t in times] for _, values in rows]
     counts = [cumulative[0], *([max(0.0, b - a) for a, b in zip(low, high, strict=True)]
                                for low, high in pairwise(cumulative))]  # fmt: skip
-    axes.pcolormesh([float(t) - start for t in times], range(len(rows)), [[c**0.5 for c in row] for row in counts],
+    # An empty cell is no colour at all, as in Grafana.
+    shades = [[count**0.5 if count > 0.5 else float("nan") for count in row] for row in counts]
+    axes.pcolormesh([float(t) - start for t in times], range(len(rows)), shades,
                     cmap="Oranges", shading="nearest")  # fmt: skip
     axes.set_yticks(range(0, len(rows), 2), [_format(bound, "s") for bound, _ in rows][::2])
     axes.set_xlabel("seconds", color=TEXT, fontsize=8)

@@ -138,7 +138,7 @@ def _assets(kind: str, suffix: str) -> dict[str, str]:
 class _NoRedirect(urllib.request.HTTPRedirectHandler):
     """A redirected POST becomes a GET and takes the token along: report it instead."""
 
-    def redirect_request(self, *_: Any) -> None:
+    def redirect_request(self, req: Any, fp: Any, code: int, msg: str, headers: Any, newurl: str) -> None:
         return None
 
 

@@ -3,7 +3,7 @@
 Needs prometheus and otelcol (or PyPI's rotel); see CONTRIBUTING.md for how to get them. Writes a table to stdout and,
 with ``--out``, to a file. Exits non-zero when the three disagree.
 
-    python tools/prove_demo.py [--backend trio] [--seconds 8] [--protocol http/protobuf] [--out docs/proof-demo.md]
+    python -m tools.prove_demo [--backend trio] [--seconds 8] [--protocol http/protobuf] [--out FILE]
 """
 
 from __future__ import annotations
@@ -16,8 +16,6 @@ import sys
 import tempfile
 from pathlib import Path
 from typing import Any
-
-sys.path[:0] = [str(Path(__file__).resolve().parent.parent)]
 
 from glasspool.telemetry import catalog
 from glasspool.telemetry.catalog import Key, prometheus_label
@@ -103,7 +101,7 @@ def main() -> None:
             received = target.received()
     print(output)
     lines = [
-        f"One run of `glasspool demo --backend {args.backend} --seconds {args.seconds:g}`, exported by {args.protocol}:",
+        f"`glasspool demo --backend {args.backend} --seconds {args.seconds:g}`, exported by {args.protocol}:",
         "",
         "| executor | figure | the demo's summary | Collector, metrics | Collector, spans | Prometheus |",
         "|---|---|---|---|---|---|",

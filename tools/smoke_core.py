@@ -10,6 +10,7 @@ import subprocess
 import sys
 
 import anyio
+from anyio.lowlevel import checkpoint
 
 from glasspool import HybridExecutor
 from glasspool.telemetry import configure
@@ -28,7 +29,7 @@ def absent(module: str) -> bool:
 
 async def work(number: int) -> int:
     """Something to do."""
-    await anyio.sleep(0)
+    await checkpoint()
     return number
 
 

@@ -139,7 +139,8 @@ class _GroupSpawner:
         self._group = group
 
     def spawn(self, main: Main, handle: Any, context: Context | None, name: str) -> None:
-        cast("Context", context).run(partial(self._group.start_soon, main, handle, name=name))
+        start: Any = self._group.start_soon
+        cast("Context", context).run(partial(start, main, handle, name=name))
 
     def finished(self, handle: Any) -> None:
         pass

@@ -240,7 +240,7 @@ class Live:
 
     def active_by_runner(self) -> Counter[str]:
         """Tasks in flight by runner."""
-        return Counter(task.runner for task in self.active_tasks)
+        return Counter([task.runner for task in list(self.active_tasks)])
 
     def _saturation(self, now: float) -> None:
         saturated = self.in_flight + self.abandoned >= self.full_at

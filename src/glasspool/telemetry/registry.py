@@ -146,6 +146,7 @@ class _Collection:
 
 
 def _read(totals: Totals, out: _Collection) -> None:
+    # Copies are iterated: a garbage collection in this thread may settle a lost executor's tasks meanwhile.
     identity, shape, live = totals.identity, totals.shape, totals.live
     for recorder in live:
         recorder.catch_up()
@@ -155,7 +156,7 @@ def _read(totals: Totals, out: _Collection) -> None:
         out.add(metric, identity, value)
 
     def each(metric: Metric, values: dict[Any, int], *keys: str) -> None:
-        for labels, value in values.items():
+        for labels, value in list(values.items()):
             labels = labels if isinstance(labels, tuple) else (labels,)
             found = {key: label for key, label in zip(keys, labels, strict=True) if label}
             out.add(metric, {**identity, **found}, value)
@@ -174,7 +175,7 @@ def _read(totals: Totals, out: _Collection) -> None:
         add(catalog.SLOT_LIMIT_TIME, totals.limit_time + sum(r.limit_time(now[r]) for r in live))
         add(catalog.SLOT_SATURATED_TIME, totals.saturated_time + sum(r.saturated_time(now[r]) for r in live))
     for family in (totals.queue_wait, totals.shutdown, totals.duration, totals.cancel_duration):
-        for histogram in family.values():
+        for histogram in list(family.values()):
             out.histogram(histogram)
     if totals.submit_wait is not None:
         out.histogram(totals.submit_wait)

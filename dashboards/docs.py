@@ -72,9 +72,9 @@ A click on a line opens the executor's spans. The committed dashboards name Temp
 shutdowns, rare events) panels and rules therefore take the whole count of a series that was not there a window ago. The
 price: after the monitoring itself was away for longer than that window, they show one exaggerated value.
 
-**Proof.** `tools/prove_dashboards.py` runs a program into every situation, executes every expression by scrape, by OTLP
-and through the Collector, and compares with the program's own book: [the values](proof-dashboards.md). The pictures below
-are drawn from that run's query results.
+**Proof.** `tools/prove_dashboards.py` runs a program into every situation, executes every expression by scrape, by
+OTLP and through the Collector, and compares with the program's own book: [the values](proof-dashboards.md). The
+pictures below are drawn from that run's query results.
 
 ![Executors under most pressure](images/panel-overview-pressure-table.png)
 ![Waits against runs](images/panel-executor-waits-runs.png)

@@ -18,6 +18,7 @@ from glasspool.demo import Options, Scene, run
 from glasspool.demo.live import Picture
 
 ROOT = Path(__file__).resolve().parent.parent
+WIDTH = 112
 SECONDS = 20.0
 AT = 15.8  # in a slow spell of the service
 
@@ -26,12 +27,12 @@ AT = 15.8  # in a slow spell of the service
 def camera(scene: Scene, path: Path) -> Iterator[None]:
     """Draw the picture four times a second, as a terminal would see it, and keep the one of the right moment."""
     over = threading.Event()
-    picture = Picture(scene)
+    picture = Picture(scene, WIDTH)
 
     def draw() -> None:
         taken = False
         while not over.wait(0.25):
-            console = Console(record=True, width=116, file=io.StringIO(), force_terminal=True, legacy_windows=False)
+            console = Console(record=True, width=WIDTH, file=io.StringIO(), force_terminal=True, legacy_windows=False)
             console.print(picture.draw())
             if scene.elapsed > AT and not taken:
                 taken = True

@@ -19,7 +19,7 @@ from .program import Scene, View
 
 __all__ = ["Picture", "live_view"]
 
-WIDTH = 24
+WIDE = 104  # columns of a terminal that has room for everything
 SPARKS = " ▁▂▃▄▅▆▇█"
 OUTCOMES = (
     ("succeeded", "green"), ("failed", "red"), ("timed_out", "yellow"), ("cancelled", "blue"), ("rejected", "magenta")
@@ -31,18 +31,25 @@ def live_view(console: Console) -> View:
 
     @contextmanager
     def view(scene: Scene) -> Iterator[None]:
-        with Live(get_renderable=Picture(scene).draw, console=console, refresh_per_second=4):
+        with Live(get_renderable=Picture(scene, console.width).draw, console=console, refresh_per_second=4):
             yield
 
     return view
 
 
 class Picture:
-    """Draws one scene, again and again. Remembers a few queue sizes, for the line of their history."""
+    """Draws one scene, again and again, for a terminal of so many columns.
 
-    def __init__(self, scene: Scene) -> None:
+    Remembers a few queue sizes, for the line of their history.
+    """
+
+    def __init__(self, scene: Scene, columns: int) -> None:
         self._scene = scene
-        self._history: dict[str, deque[int]] = {executor.name: deque(maxlen=WIDTH) for executor in scene.executors}
+        self._wide = columns >= WIDE
+        self._bar_width = 24 if self._wide else 10
+        self._history: dict[str, deque[int]] = {
+            executor.name: deque(maxlen=self._bar_width) for executor in scene.executors
+        }
 
     def draw(self) -> RenderableType:
         """The picture of this moment."""
@@ -64,18 +71,32 @@ class Picture:
         rows = Table.grid(padding=(0, 1))
         rows.add_column(style="dim", no_wrap=True)
         rows.add_column(no_wrap=True)
-        rows.add_row("in flight", _bar(stats.slots_used, stats.slots_limit, "green"))
-        rows.add_row("queue", _bar(stats.queued, capacity, "yellow"))
+        rows.add_row("in flight", self._bar(stats.slots_used, stats.slots_limit, "green"))
+        rows.add_row("queue", self._bar(stats.queued, capacity, "yellow"))
         rows.add_row("queue was", Text("".join(_spark(size, capacity) for size in history), style="yellow"))
         rows.add_row("blocked", _blocked(stats))
-        rows.add_row("at limit", f"{figures.saturated:.0%} of the time · slots {figures.utilisation:.0%} used")
-        rows.add_row("wait", _quantiles(figures.wait))
-        rows.add_row("run", _quantiles(figures.run))
+        rows.add_row("at limit", _limit(figures, self._wide))
+        rows.add_row("wait", _quantiles(figures.wait, self._wide))
+        rows.add_row("run", _quantiles(figures.run, self._wide))
         rows.add_row("", "")
         for name, style in OUTCOMES:
-            rows.add_row(name.replace("_", " "), _outcome(getattr(stats, name), style, figures))
-        rows.add_row("abandoned", f"{stats.abandoned:>7,}  threads still busy")
+            rows.add_row(name.replace("_", " "), self._outcome(getattr(stats, name), style, stats))
+        rows.add_row("abandoned", f"{stats.abandoned:>7,}" + "  threads still busy" * self._wide)
         return Panel(rows, title=f"[bold]{executor.name}[/]", border_style="dim")
+
+    def _bar(self, value: int, limit: int, style: str) -> Text:
+        width = self._bar_width
+        filled = min(width, round(width * value / limit)) if limit else 0
+        return Text.assemble(
+            ("█" * filled, "red" if value >= limit else style), ("░" * (width - filled), "dim"),
+            f" {value:>2} of {limit}",
+        )  # fmt: skip
+
+    def _outcome(self, count: int, style: str, stats: ExecutorStats) -> Text:
+        calls = stats.submitted + stats.rejected
+        share = count / calls if calls else 0.0
+        bar = "▆" * round(share * (self._bar_width - 8))
+        return Text.assemble((f"{count:>7,}  ", style if count else "dim"), (bar, style), f" {share:.1%}")
 
     def _foot(self) -> RenderableType:
         scene = self._scene
@@ -88,14 +109,6 @@ class Picture:
         )  # fmt: skip
 
 
-def _bar(value: int, limit: int, style: str) -> Text:
-    filled = min(WIDTH, round(WIDTH * value / limit)) if limit else 0
-    full = value >= limit
-    return Text.assemble(
-        ("█" * filled, "red" if full else style), ("░" * (WIDTH - filled), "dim"), f" {value:>2} of {limit}"
-    )
-
-
 def _blocked(stats: ExecutorStats) -> str:
     who = "1 producer" if stats.pending == 1 else f"{stats.pending} producers"
     return f"{who}, for {_time(stats.oldest_pending_age)}" if stats.pending else who
@@ -105,23 +118,22 @@ def _spark(value: int, limit: int) -> str:
     return SPARKS[min(len(SPARKS) - 1, -(-value * (len(SPARKS) - 1) // limit))]
 
 
-def _quantiles(found: Quantiles) -> Text:
-    return Text.assemble(
-        ("p50 ", "dim"), f"{_time(found.p50):<9}", ("p95 ", "dim"), f"{_time(found.p95):<9}",
-        ("p99 ", "dim"), _time(found.p99),
-    )  # fmt: skip
+def _quantiles(found: Quantiles, wide: bool) -> Text:
+    named = [("p50", found.p50), ("p95", found.p95), ("p99", found.p99)][: 3 if wide else 2]
+    text = Text.assemble(*(part for name, value in named for part in ((f"{name} ", "dim"), f"{_time(value):<8}")))
+    text.rstrip()
+    return text
 
 
-def _outcome(count: int, style: str, figures: Figures) -> Text:
-    stats = figures.stats
-    calls = stats.submitted + stats.rejected
-    share = count / calls if calls else 0.0
-    return Text.assemble(
-        (f"{count:>7,}  ", style if count else "dim"), ("▆" * round(share * (WIDTH - 10)), style), f" {share:.1%}"
-    )
+def _limit(figures: Figures, wide: bool) -> str:
+    if wide:
+        return f"{figures.saturated:.0%} of the time · slots {figures.utilisation:.0%} used"
+    return f"{figures.saturated:.0%} · used {figures.utilisation:.0%}"
 
 
 def _time(seconds: float | None) -> str:
     if seconds is None:
         return "–"
-    return f"{seconds * 1000:.1f} ms" if seconds < 1 else f"{seconds:.2f} s"
+    if seconds >= 1:
+        return f"{seconds:.2f} s"
+    return f"{seconds * 1000:.1f} ms" if seconds < 0.01 else f"{seconds * 1000:.0f} ms"

@@ -1,0 +1,81 @@
+"""What the documentation shows is what the code says, and its examples run."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import anyio
+import pytest
+
+from glasspool.telemetry import catalog
+from tests.telemetry.support import ROOT, clean_environment
+
+GENERATED = ("README.md", "docs/metrics.md", "examples/quickstart.py", "tools/generate_docs.py")
+
+
+def run(*command: str | Path) -> subprocess.CompletedProcess[str]:
+    """Run a program of this checkout."""
+    return subprocess.run(
+        [sys.executable, *map(str, command)], capture_output=True, text=True, timeout=60, env=clean_environment()
+    )
+
+
+def test_nothing_generated_is_stale() -> None:
+    done = run(ROOT / "tools" / "generate_docs.py", "--check")
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+@pytest.mark.parametrize("stale", ["README.md", "docs/metrics.md"])
+def test_what_is_stale_is_said_and_mended(tmp_path: Path, stale: str) -> None:
+    for name in GENERATED:
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        shutil.copy(ROOT / name, tmp_path / name)
+    path, generator = tmp_path / stale, tmp_path / "tools" / "generate_docs.py"
+    fresh = path.read_text()
+    path.write_text(fresh.replace(catalog.TASK_ACTIVE.prometheus_name, "something_else"))
+    done = run(generator, "--check")
+    assert done.returncode == 1
+    assert done.stdout.strip() == f"stale: {stale}"
+    assert run(generator).returncode == 0
+    assert path.read_text() == fresh
+
+
+def test_every_metric_and_span_attribute_is_in_the_readme() -> None:
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    missing = [metric.name for metric in catalog.ALL_METRICS if f"| `{metric.prometheus_name}` |" not in text]
+    missing += [attribute.key for attribute in catalog.SPAN_ATTRIBUTES if f"| `{attribute.key}` |" not in text]
+    assert missing == []
+
+
+def test_every_link_within_the_documentation_leads_somewhere() -> None:
+    pages = [ROOT / name for name in ("README.md", "CONTRIBUTING.md", "CHANGELOG.md")]
+    broken = [
+        f"{page.name}: {target}"
+        for page in [*pages, *(ROOT / "docs").rglob("*.md")]
+        for target in re.findall(r"\]\(([^)#]+)", page.read_text(encoding="utf-8"))
+        if "://" not in target and not (page.parent / target).exists()
+    ]
+    assert broken == []
+
+
+def test_the_quickstart_runs() -> None:
+    done = run(ROOT / "examples" / "quickstart.py")
+    assert done.returncode == 0, done.stderr
+    *files, stats = done.stdout.splitlines()
+    there = sorted(path.name for path in Path(anyio.__file__).parent.rglob("*.py"))
+    assert sorted(line.split()[1] for line in files) == there
+    assert f"succeeded={len(there)}, failed=0" in stats
+
+
+def test_the_fan_out_runs() -> None:
+    done = run(ROOT / "examples" / "llm_fan_out.py")
+    assert done.returncode == 0, done.stderr
+    plan, draft, executor = done.stdout.splitlines()
+    assert plan.startswith("plan: ")
+    assert sum(map(int, re.findall(r"\d+", draft))) == 40
+    submitted, *ended = map(int, re.findall(r"\d+", executor))
+    assert submitted == sum(ended)

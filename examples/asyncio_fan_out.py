@@ -39,7 +39,7 @@ async def main() -> None:
                 async with asyncio.TaskGroup() as group:
                     group.create_task(hopeless())
                     group.create_task(fetch(30))
-            except Exception as group_error:  # an ExceptionGroup, which Python 3.10 does not know
+            except Exception as group_error:  # noqa: BLE001 - an ExceptionGroup, which Python 3.10 does not know
                 print(f"the group ended with {group_error!r}")
 
 

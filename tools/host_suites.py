@@ -50,7 +50,7 @@ SUITES = {
     "cpython-asyncio": Suite((), ("-m", "unittest", "-v", "test.test_asyncio"), unittest=True),
     "anyio": Suite(
         ("pytest", "trio", "exceptiongroup", "psutil", "hypothesis", "trustme", "truststore", "coverage", "blockbuster",
-         "pytest-mock", "uvloop"),
+         "pytest-mock", "pytest-timeout", "uvloop"),
         ("-m", "pytest", "-q", "-rfE", "-p", "no:cacheprovider", "--no-header", "tests"),
         sdist="anyio",
     ),

@@ -38,6 +38,23 @@ def _worst(name: str) -> tuple[Target, ...]:
     return (Target(top(SHOWN, worst_executors(rank), rank), _EXECUTOR),)
 
 
+def _lines(
+    title: str,
+    question: str,
+    action: str,
+    recorded: str,
+    *,
+    unit: str = "percentunit",
+    warn: float | None = None,
+    alarm: float | None = None,
+) -> Panel:
+    """A panel of the worst executors by a recorded figure; a click opens the executor."""
+    return Panel(
+        title=title, question=question, action=action, targets=_worst(recorded), unit=unit, warn=warn, alarm=alarm,
+        maximum=1 if unit == "percentunit" else None, link="executor",
+    )  # fmt: skip
+
+
 def _now(expression: str) -> Target:
     """A column for the executors under most pressure now."""
     ranked = f"topk({SHOWN}, {worst_executors(_recorded(r.PRESSURE))})"
@@ -190,25 +207,20 @@ def _pressure() -> tuple[Panel, ...]:
 
 def _saturation() -> tuple[Panel, ...]:
     return (
-        Panel(
-            title="Slots in use",
-            question="How much of its concurrency does each executor use now?",
-            action="At 1 new tasks wait. Raise the limit only if what is behind it can take more.",
-            targets=_worst(r.SATURATION),
-            unit="percentunit",
+        _lines(
+            "Slots in use",
+            "How much of its concurrency does each executor use now?",
+            "At 1 new tasks wait. Raise the limit only if what is behind it can take more.",
+            r.SATURATION,
             alarm=1,
-            link="executor",
         ),
-        Panel(
-            title="Share of time at the limit",
-            question="For how much of the last 5 minutes was every slot taken?",
-            action="Near 1 it is no burst but a shortage: add slots or instances, or make tasks shorter.",
-            targets=_worst(r.saturated_share("5m")),
-            unit="percentunit",
+        _lines(
+            "Share of time at the limit",
+            "For how much of the last 5 minutes was every slot taken?",
+            "Near 1 it is no burst but a shortage: add slots or instances, or make tasks shorter.",
+            r.saturated_share("5m"),
             warn=0.5,
             alarm=0.9,
-            maximum=1,
-            link="executor",
         ),
     )
 
@@ -216,17 +228,13 @@ def _saturation() -> tuple[Panel, ...]:
 def _queues() -> tuple[Panel, ...]:
     oldest = series(QUEUE_OLDEST_AGE, *_FILTER)
     return (
-        Panel(
-            title="Queue against capacity",
-            question="How full is each queue? Unbounded queues have no line.",
-            action="Above 0.8 producers are about to block or be refused; find out whether arrivals rose or"
-            " work slowed.",
-            targets=_worst(r.QUEUE_FILL),
-            unit="percentunit",
+        _lines(
+            "Queue against capacity",
+            "How full is each queue? Unbounded queues have no line.",
+            "Above 0.8 producers are about to block or be refused; find out whether arrivals rose or work slowed.",
+            r.QUEUE_FILL,
             warn=0.5,
             alarm=0.8,
-            maximum=1,
-            link="executor",
         ),
         Panel(
             title="Oldest queued task",
@@ -238,26 +246,22 @@ def _queues() -> tuple[Panel, ...]:
             alarm=30,
             link="executor",
         ),
-        Panel(
-            title="Queue wait, p95",
-            question="How long do 19 of 20 tasks wait at most before they start?",
-            action="Compare with the objective; if it rises with flat arrivals, tasks have become slower.",
-            targets=_worst(r.WAIT_P95),
+        _lines(
+            "Queue wait, p95",
+            "How long do 19 of 20 tasks wait at most before they start?",
+            "Compare with the objective; if it rises with flat arrivals, tasks have become slower.",
+            r.WAIT_P95,
             unit="s",
             warn=0.5,
             alarm=5,
-            link="executor",
         ),
-        Panel(
-            title="Tasks that start late",
-            question="What share of tasks misses the wait objective's bound?",
-            action="0.01 spends the budget of a 99 % objective exactly; 0.144 spends a month's in two days and pages.",
-            targets=_worst(r.wait_slow("5m")),
-            unit="percentunit",
+        _lines(
+            "Tasks that start late",
+            "What share of tasks misses the wait objective's bound?",
+            "0.01 spends the budget of a 99 % objective exactly; 0.144 spends a month's in two days and pages.",
+            r.wait_slow("5m"),
             warn=0.01,
             alarm=0.144,
-            maximum=1,
-            link="executor",
         ),
     )
 
@@ -284,16 +288,13 @@ def _work() -> tuple[Panel, ...]:
             unit="ops",
             stacked=True,
         ),
-        Panel(
-            title="Errors and timeouts",
-            question="What share of each executor's tasks ends in an error or a timeout?",
-            action="Open the executor: its error types and run times tell a broken dependency from a slow one.",
-            targets=_worst(r.ERROR_RATIO),
-            unit="percentunit",
+        _lines(
+            "Errors and timeouts",
+            "What share of each executor's tasks ends in an error or a timeout?",
+            "Open the executor: its error types and run times tell a broken dependency from a slow one.",
+            r.ERROR_RATIO,
             warn=0.01,
             alarm=0.05,
-            maximum=1,
-            link="executor",
         ),
     )
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import random
 import sysconfig
+import threading
 from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +13,10 @@ from pathlib import Path
 __all__ = ["Parsed", "parse_file", "source_files"]
 
 _NOT_OURS = {"site-packages", "dist-packages", "__pycache__"}
+
+# CPython (3.11 at least) counts the depth of a tree in a place that all threads share, and now and then one that parses
+# beside others fails by "SystemError: AST constructor recursion depth mismatch". Reading and walking go on in parallel.
+_one_parser = threading.Lock()
 
 
 @dataclass(frozen=True)
@@ -41,7 +46,9 @@ def source_files(root: Path | None = None) -> list[Path]:
 def parse_file(path: Path) -> Parsed:
     """Read and parse one file. Runs in a thread. Files that are broken on purpose raise ``SyntaxError``."""
     text = path.read_bytes()
-    nodes = Counter(type(node) for node in ast.walk(ast.parse(text, filename=str(path))))
+    with _one_parser:
+        tree = ast.parse(text, filename=str(path))
+    nodes = Counter(type(node) for node in ast.walk(tree))
     return Parsed(
         str(path),
         len(text),

@@ -81,7 +81,9 @@ class _Feed:
         self.work.engine.check_waiter(self.what)
         if self._held is not _NOTHING and not self.ledger.outstanding:
             try:
-                await self.work.submit(self.plan, self.fn, (self._held,), self.ledger, self.context.copy())
+                handle = await self.work.submit(self.plan, self.fn, (self._held,), self.ledger, self.context.copy())
+                if self.closed:
+                    self.work.engine.request_cancel(handle, "explicit")
             except Exception as error:  # noqa: BLE001 - raised by the consumer, after the outcomes accepted before
                 self.end(error)
             self._held = _NOTHING
@@ -175,7 +177,11 @@ class _Feed:
                         while self.full():
                             self._taken = anyio.Event()
                             await self._taken.wait()
-                        await self.work.submit(self.plan, self.fn, (item,), self.ledger, self.context.copy())
+                        if self.closed:  # in the turn in which the feeder was woken
+                            break
+                        handle = await self.work.submit(self.plan, self.fn, (item,), self.ledger, self.context.copy())
+                        if self.closed:
+                            self.work.engine.request_cancel(handle, "explicit")
                     error = None
                 finally:
                     with anyio.CancelScope(shield=True):
@@ -228,7 +234,7 @@ class AsCompleted(_Iteration[T]):
         feed, ledger = self._feed, self._feed.ledger
         while True:
             feed.refill()
-            if ledger.ready:
+            if ledger.ready and not feed.closed:
                 return ledger.take()
             if feed.finished:
                 if (error := feed.take_error()) is not None:
@@ -252,7 +258,7 @@ class InOrder(_Iteration[T]):
         feed, ledger = self._feed, self._ordered
         while True:
             feed.refill()
-            if ledger.head_done:
+            if ledger.head_done and not feed.closed:
                 completed = ledger.take()
                 if completed.error is not None:
                     feed.close("sibling_failure")

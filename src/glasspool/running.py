@@ -115,7 +115,8 @@ def _begin(engine: Engine, handle: TaskHandle[Any]) -> bool:
             engine.settle_timeout(handle)
             return False
     CURRENT.set(handle)
-    if not engine.backend.begin(handle) or limit != math.inf:
+    # Threads look for the scope around them when they start (anyio.from_thread.check_cancelled).
+    if not engine.backend.begin(handle) or limit != math.inf or plan.runner is not None:
         handle._scope = engine.backend.scope(limit)
     handle._began = True
     if handle._record.span is None and not engine.reporter.observed:

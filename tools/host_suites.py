@@ -41,23 +41,26 @@ class Suite:
 
     packages: tuple[str, ...]
     command: tuple[str, ...]
+    targets: tuple[str, ...]
     unittest: bool = False
     sdist: str = ""
 
 
 SUITES = {
-    "cpython-futures": Suite((), ("-m", "unittest", "-v", "test.test_concurrent_futures"), unittest=True),
-    "cpython-asyncio": Suite((), ("-m", "unittest", "-v", "test.test_asyncio"), unittest=True),
+    "cpython-futures": Suite((), ("-m", "unittest", "-v"), ("test.test_concurrent_futures",), unittest=True),
+    "cpython-asyncio": Suite((), ("-m", "unittest", "-v"), ("test.test_asyncio",), unittest=True),
     "anyio": Suite(
         ("pytest", "trio", "exceptiongroup", "psutil", "hypothesis", "trustme", "truststore", "coverage", "blockbuster",
          "pytest-mock", "pytest-timeout", "uvloop"),
-        ("-m", "pytest", "-q", "-rfE", "-p", "no:cacheprovider", "--no-header", "tests"),
+        ("-m", "pytest", "-q", "-rfE", "-p", "no:cacheprovider", "--no-header"),
+        ("tests",),
         sdist="anyio",
     ),
     "trio": Suite(
         ("pytest", "trio", "trustme", "pyopenssl", "astor", "jedi", "pylint", "async_generator", "pyright", "mypy"),
         ("-m", "pytest", "-q", "-rfE", "-p", "no:cacheprovider", "-p", "trio._tests.pytest_plugin", "--no-header",
-         "--skip-optional-imports", "--pyargs", "trio._tests", "trio._core._tests"),
+         "--skip-optional-imports", "--pyargs"),
+        ("trio._tests", "trio._core._tests"),
     ),
 }  # fmt: skip
 
@@ -77,7 +80,7 @@ def main() -> int:
     parser.add_argument("suites", nargs="+", choices=sorted(SUITES))
     parser.add_argument("--python", default=sys.executable, help="the interpreter (default: this one)")
     parser.add_argument("--work", help="a directory for environments and logs, kept (default: temporary)")
-    parser.add_argument("--only", nargs="*", default=[], help="further arguments, such as a test module instead")
+    parser.add_argument("--only", nargs="*", default=[], help="these tests instead of the whole suite")
     parser.add_argument("--monitor", action="store_true", help="with event-loop monitors, which add timers to loops")
     parser.add_argument("--timeout", type=float, default=1800, help="seconds for one run")
     options = parser.parse_args()
@@ -112,7 +115,7 @@ def run(name: str, work: Path, options: argparse.Namespace, *, instrumented: boo
         text = SITECUSTOMIZE.format(instrumentors=ALL, monitor=options.monitor)
         (site / "sitecustomize.py").write_text(text)
         env["PYTHONPATH"] = os.pathsep.join(map(str, (site, ROOT / "src", ROOT / "instrumentation")))
-    command = [str(python), *suite.command[: -len(options.only) or None], *options.only]
+    command = [str(python), *suite.command, *(options.only or suite.targets)]
     log = work / f"{name}-{'instrumented' if instrumented else 'plain'}.log"
     with log.open("w") as out:
         subprocess.run(

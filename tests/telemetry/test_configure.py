@@ -40,6 +40,15 @@ print("flushed", handle.force_flush(20))
 print("notes", handle.notes)
 """
 
+SERVE_AND_SCRAPE = """
+import urllib.request
+handle = configure(prometheus_port=0)
+work()
+text = urllib.request.urlopen(f"http://127.0.0.1:{handle.prometheus_port}/metrics").read().decode()
+lines = [line for line in text.splitlines() if line.startswith("glasspool_task_submitted_total{")]
+print("submitted", [line.split()[-1] for line in lines])
+"""
+
 CONSOLE = {"OTEL_TRACES_EXPORTER": "console", "OTEL_METRICS_EXPORTER": "console"}
 
 
@@ -144,13 +153,8 @@ def test_signals_can_be_switched_off(env, expected):
 def test_a_prometheus_endpoint_alone_needs_no_sdk():
     code = (
         SETUP
+        + SERVE_AND_SCRAPE
         + """
-import urllib.request
-handle = configure(prometheus_port=0)
-work()
-text = urllib.request.urlopen(f"http://127.0.0.1:{handle.prometheus_port}/metrics").read().decode()
-lines = [line for line in text.splitlines() if line.startswith("glasspool_task_submitted_total{")]
-print("submitted", [line.split()[-1] for line in lines])
 print("sdk", "opentelemetry.sdk" in sys.modules, handle.notes)
 handle.shutdown()
 handle.shutdown()

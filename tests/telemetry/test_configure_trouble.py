@@ -11,7 +11,7 @@ import pytest
 from glasspool.telemetry import catalog, configure
 
 from .support import run_python
-from .test_configure import CONSOLE, SETUP, WORK_AND_SHOW, last_metrics
+from .test_configure import CONSOLE, SERVE_AND_SCRAPE, SETUP, WORK_AND_SHOW, last_metrics
 from .test_prometheus import BLOCK
 
 
@@ -28,18 +28,7 @@ def test_a_taken_port_is_a_note_and_the_work_goes_on():
 
 
 def test_multiprocess_mode_is_said_and_the_workers_own_endpoint_shows_its_series(tmp_path):
-    code = (
-        SETUP
-        + """
-import urllib.request
-handle = configure(prometheus_port=0)
-work()
-text = urllib.request.urlopen(f"http://127.0.0.1:{handle.prometheus_port}/metrics").read().decode()
-lines = [line for line in text.splitlines() if line.startswith("glasspool_task_submitted_total{")]
-print("submitted", [line.split()[-1] for line in lines])
-"""
-    )
-    done = run_python(code, PROMETHEUS_MULTIPROC_DIR=str(tmp_path))
+    done = run_python(SETUP + SERVE_AND_SCRAPE, PROMETHEUS_MULTIPROC_DIR=str(tmp_path))
     assert list(done.lines("submitted")) == ["['3.0']"]
     assert done.err.count("multiprocess mode cannot carry glasspool's series") == 1
 

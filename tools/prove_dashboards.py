@@ -103,8 +103,7 @@ window. In this run alerts have no holding time, producers and tasks count as st
 {OPTIONS.producer_seconds:g} s, the objective's floor is {OPTIONS.wait_floor} tasks and its rules run every
 {OPTIONS.long_interval}; the windows of {", ".join(SHORTENED)} are divided by {max(SHORTENED.values())}, since the
 standstill lasts {HOLD_SECONDS} s; the panels' interval and range are the whole run. Windows of hours and days are
-proved at full length in promtool's tests. The thread limiter's figures come from a recorder driven as an instrumentor
-drives it; everything else is real executors, threads and processes."""
+proved at full length in promtool's tests."""
 
 
 def summary(verdicts: list[Verdict], seconds: float) -> str:

@@ -18,7 +18,7 @@ from glasspool.telemetry.catalog import Key, Metric, prometheus_label
 
 WINDOW = 150.0
 """What the panels' interval and range are set to: the whole run."""
-ORDERS = "orders"
+ORDERS, LIMITER = "orders", "anyio.to_thread"
 NAME, TYPE = prometheus_label(Key.EXECUTOR_NAME), prometheus_label(Key.EXECUTOR_TYPE)
 Lines = dict[tuple[str, ...], float]
 
@@ -393,19 +393,20 @@ def runtime() -> dict[tuple[str, str], Expected]:
         ("Event loop stalled now", "A"): Expected((loop,), lambda v: {("main",): v.at - v.account["frozen"]}, 0, AGE),
         **delays,
         ("Event loop delays", "A"): heat(c.EVENTLOOP_DELAY, late_ticks),
-        ("Thread tokens in use", "A"): Expected((NAME,), lambda v: {("default",): float(v.in_use("default"))}, 0, 0),
+        ("Thread tokens in use", "A"): Expected((NAME,), lambda v: {(LIMITER,): float(v.in_use(LIMITER))}, 0, 0),
         ("Thread tokens in use", "B"): Expected(
-            (NAME,), lambda v: {("default",): float(str(tokens(v)["limit"]))}, 0, 0),
+            (NAME,), lambda v: {(LIMITER,): float(str(tokens(v)["limit"]))}, 0, 0),
         ("Waiting for a thread", "A"): Expected(
-            (NAME,), lambda v: {("default",): float(len(v.queued("default")))}, 0, 0),
+            (NAME,), lambda v: {(LIMITER,): float(len(v.queued(LIMITER)))}, 0, 0),
         ("Wait for a thread, p95", "A"): Expected(
-            (NAME,), lambda v: {("default",): quantile(0.95, v.waits("default"), c.QUEUE_WAIT) or 0.0}, 0.2, WAIT),
+            (NAME,), lambda v: {(LIMITER,): quantile(0.95, v.waits(LIMITER), c.QUEUE_WAIT) or 0.0}, 0.2, WAIT),
         ("Workers busy and idle", "A"): Expected((TYPE, state), workers, 0, 0),
         ("Workers busy and idle", "B"): Expected((TYPE, runner), pools, 0, 0),
         ("Process pools", "A"): Expected((NAME, state), lambda v: {("etl", "busy"): 0.0, ("etl", "idle"): 2.0}, 0, 0),
         ("Abandoned threads", "A"): Expected((NAME, runner), lambda v: {
             ("threads", "thread"): float(len(v.tasks(held_until="end")))}, 0, 0),
-        ("Executors opened and closed", "A"): Expected((TYPE,), lambda v: by_kind(v, lambda n: 1), 0, 0),
+        ("Executors opened and closed", "A"): Expected(
+            (TYPE,), lambda v: {**by_kind(v, lambda n: 1), ("anyio",): 1.0}, 0, 0),
         ("Executors opened and closed", "B"): Expected(
             (TYPE,), lambda v: by_kind(v, lambda n: float(any(e["name"] == n and e["closed"] for e in
                                                              v.executors(open_now=False)))), 0.05, 0),

@@ -21,7 +21,7 @@ _HEALTHY = "every alert on mail but its broken observer"
 
 SITUATIONS = (
     Situation(
-        "saturation (orders: 4 of 4 slots, queue never empty; default: 40 of 40 tokens)",
+        "saturation (orders: 4 of 4 slots, queue never empty; anyio.to_thread: 40 of 40 tokens)",
         ("Slots in use", "Share of time at the limit", "Utilisation and time at the limit", "Thread tokens in use"),
         ("GlasspoolSaturated",),
         "mail, crawl, threads",
@@ -45,7 +45,7 @@ SITUATIONS = (
         "mail, crawl, threads",
     ),
     Situation(
-        "nothing starts (orders, default)",
+        "nothing starts (orders, anyio.to_thread)",
         ("Oldest queued and oldest running", "Oldest queued task"),
         ("GlasspoolNotStarting",),
         "all others",
@@ -84,7 +84,7 @@ SITUATIONS = (
         "slow tasks (invoice on orders)", ("Run time by task, p95", "Run times", "Slots used by task"), (), _HEALTHY
     ),
     Situation(
-        "stuck tasks (orders, default)",
+        "stuck tasks (orders, anyio.to_thread)",
         ("Oldest queued and oldest running", "In flight against the limit"),
         ("GlasspoolTaskStuck",),
         "all others",

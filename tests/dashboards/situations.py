@@ -29,13 +29,11 @@ from opentelemetry.sdk.trace.export import BatchSpanProcessor
 
 from glasspool import HybridExecutor, QueueFull, TaskTimeout
 from glasspool.telemetry.eventloop import monitor_event_loop
-from glasspool.telemetry.recorder import Recorder
-from glasspool.telemetry.series import Shape
 from glasspool.telemetry.setup import configure
-from glasspool_instrumentation import wrap_executor
+from glasspool_instrumentation import AnyioInstrumentor, wrap_executor
 
 EXPORT_MILLIS = 2000
-TOKENS = 40
+LIMITER, TOKENS = "anyio.to_thread", 40
 now = time.time
 
 
@@ -132,9 +130,7 @@ class Shop:
         await self.many(orders, 8, "validate", 0.015, "error", error=KeyError, error_type="KeyError")
         await anyio.sleep(0.5)
 
-    async def before(
-        self, orders: HybridExecutor, crawl: HybridExecutor, threads: HybridExecutor, pool: Any, recorder: Recorder
-    ) -> None:
+    async def before(self, orders: HybridExecutor, crawl: HybridExecutor, threads: HybridExecutor, pool: Any) -> None:
         """A little of everything, so that what comes later adds to series that are there, as in a service that runs."""
         await self.submit(orders, "checkout", 0.01, "success")
         await self.submit(orders, "invoice", 0.01, "success")
@@ -144,7 +140,7 @@ class Shop:
         await self.timeouts(orders)
         await self.cancels(orders)
         await self.threads(threads, stay=0)
-        await self.limiter(recorder, hold=0)
+        await self.tokens()
         await self.pool(pool)
 
     async def timeouts(self, orders: HybridExecutor) -> None:
@@ -281,35 +277,25 @@ class Shop:
             self.account.task("etl", "lambda", "process_pool", outcome="error", error_type=name, accepted=now())
         self.account.data["losses"]["unpicklable"] = self.account.data["losses"].get("unpicklable", 0) + 1
 
-    def tokens(self) -> Recorder:
-        """A thread limiter, as an instrumentor reports it."""
-        self.account.executor("default", "anyio_limiter", TOKENS, None)
-        shape = Shape(runners=("thread",), workers=(), queue=True, slots=True)
-        return Recorder("default", "anyio_limiter", shape, limit=TOKENS).open()
+    async def tokens(self) -> None:
+        """anyio's default limiter, observed from its first call on."""
+        self.account.executor(LIMITER, "anyio_limiter", TOKENS, None)
+        await self.call(lambda: None)
 
-    async def limiter(self, recorder: Recorder, hold: int = TOKENS) -> None:
-        """Ten calls that wait and run, then 40 that hold every token and 5 that wait."""
-        waiting = []
-        for number in range(10 + hold + (5 if hold else 0)):
-            quick, queued = number < 10, number < 10 or number >= 10 + hold
-            entry = self.account.task("default", "endpoint", "anyio_limiter", runner="thread")
-            task = recorder.task("endpoint", "thread")
-            recorder.accept(task, queued=queued)
-            entry["accepted"] = now()
-            if not quick:
-                entry["name"] = "held"
-                if not queued:
-                    recorder.begin(task)
-                    entry["started"] = now()
-                continue
-            waiting.append((entry, task))
-        await anyio.sleep(0.15)
-        for entry, task in waiting[:10]:
-            recorder.assign(task)
-            recorder.begin(task)
-            entry["started"] = now()
-            recorder.settle(task, "success", "", assigned=True)
-            entry["ended"], entry["outcome"] = now(), "success"
+    async def call(self, work: Callable[[], Any], outcome: str = "success") -> None:
+        record = self.account.task(
+            LIMITER, "endpoint", "anyio_limiter", runner="thread", accepted=now(), outcome=outcome
+        )
+        await anyio.to_thread.run_sync(thread_body, record, work)
+
+    async def limiter(self, group: Any) -> None:
+        """Ten quick calls, then more slow ones than there are tokens."""
+        async with anyio.create_task_group() as quick:
+            for _ in range(10):
+                quick.start_soon(self.call, lambda: time.sleep(0.04))
+        for _ in range(TOKENS + 5):
+            group.start_soon(self.call, self.release.wait, "")
+        await anyio.sleep(0.3)
 
     async def blocks(self) -> None:
         for _ in range(6):
@@ -360,8 +346,7 @@ async def situations(shop: Shop, hold: float, out: str) -> None:
         go = anyio.Event()
         group.start_soon(shop.closings, go)
         group.start_soon(shop.cut, go)
-        recorder = shop.tokens()
-        await shop.before(orders, crawl, threads, pool, recorder)
+        await shop.before(orders, crawl, threads, pool)
         shop.account.data["idle_from"] = now()
         await anyio.sleep(5)  # two exports and two scrapes see everything at 0
         async with anyio.create_task_group() as traffic:
@@ -373,7 +358,7 @@ async def situations(shop: Shop, hold: float, out: str) -> None:
             await shop.threads(threads)
             go.set()
             await shop.pool(pool)
-            await shop.limiter(recorder)
+            await shop.limiter(group)
             await shop.blocks()
         await shop.standstill(orders, group)
         await anyio.sleep(hold)
@@ -401,6 +386,7 @@ def main() -> None:
     trace.set_tracer_provider(tracers)
     handle = configure(prometheus_port=0)
     print(f"PORT {handle.prometheus_port}", flush=True)
+    AnyioInstrumentor().instrument(exclude=["*"], monitor=False)  # the limiter alone, not this program's task groups
     account = Account()
     anyio.run(situations, Shop(account), float(hold), out)
 

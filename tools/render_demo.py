@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import argparse
 import io
-import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -16,6 +15,7 @@ from rich.console import Console
 
 from glasspool.demo import Options, Scene, run
 from glasspool.demo.live import Picture
+from glasspool.demo.plain import repeated
 
 ROOT = Path(__file__).resolve().parent.parent
 WIDTH = 112
@@ -26,26 +26,20 @@ AT = 15.8  # in a slow spell of the service
 @contextmanager
 def camera(scene: Scene, path: Path) -> Iterator[None]:
     """Draw the picture four times a second, as a terminal would see it, and keep the one of the right moment."""
-    over = threading.Event()
     picture = Picture(scene, WIDTH)
+    taken = False
 
     def draw() -> None:
-        taken = False
-        while not over.wait(0.25):
-            console = Console(record=True, width=WIDTH, file=io.StringIO(), force_terminal=True, legacy_windows=False)
-            console.print(picture.draw())
-            if scene.elapsed > AT and not taken:
-                taken = True
-                path.parent.mkdir(parents=True, exist_ok=True)
-                console.save_svg(str(path), title="glasspool demo", unique_id="glasspool-demo")
+        nonlocal taken
+        console = Console(record=True, width=WIDTH, file=io.StringIO(), force_terminal=True, legacy_windows=False)
+        console.print(picture.draw())
+        if scene.elapsed > AT and not taken:
+            taken = True
+            path.parent.mkdir(parents=True, exist_ok=True)
+            console.save_svg(str(path), title="glasspool demo", unique_id="glasspool-demo")
 
-    thread = threading.Thread(target=draw)
-    thread.start()
-    try:
+    with repeated(draw, 0.25):
         yield
-    finally:
-        over.set()
-        thread.join()
 
 
 def main() -> None:

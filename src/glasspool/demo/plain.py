@@ -5,14 +5,14 @@ from __future__ import annotations
 import os
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from glasspool import ExecutorStats
 
 from .program import Scene
 
-__all__ = ["announcement", "plain_lines", "say"]
+__all__ = ["announcement", "plain_lines", "repeated", "say"]
 
 EVERY = 2.0
 
@@ -35,16 +35,27 @@ def announcement(scene: Scene) -> str:
 
 @contextmanager
 def plain_lines(scene: Scene) -> Iterator[None]:
-    """A line an executor every two seconds, from a thread of its own."""
+    """A line an executor every two seconds."""
     say(announcement(scene))
-    over = threading.Event()
 
     def tell() -> None:
-        while not over.wait(EVERY):
-            for executor in scene.executors:
-                say(_line(scene, executor.name, executor.stats()))
+        for executor in scene.executors:
+            say(_line(scene, executor.name, executor.stats()))
 
-    thread = threading.Thread(target=tell, name="glasspool-demo-lines")
+    with repeated(tell, EVERY):
+        yield
+
+
+@contextmanager
+def repeated(do: Callable[[], object], every: float) -> Iterator[None]:
+    """While the block is open, ``do`` is called every so many seconds by a thread of its own."""
+    over = threading.Event()
+
+    def loop() -> None:
+        while not over.wait(every):
+            do()
+
+    thread = threading.Thread(target=loop, name="glasspool-demo-view")
     thread.start()
     try:
         yield

@@ -29,14 +29,14 @@ class Expected:
 
     labels: tuple[str, ...]
     lines: Callable[[View], Lines]
-    share: float = 0.1
+    share: float = 0.15
     amount: float = 0.001
     empty: bool = False
     """Nothing is expected: the catalog calls the metric rare and the run has none of it."""
 
 
 FIVE = 300.0
-RATE, AGE, WAIT = 0.1, 3.5, 0.02
+RATE, AGE, WAIT = 0.15, 3.5, 0.02
 HISTORY = 14
 """Runs before the start: VictoriaMetrics takes a new counter's first value for growth where the value is small."""
 

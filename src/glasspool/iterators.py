@@ -79,11 +79,10 @@ class _Feed:
     async def wait(self) -> None:
         """Until the ledger has changed; with nothing outstanding, until the item in hand has been accepted."""
         self.work.engine.check_waiter(self.what)
+        self.work.engine.since_yield = 0  # every way from here takes a loop turn
         if self._held is not _NOTHING and not self.ledger.outstanding:
             try:
-                handle = await self.work.submit(self.plan, self.fn, (self._held,), self.ledger, self.context.copy())
-                if self.closed:
-                    self.work.engine.request_cancel(handle, "explicit")
+                await self._submit(self._held)
             except Exception as error:  # noqa: BLE001 - raised by the consumer, after the outcomes accepted before
                 self.end(error)
             self._held = _NOTHING
@@ -91,6 +90,11 @@ class _Feed:
             await checkpoint()  # refill stopped for a loop turn, not for want of room
         else:
             await self.ledger.wait()
+
+    async def _submit(self, item: Any) -> None:
+        handle = await self.work.submit(self.plan, self.fn, (item,), self.ledger, self.context.copy())
+        if self.closed:  # while it was waiting for room
+            self.work.engine.request_cancel(handle, "explicit")
 
     def refill(self) -> None:
         """Take from a synchronous source as much as there is room for, or start the feeder of an asynchronous one."""
@@ -105,19 +109,20 @@ class _Feed:
         if ledger.pending > 2 * limit and self._held is _NOTHING:
             return  # in batches: it costs less
         work.engine.check_caller(self.what)
-        room = min(BURST, 2 * limit + 16 - ledger.pending)
+        allowed = room = min(BURST - work.engine.since_yield, 2 * limit + 16 - ledger.pending)
         while (room > 0 or self._held is not _NOTHING) and not self.exhausted and not self.closed:
             room -= 1
             try:
                 if self._held is _NOTHING:
                     self._held = next(cast("Iterator[Any]", self._items))
                 if not work.accept_if_room(plan, fn, (self._held,), ledger, context.copy()):
-                    return
+                    break
                 self._held = _NOTHING
             except StopIteration:
                 self.end(None)
             except Exception as error:  # noqa: BLE001 - raised by the consumer, after the outcomes accepted before
                 self.end(error)
+        work.engine.since_yield += allowed - room
 
     def end(self, error: BaseException | None) -> None:
         """The source has ended, by ``error`` if that is not None."""
@@ -179,9 +184,7 @@ class _Feed:
                             await self._taken.wait()
                         if self.closed:  # in the turn in which the feeder was woken
                             break
-                        handle = await self.work.submit(self.plan, self.fn, (item,), self.ledger, self.context.copy())
-                        if self.closed:
-                            self.work.engine.request_cancel(handle, "explicit")
+                        await self._submit(item)
                     error = None
                 finally:
                     with anyio.CancelScope(shield=True):

@@ -13,7 +13,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Literal, Protocol
 
-__all__ = ["EventKind", "FailureCounter", "Observer", "Observers", "TaskEvent"]
+__all__ = ["EventKind", "FailureCounter", "Observer", "Observers", "TaskEvent", "check_observer"]
 
 logger = logging.getLogger("glasspool")
 
@@ -77,7 +77,7 @@ class Observers:
         self._observers = tuple(observers)
         self._failures = failures
         for observer in self._observers:
-            _check(observer)
+            check_observer(observer)
 
     def __bool__(self) -> bool:
         return bool(self._observers)
@@ -110,7 +110,8 @@ class Observers:
             logger.exception("observer %r failed and will not be called again", observer)
 
 
-def _check(observer: object) -> None:
+def check_observer(observer: object) -> None:
+    """Raise ``TypeError`` for what cannot be an observer."""
     if not callable(observer):
         raise TypeError(f"observers: {observer!r} is not callable; pass a function that takes one TaskEvent")
     if inspect.iscoroutinefunction(observer) or inspect.iscoroutinefunction(type(observer).__call__):

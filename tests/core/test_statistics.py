@@ -1,0 +1,184 @@
+"""Conservation: the figures add up inside observers, from other threads, and agree with metrics and spans."""
+
+from __future__ import annotations
+
+import sys
+import threading
+
+import anyio
+import pytest
+
+from glasspool import HybridExecutor, TaskState
+
+from .support import Gate, echo, fail, forever, turns
+
+pytestmark = pytest.mark.anyio
+
+
+async def mixed(executor: HybridExecutor, rounds: int) -> list:
+    """Tasks of every outcome, by the dozen."""
+    handles = []
+    for number in range(rounds):
+        handles.append(await executor.submit(turns, number % 4))
+        handles.append(await executor.submit(fail, ValueError()))
+        handles.append(await executor.submit(echo, number, timeout=0))
+        cancelled = await executor.submit(forever)
+        handles.append(cancelled)
+        if number % 3:
+            await turns(2)
+        cancelled.cancel()
+    return handles
+
+
+async def test_figures_add_up_inside_every_observer():
+    seen = {"submitted": 0, "started": 0, "settled": 0, "rejected": 0}
+    ended = dict.fromkeys(("success", "error", "timeout", "cancelled"), 0)
+    wrong = []
+
+    def observe(event):
+        seen[event.kind] += 1
+        if event.kind == "settled":
+            ended[event.outcome] += 1
+        stats = executor.stats()
+        figures = (stats.succeeded, stats.failed, stats.timed_out, stats.cancelled)
+        # Nested events (one task's end starts another) may be told before the outer one has been.
+        if stats.submitted < seen["submitted"] or any(a < b for a, b in zip(figures, ended.values(), strict=True)):
+            wrong.append((event, stats))
+        if stats.submitted != stats.queued + stats.in_flight + sum(figures) or min(figures) < 0 or stats.queued < 0:
+            wrong.append((event, stats))
+
+    executor = HybridExecutor("observed", max_in_flight=3, max_queued=4, observers=[observe])
+    async with executor:
+        handles = await mixed(executor, 50)
+    assert wrong == []
+    assert seen["submitted"] == seen["settled"] == len(handles) == 200
+    stats = executor.stats()
+    assert tuple(ended.values()) == (stats.succeeded, stats.failed, stats.timed_out, stats.cancelled)
+    assert (stats.failed, stats.timed_out, stats.cancelled) == (50, 50, 50)
+
+
+async def test_observers_may_call_back():
+    events = []
+
+    def observe(event):
+        events.append(event.kind)
+        if event.kind == "settled" and event.name == "first":
+            executor.submit_nowait(echo, 2, name="second")
+        if event.kind == "submitted" and event.name == "unwanted":
+            handles["latest"].cancel() if "latest" in handles else None
+
+    handles = {}
+    executor = HybridExecutor("back", max_in_flight=2, observers=[observe])
+    async with executor:
+        await executor.run(echo, 1, name="first")
+        while executor.stats().succeeded < 2:
+            await anyio.lowlevel.checkpoint()
+        handles["latest"] = await executor.submit(forever)
+        await executor.submit(echo, 1, name="unwanted")
+        assert handles["latest"].state in (TaskState.CANCELLED, TaskState.ACTIVE)
+    assert executor.stats().submitted == 4
+    assert events.count("settled") == 4
+
+
+async def test_an_observer_may_cancel_other_tasks_whose_deadline_passes_in_the_same_turn():
+    handles = []
+
+    def observe(event):
+        if event.kind == "settled":
+            for handle in handles:
+                handle.cancel()
+
+    gate = Gate()
+    executor = HybridExecutor("deadlines", max_in_flight=1, observers=[observe])
+    async with executor:
+        executor.submit_nowait(gate.hold)
+        deadline = anyio.current_time() + 0.01
+        handles.extend([executor.submit_nowait(forever, deadline=deadline) for _ in range(5)])
+        for handle in handles:
+            await handle.outcome()
+        gate.open()
+    stats = executor.stats()
+    assert stats.timed_out + stats.cancelled == 5
+    assert stats.timed_out >= 1
+
+
+async def test_a_failing_observer_is_dropped_and_the_work_goes_on(caplog):
+    told = []
+
+    def broken(event):
+        told.append(event)
+        raise LookupError("observer")
+
+    async with HybridExecutor("broken", max_in_flight=1, observers=[broken]) as executor:
+        assert [value async for value in executor.map(echo, range(10))] == list(range(10))
+    assert len(told) == 1
+    assert len(caplog.records) == 1
+
+
+async def test_an_interrupt_in_an_observer_closes_the_executor():
+    def interrupted(event):
+        if event.kind == "settled":
+            raise KeyboardInterrupt("in an observer")
+
+    with pytest.raises(KeyboardInterrupt, match="in an observer"):
+        async with HybridExecutor("interrupt", max_in_flight=1, observers=[interrupted]) as executor:
+            await executor.submit(echo, 1)
+            await anyio.sleep_forever()
+
+
+async def test_figures_add_up_from_another_thread_in_a_tight_loop():
+    executor = HybridExecutor("tight", max_in_flight=3, max_queued=5)
+    stop, wrong, readings = threading.Event(), [], []
+
+    def read():
+        last = 0
+        count = 0
+        while not stop.is_set():
+            stats = executor.stats()
+            count += 1
+            if stats.submitted < last or not 0 <= stats.in_flight <= 3 or not 0 <= stats.queued <= 5:
+                wrong.append((last, stats))
+            last = stats.submitted
+        readings.append(count)
+
+    interval = sys.getswitchinterval()
+    thread = threading.Thread(target=read)
+    try:
+        sys.setswitchinterval(1e-6)
+        async with executor:
+            thread.start()
+            await mixed(executor, 400)
+    finally:
+        stop.set()
+        sys.setswitchinterval(interval)
+        thread.join()
+    assert wrong == []
+    assert readings[0] > 100
+    assert executor.stats().submitted == 1600
+
+
+async def test_figures_after_every_loop_turn():
+    gate = Gate()
+    async with HybridExecutor("turns", max_in_flight=2, max_queued=3) as executor:
+        async with anyio.create_task_group() as group:
+            group.start_soon(mixed, executor, 20)
+            for _ in range(200):
+                stats = executor.stats()
+                assert stats.slots_used == stats.in_flight <= 2
+                assert stats.queued <= 3
+                await anyio.lowlevel.checkpoint()
+        gate.open()
+
+
+async def test_ages_are_those_of_the_oldest():
+    gate = Gate()
+    async with HybridExecutor("ages", max_in_flight=1, max_queued=1) as executor:
+        assert executor.stats().oldest_active_age == executor.stats().oldest_queued_age == 0
+        executor.submit_nowait(gate.hold)
+        executor.submit_nowait(gate.hold)
+        async with anyio.create_task_group() as group:
+            group.start_soon(executor.submit, gate.hold)
+            await anyio.sleep(0.02)
+            stats = executor.stats()
+            assert min(stats.oldest_active_age, stats.oldest_queued_age, stats.oldest_pending_age) >= 0.01
+            gate.open()

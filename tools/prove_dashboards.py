@@ -97,10 +97,10 @@ def situations(finished: Run) -> list[str]:
 
 
 CONDITIONS = f"""The program (`tests/dashboards/situations.py`) keeps book of every task itself; the account's value is
-computed from that book alone (`tests/dashboards/expectations.py`, with the tolerance of each: rates and ratios within 15 % of the
-value or 0.02 to 0.06, ages within 3.5 s, quantiles within a fifth or 20 ms, gauges exactly). Where two account values
-stand, the second is for the OTLP paths: VictoriaMetrics divides a rate by the time its samples cover, Prometheus by the
-window. In this run alerts have no holding time, producers and tasks count as stuck after
+computed from that book alone (`tests/dashboards/expectations.py`, with the tolerance of each: rates and ratios within
+15 % of the value or 0.02 to 0.06, ages within 3.5 s, quantiles within a fifth or 20 ms, gauges exactly). Where two
+account values stand, the second is for the OTLP paths: VictoriaMetrics divides a rate by the time its samples cover,
+Prometheus by the window. In this run alerts have no holding time, producers and tasks count as stuck after
 {OPTIONS.producer_seconds:g} s, the objective's floor is {OPTIONS.wait_floor} tasks and its rules run every
 {OPTIONS.long_interval}; the windows of {", ".join(SHORTENED)} are divided by {max(SHORTENED.values())}, since the
 standstill lasts {HOLD_SECONDS} s; the panels' interval and range are the whole run. Windows of hours and days are

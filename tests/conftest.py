@@ -12,6 +12,7 @@ from typing import Any
 import anyio
 import pytest
 
+
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption(
         "--eager", action="store_true", help="give asyncio loops the eager task factory (Python 3.12 and later)"

@@ -24,6 +24,8 @@ from .limits import BURST
 from .task import Completed
 
 if TYPE_CHECKING:
+    from typing_extensions import Self
+
     from .submission import Submission  # handed in, never made here
 
 __all__ = ["AsCompleted", "InOrder"]
@@ -202,14 +204,14 @@ class _Iteration(Generic[T]):
 
     _feed: _Feed
 
-    def __aiter__(self) -> Any:
+    def __aiter__(self) -> Self:
         return self
 
     async def aclose(self) -> None:
         """Cancel the call's own unfinished tasks, wait for their ends and close the source. Idempotent."""
         await self._feed.aclose()
 
-    async def __aenter__(self) -> Any:
+    async def __aenter__(self) -> Self:
         return self
 
     async def __aexit__(
@@ -229,9 +231,6 @@ class AsCompleted(_Iteration[T]):
 
     def __init__(self, work: Submission, fn: Callable[..., Any], source: Any, options: Mapping[str, Any]) -> None:
         self._feed = _Feed(work, "as_completed", Ledger(), fn, source, options)
-
-    def __aiter__(self) -> AsCompleted[T]:
-        return self
 
     async def __anext__(self) -> Completed[T]:
         feed, ledger = self._feed, self._feed.ledger
@@ -253,9 +252,6 @@ class InOrder(_Iteration[T]):
     def __init__(self, work: Submission, fn: Callable[..., Any], source: Any, options: Mapping[str, Any]) -> None:
         self._ordered: OrderedLedger[T] = OrderedLedger()
         self._feed = _Feed(work, "map", self._ordered, fn, source, options)
-
-    def __aiter__(self) -> InOrder[T]:
-        return self
 
     async def __anext__(self) -> T:
         feed, ledger = self._feed, self._ordered

@@ -37,7 +37,12 @@ GOOD = {"max_in_flight": 1}
         (ValueError, r"max_task_names must be at least 0, not -1", "x", {**GOOD, "max_task_names": -1}),
         (TypeError, r"observers: 5 is not callable", "x", {**GOOD, "observers": [5]}),
         (TypeError, r"observers: .* coroutine function", "x", {**GOOD, "observers": [echo]}),
-        (TypeError, r"observers must be an iterable of callables, not <built-in function print>", "x", {**GOOD, "observers": print}),
+        (
+            TypeError,
+            r"observers must be an iterable of callables, not <built-in function print>",
+            "x",
+            {**GOOD, "observers": print},
+        ),
     ],
 )
 @pytest.mark.parametrize("anyio_backend", ["asyncio"])
@@ -99,7 +104,9 @@ async def test_every_way_of_submitting(error, message, arguments, options):
 
 async def test_a_coroutine_instead_of_a_function():
     async with HybridExecutor("coroutine", max_in_flight=1) as executor:
-        message = r"fn must be a function, not a coroutine: write submit\(echo, \.\.\.\) instead of submit\(echo\(\.\.\.\)\)"
+        message = (
+            r"fn must be a function, not a coroutine: write submit\(echo, \.\.\.\) instead of submit\(echo\(\.\.\.\)\)"
+        )
         with pytest.raises(TypeError, match=message):
             await executor.submit(echo(1))
         with pytest.raises(TypeError, match=message):

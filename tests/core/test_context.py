@@ -8,7 +8,8 @@ import weakref
 
 import anyio
 import pytest
-from opentelemetry import baggage, context as otel_context
+from opentelemetry import baggage
+from opentelemetry import context as otel_context
 
 from glasspool import HybridExecutor
 

@@ -195,6 +195,7 @@ async def test_look_ahead_is_bounded():
                 await anyio.wait_all_tasks_blocked()
                 assert 10 <= len(taken) <= 2 * 5 + 17
 
+
 async def test_a_slow_source_never_delays_a_ready_completion():
     gate = Gate()
 
@@ -240,16 +241,15 @@ async def test_an_iteration_in_another_task_is_told_when_the_executor_closes():
         yield 1
         await anyio.sleep_forever()
 
-    async with anyio.create_task_group() as group:
-        async with HybridExecutor("closes", max_in_flight=2) as executor:
+    async with anyio.create_task_group() as group, HybridExecutor("closes", max_in_flight=2) as executor:
 
-            async def consume():
-                with pytest.raises(ExecutorClosed, match="'closes' closed before as_completed had read its source"):
-                    async for completed in executor.as_completed(echo, source()):
-                        errors.append(completed.value)
+        async def consume():
+            with pytest.raises(ExecutorClosed, match="'closes' closed before as_completed had read its source"):
+                async for completed in executor.as_completed(echo, source()):
+                    errors.append(completed.value)
 
-            group.start_soon(consume)
-            await until(lambda: errors)
+        group.start_soon(consume)
+        await until(lambda: errors)
     assert errors == [1]
 
 

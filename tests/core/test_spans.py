@@ -1,0 +1,197 @@
+"""Spans of tasks: parents, currency, status and attributes for every outcome."""
+
+from __future__ import annotations
+
+import threading
+
+import anyio
+import pytest
+from opentelemetry import trace
+from opentelemetry.trace import SpanKind, StatusCode
+
+from glasspool import HybridExecutor
+from glasspool.telemetry.catalog import SPAN_EVENT_STARTED, Key
+
+from .support import Gate, echo, fail, forever, turns
+
+pytestmark = pytest.mark.anyio
+
+
+class OurError(Exception):
+    """An error with a module."""
+
+
+async def test_a_success(sdk):
+    async with HybridExecutor("spans", max_in_flight=1) as executor:
+        with sdk.tracer.start_as_current_span("request") as parent:
+            handle = await executor.submit(echo, 1, name="load")
+            await handle
+    span = sdk.span("spans load")
+    assert span.parent.span_id == parent.get_span_context().span_id
+    assert span.kind is SpanKind.INTERNAL
+    assert span.status.status_code is StatusCode.UNSET
+    assert [event.name for event in span.events] == [SPAN_EVENT_STARTED]
+    attributes = dict(span.attributes)
+    wait, duration = attributes.pop(Key.QUEUE_WAIT), attributes.pop(Key.TASK_DURATION)
+    assert wait >= 0
+    assert duration >= 0
+    assert wait + duration <= (span.end_time - span.start_time) / 1e9 + 0.01
+    assert attributes == {
+        Key.EXECUTOR_NAME: "spans",
+        Key.EXECUTOR_TYPE: "hybrid",
+        Key.RUNNER: "inline",
+        Key.TASK_NAME: "load",
+        Key.TASK_ID: handle.id,
+        Key.TASK_ATTEMPT: 1,
+        Key.TASK_OUTCOME: "success",
+        Key.QUEUE_SIZE: 0,
+        Key.CODE_FUNCTION: f"{echo.__module__}.echo",
+        Key.THREAD_ID: threading.get_ident(),
+        Key.THREAD_NAME: threading.current_thread().name,
+    }
+
+
+async def run_out(executor, outcome):
+    """One task of this outcome; the reason belongs to cancellations."""
+    if outcome == "error":
+        await (await executor.submit(fail, OurError("broke"))).outcome()
+    elif outcome == "builtin":
+        await (await executor.submit(fail, ValueError("broke"))).outcome()
+    elif outcome == "timeout":
+        await (await executor.submit(forever, timeout=0.01)).outcome()
+    elif outcome == "deadline passed":
+        await (await executor.submit(forever, deadline=anyio.current_time())).outcome()
+    elif outcome == "explicit":
+        handle = await executor.submit(forever)
+        await anyio.wait_all_tasks_blocked()
+        handle.cancel("the user left")
+        await handle.outcome()
+    elif outcome == "sibling_failure":
+        async with executor.pile(fail_fast=True) as pile:
+            await pile.include(forever)
+            await anyio.wait_all_tasks_blocked()
+            await pile.include(fail, ValueError(), name="sibling")
+    elif outcome == "parent_scope":
+        with anyio.move_on_after(0.01):
+            await executor.run(forever)
+    elif outcome == "shutdown":
+        await executor.submit(forever)
+        await anyio.wait_all_tasks_blocked()
+        await executor.shutdown(grace=0)
+
+
+@pytest.mark.parametrize(
+    ("what", "outcome", "status", "error_type", "reason"),
+    [
+        ("error", "error", StatusCode.ERROR, f"{OurError.__module__}.OurError", None),
+        ("builtin", "error", StatusCode.ERROR, "ValueError", None),
+        ("timeout", "timeout", StatusCode.ERROR, "timeout", None),
+        ("deadline passed", "timeout", StatusCode.ERROR, "timeout", None),
+        ("explicit", "cancelled", StatusCode.UNSET, "cancelled", "explicit"),
+        ("shutdown", "cancelled", StatusCode.UNSET, "cancelled", "shutdown"),
+        ("parent_scope", "cancelled", StatusCode.UNSET, "cancelled", "parent_scope"),
+        ("sibling_failure", "cancelled", StatusCode.ERROR, "cancelled", "sibling_failure"),
+    ],
+)
+async def test_the_table_of_outcomes(sdk, what, outcome, status, error_type, reason):
+    async with HybridExecutor("table", max_in_flight=2) as executor:
+        await run_out(executor, what)
+    (span,) = (span for span in sdk.spans() if span.name != "table sibling")
+    assert span.attributes[Key.TASK_OUTCOME] == outcome
+    assert span.status.status_code is status
+    assert span.attributes[Key.ERROR_TYPE] == error_type
+    assert span.attributes.get(Key.CANCEL_REASON) == reason
+    assert span.attributes.get(Key.CANCEL_MESSAGE) == ("the user left" if what == "explicit" else None)
+    started = what != "deadline passed"
+    assert (SPAN_EVENT_STARTED in [event.name for event in span.events]) is started
+    assert (Key.TASK_DURATION in span.attributes) is started
+    exceptions = [event for event in span.events if event.name == "exception"]
+    assert len(exceptions) == (1 if outcome == "error" else 0)
+    if exceptions:
+        assert exceptions[0].attributes["exception.message"] == "broke"
+
+
+async def test_a_task_cancelled_in_the_queue_has_a_span_without_the_event(sdk):
+    gate = Gate()
+    async with HybridExecutor("queue", max_in_flight=1) as executor:
+        executor.submit_nowait(gate.hold, name="first")
+        executor.submit_nowait(gate.hold, name="second")
+        queued = executor.submit_nowait(gate.hold, name="third")
+        queued.cancel()
+        gate.open()
+    assert [event.name for event in sdk.span("queue third").events] == []
+    assert [sdk.span(f"queue {name}").attributes[Key.QUEUE_SIZE] for name in ("first", "second", "third")] == [0, 0, 1]
+    assert sdk.span("queue second").attributes[Key.QUEUE_WAIT] > 0
+
+
+@pytest.mark.parametrize("runner", ["loop", "thread"])
+async def test_the_span_is_current_inside_its_task_and_nowhere_else(sdk, runner):
+    current = []
+
+    async def on_loop():
+        await turns(2)
+        current.append(trace.get_current_span().get_span_context().span_id)
+
+    def in_thread():
+        current.append(trace.get_current_span().get_span_context().span_id)
+
+    async with HybridExecutor("current", max_in_flight=3) as executor:
+        with sdk.tracer.start_as_current_span("request") as request:
+            for _ in range(5):
+                await executor.submit(on_loop if runner == "loop" else in_thread, name="task")
+                assert trace.get_current_span() is request
+    spans = sdk.spans("current task")
+    assert sorted(current) == sorted(span.context.span_id for span in spans)
+    assert {span.parent.span_id for span in spans} == {request.get_span_context().span_id}
+
+
+async def test_an_executor_opened_inside_a_span_does_not_adopt_it(sdk):
+    async def source():
+        yield trace.get_current_span().get_span_context().is_valid
+
+    with sdk.tracer.start_as_current_span("startup"):
+        executor = HybridExecutor("opened", max_in_flight=1)
+        await executor.__aenter__()
+    try:
+        seen = [completed.value async for completed in executor.as_completed(echo, source(), name="task")]
+    finally:
+        await executor.__aexit__(None, None, None)
+    assert seen == [False]
+    assert sdk.span("opened task").parent is None
+
+
+async def test_link_starts_a_trace_of_its_own(sdk):
+    async with HybridExecutor("link", max_in_flight=1) as executor:
+        with sdk.tracer.start_as_current_span("request") as request:
+            await executor.run(echo, 1, context="link", name="later")
+    span = sdk.span("link later")
+    assert span.parent is None
+    assert [link.context.span_id for link in span.links] == [request.get_span_context().span_id]
+    assert span.context.trace_id != request.get_span_context().trace_id
+
+
+@pytest.mark.parametrize(("spans", "expected"), [("all", 2), ("parented", 1), ("off", 0)])
+async def test_which_tasks_get_a_span(sdk, spans, expected):
+    async with HybridExecutor("which", max_in_flight=1, spans=spans) as executor:
+        await executor.run(echo, 1, name="task")
+        with sdk.tracer.start_as_current_span("request"):
+            await executor.run(echo, 1, name="task")
+    assert len(sdk.spans("which task")) == expected
+
+
+async def test_interleaving_tasks_keep_their_own_parents(sdk):
+    async with HybridExecutor("mix", max_in_flight=4) as executor:
+
+        async def request(number):
+            with sdk.tracer.start_as_current_span(f"request {number}"):
+                for _ in range(5):
+                    await executor.submit(turns, number % 4, name=f"of {number}")
+                    await turns(1)
+
+        async with anyio.create_task_group() as group:
+            for number in range(20):
+                group.start_soon(request, number)
+    for number in range(20):
+        parent = sdk.span(f"request {number}").context.span_id
+        spans = sdk.spans(f"mix of {number}")
+        assert [span.parent.span_id for span in spans] == [parent] * 5

@@ -1,0 +1,94 @@
+"""What type checkers make of the public interface. Checked by mypy --strict and pyright, never run."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import AsyncIterator
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from typing import Any
+
+from glasspool import (
+    AsCompleted,
+    Completed,
+    Drained,
+    ExecutorStats,
+    HybridExecutor,
+    InOrder,
+    Outcome,
+    Pile,
+    PileStats,
+    ShutdownReport,
+    TaskHandle,
+    TaskState,
+)
+
+if sys.version_info >= (3, 11):
+    from typing import assert_type
+else:
+    from typing_extensions import assert_type
+
+
+async def fetch(url: str, retries: int = 3) -> bytes:
+    """A coroutine function."""
+    return url.encode() * retries
+
+
+def parse(data: bytes) -> dict[str, int]:
+    """A plain function."""
+    return {data.decode(): len(data)}
+
+
+async def numbers() -> AsyncIterator[str]:
+    """An asynchronous source."""
+    yield "1"
+
+
+async def submitting(executor: HybridExecutor) -> None:
+    """Handles and values have the type that the function returns."""
+    handle = await executor.submit(fetch, "url", 2, timeout=5.0, name="fetch", context="link")
+    assert_type(handle, TaskHandle[bytes])
+    assert_type(await handle, bytes)
+    assert_type(await handle.outcome(), Completed[bytes])
+    assert_type((await handle.outcome()).unwrap(), bytes)
+    assert_type((await handle.outcome()).outcome, Outcome)
+    assert_type(handle.cancel("enough"), bool)
+    assert_type(handle.state, TaskState)
+    assert_type(executor.submit_nowait(parse, b"x", runner=ThreadPoolExecutor()), TaskHandle[dict[str, int]])
+    assert_type(await executor.run(parse, b"x", abandon=False), dict[str, int])
+    assert_type(await executor.run(fetch, "url", 1), bytes)
+    assert_type(await executor.run(partial(parse, b"x")), dict[str, int])
+
+
+async def iterating(executor: HybridExecutor) -> None:
+    """Iterators have the type that the function returns, whatever the source."""
+    assert_type(executor.map(parse, [b"a"]), InOrder[dict[str, int]])
+    assert_type(executor.as_completed(parse, [b"a"]), AsCompleted[dict[str, int]])
+    async for value in executor.map(parse, [b"a"]):
+        assert_type(value, dict[str, int])
+    async for completed in executor.as_completed(partial(fetch, retries=2), numbers(), name="fetch"):
+        assert_type(completed, Completed[bytes])
+    async with executor.as_completed(parse, [b"a"]) as iteration:
+        assert_type(iteration, AsCompleted[dict[str, int]])
+
+
+async def piling(executor: HybridExecutor) -> None:
+    """Piles hold tasks of any type; their handles know which."""
+    async with executor.pile(fail_fast=True) as pile:
+        assert_type(pile, Pile)
+        assert_type(await pile.include(fetch, "url", 1), TaskHandle[bytes])
+        with pile.producer() as include:
+            assert_type(await include(parse, b"x"), TaskHandle[dict[str, int]])
+        assert_type(await pile.next_completed(), Completed[Any])
+        assert_type(await pile.drain(), Drained)
+        assert_type(pile.stats(), PileStats)
+        async for completed in pile:
+            assert_type(completed, Completed[Any])
+
+
+async def closing() -> None:
+    """The block gives the executor; its figures are typed."""
+    async with HybridExecutor("typed", max_in_flight=1, max_queued=None, on_error="escalate") as executor:
+        assert_type(executor, HybridExecutor)
+        assert_type(executor.stats(), ExecutorStats)
+        assert_type(await executor.shutdown(grace=1), ShutdownReport)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import signal
 import socket
@@ -51,6 +52,15 @@ class Store:
     url: str
     exact: bool = False
     alerts_url: str = ""
+    pid: int = 0
+
+    def cpu_seconds(self) -> float:
+        """Processor time that the store has used so far; infinite where the system does not say."""
+        try:
+            fields = Path(f"/proc/{self.pid}/stat").read_text().rsplit(")", 1)[1].split()
+        except OSError:
+            return math.inf
+        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
     def query(self, expr: str, at: float) -> list[Sample]:
         """The instant vector (or scalar) of an expression."""
@@ -138,10 +148,10 @@ def prometheus(
         program, f"--config.file={directory / 'prometheus.yml'}", f"--storage.tsdb.path={directory / 'data'}",
         f"--web.listen-address=127.0.0.1:{port}", "--enable-feature=exemplar-storage",
     ]  # fmt: skip
-    with process(arguments, directory / "log"):
+    with process(arguments, directory / "log") as child:
         url = f"http://127.0.0.1:{port}"
         wait_for("Prometheus", lambda: _alive(f"{url}/-/ready"))
-        yield Store("scrape", url)
+        yield Store("scrape", url, pid=child.pid)
 
 
 @contextmanager

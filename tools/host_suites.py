@@ -46,20 +46,23 @@ class Suite:
     sdist: str = ""
 
 
+# anyio's pytest plugin is imported before pytest can rewrite it, which pytest says and the suites make an error.
+REWRITE = ("-W", "ignore::pytest.PytestAssertRewriteWarning")
+
 SUITES = {
     "cpython-futures": Suite((), ("-m", "unittest", "-v"), ("test.test_concurrent_futures",), unittest=True),
     "cpython-asyncio": Suite((), ("-m", "unittest", "-v"), ("test.test_asyncio",), unittest=True),
     "anyio": Suite(
         ("pytest", "trio", "exceptiongroup", "psutil", "hypothesis", "trustme", "truststore", "coverage", "blockbuster",
          "pytest-mock", "pytest-timeout", "uvloop"),
-        ("-m", "pytest", "-q", "-rfE", "-p", "no:cacheprovider", "--no-header"),
+        ("-m", "pytest", "-q", "-rfE", *REWRITE, "-p", "no:cacheprovider", "--no-header"),
         ("tests",),
         sdist="anyio",
     ),
     "trio": Suite(
         ("pytest", "trio", "trustme", "pyopenssl", "astor", "jedi", "pylint", "async_generator", "pyright", "mypy"),
-        ("-m", "pytest", "-q", "-rfE", "-p", "no:cacheprovider", "-p", "trio._tests.pytest_plugin", "--no-header",
-         "--skip-optional-imports", "--pyargs"),
+        ("-m", "pytest", "-q", "-rfE", *REWRITE, "-p", "no:cacheprovider", "-p", "trio._tests.pytest_plugin",
+         "--no-header", "--skip-optional-imports", "--pyargs"),
         ("trio._tests", "trio._core._tests"),
     ),
 }  # fmt: skip

@@ -104,12 +104,12 @@ def _is_cancellation(error: BaseException) -> bool:
 
 def _scope_reason(scope: Any) -> str:
     """Why a scope is cancelled: itself, or the nearest one around it."""
-    import anyio
+    from anyio import current_time  # here, because a module of this name is what we are in
 
     reason = "parent_scope"
     while scope is not None:
         if scope.cancel_called:
-            expired = scope.deadline <= anyio.current_time()
+            expired = scope.deadline <= current_time()
             return "deadline" if expired else "explicit" if reason == "parent_scope" else "parent_scope"
         reason = "enclosing"
         scope = getattr(scope, "_parent_scope", None)

@@ -78,11 +78,12 @@ class DaskInstrumentor(Instrumentor):
 def _launch(function: Any, parts: Any, topic: str, *args: Any, **kwargs: Any) -> Any:
     """Runs on the worker, sent there by value: it must work where glasspool is not installed."""
     try:
-        from glasspool_instrumentation.worker import Errand
+        from glasspool_instrumentation.worker import Errand, Sender
     except ImportError:
         return function(*args, **kwargs)
     key, carrier, sender = parts
-    return Errand(function, key, carrier, sender, enveloped=False, topic=topic)(*args, **kwargs)
+    made = None if sender is None else Sender(*sender)
+    return Errand(function, key, carrier, made, enveloped=False, topic=topic)(*args, **kwargs)
 
 
 def _by_value(function: Any) -> Any:

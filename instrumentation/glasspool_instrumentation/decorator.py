@@ -58,7 +58,8 @@ def instrumented(function: Any = None, /, *, name: str | None = None, spans: Spa
 
 def _decorate(function: Any, *, name: str | None, spans: Spans) -> Any:
     named = look_through(function)
-    if not callable(function) or isinstance(function, type):
+    given: object = function
+    if not callable(given) or isinstance(given, type):
         raise TypeError(f"@instrumented takes a function; got {function!r}. Write @instrumented(name='…') above a def")
     if inspect.isgeneratorfunction(named) or inspect.isasyncgenfunction(named):
         raise TypeError(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import sys
-from collections.abc import Callable
+from collections.abc import Iterable
 from concurrent.futures import process as _process
 from contextvars import Context
 from fnmatch import fnmatchcase
@@ -44,7 +44,9 @@ class Selection:
 def _patterns(parameter: str, value: object) -> tuple[str, ...] | None:
     if value is None:
         return None
-    found = (value,) if isinstance(value, str) else tuple(value) if hasattr(value, "__iter__") else (None,)
+    found: tuple[object, ...] = (value,) if isinstance(value, str) else (None,)
+    if isinstance(value, Iterable):
+        found = (value,) if isinstance(value, str) else tuple(value)
     for pattern in found:
         if not isinstance(pattern, str) or not pattern:
             raise TypeError(f"{parameter}= takes a name pattern or a list of them, such as 'myapp.*'; got {value!r}")
@@ -72,7 +74,7 @@ def caller_module(depth: int = 1) -> str:
         frame = frame.f_back
 
 
-def peel(function: Callable[..., Any], args: tuple[Any, ...]) -> tuple[Context | None, Any, tuple[Any, ...], Any]:
+def peel(function: Any, args: tuple[Any, ...]) -> tuple[Context | None, Any, tuple[Any, ...], Any]:
     """Take apart the two ways in which a call is packed before it comes to a pool.
 
     ``partial(ctx.run, fn, …)`` and ``ctx.run, fn, …`` (how asyncio and people carry context) become the context and
@@ -88,7 +90,7 @@ def peel(function: Callable[..., Any], args: tuple[Any, ...]) -> tuple[Context |
             packed = (*function.args, *args)
             return owner, packed[0], packed[1:], function.keywords
     elif args and type(getattr(function, "__self__", None)) is Context:
-        return function.__self__, args[0], args[1:], None  # type: ignore[attr-defined]  # a bound method: checked above
+        return function.__self__, args[0], args[1:], None
     return None, function, args, None
 
 

@@ -14,7 +14,7 @@ from typing import Any
 
 from glasspool.telemetry import exemplars, providers
 from glasspool.telemetry.recorder import Recorder, TaskRecord
-from glasspool.telemetry.series import Histogram
+from glasspool.telemetry.series import Exemplar, Histogram
 
 __all__ = ["BATCH", "NotedCall", "NotingRecorder"]
 
@@ -186,6 +186,6 @@ class NotingRecorder(Recorder):
 def _exemplify(series: Histogram, value: float, span: Any) -> None:
     found = exemplars.of(span, value)
     if found is not None:
-        kept = series.exemplars or [None] * len(series.counts)
+        kept: list[Exemplar | None] = series.exemplars or [None] * len(series.counts)
         kept[bisect_left(series.bounds, value)] = found
         series.exemplars = kept

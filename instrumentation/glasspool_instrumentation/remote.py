@@ -39,7 +39,7 @@ class Away:
 
     def __init__(self, observed: Observed, function: Any, context: Context) -> None:
         self.observed = observed
-        self.function = function
+        self.function: Any = function
         self.context = context
         self.key = new_key()
         self.accepted = False

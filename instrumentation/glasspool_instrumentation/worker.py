@@ -60,7 +60,7 @@ class Errand:
         fn: Callable[..., Any],
         key: str,
         carrier: dict[str, str],
-        sender: Sender | tuple[Any, ...] | None,
+        sender: Sender | None,
         *,
         settings: bootstrap.Settings | None = None,
         enveloped: bool = True,
@@ -69,7 +69,7 @@ class Errand:
         self.fn = fn
         self.key = key
         self.carrier = carrier
-        self.sender = None if sender is None else Sender(*sender)  # None: the call has no span
+        self.sender = sender  # None: the call has no span
         self.settings = settings  # for an SDK in the worker; None: it gets none
         self.enveloped = enveloped  # results are pickled on their way home, so a report can travel with them
 

@@ -102,18 +102,19 @@ def _is_cancellation(error: BaseException) -> bool:
     return isinstance(error, asyncio.CancelledError) or (trio is not None and isinstance(error, trio.Cancelled))
 
 
-def _scope_reason(scope: Any) -> str:
-    """Why a scope is cancelled: itself, or the nearest one around it."""
+def _scope_reason(own: Any) -> str:
+    """Why a scope is cancelled. Scopes around it come first: a group that is cancelled from outside cancels itself."""
     from anyio import current_time  # here, because a module of this name is what we are in
 
     reason = "parent_scope"
+    if own.cancel_called:
+        reason = "deadline" if own.deadline <= current_time() else "explicit"
+    scope = getattr(own, "_parent_scope", None)
     while scope is not None:
         if scope.cancel_called:
-            expired = scope.deadline <= current_time()
-            return "deadline" if expired else "explicit" if reason == "parent_scope" else "parent_scope"
-        reason = "enclosing"
+            return "deadline" if scope.deadline <= current_time() else "parent_scope"
         scope = getattr(scope, "_parent_scope", None)
-    return "parent_scope"
+    return reason
 
 
 def _observe(group: Any, coro: Any, name: str) -> Any:

@@ -176,7 +176,7 @@ async def test_tasks_that_wait_for_their_own_executor_are_told():
             await executor.shutdown()
 
         for function in (runs, submits, iterates, closes, drains):
-            with pytest.raises(NestedWait, match="'nested'|the same executor"):
+            with pytest.raises(NestedWait, match=r"'nested'|the same executor"):
                 await executor.run(function)
         executor.resize(2)
         gate = Gate()

@@ -62,7 +62,9 @@ async def test_the_picture_fits_its_terminal(anyio_backend: Any, width: int) -> 
         for executor in (left, right):
             await executor.run(anyio.sleep, 0, name="now")
             await executor.submit(over.wait)
-        scene = Scene(Options(), (left, right), Client(service), service, None, False, {"left": 4, "right": 4})
+        scene = Scene(
+            Options(seconds=99), (left, right), Client(service), service, None, False, {"left": 4, "right": 4}
+        )
         console = Console(width=width, file=io.StringIO(), record=True, color_system=None)
         console.print(Picture(scene, width).draw())
         over.set()

@@ -53,6 +53,12 @@ class Sdk:
         ]
 
 
+@pytest.fixture(autouse=True)
+def fresh_registry() -> None:
+    """Each test starts with no identities: together these tests open more executors than the process's name cap."""
+    REGISTRY.reset()
+
+
 @pytest.fixture
 def sdk(monkeypatch: pytest.MonkeyPatch) -> Iterator[Sdk]:
     """A real SDK as the process's global one; providers can be set once only, so the API's globals are lent."""

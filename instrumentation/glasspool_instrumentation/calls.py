@@ -61,7 +61,7 @@ class Call(NotedCall):
             self.label = self.recorder.label(self.name)
             self.span = self.observed.start_span(self, function, self.carried)
 
-    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+    def __call__(self, /, *args: Any, **kwargs: Any) -> Any:
         fn, span, carried = self.fn, self.span, self.carried
         if fn is None:
             raise RuntimeError("an observed call runs once; it was called again")

@@ -75,7 +75,7 @@ class DaskInstrumentor(Instrumentor):
         return observed
 
 
-def _launch(function: Any, parts: Any, topic: str, *args: Any, **kwargs: Any) -> Any:
+def _launch(function: Any, parts: Any, topic: str, /, *args: Any, **kwargs: Any) -> Any:
     """Runs on the worker, sent there by value: it must work where glasspool is not installed."""
     try:
         from glasspool_instrumentation.worker import Errand, Sender

@@ -83,7 +83,7 @@ class Errand:
         """The user's function, for whoever wants to name it."""
         return self.fn
 
-    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+    def __call__(self, /, *args: Any, **kwargs: Any) -> Any:
         submitting.inside = False
         stale = _clear_inherited(self.carrier)
         if self.settings is not None or self.sender is not None:

@@ -80,7 +80,7 @@ def test_wait_and_run_are_measured() -> None:
     assert 0.3 <= ran < 30
     count, waited = histogram(catalog.QUEUE_WAIT, "timed", queue_outcome="started")
     assert count == 2
-    assert 0.2 <= waited < 30
+    assert 0.1 <= waited < 30
     assert value(catalog.SLOT_TIME, "timed") == pytest.approx(ran)
     assert value(catalog.SLOT_SATURATED_TIME, "timed") == pytest.approx(ran, rel=0.01)
 
@@ -222,7 +222,7 @@ def test_it_stays_the_object_it_was() -> None:
     with pytest.raises(TypeError, match="fn"):
         pool.submit(fn=work.add)  # type: ignore[call-arg]  # the mistake is meant
     assert pool.submit(work.add, 1, right=5).result(LIMIT) == 6
-    assert pool.submit(lambda fn: fn, fn="kept").result(LIMIT) == "kept"
+    assert pool.submit(lambda self, fn: self + fn, self="any", fn="name").result(LIMIT) == "anyname"
     pool.shutdown()
     assert called[0].result() == 2
     assert unwrap_executor(pool) is plain

@@ -13,7 +13,6 @@ from dashboards.expressions import (
     bucket,
     by,
     count,
-    events,
     label,
     match,
     quantile,
@@ -195,8 +194,8 @@ def _workers() -> tuple[Panel, ...]:
     )  # fmt: skip
 
 
-def _happened(metric: Metric) -> str:
-    return by((_TYPE,), events(series(metric, *EXECUTOR), _WINDOW))
+def _so_far(metric: Metric) -> str:
+    return by((_TYPE,), series(metric, *EXECUTOR))
 
 
 def _lifecycle() -> tuple[Panel, ...]:
@@ -205,21 +204,21 @@ def _lifecycle() -> tuple[Panel, ...]:
     return (
         Panel(
             title="Executors opened and closed",
-            question="Are executors made and closed as expected?",
-            action="A steady stream means that one is made per request: share it. Opened without closed: a leak.",
+            question="Are executors made and closed as expected? (counted since the processes started)",
+            action="A steady climb means that one is made per request: share it. A widening gap: a leak.",
             targets=(
-                Target(_happened(EXECUTOR_OPENED), f"{{{{{_TYPE}}}}} opened"),
-                Target(_happened(EXECUTOR_CLOSED), f"{{{{{_TYPE}}}}} closed"),
+                Target(_so_far(EXECUTOR_OPENED), f"{{{{{_TYPE}}}}} opened"),
+                Target(_so_far(EXECUTOR_CLOSED), f"{{{{{_TYPE}}}}} closed"),
             ),
             unit="short",
             width=8,
         ),
         Panel(
             title="Shutdowns",
-            question="Do executors drain, or do they cut tasks off?",
+            question="Do executors drain, or do they cut tasks off? (counted since the processes started)",
             action="cut: the grace period is too short for the work, or a task does not obey cancellation.",
             targets=(Target(
-                by((how,), events(count(SHUTDOWN_DURATION, *EXECUTOR), _WINDOW)), f"{{{{{how}}}}}"
+                by((how,), count(SHUTDOWN_DURATION, *EXECUTOR)), f"{{{{{how}}}}}"
             ),),
             unit="short",
             width=8,

@@ -15,7 +15,7 @@ ROOT = Path(__file__).parents[2]
 EXAMPLES = {
     "fastapi_forty_tokens": (
         ("fastapi", "uvicorn", "httpx"),
-        ("tokens in use, at most        40 of 40", 'saturated_time_seconds_total{glasspool_executor_name="anyio.to_thread"'),
+        ("tokens in use, at most        40 of 40", 'time_seconds_total{glasspool_executor_name="anyio.to_thread"'),
     ),
     "thread_pool_etl": ((), ("functions in 100 modules", 'glasspool_executor_name="etl-parse"')),
     "process_pool_etl": ((), ("a worker was killed", "BrokenProcessPool")),

@@ -28,7 +28,10 @@ def rank(name: str) -> tuple[int, str]:
 
 @pytest.mark.parametrize("name", ["glasspool", *PUBLIC])
 def test_exports_are_sorted_and_true(name):
-    module = importlib.import_module(name)
+    try:
+        module = importlib.import_module(name)
+    except ModuleNotFoundError as missing:
+        pytest.skip(f"{name} needs {missing.name}, an optional dependency (install glasspool[all])")
     exported = getattr(module, "__all__", None)
     if module.__spec__ is not None and module.__spec__.submodule_search_locations is not None and exported is None:
         return  # a package that only holds modules
@@ -39,7 +42,7 @@ def test_exports_are_sorted_and_true(name):
         assert hasattr(module, export)
     for export in exported:
         thing = getattr(module, export)
-        if isinstance(thing, (type, types.FunctionType)):
+        if isinstance(thing, (type, types.FunctionType)) and str(thing.__module__).startswith("glasspool"):
             assert thing.__doc__, f"{name}.{export} has no docstring"
 
 

@@ -344,7 +344,7 @@ def drilldown() -> dict[tuple[str, str], Expected]:
                                         Counter((t["reason"], t["phase"]) for t in v.cancelled(ORDERS)).items()}),
         ("Time to obey a cancellation", "A"): Expected(
             (reason,), lambda v: {("explicit",): quantile(0.95, cancel_times(v, "explicit"), c.CANCEL_DURATION) or 0.0,
-                                  ("sibling_failure",): 0.0}, 0.2, WAIT),
+                                  ("sibling_failure",): 0.0}, 0.2, 0.1),
         ("Rejected submissions", "A"): Expected(
             (why,), lambda v: {(k,): v.per_second(v.rejected().get(k, 0), WINDOW) for k in c.REJECT_REASONS}),
         ("Run time by task, p95", "A"): Expected(

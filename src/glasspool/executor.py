@@ -28,7 +28,7 @@ from .errors import ExecutorClosed
 from .iterators import AsCompleted, InOrder
 from .options import TaskOptions
 from .pile import Pile
-from .reporting import Reporter
+from .reporting import Reporter, checked_observers
 from .submission import Submission
 from .task import TaskHandle
 from .telemetry import tracing
@@ -82,7 +82,7 @@ class HybridExecutor:
         self._escalate = options_.choice("on_error", on_error, ("collect", "escalate")) == "escalate"
         self._spans: Spans = cast("Spans", options_.choice("spans", spans, ("all", "parented", "off")))
         self._max_names = cast("int", options_.count("max_task_names", max_task_names, least=0))
-        self._observers = options_.observers(observers)
+        self._observers = checked_observers(observers)
         self._work: Submission | None = None  # set once, when the block is entered
         self._group: anyio.abc.TaskGroup | None = None
         self._owner: object = None

@@ -4,16 +4,14 @@ from __future__ import annotations
 
 import inspect
 import math
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from concurrent.futures import Executor as FuturesExecutor
 from functools import partial
 from inspect import CO_ASYNC_GENERATOR, CO_COROUTINE, CO_ITERABLE_COROUTINE
 from types import FunctionType, MethodType
 from typing import Any, Literal, TypedDict
 
-from .telemetry.observers import Observer, check_observer
-
-__all__ = ["TaskOptions", "choice", "count", "function_kind", "metadata", "name", "observers", "runner", "seconds"]
+__all__ = ["TaskOptions", "choice", "count", "function_kind", "metadata", "name", "runner", "seconds"]
 
 
 class TaskOptions(TypedDict, total=False):
@@ -70,16 +68,6 @@ def choice(parameter: str, value: object, allowed: tuple[str, ...]) -> str:
             f"{parameter} must be one of {wanted}, not {value!r}"
         )
     return value
-
-
-def observers(value: object) -> tuple[Observer, ...]:
-    """An iterable of callables."""
-    if not isinstance(value, Iterable):
-        raise TypeError(f"observers must be an iterable of callables, not {value!r}; write observers=[...]")
-    found = tuple(value)
-    for observer in found:
-        check_observer(observer)
-    return found
 
 
 def metadata(value: object) -> Mapping[str, Any] | None:

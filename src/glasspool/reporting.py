@@ -9,12 +9,12 @@ from typing import Any
 from .closing import ExecutorStats
 from .task import Plan, TaskHandle
 from .telemetry import providers, tracing
-from .telemetry.observers import Observer, Observers, TaskEvent
+from .telemetry.observers import Observer, Observers, TaskEvent, check_observer
 from .telemetry.recorder import Recorder, TaskRecord
 from .telemetry.series import Shape
 from .telemetry.tracing import Spans, TaskTracer
 
-__all__ = ["HYBRID", "Reporter"]
+__all__ = ["HYBRID", "Reporter", "checked_observers"]
 
 HYBRID = Shape(
     runners=("inline", "thread"), workers=("thread",), queue=True, submit=True, slots=True, shutdown=True
@@ -144,3 +144,13 @@ class Reporter:
             if self.failed is None:
                 raise
             self.failed(error)
+
+
+def checked_observers(value: object) -> tuple[Observer, ...]:
+    """An iterable of callables."""
+    if not isinstance(value, Iterable):
+        raise TypeError(f"observers must be an iterable of callables, not {value!r}; write observers=[...]")
+    found = tuple(value)
+    for observer in found:
+        check_observer(observer)
+    return found

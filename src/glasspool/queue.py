@@ -16,6 +16,20 @@ T = TypeVar("T")
 P = TypeVar("P")
 
 
+class _Deadline(Generic[T]):
+    """When a queued task is to leave. Ordered by instant, then by age."""
+
+    __slots__ = ("at", "sequence", "task")
+
+    def __init__(self, at: float, sequence: int, task: T) -> None:
+        self.at = at
+        self.sequence = sequence
+        self.task: T | None = task
+
+    def __lt__(self, other: _Deadline[T]) -> bool:
+        return (self.at, self.sequence) < (other.at, other.sequence)
+
+
 class AdmissionQueue(Generic[T, P]):
     """Queued tasks (``T``), at most ``capacity`` of them (``None``: no bound), and blocked producers (``P``).
 
@@ -29,7 +43,8 @@ class AdmissionQueue(Generic[T, P]):
         self.waiting: OrderedDict[T, None] = OrderedDict()
         self.producers: OrderedDict[P, None] = OrderedDict()
         self.granted: OrderedDict[P, None] = OrderedDict()
-        self._deadlines: list[tuple[float, int, T]] = []
+        self._deadlines: list[_Deadline[T]] = []  # a heap; entries without a task are of tasks that have left
+        self._entries: dict[T, _Deadline[T]] = {}
         self._sequence = 0
 
     def room(self, free_slots: int) -> bool:
@@ -46,19 +61,35 @@ class AdmissionQueue(Generic[T, P]):
         if deadline is None:
             return False
         self._sequence += 1
-        heapq.heappush(self._deadlines, (deadline, self._sequence, task))
-        return self._deadlines[0][2] is task
+        entry = self._entries[task] = _Deadline(deadline, self._sequence, task)
+        if len(self._deadlines) > 2 * len(self._entries) + 64:  # mostly of tasks that have left: begin anew
+            self._deadlines = list(self._entries.values())
+            heapq.heapify(self._deadlines)
+        else:
+            heapq.heappush(self._deadlines, entry)
+        return self._deadlines[0] is entry
 
     def pop(self) -> T:
         """The task that has waited longest."""
-        return self.waiting.popitem(last=False)[0]
+        task = self.waiting.popitem(last=False)[0]
+        if self._entries:
+            self._forget(task)
+        return task
 
     def remove(self, task: T) -> bool:
         """Take the task out of its turn; False if it is not queued."""
         if task not in self.waiting:
             return False
         del self.waiting[task]
+        if self._entries:
+            self._forget(task)
         return True
+
+    def _forget(self, task: T) -> None:
+        # Its entry stays in the heap until it comes to the top, but must not keep the task alive.
+        entry = self._entries.pop(task, None)
+        if entry is not None:
+            entry.task = None
 
     def tasks(self) -> list[T]:
         """All queued tasks, the oldest first."""
@@ -66,17 +97,18 @@ class AdmissionQueue(Generic[T, P]):
 
     def next_deadline(self) -> float | None:
         """The earliest deadline of a task that is still queued."""
-        while self._deadlines and self._deadlines[0][2] not in self.waiting:
+        while self._deadlines and self._deadlines[0].task is None:
             heapq.heappop(self._deadlines)
-        return self._deadlines[0][0] if self._deadlines else None
+        return self._deadlines[0].at if self._deadlines else None
 
     def expired(self, now: float) -> list[T]:
         """Take out the queued tasks whose deadline has passed."""
         found: list[T] = []
         while (deadline := self.next_deadline()) is not None and deadline <= now:
-            task = heapq.heappop(self._deadlines)[2]
-            self.remove(task)
-            found.append(task)
+            task = self._deadlines[0].task
+            if task is not None:
+                self.remove(task)
+                found.append(task)
         return found
 
     def block(self, producer: P) -> None:

@@ -4,30 +4,27 @@
        │                                     ▲
        └── blocked producer ◀── grant ───────┴── a slot is free again
 
-Synchronous but for its two service tasks: ``serve`` is the home of the tasks' backend tasks, ``pace`` starts what was
-held back, ends queued tasks whose deadline has passed and notices that the nursery was cancelled from outside.
-Nothing here refers to the executor's façade, so that a lost façade can be finalized.
+Synchronous; what waits is the nursery's two service tasks (nursery.py). Nothing here refers to the executor's façade,
+so that a lost façade can be finalized.
 """
 
 from __future__ import annotations
 
 import logging
-import math
 import threading
-from collections import deque
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable
 from contextvars import Context
 from typing import Any
 
 import anyio
 
-from ._backend import Backend, Spawner, split_cancellation
+from ._backend import Backend, split_cancellation
 from .closing import CutTask, ShutdownReport
 from .errors import ExecutorClosed, NestedWait, WrongThread
 from .limits import BURST, SlotLimit
+from .nursery import Nursery
 from .queue import AdmissionQueue
 from .reporting import Reporter
-from .running import run_task
 from .task import CURRENT, CancelRequest, Completed, TaskHandle, cancelled_error, timeout_error
 from .telemetry.recorder import Counts
 
@@ -59,7 +56,7 @@ class Engine:
         self.backend = backend
         self.reporter = reporter
         self.recorder = reporter.recorder
-        self.base = base  # what services start from: the opener's context without its span
+        self.nursery = Nursery(self, name, backend, base)
         self.escalate = escalate
         self.slots = SlotLimit(limit)
         self.queue: AdmissionQueue[TaskHandle[Any], Producer] = AdmissionQueue(capacity)
@@ -67,8 +64,6 @@ class Engine:
         self.closing: str | None = None  # None: open; "": draining; else the reason for which tasks are cancelled
         self.closed = False
         self.active: dict[TaskHandle[Any], None] = {}
-        self.held_back: deque[TaskHandle[Any]] = deque()  # have a slot, wait for a loop turn to be started in
-        self.burst = 0
         self.since_yield = 0
         self.failures: list[BaseException] = []  # escalated errors
         self.crash: BaseException | None = None  # KeyboardInterrupt or SystemExit of a task or observer
@@ -76,13 +71,6 @@ class Engine:
         self.closing_since = 0.0
         self.counts_before: Counts | None = None
         self.report: ShutdownReport | None = None
-        self.cancel_nursery: Any = None  # cancels the body along with everything else
-        self.group_start: Callable[[Callable[[], Coroutine[Any, Any, None]]], object] | None = None
-        self.services: set[anyio.CancelScope] = set()  # of feeders, cancelled when everything is settled
-        self.spawner: Spawner | None = None
-        self.stop = anyio.Event()
-        self.pacing = anyio.CancelScope()
-        self._wake = anyio.Event()
         self._idle: anyio.Event | None = None
         self._abandoning = threading.Lock()
 
@@ -129,14 +117,14 @@ class Engine:
             earliest = queue.push(handle, handle._plan.deadline)
             self.reporter.accepted(handle, queued=True, blocked=blocked)
             if earliest:
-                self._wake.set()
+                self.nursery.wake()
         else:
             slots.used += 1
             handle._move("active")
             self.active[handle] = None
             self.reporter.accepted(handle, queued=False, blocked=blocked)
             if handle._completed is None:  # an observer may have cancelled it
-                self._start(handle)
+                self.nursery.start(handle)
 
     def block(self, handle: TaskHandle[Any]) -> Producer:
         """A new producer in the line of those who wait for room."""
@@ -175,7 +163,7 @@ class Engine:
         started = 0
         while queue.waiting and slots.used < slots.limit:
             if started >= BURST:
-                self._wake.set()  # the pacer goes on after a loop turn
+                self.nursery.wake()  # it goes on after a loop turn
                 break
             started += 1
             slots.used += 1
@@ -183,7 +171,7 @@ class Engine:
             handle._move("active")
             self.active[handle] = None
             self.recorder.assign(handle._record)
-            self._start(handle)
+            self.nursery.start(handle)
         if queue.producers:
             self._grant()
 
@@ -198,14 +186,6 @@ class Engine:
         for producer in self.queue.grant(self.slots.free):
             producer.granted = True
             producer.event.set()
-
-    def _start(self, handle: TaskHandle[Any]) -> None:
-        if self.burst >= BURST or self.spawner is None:
-            self.held_back.append(handle)
-            self._wake.set()
-            return
-        self.burst += 1
-        self.spawner.spawn(run_task, handle, handle._context, handle._plan.name)
 
     # -- ending ----------------------------------------------------------------------------------------------------
 
@@ -338,8 +318,8 @@ class Engine:
         for handle in list(self.active):
             if requests or not handle._began:
                 self.request_cancel(handle, reason)
-        if cancel_nursery and self.cancel_nursery is not None:
-            self.cancel_nursery()
+        if cancel_nursery:
+            self.nursery.cancel()
 
     def crashed(self, error: BaseException) -> None:
         """KeyboardInterrupt or SystemExit in a task or an observer: close, to be raised when the block is left."""
@@ -385,56 +365,14 @@ class Engine:
                     self.settle_cancelled(handle, "shutdown")
             self.recorder.close()
 
-    # -- the service tasks -----------------------------------------------------------------------------------------
-
-    async def serve(self) -> None:
-        """Home of the tasks' backend tasks, until ``stop`` is set and all of them have ended."""
-        await self.backend.serve(self._serving, self.stop)
-
-    def _serving(self, spawner: Spawner) -> None:
-        self.spawner = spawner
-        self._wake.set()  # what was submitted before is held back
-
-    async def pace(self) -> None:
-        """Start what was held back, end queued tasks whose deadline has passed, notice cancellation from outside."""
-        with self.pacing:
-            try:
-                while True:
-                    deadline = self.queue.next_deadline()
-                    with anyio.CancelScope(deadline=math.inf if deadline is None else deadline):
-                        await self._wake.wait()  # takes a loop turn even when it is set already
-                    self._next_turn()
-            except anyio.get_cancelled_exc_class() as error:
-                if not self.stop.is_set():
-                    self.abort(self.backend.cancellation_source(error) or "shutdown", requests=False)
-                raise
-
-    def _next_turn(self) -> None:
-        if self._wake.is_set():
-            self._wake = anyio.Event()
-        self.burst = 0
+    def next_turn(self) -> None:
+        """A loop turn has passed, or a queued deadline: end what has run out of time, go on starting."""
         if self.queue.next_deadline() is not None:
             for handle in self.queue.expired(anyio.current_time()):
                 if handle._completed is None:  # an observer told of another one may have cancelled it
                     self.settle_timeout(handle)
-        while self.held_back and self.burst < BURST:
-            handle = self.held_back.popleft()
-            if handle._completed is None:
-                self._start(handle)
         self.dispatch()
-        if self.held_back:
-            self._wake.set()
 
-    def end_services(self) -> None:
-        """Everything has been settled: let the service tasks go."""
-        self.stop.set()
-        self.pacing.cancel()
-        for scope in list(self.services):
-            scope.cancel()
-
-    def start_service(self, body: Callable[[], Coroutine[Any, Any, None]], scope: anyio.CancelScope) -> None:
-        """Run ``body`` in the nursery, in the opener's context; ``scope`` is its own cancel scope, entered by it."""
-        self.check_open()
-        assert self.group_start is not None, "open() has set it"  # noqa: S101 - for the type checker
-        self.services.add(scope)
-        self.base.copy().run(self.group_start, body)
+    def interrupted(self, error: BaseException) -> None:
+        """The nursery is being cancelled from outside: start nothing more in it."""
+        self.abort(self.backend.cancellation_source(error) or "shutdown", requests=False)

@@ -107,10 +107,7 @@ class HybridExecutor:
         self._owner = backend.task()
         group = self._group = anyio.create_task_group()
         await group.__aenter__()
-        engine.cancel_nursery = group.cancel_scope.cancel
-        engine.group_start = lambda body: group.start_soon(body)
-        base.run(group.start_soon, engine.serve)
-        base.run(group.start_soon, engine.pace)
+        engine.nursery.open(group)
         reporter.recorder.open()
         self._work = Submission(engine)
         self._finalizer = weakref.finalize(self, engine.finalize)
@@ -134,7 +131,7 @@ class HybridExecutor:
         cancelled = leaving is not None and split_cancellation(leaving)[1] is None
         if leaving is not None:
             engine.abort((engine.backend.cancellation_source(leaving) or "parent_scope") if cancelled else "shutdown")
-        engine.end_services()
+        engine.nursery.end()
         swallowed = False
         raised: BaseException | None = None
         try:
@@ -162,7 +159,7 @@ class HybridExecutor:
 
     async def _leave_elsewhere(self, engine: Engine) -> None:
         engine.abort("shutdown")
-        engine.end_services()
+        engine.nursery.end()
         with anyio.CancelScope(shield=True):
             await engine.wait_idle()
         engine.finish()

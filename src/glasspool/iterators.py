@@ -172,7 +172,7 @@ class _Feed:
 
     def _start_feeder(self, source: AsyncIterator[Any]) -> None:
         scope = self._feeder = anyio.CancelScope()
-        self.work.engine.start_service(partial(self._run_feeder, source, scope), scope)
+        self.work.engine.nursery.start_service(partial(self._run_feeder, source, scope), scope)
 
     async def _run_feeder(self, source: AsyncIterator[Any], scope: anyio.CancelScope) -> None:
         name = self.work.engine.name
@@ -195,7 +195,7 @@ class _Feed:
         except Exception as raised:  # noqa: BLE001 - raised by the consumer, after the outcomes accepted before
             error = raised
         finally:
-            self.work.engine.services.discard(scope)
+            self.work.engine.nursery.services.discard(scope)
             self.end(error)
 
 

@@ -30,8 +30,8 @@ async def run_task(handle: TaskHandle[Any]) -> None:
             await engine.backend.pause
         if not _begin(engine, handle):
             # It was cancelled, or ran out of time, between getting its slot and this first step.
-            if engine.spawner is not None:
-                engine.spawner.finished(handle)
+            if engine.nursery.spawner is not None:
+                engine.nursery.spawner.finished(handle)
             return
         item = handle._item
         if handle._scope is None and handle._plan.runner is None:
@@ -55,8 +55,8 @@ async def run_task(handle: TaskHandle[Any]) -> None:
         if passing is not None:
             _pass_on(passing)
     finally:
-        if engine.spawner is not None:
-            engine.spawner.finished(handle)
+        if engine.nursery.spawner is not None:
+            engine.nursery.spawner.finished(handle)
         # Frames of settled tasks may live on in tracebacks; they must not keep results alive.
         del value, error, passing
 

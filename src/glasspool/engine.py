@@ -19,14 +19,13 @@ from typing import Any
 import anyio
 
 from ._backend import Backend, split_cancellation
-from .closing import CutTask, ShutdownReport
+from .closing import ShutdownReport
 from .errors import ExecutorClosed, NestedWait, WrongThread
 from .limits import BURST, SlotLimit
 from .nursery import Nursery
 from .queue import AdmissionQueue
 from .reporting import Reporter
 from .task import CURRENT, CancelRequest, Completed, TaskHandle, cancelled_error, timeout_error
-from .telemetry.recorder import Counts
 
 __all__ = ["Engine", "Producer"]
 
@@ -67,10 +66,6 @@ class Engine:
         self.since_yield = 0
         self.failures: list[BaseException] = []  # escalated errors
         self.crash: BaseException | None = None  # KeyboardInterrupt or SystemExit of a task or observer
-        self.cut: list[CutTask] = []
-        self.closing_since = 0.0
-        self.counts_before: Counts | None = None
-        self.report: ShutdownReport | None = None
         self._idle: anyio.Event | None = None
         self._abandoning = threading.Lock()
 
@@ -211,8 +206,7 @@ class Engine:
             report = self._settle_leaving if handle._left_running else self.reporter.settled
             tell = report(handle, outcome, error, reason, assigned=assigned)
         if self.closing is not None and reason and reason == self.closing:
-            age = self.backend.clock() - handle._record.accepted
-            self.cut.append(CutTask(handle.id, handle.name, "running" if handle._began else "queued", age))
+            self.reporter.cut(handle)
         if outcome == "error" and self.escalate and error is not None:
             self.failures.append(error)
             if not self.closing:
@@ -304,8 +298,7 @@ class Engine:
         """Take no more submissions; what was accepted goes on. Blocked producers are told."""
         if self.closing is None:
             self.closing = ""
-            self.closing_since = self.backend.clock()
-            self.counts_before = self.recorder.counts()
+            self.reporter.closing()
             for producer in self.queue.turn_away():
                 producer.event.set()
 
@@ -336,20 +329,9 @@ class Engine:
 
     def finish(self) -> ShutdownReport:
         """Everything has been settled: close the books, once."""
-        if self.report is None:
-            self.begin_closing()
-            self.closed = True
-            before, after = self.counts_before, self.recorder.counts()
-            assert before is not None, "begin_closing has counted"  # noqa: S101 - for the type checker
-            duration = self.backend.clock() - self.closing_since
-            self.report = ShutdownReport(
-                duration, after.succeeded - before.succeeded, after.failed - before.failed,
-                after.timed_out - before.timed_out, after.cancelled - before.cancelled, tuple(self.cut),
-                after.abandoned,
-            )  # fmt: skip
-            self.recorder.shutdown_took(duration, cut=bool(self.cut))
-            self.recorder.close()
-        return self.report
+        self.begin_closing()
+        self.closed = True
+        return self.reporter.close()
 
     def finalize(self) -> None:
         """The façade is gone and nobody will leave its block: settle what is left, waking nobody."""

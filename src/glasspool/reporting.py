@@ -6,7 +6,7 @@ import threading
 from collections.abc import Callable, Iterable
 from typing import Any
 
-from .closing import ExecutorStats
+from .closing import CutTask, ExecutorStats, ShutdownReport
 from .task import Plan, TaskHandle
 from .telemetry import providers, tracing
 from .telemetry.observers import Observer, Observers, TaskEvent, check_observer
@@ -45,6 +45,9 @@ class Reporter:
         self._observers = Observers(observers, self.recorder)
         self.observed = bool(self._observers)  # observers are only ever dropped, so False stays so
         self._traced = spans != "off"
+        self._closing = (0.0, self.recorder.counts())  # when closing began, and what the counts were then
+        self._cut: list[CutTask] = []
+        self._report: ShutdownReport | None = None
         # Called with a KeyboardInterrupt or SystemExit of an observer; set by whoever can act on it.
         self.failed: Callable[[BaseException], None] | None = None
 
@@ -130,6 +133,29 @@ class Reporter:
                     "rejected", self.name, "hybrid", 0, plan.name, plan.runner_name, wait=blocked, error_type=reason
                 )
             )
+
+    def closing(self) -> None:
+        """The executor begins to close: what ends from here on is in the report."""
+        self._closing = (self.recorder.clock(), self.recorder.counts())
+
+    def cut(self, handle: TaskHandle[Any]) -> None:
+        """The closing has cancelled this task."""
+        age = self.recorder.clock() - handle._record.accepted
+        self._cut.append(CutTask(handle.id, handle.name, "running" if handle._began else "queued", age))
+
+    def close(self) -> ShutdownReport:
+        """The executor has closed. Counts it once; the report is the same ever after."""
+        if self._report is None:
+            since, before = self._closing
+            after, duration = self.recorder.counts(), self.recorder.clock() - since
+            self._report = ShutdownReport(
+                duration, after.succeeded - before.succeeded, after.failed - before.failed,
+                after.timed_out - before.timed_out, after.cancelled - before.cancelled, tuple(self._cut),
+                after.abandoned,
+            )  # fmt: skip
+            self.recorder.shutdown_took(duration, cut=bool(self._cut))
+            self.recorder.close()
+        return self._report
 
     def stats(self) -> ExecutorStats:
         """The figures now, from any thread."""

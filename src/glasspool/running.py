@@ -33,11 +33,10 @@ async def run_task(handle: TaskHandle[Any]) -> None:
             if engine.nursery.spawner is not None:
                 engine.nursery.spawner.finished(handle)
             return
-        item = handle._item
         if handle._scope is None and handle._plan.runner is None:
             # The common case: a coroutine function, called here to have one coroutine less on the hot path. A scope
             # is put around it, around this very frame, when somebody cancels it.
-            value = await item.function(*item.arguments)
+            value = await handle._item.function(*handle._item.arguments)
         else:
             value = await _call(engine, handle)
             if type(value) is Raised:
@@ -57,8 +56,9 @@ async def run_task(handle: TaskHandle[Any]) -> None:
     finally:
         if engine.nursery.spawner is not None:
             engine.nursery.spawner.finished(handle)
-        # Frames of settled tasks may live on in tracebacks; they must not keep results alive.
-        del value, error, passing
+        # The frame lives on while the traceback of what the function raised does (from Python 3.13 on), and the
+        # handle leads to that traceback: it must keep nothing.
+        del handle, value, error, passing
 
 
 async def _call(engine: Engine, handle: TaskHandle[Any]) -> Any:
@@ -66,9 +66,9 @@ async def _call(engine: Engine, handle: TaskHandle[Any]) -> Any:
     error: BaseException | None = None
     with cast("Scope", handle._scope or nullcontext()):
         try:
-            runner, item = handle._plan.runner, handle._item
+            runner = handle._plan.runner
             if runner is None:
-                return await item.function(*item.arguments)
+                return await handle._item.function(*handle._item.arguments)
             value = await runner.run(handle, engine.thread_freed)
             # A StopIteration cannot be raised in a coroutine; no scope would take it in anyway.
             if type(value) is Raised and not isinstance(value.error, StopIteration):
@@ -77,7 +77,12 @@ async def _call(engine: Engine, handle: TaskHandle[Any]) -> Any:
         except BaseException as raised:
             error = raised
             raise
-    return Raised(error) if error is not None else None
+        finally:
+            del handle  # see run_task
+    try:
+        return Raised(error) if error is not None else None
+    finally:
+        del error
 
 
 def _leave(scope: Scope, passing: BaseException | None) -> BaseException | None:

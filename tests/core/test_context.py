@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextvars
 import gc
-import sys
 import weakref
 
 import anyio
@@ -127,9 +126,6 @@ async def test_a_finished_task_leaves_nothing_behind(runner):
             gc.enable()
 
 
-@pytest.mark.xfail(
-    sys.version_info >= (3, 13), reason="not before a garbage collection on 3.13: what holds the frame is not found yet"
-)
 async def test_a_failed_task_leaves_nothing_behind_once_its_handle_is_gone():
     async with HybridExecutor("weak", max_in_flight=2) as executor:
 

@@ -7,6 +7,7 @@ held.
 
 from __future__ import annotations
 
+import copyreg
 import os
 import time
 from collections.abc import Callable
@@ -171,6 +172,8 @@ class _ErrorReduction:
 
 
 def _send_along(error: BaseException, report: Report) -> None:
+    if type(error) in copyreg.dispatch_table:
+        return  # somebody's own reducer (tblib's, say) comes before __reduce_ex__; home measures for itself
     try:
         error.__dict__["__reduce_ex__"] = _ErrorReduction(error, report)
     except AttributeError:

@@ -67,6 +67,8 @@ def _others(order: str) -> Iterator[None]:
     try:
         yield
     finally:
+        if order == "theirs first":
+            gi.uninstrument()  # the last on is the first off: theirs cannot be taken off from beneath ours
         if order != "alone":
             for instrumentor in instrumentors:
                 instrumentor.uninstrument()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copyreg
 import multiprocessing
 import sys
 from collections.abc import Iterator
@@ -65,6 +66,22 @@ def test_context_baggage_and_a_true_span(
     else:  # a forked worker inherits the SDK and makes its own, a child of ours
         assert span_id not in (0, producer.context.span_id)
     assert value(catalog.CONTEXT_LOSSES, "jobs") == 0
+
+
+def _rebuild_stubborn(error: work.Stubborn) -> tuple[type[work.Stubborn], tuple[str, int]]:
+    return work.Stubborn, (str(error), error.second)
+
+
+def test_an_error_with_a_registered_reducer_comes_back_without_a_trace_of_ours() -> None:
+    copyreg.pickle(work.Stubborn, _rebuild_stubborn)  # as tblib does for every exception there is
+    try:
+        with wrap_executor(ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("fork")), "jobs") as pool:
+            error = pool.submit(work.fail_stubbornly).exception(LIMIT)
+    finally:
+        del copyreg.dispatch_table[work.Stubborn]
+    assert isinstance(error, work.Stubborn)
+    assert set(vars(error)) == {"second"}
+    assert outcomes("jobs") == {"error": 1}
 
 
 def test_outcomes_and_exceptions(pool: ProcessPoolExecutor) -> None:

@@ -249,7 +249,9 @@ def test_under_opentelemetry_instrument_its_sdk_is_used(call):
     )
     resource, points = last_metrics(done)
     assert resource["service.name"] == "auto"
-    assert points[catalog.TASK_SUBMITTED.name][0]["value"] == 3
+    # Where glasspool is installed, its own instrumentors are on and show what else the program runs.
+    own = [point for point in points[catalog.TASK_SUBMITTED.name] if "mail" in point["attributes"].values()]
+    assert [point["value"] for point in own] == [3]
     assert points[catalog.TASK_DURATION.name][0]["count"] == 3
     assert [span["name"] for span in spans(done)] == ["mail t"] * 3
     assert ("the application has set an OpenTelemetry provider already" in done.err) is bool(call)

@@ -156,10 +156,11 @@ def _read(totals: Totals, out: _Collection) -> None:
         out.add(metric, identity, value)
 
     def each(metric: Metric, values: dict[Any, int], *keys: str) -> None:
-        for labels, value in list(values.items()):
-            labels = labels if isinstance(labels, tuple) else (labels,)
-            found = {key: label for key, label in zip(keys, labels, strict=True) if label}
-            out.add(metric, {**identity, **found}, value)
+        # Keys, not items: copying items allocates a tuple each, and any allocation may begin a collection.
+        for found in list(values):
+            labels = found if isinstance(found, tuple) else (found,)
+            spelled = {key: label for key, label in zip(keys, labels, strict=True) if label}
+            out.add(metric, {**identity, **spelled}, values[found])
 
     add(catalog.TASK_SUBMITTED, totals.submitted)
     each(catalog.TASK_COMPLETED, totals.completed, Key.TASK_OUTCOME, Key.ERROR_TYPE, Key.RUNNER)
@@ -189,24 +190,24 @@ def _read_gauges(totals: Totals, now: dict[Live, float], out: _Collection) -> No
     def add(metric: Metric, value: float, **extra: str) -> None:
         out.add(metric, {**identity, **extra} if extra else identity, value)
 
-    def oldest(since: Callable[[Live], Iterable[float]]) -> float:
+    def oldest(since: Callable[[Live], list[float]]) -> float:
         # The first entry of an insertion-ordered dict is the oldest one.
-        return max((now[r] - instant for r in live for instant in _first(since(r))), default=0.0)
+        return max((now[r] - instant for r in live for instant in since(r)), default=0.0)
 
     active = sum((r.active_by_runner() for r in live), Counter[str]())
     for runner in dict.fromkeys((*shape.runners, *active, *totals.abandoned)):
         extra = {Key.RUNNER: runner}
         add(catalog.TASK_ACTIVE, active[runner], **extra)
         add(catalog.TASK_ABANDONED, totals.abandoned.get(runner, 0), **extra)
-    add(catalog.TASK_OLDEST_AGE, oldest(lambda r: (task.started for task in r.active_tasks)))
+    add(catalog.TASK_OLDEST_AGE, oldest(lambda r: [task.started for task in list(r.active_tasks)[:1]]))
     if shape.queue:
         add(catalog.QUEUE_SIZE, sum(r.queued for r in live))
-        add(catalog.QUEUE_OLDEST_AGE, oldest(lambda r: (task.accepted for task in r.queued_tasks)))
+        add(catalog.QUEUE_OLDEST_AGE, oldest(lambda r: [task.accepted for task in list(r.queued_tasks)[:1]]))
         if not totals.unbounded:
             add(catalog.QUEUE_CAPACITY, sum(r.capacity or 0 for r in live))
     if shape.submit:
         add(catalog.SUBMIT_PENDING, sum(len(r.pending) for r in live))
-        add(catalog.SUBMIT_OLDEST_AGE, oldest(lambda r: r.pending.values()))
+        add(catalog.SUBMIT_OLDEST_AGE, oldest(lambda r: list(r.pending.values())[:1]))
     if shape.slots:
         add(catalog.SLOT_USAGE, sum(r.in_flight + r.abandoned for r in live))
         add(catalog.SLOT_LIMIT, sum(r.limit or 0 for r in live))
@@ -217,12 +218,6 @@ def _read_gauges(totals: Totals, now: dict[Live, float], out: _Collection) -> No
         add(catalog.WORKER_COUNT, busy, **extra, **{Key.WORKER_STATE: "busy"})
         add(catalog.WORKER_COUNT, alive - busy, **extra, **{Key.WORKER_STATE: "idle"})
         add(catalog.WORKER_LIMIT, sum(r.worker_limits.get(runner, 0) for r in live), **extra)
-
-
-def _first(instants: Iterable[float]) -> Iterable[float]:
-    for instant in instants:
-        yield instant
-        return
 
 
 REGISTRY = Registry()

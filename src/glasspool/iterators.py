@@ -13,7 +13,7 @@ from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable, It
 from contextvars import Context, copy_context
 from functools import partial
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Generic, TypeVar, cast
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 import anyio
 from anyio.lowlevel import checkpoint, checkpoint_if_cancelled
@@ -107,6 +107,7 @@ class _Feed:
                 self._taken.set()
             return
         work, ledger, plan, fn, context = self.work, self.ledger, self.plan, self.fn, self.context
+        items: Any = self._items
         limit = work.engine.slots.limit
         if ledger.pending > 2 * limit and self._held is _NOTHING:
             return  # in batches: it costs less
@@ -116,7 +117,7 @@ class _Feed:
             room -= 1
             try:
                 if self._held is _NOTHING:
-                    self._held = next(cast("Iterator[Any]", self._items))
+                    self._held = next(items)
                 if not work.accept_if_room(plan, fn, (self._held,), ledger, context.copy()):
                     break
                 self._held = _NOTHING

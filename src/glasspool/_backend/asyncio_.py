@@ -13,7 +13,6 @@ import logging
 import sys
 import time
 from collections.abc import Awaitable, Callable, Coroutine, Generator
-from contextvars import Context
 from functools import partial
 from typing import Any, cast
 
@@ -70,7 +69,7 @@ class _FastSpawner:
         self._tasks: set[asyncio.Task[None]] = set()  # asyncio itself refers to its tasks weakly
         self._idle: asyncio.Future[None] | None = None
 
-    def spawn(self, main: Main, handle: Any, context: Context | None, name: str) -> None:
+    def spawn(self, main: Main, handle: Any, context: Any, name: str) -> None:
         coro = main(handle)
         coro.send(None)
         # asyncio.Task itself, not loop.create_task: an eager task factory would run the task's first step here,
@@ -78,7 +77,7 @@ class _FastSpawner:
         if sys.version_info >= (3, 11):
             task: asyncio.Task[None] = asyncio.Task(coro, loop=self._loop, name=name, context=context)
         else:
-            task = cast("Context", context).run(_new_task, coro, self._loop, name)
+            task = context.run(_new_task, coro, self._loop, name)
         handle._native = task
         self._states[task] = self._state_class(self._parent, self._scope)
         self._scope._tasks.add(task)
@@ -138,9 +137,9 @@ class _GroupSpawner:
     def __init__(self, group: TaskGroup) -> None:
         self._group = group
 
-    def spawn(self, main: Main, handle: Any, context: Context | None, name: str) -> None:
+    def spawn(self, main: Main, handle: Any, context: Any, name: str) -> None:
         start: Any = self._group.start_soon
-        cast("Context", context).run(partial(start, main, handle, name=name))
+        context.run(partial(start, main, handle, name=name))
 
     def finished(self, handle: Any) -> None:
         pass

@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 import sys
 from collections.abc import Awaitable, Callable, Coroutine
-from contextvars import Context
 from types import TracebackType
 from typing import Any, Protocol
 
@@ -41,7 +40,7 @@ class Scope(Protocol):
 class Spawner(Protocol):
     """Starts backend tasks in the nursery. ``serve`` runs inside it until cancelled and all of them have ended."""
 
-    def spawn(self, main: Main, handle: Any, context: Context | None, name: str) -> None:
+    def spawn(self, main: Main, handle: Any, context: Any, name: str) -> None:
         """Start ``main(handle)`` in ``context``; it takes its first step in a later loop turn.
 
         ``main`` awaits the backend's ``pause`` first of all, if there is one, and calls ``finished`` last of all.

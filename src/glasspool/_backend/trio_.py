@@ -5,8 +5,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Awaitable, Callable
-from contextvars import Context
-from typing import Any, cast
+from typing import Any
 
 import anyio
 import trio
@@ -116,8 +115,8 @@ class _TrioSpawner:
     def __init__(self, nursery: Any) -> None:
         self._nursery = nursery
 
-    def spawn(self, main: Main, handle: Any, context: Context | None, name: str) -> None:
-        cast("Context", context).run(self._nursery.start_soon, main, handle, name=name)
+    def spawn(self, main: Main, handle: Any, context: Any, name: str) -> None:
+        context.run(self._nursery.start_soon, main, handle, name=name)
 
     def finished(self, handle: Any) -> None:
         handle._native = None  # the task's context refers to the handle

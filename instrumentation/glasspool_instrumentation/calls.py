@@ -189,13 +189,13 @@ def submit(observed: Observed, original: Callable[..., Future[Any]], fn: Any, ar
         observed.refuse(error)
         raise
     recorder.fresh.append(call)
-    if type(future) is Future and not call.outcome:
+    if type(future) is Future and (_KEEPS_FRAMES or not call.outcome):
         # What add_done_callback does, without its lock: the callback list is read after the state is set, so either
         # whoever cancels finds us in the list, or we see the state here. Called twice, done() does nothing.
         vars(future)["_done_callbacks"].append(call.done)
         if future._state not in _UNDER_WAY:
             call.done(future)
-    elif not call.outcome:
+    elif _KEEPS_FRAMES or not call.outcome:
         future.add_done_callback(call.done)
     if len(recorder.fresh) >= _BACKLOG:
         recorder.enter_some()

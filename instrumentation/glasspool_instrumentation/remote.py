@@ -180,4 +180,5 @@ def submit(
 
 
 def _is_pickling(error: BaseException) -> bool:
-    return isinstance(error, pickle.PicklingError) or "pickle" in str(error)
+    text = str(error)  # local functions: "Can't pickle local object", from Python 3.13 on "Can't get local object"
+    return isinstance(error, pickle.PicklingError) or "pickle" in text or "Can't get local object" in text

@@ -1,12 +1,15 @@
 """Run the host projects' own test suites, plain and with every instrumentor on, and compare what passed.
 
-    python tools/host_suites.py cpython-futures cpython-asyncio --python ~/.pyenv/versions/3.13.0/bin/python
-    python tools/host_suites.py anyio trio
+    python tools/host_suites.py cpython-futures --python ~/.pyenv/versions/3.13.0/bin/python
+    python tools/host_suites.py anyio trio --instrumented --monitor
 
 The CPython suites are those of the interpreter given (it must have its ``test`` package; some distributions leave it
-out). anyio's comes from its source distribution, trio's is in its wheel. Everything runs in virtual environments made
-under ``--work`` (default: a temporary directory); the instrumented run turns on ``glasspool_instrumentation`` in a
-``sitecustomize`` before anything else is imported. Exits with 1 when a test fails instrumented and not plain.
+out, or parts of it: ``--tests`` names a directory with another one). anyio's and trio's come from the source
+distributions of the versions that pip finds. Everything runs in virtual environments made under ``--work`` (default:
+a temporary directory); the instrumented run turns on a copy of ``glasspool_instrumentation`` in a ``sitecustomize``
+before anything else is imported. A run that reaches ``--timeout`` is ended, every process of it says in the log where
+it was, and what it had found so far is printed. Exits with 1 when a test fails instrumented and not plain, or a run
+does not finish.
 """
 
 from __future__ import annotations
@@ -14,11 +17,14 @@ from __future__ import annotations
 import argparse
 import os
 import re
+import shutil
+import signal
 import subprocess
 import sys
 import tarfile
 import tempfile
-from dataclasses import dataclass
+import time
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -46,98 +52,132 @@ class Suite:
     sdist: str = ""
 
 
-# anyio's pytest plugin is imported before pytest can rewrite it, which pytest says and the suites make an error.
-REWRITE = ("-W", "ignore::pytest.PytestAssertRewriteWarning")
+UNITTEST = ("-X", "faulthandler", "-m", "unittest", "-v")
+PYTEST = (
+    *("-m", "pytest", "-v", "-rfE", "-p", "no:cacheprovider", "--no-header", "-o", "faulthandler_timeout=120"),
+    # The plugins of anyio and trio are imported before pytest can rewrite them, which the suites make an error.
+    *("-W", "ignore::pytest.PytestAssertRewriteWarning"),
+)
 
 SUITES = {
-    "cpython-futures": Suite((), ("-m", "unittest", "-v"), ("test.test_concurrent_futures",), unittest=True),
-    "cpython-asyncio": Suite((), ("-m", "unittest", "-v"), ("test.test_asyncio",), unittest=True),
+    "cpython-futures": Suite((), UNITTEST, ("test.test_concurrent_futures",), unittest=True),
+    "cpython-asyncio": Suite((), UNITTEST, ("test.test_asyncio",), unittest=True),
     "anyio": Suite(
         ("pytest", "trio", "exceptiongroup", "psutil", "hypothesis", "trustme", "truststore", "coverage", "blockbuster",
          "pytest-mock", "pytest-timeout", "uvloop"),
-        ("-m", "pytest", "-q", "-rfE", *REWRITE, "-p", "no:cacheprovider", "--no-header"),
+        PYTEST,
         ("tests",),
         sdist="anyio",
     ),
     "trio": Suite(
         ("pytest", "trio", "trustme", "pyopenssl", "astor", "jedi", "pylint", "async_generator", "pyright", "mypy"),
-        ("-m", "pytest", "-q", "-rfE", *REWRITE, "-p", "no:cacheprovider", "-p", "trio._tests.pytest_plugin",
-         "--no-header", "--skip-optional-imports", "--pyargs"),
-        ("trio._tests", "trio._core._tests"),
+        (*PYTEST, "-p", "trio._tests.pytest_plugin", "--run-slow", "--skip-optional-imports", "--pyargs"),
+        ("trio",),
+        sdist="trio",
     ),
 }  # fmt: skip
 
 
-@dataclass
+@dataclass(frozen=True)
 class Outcome:
-    """What one run gave: counts, and the names of what failed."""
+    """What one run gave: counts, the names of what failed, and whether it came to its end."""
 
     passed: int
     failed: int
     skipped: int
     names: frozenset[str]
+    seconds: float = 0
+    finished: bool = True
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("suites", nargs="+", choices=sorted(SUITES))
     parser.add_argument("--python", default=sys.executable, help="the interpreter (default: this one)")
-    parser.add_argument("--work", help="a directory for environments and logs, kept (default: temporary)")
+    parser.add_argument("--work", type=Path, help="a directory for environments and logs, kept (default: temporary)")
+    parser.add_argument("--tests", help="a directory with a test package, for CPython's suites (default: its own)")
     parser.add_argument("--only", nargs="*", default=[], help="these tests instead of the whole suite")
     parser.add_argument("--monitor", action="store_true", help="with event-loop monitors, which add timers to loops")
     parser.add_argument("--timeout", type=float, default=1800, help="seconds for one run")
+    one = parser.add_mutually_exclusive_group()
+    one.add_argument("--plain", action="store_true", help="only the plain run")
+    one.add_argument("--instrumented", action="store_true", help="only the instrumented run")
     options = parser.parse_args()
+    ways = [False] if options.plain else [True] if options.instrumented else [False, True]
 
     with tempfile.TemporaryDirectory() as temporary:
-        work = Path(options.work or temporary)
+        work = (options.work or Path(temporary)).resolve()
         work.mkdir(parents=True, exist_ok=True)
         worse = False
         for name in options.suites:
-            plain = run(name, work, options, instrumented=False)
-            ours = run(name, work, options, instrumented=True)
-            new = sorted(ours.names - plain.names)
-            worse = worse or bool(new)
-            for label, found in (("plain", plain), ("instrumented", ours)):
-                print(f"{name:16} {label:13} {found.passed} passed, {found.failed} failed, {found.skipped} skipped")
-            for test in new:
+            found = {way: run(name, work, options, instrumented=way) for way in ways}
+            plain = found[False].names if False in found else frozenset()
+            ours = found[True].names if True in found else frozenset()
+            for test in sorted(ours - plain):
                 print(f"    only instrumented: {test}")
-            for test in sorted(plain.names - ours.names):
+            for test in sorted(plain - ours):
                 print(f"    only plain: {test}")
+            worse = worse or bool(ours - plain) or not all(outcome.finished for outcome in found.values())
     return 1 if worse else 0
 
 
 def run(name: str, work: Path, options: argparse.Namespace, *, instrumented: bool) -> Outcome:
-    """One run of one suite."""
+    """One run of one suite; prints its counts."""
     suite = SUITES[name]
-    python = environment(work, options.python, suite.packages)
-    directory = sources(work, suite, python) if suite.sdist else work
-    env = dict(os.environ, PYTHONDONTWRITEBYTECODE="1", PYTHONPATH="")
+    python, version = environment(work, options.python, name)
+    label = ("monitored" if options.monitor else "instrumented") if instrumented else "plain"
+    paths: list[str | Path] = [Path(options.tests).resolve()] if options.tests and suite.unittest else []
     if instrumented:
-        site = work / ("site-monitor" if options.monitor else "site")
-        site.mkdir(exist_ok=True)
-        text = SITECUSTOMIZE.format(instrumentors=ALL, monitor=options.monitor)
-        (site / "sitecustomize.py").write_text(text)
-        env["PYTHONPATH"] = os.pathsep.join(map(str, (site, ROOT / "src", ROOT / "instrumentation")))
+        paths.append(copied(work / f"site-{name}-{version}-{label}", monitor=options.monitor))
+    env = dict(os.environ, PYTHONDONTWRITEBYTECODE="1", PYTHONPATH=os.pathsep.join(map(str, paths)))
+    log = work / f"{name}-{version}-{label}.log"
     command = [str(python), *suite.command, *(options.only or suite.targets)]
-    log = work / f"{name}-{'instrumented' if instrumented else 'plain'}.log"
+    directory = sources(work, suite, python) if suite.sdist else work
+    begun = time.monotonic()
     with log.open("w") as out:
-        subprocess.run(
-            command, cwd=directory, env=env, stdout=out, stderr=subprocess.STDOUT, timeout=options.timeout, check=False
+        # A session of its own, so that the processes a suite leaves behind can be ended with it.
+        process = subprocess.Popen(
+            command, cwd=directory, env=env, stdin=subprocess.DEVNULL, stdout=out, stderr=out, start_new_session=True
         )
+        try:
+            finished = process.wait(options.timeout) is not None
+        except subprocess.TimeoutExpired:
+            finished = False
+            os.killpg(process.pid, signal.SIGABRT)  # faulthandler writes the stacks
+            time.sleep(2)
+            os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
     text = log.read_text(errors="replace")
-    return _unittest(text) if suite.unittest else _pytest(text)
+    found = _unittest(text) if suite.unittest else _pytest(text)
+    found = replace(found, seconds=time.monotonic() - begun, finished=finished)
+    print(
+        f"{name:16} {version:8} {label:13} {found.passed} passed, {found.failed} failed, {found.skipped} skipped, "
+        f"{found.seconds:.0f} s{'' if finished else ' (NOT FINISHED; see ' + log.name + ')'}",
+        flush=True,
+    )
+    return found
 
 
-def environment(work: Path, python: str, packages: tuple[str, ...]) -> Path:
-    """A virtual environment with glasspool's dependencies and the suite's, made once."""
-    version = subprocess.run([python, "-c", "import sys; print(*sys.version_info[:2])"], capture_output=True, text=True)
-    directory = work / "-".join(["venv", *version.stdout.split(), str(abs(hash(packages)) % 10_000 if packages else 0)])
+def copied(site: Path, *, monitor: bool) -> Path:
+    """A directory with this checkout's packages as they are now (it may be edited meanwhile) and a sitecustomize."""
+    shutil.rmtree(site, ignore_errors=True)
+    for package in (ROOT / "src" / "glasspool", ROOT / "instrumentation" / "glasspool_instrumentation"):
+        shutil.copytree(package, site / package.name, ignore=shutil.ignore_patterns("__pycache__"))
+    (site / "sitecustomize.py").write_text(SITECUSTOMIZE.format(instrumentors=ALL, monitor=monitor))
+    return site
+
+
+def environment(work: Path, python: str, name: str) -> tuple[Path, str]:
+    """A virtual environment with glasspool's dependencies and the suite's, made once; and the Python's version."""
+    ask = [os.path.expanduser(python), "-c", "import platform; print(platform.python_version())"]
+    version = subprocess.run(ask, capture_output=True, text=True, check=True).stdout.strip()
+    directory = work / f"venv-{'cpython' if SUITES[name].unittest else name}-{version}"
     found = directory / "bin" / "python"
     if not found.exists():
-        subprocess.run([python, "-m", "venv", str(directory)], check=True)
-        install = [str(found), "-m", "pip", "install", "-q", "anyio", "opentelemetry-api", *packages]
+        subprocess.run([ask[0], "-m", "venv", str(directory)], check=True)
+        install = [str(found), "-m", "pip", "install", "-q", "anyio", "opentelemetry-api", *SUITES[name].packages]
         subprocess.run(install, check=True)
-    return found
+    return found, version
 
 
 def sources(work: Path, suite: Suite, python: Path) -> Path:
@@ -151,30 +191,35 @@ def sources(work: Path, suite: Suite, python: Path) -> Path:
         with tarfile.open(next(work.glob(f"{suite.sdist}-{version}.tar.gz"))) as archive:
             archive.extractall(work)
     # The suite is to test the installed package, not the one beside it.
-    subprocess.run(["rm", "-rf", str(directory / "src")], check=True)
+    shutil.rmtree(directory / "src", ignore_errors=True)
     return directory
 
 
 def _unittest(text: str) -> Outcome:
     ran = sum(map(int, re.findall(r"^Ran (\d+) tests?", text, re.M)))
+    if not ran:  # ended before its summary: the lines of the single tests
+        tests = re.split(r"^(?=\w+ \([\w.]+\))", text, flags=re.M)
+        ends = [re.search(r"(?:\.\.\. |s |^)(ok|skipped|FAIL|ERROR|expected failure)\b", test) for test in tests[1:]]
+        said = [end.group(1) if end else "" for end in ends]
+        bad = {test.split("\n")[0] for test, end in zip(tests[1:], said, strict=True) if end in ("FAIL", "ERROR", "")}
+        failed, skipped = said.count("FAIL") + said.count("ERROR"), said.count("skipped")
+        return Outcome(said.count("ok"), failed, skipped, frozenset(bad))
     last = re.findall(r"^(?:OK|FAILED)(?: \((.*)\))?$", text, re.M)
     counts = dict(part.split("=") for part in (last[-1] if last else "").split(", ") if "=" in part)
-    failed = int(counts.get("failures", 0)) + int(counts.get("errors", 0)) + (not ran)
+    failed = int(counts.get("failures", 0)) + int(counts.get("errors", 0))
     skipped = int(counts.get("skipped", 0))
     names = frozenset(re.findall(r"^(?:FAIL|ERROR): (.*)$", text, re.M))
     return Outcome(ran - failed - skipped, failed, skipped, names)
 
 
 def _pytest(text: str) -> Outcome:
-    tail = text[-3000:]
+    ends = re.findall(r"^(\S+::.+?) (PASSED|FAILED|ERROR|SKIPPED|XFAIL|XPASS)\b", text, re.M)
 
-    def count(word: str) -> int:
-        found = re.findall(rf"(\d+) {word}", tail)
-        return int(found[-1]) if found else 0
+    def names(*words: str) -> set[str]:
+        return {name.rpartition("site-packages/")[2] for name, word in ends if word in words}
 
-    names = frozenset(re.findall(r"^(?:FAILED|ERROR) (\S+)", text, re.M))
-    failed = count("failed") + count("errors?")
-    return Outcome(count("passed"), failed, count("skipped"), names)
+    bad = names("FAILED", "ERROR")
+    return Outcome(len(names("PASSED") - bad), len(bad), len(names("SKIPPED")), frozenset(bad))
 
 
 if __name__ == "__main__":

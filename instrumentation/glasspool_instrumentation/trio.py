@@ -65,18 +65,11 @@ class TrioInstrumentor(Instrumentor):
 
 
 class _Instrument:
-    """Sees every task that is spawned in one run, and puts itself around its coroutine."""
+    """Sees every task that is spawned in one run, and puts itself around its coroutine.
 
-    def after_run(self) -> None:
-        """trio's hook: the run is over."""
-        loops.ended(self._run)
-
-    def __init__(self) -> None:
-        self._run: Any = None
-
-    def before_run(self) -> None:
-        """trio's hook: the run begins."""
-        self._run = loops.current()
+    The end of a run is seen by a patch: an instrument is called by trio for every hook it has, so this one has no
+    more than it needs.
+    """
 
     def task_spawned(self, task: Any) -> None:
         """trio's hook: called before the task's first step."""
@@ -140,6 +133,15 @@ def _setup_runner(patch: Patch, original: Any) -> Any:
     return setup_runner
 
 
+def _close(patch: Patch, original: Any) -> Any:
+    def close(self: Any) -> None:
+        if patch.active and self.trio_token is not None:  # nobody who keeps something for this run had none
+            loops.ended(self.trio_token)
+        original(self)
+
+    return close
+
+
 def _run_sync(patch: Patch, original: Any) -> Any:
     async def run_sync(sync_fn: Any, *args: Any, limiter: Any = None, **options: Any) -> Any:
         if not patch.active or awaiting.get() or core_calls():
@@ -170,8 +172,9 @@ def _why(error: BaseException) -> str:
 
 
 def _patches_of_run(module: Any) -> list[Patch]:
-    if hasattr(module, "setup_runner"):
-        return [Patch(module, "setup_runner", _setup_runner)]
+    runner = getattr(module, "Runner", None)
+    if hasattr(module, "setup_runner") and hasattr(runner, "close") and hasattr(runner, "trio_token"):
+        return [Patch(module, "setup_runner", _setup_runner), Patch(runner, "close", _close)]
     logger.warning("TrioInstrumentor: this trio is laid out differently; its tasks are not observed")
     return []
 

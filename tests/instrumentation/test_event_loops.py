@@ -211,6 +211,22 @@ def test_trio_nurseries() -> None:
     assert value(catalog.TASK_SUBMITTED, "trio") == 3
 
 
+@pytest.mark.usefixtures("everything")
+def test_the_instruments_of_a_trio_run_are_the_applications() -> None:
+    class Broken(trio.abc.Instrument):  # type: ignore[misc] # trio is imported by name, so it has no types here
+        @property
+        def after_run(self) -> Any:
+            raise ZeroDivisionError
+
+    async def main() -> None:
+        with pytest.raises(ZeroDivisionError):
+            trio.lowlevel.add_instrument(Broken())
+        hooks = trio.lowlevel.current_task()._runner.instruments
+        assert set(hooks) == {"_all", "task_spawned"}  # ours, and nothing of the one that was refused
+
+    trio.run(main)
+
+
 def test_which_sibling_is_on_the_span(tracer: Tracer, spans: InMemorySpanExporter) -> None:
     gi.AnyioInstrumentor().instrument(spans="*")
 

@@ -9,7 +9,6 @@ import importlib
 import logging
 import weakref
 from collections.abc import Awaitable, Coroutine
-from functools import partial
 from typing import Any
 
 from opentelemetry.trace import SpanKind
@@ -163,12 +162,18 @@ def _start(patch: Patch, original: Any) -> Any:
             coro = func(*args, **kwargs)
             return _observe(self, coro, str(name or ""))
 
-        call.__qualname__ = getattr(look_through(func), "__qualname__", repr(func))
-        call.__name__ = getattr(look_through(func), "__name__", repr(func))
-        call.__module__ = getattr(look_through(func), "__module__", __name__)
-        return await original(self, call, *args, name=name, **options)
+        return await original(self, _named_as(func, call), *args, name=name, **options)
 
     return start
+
+
+def _named_as(func: Any, call: Any) -> Any:
+    """``call`` with the names of ``func``, which anyio shows in its messages and gives to the task."""
+    shown = look_through(func)
+    call.__qualname__ = getattr(shown, "__qualname__", repr(func))
+    call.__name__ = getattr(shown, "__name__", repr(func))
+    call.__module__ = getattr(shown, "__module__", __name__)
+    return call
 
 
 # -- threads -----------------------------------------------------------------------------------------------------------
@@ -240,39 +245,41 @@ def _patches_of(module: Any) -> list[Patch]:
     if backend is None or group is None or not hasattr(backend, "run_sync_in_worker_thread"):
         logger.warning("AnyioInstrumentor: %s is laid out differently; it is not observed", module.__name__)
         return []
-    return [
-        Patch(backend, "run_sync_in_worker_thread", _run_in_thread),
-        Patch(group, "start", _start),
-        Patch(group, *_spawning(group)),
-    ]
-
-
-def _spawning(group: Any) -> tuple[str, Any]:
-    """What makes children: ``create_task`` since anyio 4.14, ``start_soon`` before."""
-    if "create_task" in vars(group):
-        return "create_task", _create_task
-    return "start_soon", _start_soon
+    found = [Patch(backend, "run_sync_in_worker_thread", _run_in_thread), Patch(group, "start", _start)]
+    if "create_task" in vars(group):  # what makes children since anyio 4.14
+        return [*found, Patch(group, "create_task", _create_task)]
+    found.append(Patch(group, "start_soon", _start_soon))
+    if hasattr(module, "iscoroutine"):  # what functions return is checked, on asyncio
+        found.append(Patch(module, "iscoroutine", _iscoroutine))
+    return found
 
 
 def _start_soon(patch: Patch, original: Any) -> Any:
     def start_soon(self: Any, func: Any, *args: Any, name: object = None) -> Any:
-        if not patch.active or submitting.inside:
+        if not patch.active or submitting.inside or not callable(func):
             return original(self, func, *args, name=name)
         loops.watch()
+        inside = submitting.inside
         submitting.inside = True
         try:
             if core_calls():
                 return original(self, func, *args, name=name)
-            shown = look_through(func) if name is None else name
-            return original(self, partial(_call, self, func, str(name or "")), *args, name=shown)
+
+            def call(*args: Any) -> Any:
+                return _observe(self, func(*args), str(name or ""))
+
+            return original(self, _named_as(func, call), *args, name=name)
         finally:
-            submitting.inside = False
+            submitting.inside = inside
 
     return start_soon
 
 
-def _call(group: Any, func: Any, name: str, *args: Any) -> Any:
-    return _observe(group, func(*args), name)
+def _iscoroutine(patch: Patch, original: Any) -> Any:
+    def iscoroutine(found: object) -> bool:
+        return isinstance(found, ObservedCoroutine) or original(found)
+
+    return iscoroutine
 
 
 _patches = Patches(

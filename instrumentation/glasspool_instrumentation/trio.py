@@ -109,10 +109,8 @@ class _Ending:
         self.task = task
 
     def __call__(self, error: BaseException) -> tuple[str, str, str | None]:
-        import trio
-
         nursery = self.task.parent_nursery
-        if not isinstance(error, trio.Cancelled):
+        if not _is_cancelled(error):
             _failures.setdefault(nursery, f"{self.task.name} failed: {type(error).__qualname__}: {error}")
             return "error", "", None
         failed = _failures.get(nursery)
@@ -146,9 +144,8 @@ def _run_sync(patch: Patch, original: Any) -> Any:
     async def run_sync(sync_fn: Any, *args: Any, limiter: Any = None, **options: Any) -> Any:
         if not patch.active or awaiting.get() or core_calls():
             return await original(sync_fn, *args, limiter=limiter, **options)
-        import trio
-
-        default = trio.to_thread.current_default_thread_limiter()
+        # Of the patched module, which sys.modules may know no longer.
+        default = patch.owner.current_default_thread_limiter()
         limiter = default if limiter is None else limiter
         if not hasattr(limiter, "total_tokens"):  # anything with acquire and release may be used
             return await original(sync_fn, *args, limiter=limiter, **options)
@@ -163,10 +160,12 @@ def _run_sync(patch: Patch, original: Any) -> Any:
     return run_sync
 
 
-def _why(error: BaseException) -> str:
-    import trio
+def _is_cancelled(error: BaseException) -> bool:
+    return (type(error).__module__, type(error).__name__) == ("trio", "Cancelled")  # it has no subclasses
 
-    if not isinstance(error, trio.Cancelled):
+
+def _why(error: BaseException) -> str:
+    if not _is_cancelled(error):
         return ""
     return _REASONS.get(getattr(error, "source", ""), "parent_scope")
 

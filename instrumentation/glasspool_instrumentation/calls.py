@@ -15,7 +15,7 @@ import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import Future
-from contextvars import Context, ContextVar
+from contextvars import Context, ContextVar, Token
 from types import FunctionType
 from typing import Any
 
@@ -24,6 +24,7 @@ from opentelemetry import trace
 
 from glasspool.telemetry import providers
 from glasspool.telemetry.tracing import TaskTracer, attach, error_type_of, function_name, inject
+from glasspool.telemetry.within import Running, running
 
 from .naming import OTEL_THREADING, look_through, original_of, peel
 from .noted import BATCH, NotedCall, NotingRecorder
@@ -73,6 +74,7 @@ class Call(NotedCall):
             token = self._attach(trace.set_span_in_context(span, carried))
         elif self.context is None and (carried or _current()):
             token = otel_context.attach(carried)
+        within = running.set(self) if self.context is None else self.context.run(running.set, self)
         self.began = True
         self.started = _clock()
         notes.append(self)
@@ -80,6 +82,7 @@ class Call(NotedCall):
             value = fn(*args, **kwargs) if self.context is None else self.context.run(fn, *args, **kwargs)
         except BaseException as error:
             self.ended = _clock()
+            self._leave(within)
             if token is not None:
                 self._detach(token)
             self.error_type = error_type_of(error)
@@ -87,6 +90,10 @@ class Call(NotedCall):
             hide_frames(error)
             raise
         self.ended = _clock()
+        if self.context is None:
+            running.reset(within)
+        else:
+            self._leave(within)
         if token is not None:
             self._detach(token)
         self.outcome = "success"
@@ -95,6 +102,17 @@ class Call(NotedCall):
         else:
             self._end("success", None)
         return value
+
+    @property
+    def over(self) -> bool:
+        """See Running."""
+        return bool(self.outcome)
+
+    def _leave(self, within: Token[Running | None]) -> None:
+        if self.context is None:
+            running.reset(within)
+        else:
+            self.context.run(running.reset, within)
 
     def _attach(self, carried: Any) -> Any:
         if self.context is None:

@@ -13,7 +13,8 @@ from opentelemetry import context as otel_context
 from opentelemetry import trace
 
 from glasspool.telemetry.recorder import TaskRecord
-from glasspool.telemetry.tracing import Spans, TaskTracer, function_name
+from glasspool.telemetry.tracing import Spans, TaskTracer, error_type_of, function_name
+from glasspool.telemetry.within import within_task
 
 from .calls import hide_frames, ours
 from .naming import check_name, look_through
@@ -39,8 +40,9 @@ def instrumented(function: Any = None, /, *, name: str | None = None, spans: Spa
     """Observe the calls of a sync or async function: a span, an outcome, a duration, how many are active.
 
     ``name`` is the executor's name of the series (default: the function's module); the task name is the function's.
-    ``spans``: ``all`` (default), ``parented`` (only within a recorded span) or ``off``. Within a task that is
-    observed already the call gets its span and is not counted again.
+    ``spans``: ``all`` (default), ``parented`` (only within a recorded span) or ``off``. Within a task that is counted
+    already (a HybridExecutor's, an observed pool's, a limiter's) the call gets its span and is not counted again;
+    tasks of an event loop are no submitted calls, and within those it is counted.
 
         @instrumented(name="checkout")
         async def charge(card): ...
@@ -111,11 +113,14 @@ class _Calls:
 
     def begin(self) -> tuple[TaskRecord, Any]:
         """A call begins: its record, and the token of its span's context."""
-        observed = self._observed
-        task = observed.recorder.task(self._name, "inline")
+        observed, recorder = self._observed, self._observed.recorder
+        task = recorder.task(self._name, "inline")
         span = task.span = observed.start_span(task, self._function, None)
-        observed.recorder.accept(task, queued=False)
-        observed.recorder.begin(task)
+        if within_task():
+            task.started = recorder.clock()  # all that its span needs
+        else:
+            recorder.accept(task, queued=False)
+            recorder.begin(task)
         if span is None:
             return task, None
         TaskTracer.begin(span)
@@ -125,12 +130,20 @@ class _Calls:
         """The call ends, by this error or none."""
         if token is not None:
             otel_context.detach(token)
-        if error is None:
-            self._observed.settle(task, "success")
-        elif _is_cancellation(error):
-            self._observed.settle(task, "cancelled", reason="parent_scope")
-        else:
-            self._observed.settle(task, "error", error)
+        outcome = "success" if error is None else "cancelled" if _is_cancellation(error) else "error"
+        failure = error if outcome == "error" else None
+        reason = "parent_scope" if outcome == "cancelled" else ""
+        if task.began:
+            self._observed.settle(task, outcome, failure, reason=reason)
+        elif task.span is not None:  # counted by the task around it
+            TaskTracer.end(
+                task.span,
+                outcome,
+                error_type=error_type_of(failure) if failure else "" if outcome == "success" else outcome,
+                error=failure,
+                reason=reason,
+                duration=self._observed.recorder.clock() - task.started,
+            )
 
 
 def _is_cancellation(error: BaseException) -> bool:

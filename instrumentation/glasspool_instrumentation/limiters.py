@@ -13,6 +13,7 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 
 from glasspool.telemetry.tracing import TaskTracer, attach, function_name
+from glasspool.telemetry.within import running
 
 from . import loops
 from .calls import hide_frames, ours
@@ -106,6 +107,7 @@ class _Threaded:
     def __call__(self, *args: Any) -> Any:
         task, recorder = self._task, self._observed.recorder
         awaiting.set(False)  # what the function calls is its own; this context is the thread's copy
+        running.set(self)
         submitting.inside = False
         with recorder.totals.lock:
             if self._settled:  # given up in the instant in which the thread was starting
@@ -125,6 +127,11 @@ class _Threaded:
             raise
         self._settle("success", None)
         return value
+
+    @property
+    def over(self) -> bool:
+        """See Running. Given up while it runs, it is still the work of its task."""
+        return self._settled and not self._abandoned
 
     def _settle(self, outcome: str, error: BaseException | None) -> None:
         with self._observed.recorder.totals.lock:

@@ -21,6 +21,7 @@ from opentelemetry.trace import Span, SpanKind
 from glasspool.telemetry import providers
 from glasspool.telemetry.catalog import Key
 from glasspool.telemetry.tracing import TaskTracer, error_type_of, extract
+from glasspool.telemetry.within import running
 
 from . import bootstrap
 from .home import receive, receive_error
@@ -54,7 +55,7 @@ class Sender(NamedTuple):
 class Errand:
     """A call on its way to a worker. Picklable if the function is."""
 
-    __slots__ = ("carrier", "enveloped", "fn", "key", "sender", "settings", "topic")
+    __slots__ = ("carrier", "enveloped", "fn", "key", "over", "sender", "settings", "topic")
 
     def __init__(
         self,
@@ -75,6 +76,7 @@ class Errand:
         self.enveloped = enveloped  # results are pickled on their way home, so a report can travel with them
 
         self.topic = topic  # Dask: where the worker logs its report
+        self.over = False  # see Running
 
     def __reduce__(self) -> Any:
         return _unpack, (self.fn, self.key, self.carrier, self.sender, self.settings, self.enveloped)
@@ -94,6 +96,7 @@ class Errand:
         missing = self.sender is not None and not parent.is_valid
         span = self._consumer_span(context)
         token = otel_context.attach(context if span is None else trace.set_span_in_context(span, context))
+        within = running.set(self)
         begun = time.perf_counter()
         try:
             value = self.fn(*args, **kwargs)
@@ -108,6 +111,8 @@ class Errand:
             error.__traceback__ = frames.tb_next if frames is not None else None  # our own frame is on top
             raise
         finally:
+            self.over = True
+            running.reset(within)
             otel_context.detach(token)
         report = Report(self.key, time.perf_counter() - begun, os.getpid(), span is not None, stale, missing)
         if span is not None:

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import os
 import threading
 from collections.abc import Callable, Iterable
 from typing import Any
 
 from .closing import CutTask, ExecutorStats, ShutdownReport
-from .task import Plan, TaskHandle
+from .task import CURRENT, Plan, TaskHandle
 from .telemetry import providers, tracing
 from .telemetry.observers import Observer, Observers, TaskEvent, check_observer
 from .telemetry.recorder import Recorder, TaskRecord
 from .telemetry.series import Shape
 from .telemetry.tracing import Spans, TaskTracer
+from .telemetry.within import recognise
 
 __all__ = ["HYBRID", "Reporter", "checked_observers"]
 
@@ -180,3 +182,17 @@ def checked_observers(value: object) -> tuple[Observer, ...]:
     for observer in found:
         check_observer(observer)
     return found
+
+
+def _in_running_task() -> bool:
+    current = CURRENT.get()
+    return current is not None and (not current.done or current._left_running)
+
+
+def _after_fork() -> None:
+    CURRENT.set(None)  # a child that was forked within a task is not within it
+
+
+recognise(_in_running_task)
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork)

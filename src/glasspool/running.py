@@ -115,8 +115,9 @@ def _begin(engine: Engine, handle: TaskHandle[Any]) -> bool:
     plan = handle._plan
     limit = math.inf
     if plan.timeout is not None or plan.deadline is not None:
-        limit = _time_limit(plan)
-        if limit <= anyio.current_time():
+        now = anyio.current_time()  # read once: a pause between two readings is not the task's running time
+        limit = _time_limit(plan, now)
+        if limit <= now:
             engine.settle_timeout(handle)
             return False
     CURRENT.set(handle)
@@ -148,9 +149,9 @@ def _end(engine: Engine, handle: TaskHandle[Any], error: BaseException) -> None:
         engine.crashed(error)
 
 
-def _time_limit(plan: Plan) -> float:
-    """Until when the task may run if it starts now, on the loop's clock."""
-    until = math.inf if plan.timeout is None else anyio.current_time() + plan.timeout
+def _time_limit(plan: Plan, now: float) -> float:
+    """Until when the task may run if it starts ``now``, on the loop's clock."""
+    until = math.inf if plan.timeout is None else now + plan.timeout
     return until if plan.deadline is None else min(until, plan.deadline)
 
 

@@ -134,6 +134,39 @@ async def test_a_cleanup_after_the_timeout_may_fail():
             await executor.run(fails_on_the_way_out, timeout=0.01)
 
 
+def test_a_timeout_counts_from_one_reading_of_the_clock():
+    """A machine that pauses between two readings must not make a task time out that has not had its time yet."""
+    trio = pytest.importorskip("trio")
+    called = []
+
+    class Rushing(trio.abc.Clock):
+        """A second passes whenever somebody looks."""
+
+        now = 0.0
+
+        def start_clock(self):
+            pass
+
+        def current_time(self):
+            self.now += 1
+            return self.now
+
+        def deadline_to_sleep_time(self, deadline):
+            return max(0, deadline - self.current_time())
+
+    async def called_and_waits():
+        called.append(True)
+        await trio.sleep_forever()
+
+    async def main():
+        async with HybridExecutor("rushing", max_in_flight=1) as executor:
+            with pytest.raises(TaskTimeout, match=r"ran out of its time of 0.5 s"):
+                await executor.run(called_and_waits, timeout=0.5)
+
+    trio.run(main, clock=Rushing())
+    assert called == [True]
+
+
 def test_durations_on_a_mock_clock_are_exact():
     trio, testing = pytest.importorskip("trio"), pytest.importorskip("trio.testing")
     events = {}

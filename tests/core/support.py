@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 from typing import Any
 
 import anyio
@@ -65,6 +66,25 @@ async def until(condition: Callable[[], Any]) -> None:
     with anyio.fail_after(PATIENCE):
         while not condition():
             await anyio.sleep(0.001)
+
+
+@asynccontextmanager
+async def cancelled_once_blocked() -> AsyncIterator[anyio.CancelScope]:
+    """A scope around the block that is cancelled when everything on the loop waits, however long that takes."""
+    async with anyio.create_task_group() as group:
+        with anyio.CancelScope() as scope:
+
+            async def cancel() -> None:
+                await anyio.wait_all_tasks_blocked()
+                scope.cancel()
+
+            group.start_soon(cancel)
+            yield scope
+
+
+def run_out_of_time(handle: TaskHandle[Any]) -> None:
+    """The running task's timeout or deadline, set far away, comes now: a near one may pass before the task begins."""
+    handle._scope.deadline = anyio.current_time()
 
 
 def conserved(executor: HybridExecutor, handles: list[TaskHandle[Any]]) -> ExecutorStats:

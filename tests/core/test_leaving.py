@@ -135,7 +135,7 @@ async def main():
         executor_stats = executor._work.engine.reporter.stats
         for number in range(5):
             executor.submit_nowait(anyio.sleep_forever, name=f"task {number}")
-        await anyio.sleep(0.01)
+        await anyio.wait_all_tasks_blocked()
         loop.stop()
         await anyio.sleep_forever()
 
@@ -171,7 +171,7 @@ def test_all_tasks_cancelled_natively(anyio_backend):
     async def main():
         async with HybridExecutor("all", max_in_flight=2) as executor:
             handles.extend([executor.submit_nowait(forever) for _ in range(5)])
-            await asyncio.sleep(0.001)
+            await anyio.wait_all_tasks_blocked()
             for task in asyncio.all_tasks():
                 task.cancel()
             await anyio.sleep_forever()
@@ -192,7 +192,7 @@ def test_the_owner_cancelled_natively(anyio_backend):
 
     async def main():
         task = asyncio.ensure_future(owner())
-        await asyncio.sleep(0.001)
+        await anyio.wait_all_tasks_blocked()
         task.cancel()
         with pytest.raises(asyncio.CancelledError):
             await task

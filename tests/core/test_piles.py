@@ -9,7 +9,7 @@ import pytest
 
 from glasspool import ExecutorClosed, HybridExecutor, Outcome, PileEmpty, TaskCancelled, TaskTimeout
 
-from .support import Gate, echo, fail, forever, turns
+from .support import Gate, cancelled_once_blocked, echo, fail, forever, turns
 
 if sys.version_info < (3, 11):
     from exceptiongroup import BaseExceptionGroup, ExceptionGroup
@@ -146,7 +146,7 @@ async def test_pile_cancel_says_explicit_and_the_pile_goes_on():
 
 async def test_a_cancelled_scope_around_a_pile_cancels_its_tasks():
     async with HybridExecutor("scope", max_in_flight=2) as executor:
-        with anyio.move_on_after(0.01) as scope:
+        async with cancelled_once_blocked() as scope:
             async with executor.pile() as pile:
                 handle = await pile.include(forever)
         assert scope.cancelled_caught

@@ -12,7 +12,7 @@ from opentelemetry.trace import SpanKind, StatusCode
 from glasspool import HybridExecutor
 from glasspool.telemetry.catalog import SPAN_EVENT_STARTED, Key
 
-from .support import Gate, echo, fail, forever, turns
+from .support import Gate, cancelled_once_blocked, echo, fail, forever, turns
 
 pytestmark = pytest.mark.anyio
 
@@ -72,7 +72,7 @@ async def run_out(executor, outcome):
             await anyio.wait_all_tasks_blocked()
             await pile.include(fail, ValueError(), name="sibling")
     elif outcome == "parent_scope":
-        with anyio.move_on_after(0.01):
+        async with cancelled_once_blocked():
             await executor.run(forever)
     elif outcome == "shutdown":
         await executor.submit(forever)

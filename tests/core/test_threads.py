@@ -10,7 +10,7 @@ import pytest
 
 from glasspool import HybridExecutor, Outcome, QueueFull, TaskState
 
-from .support import PATIENCE, echo, until
+from .support import PATIENCE, echo, run_out_of_time, turns, until
 
 pytestmark = pytest.mark.anyio
 
@@ -49,10 +49,12 @@ async def test_threads_have_slots_of_their_own_and_no_second_queue():
 async def test_an_abandoned_thread_keeps_its_slot_until_it_ends(how):
     latch = Latch()
     async with HybridExecutor("abandon", max_in_flight=1, max_queued=0) as executor:
-        handle = await executor.submit(latch, timeout=0.05 if how == "timeout" else None)
+        handle = await executor.submit(latch, timeout=1000 if how == "timeout" else None)
         await latch.wait_begun()
         if how == "cancel":
             handle.cancel()
+        else:
+            run_out_of_time(handle)
         completed = await handle.outcome()
         assert completed.outcome is (Outcome.CANCELLED if how == "cancel" else Outcome.TIMEOUT)
         stats = executor.stats()
@@ -71,7 +73,7 @@ async def test_abandon_false_waits_for_the_thread():
         handle = await executor.submit(latch, abandon=False)
         await latch.wait_begun()
         assert handle.cancel()
-        await anyio.sleep(0.01)
+        await turns(10)  # nothing but the thread's end is to end it
         assert handle.state is TaskState.ACTIVE
         latch.go.set()
         assert await handle == "ended"  # the outcome follows how the function ended

@@ -9,7 +9,7 @@ import pytest
 
 from glasspool import HybridExecutor, Outcome, TaskState, TaskTimeout
 
-from .support import Gate, echo, fail, forever
+from .support import Gate, echo, fail, forever, run_out_of_time
 
 pytestmark = pytest.mark.anyio
 
@@ -83,9 +83,15 @@ async def test_a_deadline_counts_while_submit_blocks():
 
 
 async def test_a_deadline_counts_while_running():
+    gate = Gate()
     async with HybridExecutor("running", max_in_flight=1) as executor:
-        with pytest.raises(TaskTimeout, match=r"\(deadline\)"):
-            await executor.run(forever, deadline=anyio.current_time() + 0.01)
+        handle = await executor.submit(gate.hold, deadline=anyio.current_time() + 1000)
+        await anyio.wait_all_tasks_blocked()
+        assert not handle.done
+        run_out_of_time(handle)
+        with pytest.raises(TaskTimeout, match=r"ran out of its time \(deadline\)"):
+            await handle
+        assert gate.ended == [None]
 
 
 async def test_a_timeout_error_of_the_function_is_an_error():

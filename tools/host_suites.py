@@ -128,7 +128,7 @@ def run(name: str, work: Path, options: argparse.Namespace, *, instrumented: boo
     label = ("monitored" if options.monitor else "instrumented") if instrumented else "plain"
     paths: list[str | Path] = [Path(options.tests).resolve()] if options.tests and suite.unittest else []
     if instrumented:
-        paths.append(copied(work / f"site-{name}-{version}-{label}", monitor=options.monitor))
+        paths.append(copied(work / f"site-{name}-{version}-{label}", python, monitor=options.monitor))
     env = dict(os.environ, PYTHONDONTWRITEBYTECODE="1", PYTHONPATH=os.pathsep.join(map(str, paths)))
     log = work / f"{name}-{version}-{label}.log"
     command = [str(python), *suite.command, *(options.only or suite.targets)]
@@ -158,12 +158,14 @@ def run(name: str, work: Path, options: argparse.Namespace, *, instrumented: boo
     return found
 
 
-def copied(site: Path, *, monitor: bool) -> Path:
+def copied(site: Path, python: Path, *, monitor: bool) -> Path:
     """A directory with this checkout's packages as they are now (it may be edited meanwhile) and a sitecustomize."""
     shutil.rmtree(site, ignore_errors=True)
     for package in (ROOT / "src" / "glasspool", ROOT / "instrumentation" / "glasspool_instrumentation"):
         shutil.copytree(package, site / package.name, ignore=shutil.ignore_patterns("__pycache__"))
     (site / "sitecustomize.py").write_text(SITECUSTOMIZE.format(instrumentors=ALL, monitor=monitor))
+    # The suites start hundreds of processes, all of which import it, and some are timed.
+    subprocess.run([str(python), "-m", "compileall", "-q", str(site)], check=True)
     return site
 
 

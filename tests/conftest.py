@@ -18,7 +18,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         "--eager", action="store_true", help="give asyncio loops the eager task factory (Python 3.12 and later)"
     )
     # Far above what any test needs on a loaded machine.
-    parser.addoption("--limit", type=float, default=60.0, help="seconds after which an asynchronous test has hung")
+    parser.addoption("--limit", type=float, default=300.0, help="seconds after which an asynchronous test has hung")
 
 
 def pytest_configure(config: pytest.Config) -> None:

@@ -21,6 +21,10 @@ ROOT = Path(__file__).parents[2]
 FULL = Shape(runners=("inline", "thread"), workers=("thread",), queue=True, submit=True, slots=True, shutdown=True)
 
 
+LIMIT = 300.0
+"""Seconds after which something that must happen is taken for lost, on a slow and busy machine too."""
+
+
 class Clock:
     """Seconds that pass when told to."""
 
@@ -114,7 +118,7 @@ def clean_environment(**extra: str) -> dict[str, str]:
 def run_python(code: str, *arguments: str, launcher: tuple[str, ...] = (), check: bool = True, **env: str) -> Finished:
     """Run ``code`` in a fresh interpreter; providers can be set only once in a process."""
     command = [*launcher, sys.executable, "-W", "error::RuntimeWarning", "-c", code, *arguments]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=120, env=clean_environment(**env))
+    done = subprocess.run(command, capture_output=True, text=True, timeout=LIMIT, env=clean_environment(**env))
     finished = Finished(done.returncode, done.stdout, done.stderr)
     assert not check or finished.code == 0, f"exit code {finished.code}\n{finished.out}\n{finished.err}"
     return finished

@@ -75,24 +75,31 @@ def test_an_unreachable_collector_is_said_counted_and_holds_up_nothing(protocol)
 from glasspool.telemetry import catalog
 from tests.telemetry.support import value
 handle = configure()
-began = time.monotonic()
+
+def failures():
+    return value(REGISTRY.collect(), catalog.TELEMETRY_FAILURES, glasspool_telemetry_failure_kind="export")
+
 work()
-print("worked", time.monotonic() - began < 5)
-print("flushed", handle.force_flush(30))
-print("failures", value(REGISTRY.collect(), catalog.TELEMETRY_FAILURES, glasspool_telemetry_failure_kind="export"))
+print("meanwhile", failures())
+print("flushed", handle.force_flush(60))
+print("failures", failures())
+print("left", time.monotonic())
 """
     )
     with socket.socket() as closed:
         closed.bind(("127.0.0.1", 0))  # bound, not listening: connections are refused
-        began = time.monotonic()
         done = run_python(
             code,
             OTEL_EXPORTER_OTLP_PROTOCOL=protocol,
             OTEL_EXPORTER_OTLP_ENDPOINT=f"http://127.0.0.1:{closed.getsockname()[1]}",
             OTEL_EXPORTER_OTLP_TIMEOUT="1",
+            # Nothing is exported before it is asked for, however long the work takes.
+            OTEL_BSP_SCHEDULE_DELAY="3600000",
+            OTEL_METRIC_EXPORT_INTERVAL="3600000",
         )
-    assert time.monotonic() - began < 60
-    assert list(done.lines("worked")) == ["True"]
+    (left,) = done.lines("left")
+    assert time.monotonic() - float(left) < 60
+    assert list(done.lines("meanwhile")) == ["0"], "the work has waited for no export"
     assert list(done.lines("flushed")) == ["False"], "the SDK's own force_flush says True here"
     assert list(done.lines("failures")) == ["2"]
     for signal in ("traces", "metrics"):
@@ -105,14 +112,12 @@ def test_a_collector_that_never_answers_holds_up_the_exit_for_five_seconds_at_mo
     with socket.socket() as silent:
         silent.bind(("127.0.0.1", 0))
         silent.listen()
-        began = time.monotonic()
         done = run_python(
             code,
             OTEL_EXPORTER_OTLP_PROTOCOL="http/protobuf",
             OTEL_EXPORTER_OTLP_ENDPOINT=f"http://127.0.0.1:{silent.getsockname()[1]}",
-            OTEL_EXPORTER_OTLP_TIMEOUT="100",
-        )
-    assert time.monotonic() - began < 60
+            OTEL_EXPORTER_OTLP_TIMEOUT="3600",
+        )  # it does end, or run_python loses patience
     assert "the last export did not end within 5 s: is the collector reachable? Leaving without it" in done.err
 
 

@@ -17,7 +17,7 @@ import pytest
 
 from glasspool.telemetry import catalog
 
-from .support import clean_environment, run_python
+from .support import LIMIT, clean_environment, run_python
 from .test_configure import CONSOLE, SETUP, documents, spans
 
 pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="needs os.fork")
@@ -185,20 +185,27 @@ recorder.accept(running, queued=False)
 
 APP = '''
 """A WSGI app whose every request is one task; each worker serves its own figures and leaves its totals at exit."""
-import anyio, json, os, pathlib
+import anyio, json, os, pathlib, time
 from glasspool import HybridExecutor
 from glasspool.telemetry import configure
 
 handle = configure(service_name="web", prometheus_port=0)  # in the master: --preload
 
 async def work():
-    await anyio.sleep(0.02)  # long enough for the other workers to get their share
+    await anyio.sleep(0)
+
+def wait_for_all():
+    """Until each of the four workers has a request: however late one starts, it gets its share."""
+    pathlib.Path(f"worker-{os.getpid()}").touch()
+    while len(list(pathlib.Path().glob("worker-*"))) < 4:
+        time.sleep(0.01)
 
 async def request():
     async with HybridExecutor("web", max_in_flight=2) as executor:
         await executor.run(work)
 
 def app(environ, start_response):
+    wait_for_all()
     worker = configure(prometheus_port=0)
     anyio.run(request)
     body = json.dumps({"pid": os.getpid(), "port": worker.prometheus_port}).encode()
@@ -221,6 +228,8 @@ def test_gunicorn_with_four_workers_and_preload_adds_up(tmp_path):
                 "--preload",
                 "-w",
                 "4",
+                "-t",
+                str(int(LIMIT)),  # for as long a worker may wait for the others
                 "-b",
                 bind,
                 "--chdir",
@@ -237,14 +246,14 @@ def test_gunicorn_with_four_workers_and_preload_adds_up(tmp_path):
         ports = {answer["pid"]: answer["port"] for answer in answers}
         scraped = 0.0
         for port in ports.values():
-            with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=30) as page:
+            with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=LIMIT) as page:
                 text = page.read().decode()
             scraped += sum(
                 float(n) for n in re.findall(r"^glasspool_task_submitted_total\{.*} (.*)$", text, flags=re.M)
             )
     finally:
         server.send_signal(signal.SIGTERM)
-        server.wait(60)
+        server.wait(LIMIT)
     output = (tmp_path / "out").read_text()
     assert len(ports) == len(set(ports.values())) == 4, output
     assert scraped == requests
@@ -265,7 +274,7 @@ def ask(path: Path) -> dict[str, int]:
     import http.client
     import socket
 
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + LIMIT
     while True:
         try:
             with socket.socket(socket.AF_UNIX) as connection:

@@ -13,7 +13,7 @@ from glasspool import HybridExecutor
 from glasspool.telemetry import catalog
 from glasspool.telemetry.registry import REGISTRY, Snapshot
 
-from .support import run_python
+from .support import LIMIT, run_python
 from .test_golden import compare
 
 
@@ -65,24 +65,27 @@ async def test_every_snapshot_from_another_thread_adds_up(request):
             raise ValueError(index)
 
     interval = sys.getswitchinterval()
+    submitted = 0
     async with HybridExecutor(name, max_in_flight=8, max_queued=16) as executor:
         sys.setswitchinterval(1e-6)
         reader = threading.Thread(target=read)
         reader.start()
         try:
-            for index in range(1500):
-                await executor.submit(work, index)
+            while submitted < 1500 or (snapshots <= 5 and reader.is_alive()):  # a busy machine may let the reader wait
+                for index in range(5):
+                    await executor.submit(work, index)
+                submitted += 5
         finally:
             sys.setswitchinterval(interval)
             done.set()
-            reader.join(60)
+            reader.join(LIMIT)
     assert problems == []
     assert snapshots > 5
     found = of(name, REGISTRY.collect())
-    assert sum_of(found, catalog.TASK_COMPLETED, TASK_OUTCOME="success") == 1200
-    assert sum_of(found, catalog.TASK_COMPLETED, ERROR_TYPE="ValueError") == 300
-    assert count_of(found, catalog.TASK_DURATION) == count_of(found, catalog.QUEUE_WAIT) == 1500
-    assert count_of(found, catalog.SUBMIT_WAIT) == 1500
+    assert sum_of(found, catalog.TASK_COMPLETED, TASK_OUTCOME="success") == submitted * 4 / 5
+    assert sum_of(found, catalog.TASK_COMPLETED, ERROR_TYPE="ValueError") == submitted / 5
+    assert count_of(found, catalog.TASK_DURATION) == count_of(found, catalog.QUEUE_WAIT) == submitted
+    assert count_of(found, catalog.SUBMIT_WAIT) == submitted
 
 
 @pytest.mark.anyio

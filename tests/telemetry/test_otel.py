@@ -194,7 +194,7 @@ def test_a_task_settled_by_the_garbage_collector_inside_the_sdk_waits_for_nobody
     """Lost executors are finalized wherever the collector runs: in the SDK's collect too, under its locks."""
     code = """
 import faulthandler, gc, weakref
-faulthandler.dump_traceback_later(60, exit=True)
+faulthandler.dump_traceback_later(240, exit=True)
 from opentelemetry import metrics
 from opentelemetry.sdk.metrics import MeterProvider
 from opentelemetry.sdk.metrics.export import InMemoryMetricReader

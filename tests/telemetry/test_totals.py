@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import logging
 import sys
 import threading
@@ -15,7 +16,7 @@ from glasspool.telemetry.recorder import Recorder
 from glasspool.telemetry.registry import Registry
 from glasspool.telemetry.series import Shape
 
-from .support import Clock, full_recorder, histogram_total, run_task, value
+from .support import LIMIT, Clock, full_recorder, histogram_total, run_task, value
 
 
 def test_executors_of_one_name_are_summed_and_the_oldest_age_is_the_greatest():
@@ -193,13 +194,15 @@ def test_no_snapshot_tears_while_threads_run_tasks(workers):
     mail = Recorder(
         "mail", "thread_pool", Shape(runners=("thread",), queue=True, slots=True), limit=8, registry=registry
     ).open()
-    each = 1500
     problems: list[str] = []
     done = threading.Event()
-    snapshots = 0
+    snapshots = ran = 0
 
     def work() -> None:
-        for index in range(each):
+        nonlocal ran
+        for index in itertools.count():
+            if index >= 1500 and (snapshots > 10 or not reader.is_alive()):  # a busy machine may let the reader wait
+                break
             task = mail.task("t", "thread")
             mail.accept(task, queued=True)
             if index % 7 == 0:
@@ -208,6 +211,8 @@ def test_no_snapshot_tears_while_threads_run_tasks(workers):
             mail.assign(task)
             mail.begin(task)
             mail.settle(task, "error" if index % 3 == 0 else "success", "ValueError" if index % 3 == 0 else "")
+        with counted:
+            ran += index
 
     def check() -> None:
         nonlocal snapshots
@@ -218,12 +223,12 @@ def test_no_snapshot_tears_while_threads_run_tasks(workers):
         queued = value(found, catalog.QUEUE_SIZE)
         active = value(found, catalog.TASK_ACTIVE)
         cancelled = value(found, catalog.TASK_COMPLETED, glasspool_task_outcome="cancelled")
-        ran = histogram_total(found, catalog.TASK_DURATION)[0]
+        measured = histogram_total(found, catalog.TASK_DURATION)[0]
         waits = histogram_total(found, catalog.QUEUE_WAIT)[0]
         if submitted != completed + queued + active:
             problems.append(f"{submitted} submitted, {completed} completed, {queued} queued, {active} active")
-        if ran != completed - cancelled:
-            problems.append(f"{ran} runs measured of {completed - cancelled}")
+        if measured != completed - cancelled:
+            problems.append(f"{measured} runs measured of {completed - cancelled}")
         if not completed <= waits <= submitted - queued:
             problems.append(f"{waits} waits: {completed} completed, {submitted} submitted, {queued} queued")
 
@@ -231,6 +236,7 @@ def test_no_snapshot_tears_while_threads_run_tasks(workers):
         while not done.is_set():
             check()
 
+    counted = threading.Lock()
     interval = sys.getswitchinterval()
     sys.setswitchinterval(1e-6)
     try:
@@ -240,16 +246,17 @@ def test_no_snapshot_tears_while_threads_run_tasks(workers):
         for thread in threads:
             thread.start()
         for thread in threads:
-            thread.join(60)
+            thread.join(LIMIT)
         done.set()
-        reader.join(60)
+        reader.join(LIMIT)
     finally:
+        done.set()
         sys.setswitchinterval(interval)
+    assert snapshots > 10
     check()
     assert problems == []
-    assert snapshots > 10
     assert mail.counts().queued == mail.counts().in_flight == 0
-    assert value(registry.collect(), catalog.TASK_COMPLETED) == each * workers
+    assert value(registry.collect(), catalog.TASK_COMPLETED) == ran >= 1500 * workers
 
 
 def test_counts_are_whole_without_a_lock():
@@ -275,8 +282,9 @@ def test_counts_are_whole_without_a_lock():
         for index in range(5000):
             run_task(mail, outcome="success" if index % 2 else "error", wait=1e-9)
         done.set()
-        reader.join(60)
+        reader.join(LIMIT)
     finally:
+        done.set()
         sys.setswitchinterval(interval)
     assert not seen, "a task that was counted once vanished in between"
     assert mail.counts().succeeded + mail.counts().failed == 5000

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import time
 from typing import Any
 
 import anyio
@@ -64,13 +65,13 @@ async def test_a_histogram_gives_the_time_spent_in_the_block(anyio_backend: Any)
     async with HybridExecutor("timed", max_in_flight=1) as executor:
         await executor.run(anyio.sleep, 0.05)
         with recorded() as seen:
-            before = anyio.current_time()
+            before = time.perf_counter()
             await executor.run(anyio.sleep, 0.02)
-            spent = anyio.current_time() - before
+            spent = time.perf_counter() - before
     measured = seen.histogram(catalog.TASK_DURATION, executor_name="timed")
     assert measured.count == 1
     assert sum(measured.counts) == 1
-    assert 0.015 < measured.sum <= spent + 0.001
+    assert 0.015 < measured.sum <= spent  # uvloop's timers count whole milliseconds
 
 
 async def test_figures_can_be_read_inside_the_block_and_gauges_read_as_they_are(anyio_backend: Any) -> None:

@@ -52,7 +52,7 @@ class Suite:
     sdist: str = ""
 
 
-UNITTEST = ("-X", "faulthandler", "-m", "unittest", "-v")
+REGRTEST = ("-X", "faulthandler", "-m", "test", "-v")
 PYTEST = (
     *("-m", "pytest", "-v", "-rfE", "-p", "no:cacheprovider", "--no-header", "-o", "faulthandler_timeout=120"),
     # The plugins of anyio and trio are imported before pytest can rewrite them, which the suites make an error.
@@ -60,8 +60,8 @@ PYTEST = (
 )
 
 SUITES = {
-    "cpython-futures": Suite((), UNITTEST, ("test.test_concurrent_futures",), unittest=True),
-    "cpython-asyncio": Suite((), UNITTEST, ("test.test_asyncio",), unittest=True),
+    "cpython-futures": Suite((), REGRTEST, ("test_concurrent_futures",), unittest=True),
+    "cpython-asyncio": Suite((), REGRTEST, ("test_asyncio",), unittest=True),
     "anyio": Suite(
         ("pytest", "trio", "exceptiongroup", "psutil", "hypothesis", "trustme", "truststore", "coverage", "blockbuster",
          "pytest-mock", "pytest-timeout", "uvloop"),
@@ -97,6 +97,7 @@ def main() -> int:
     parser.add_argument("--work", type=Path, help="a directory for environments and logs, kept (default: temporary)")
     parser.add_argument("--tests", help="a directory with a test package, for CPython's suites (default: its own)")
     parser.add_argument("--only", nargs="*", default=[], help="these tests instead of the whole suite")
+    parser.add_argument("--leave-out", nargs="*", default=[], metavar="TEST", help="test functions not to run")
     parser.add_argument("--monitor", action="store_true", help="with event-loop monitors, which add timers to loops")
     parser.add_argument("--timeout", type=float, default=1800, help="seconds for one run")
     one = parser.add_mutually_exclusive_group()
@@ -131,7 +132,10 @@ def run(name: str, work: Path, options: argparse.Namespace, *, instrumented: boo
         paths.append(copied(work / f"site-{name}-{version}-{label}", python, monitor=options.monitor))
     env = dict(os.environ, PYTHONDONTWRITEBYTECODE="1", PYTHONPATH=os.pathsep.join(map(str, paths)))
     log = work / f"{name}-{version}-{label}.log"
-    command = [str(python), *suite.command, *(options.only or suite.targets)]
+    left_out = [f"--ignore={test}" for test in options.leave_out]
+    if options.leave_out and not suite.unittest:
+        left_out = ["-k", " and ".join(f"not {test}" for test in options.leave_out)]
+    command = [str(python), *suite.command, *left_out, *(options.only or suite.targets)]
     directory = sources(work, suite, python) if suite.sdist else work
     begun = time.monotonic()
     with log.open("w") as out:
@@ -198,20 +202,19 @@ def sources(work: Path, suite: Suite, python: Path) -> Path:
 
 
 def _unittest(text: str) -> Outcome:
-    ran = sum(map(int, re.findall(r"^Ran (\d+) tests?", text, re.M)))
-    if not ran:  # ended before its summary: the lines of the single tests
-        tests = re.split(r"^(?=\w+ \([\w.]+\))", text, flags=re.M)
-        ends = [re.search(r"(?:\.\.\. |s |^)(ok|skipped|FAIL|ERROR|expected failure)\b", test) for test in tests[1:]]
-        said = [end.group(1) if end else "" for end in ends]
-        bad = {test.split("\n")[0] for test, end in zip(tests[1:], said, strict=True) if end in ("FAIL", "ERROR", "")}
-        failed, skipped = said.count("FAIL") + said.count("ERROR"), said.count("skipped")
-        return Outcome(said.count("ok"), failed, skipped, frozenset(bad))
-    last = re.findall(r"^(?:OK|FAILED)(?: \((.*)\))?$", text, re.M)
-    counts = dict(part.split("=") for part in (last[-1] if last else "").split(", ") if "=" in part)
-    failed = int(counts.get("failures", 0)) + int(counts.get("errors", 0))
-    skipped = int(counts.get("skipped", 0))
-    names = frozenset(re.findall(r"^(?:FAIL|ERROR): (.*)$", text, re.M))
-    return Outcome(ran - failed - skipped, failed, skipped, names)
+    if re.search(r"^Total duration", text, re.M):  # of the whole run, the last line but one
+        names = frozenset(re.findall(r"^(?:FAIL|ERROR): (.*)$", text, re.M))
+        ran = sum(map(int, re.findall(r"^Ran (\d+) tests?", text, re.M)))
+        skipped = sum(map(int, re.findall(r"^(?:OK|FAILED) \(.*?skipped=(\d+)", text, re.M)))
+        return Outcome(ran - len(names) - skipped, len(names), skipped, names)
+    # Ended before its summary: the lines of the single tests. One that has no end was running.
+    tests = re.split(r"^(?=\w+ \([\w.]+\))", text, flags=re.M)[1:]
+    ends = [re.search(r"(?:\.\.\. |s |^)(ok|skipped|FAIL|ERROR|expected failure)\b", test, re.M) for test in tests]
+    said = [end.group(1) if end else "" for end in ends]
+    names = frozenset(
+        test.split(" ... ")[0] for test, end in zip(tests, said, strict=True) if end in ("FAIL", "ERROR", "")
+    )
+    return Outcome(said.count("ok"), said.count("FAIL") + said.count("ERROR"), said.count("skipped"), names)
 
 
 def _pytest(text: str) -> Outcome:

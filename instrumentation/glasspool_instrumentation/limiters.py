@@ -110,12 +110,14 @@ class _Threaded:
         running.set(self)
         submitting.inside = False
         with recorder.totals.lock:
-            if self._settled:  # given up in the instant in which the thread was starting
-                return None
-            if self._queued:
-                recorder.assign(task)
-                self._queued = False
-            recorder.begin(task)
+            given_up = self._settled
+            if not given_up:
+                if self._queued:
+                    recorder.assign(task)
+                    self._queued = False
+                recorder.begin(task)
+        if given_up:  # in the instant in which the thread was starting, which the library starts all the same
+            return self._fn(*args)
         if task.span is not None:
             TaskTracer.begin(task.span, threading.current_thread())
             attach(None, task.span)

@@ -19,6 +19,7 @@ from opentelemetry.trace import StatusCode, Tracer, get_current_span
 import glasspool_instrumentation as gi
 from glasspool.telemetry import catalog
 from glasspool.telemetry.catalog import Key
+from glasspool_instrumentation.limiters import Limiters, run_in_thread
 
 from . import work
 from .work import LIMIT, histogram, outcomes, value
@@ -315,6 +316,27 @@ def test_own_limiters_and_calls_given_up(backend: str) -> None:
     anyio.run(main, backend=backend)
     phases = {p: value(catalog.TASK_CANCELLATIONS, "mine", task_phase=p) for p in catalog.CANCEL_PHASES}
     assert phases == {"queued": 2 - started, "running": started, "retry_wait": 0}
+
+
+def test_a_call_given_up_before_its_thread_starts_is_run_all_the_same() -> None:
+    kept: list[Any] = []
+
+    async def starts_late(call: Any) -> None:
+        kept.append(call)
+        await trio.sleep_forever()
+
+    async def main() -> None:
+        limiter = trio.CapacityLimiter(1)
+        observed = Limiters("trio_limiter").find(limiter, "late")
+        with trio.move_on_after(0):
+            await run_in_thread(observed, limiter, lambda: ran.append(1), starts_late, lambda _: "parent_scope")
+
+    ran: list[int] = []
+    trio.run(main)
+    assert outcomes("late") == {"cancelled": 1}
+    kept[0]()
+    assert ran == [1]
+    assert outcomes("late") == {"cancelled": 1}
 
 
 # -- @instrumented -----------------------------------------------------------------------------------------------------

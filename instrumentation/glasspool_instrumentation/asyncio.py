@@ -215,7 +215,7 @@ class _Observing:
 
     def submit(self, fn: Any, /, *args: Any, **kwargs: Any) -> Any:
         pool = self._pool
-        return pools.submit(pools.observe(pool), pool.submit, pool, fn, args, kwargs)
+        return pools.submit(pools.observe(pool), type(pool).submit, pool, fn, args, kwargs)
 
 
 def _cancel_all_tasks(patch: Patch, original: Any) -> Any:

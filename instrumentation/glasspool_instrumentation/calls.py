@@ -10,13 +10,14 @@ and could be a function is so because every call of every pool passes.
 from __future__ import annotations
 
 import itertools
+import os
 import sys
 import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import Future
-from contextvars import Context, ContextVar, Token
-from types import FunctionType
+from contextvars import Context, ContextVar
+from types import FrameType, FunctionType
 from typing import Any
 
 from opentelemetry import context as otel_context
@@ -24,7 +25,7 @@ from opentelemetry import trace
 
 from glasspool.telemetry import providers
 from glasspool.telemetry.tracing import TaskTracer, attach, error_type_of, function_name, inject
-from glasspool.telemetry.within import Running, running
+from glasspool.telemetry.within import recognise
 
 from .naming import OTEL_THREADING, look_through, original_of, peel
 from .noted import BATCH, NotedCall, NotingRecorder
@@ -36,12 +37,13 @@ _clock = time.perf_counter
 # OpenTelemetry's get_current() costs four times what its context variable does.
 _variable = getattr(getattr(otel_context, "_RUNTIME_CONTEXT", None), "_current_context", None)
 _current: Callable[[], Any] = _variable.get if isinstance(_variable, ContextVar) else otel_context.get_current
-_BACKLOG = 4096  # accepted calls that no worker has caught up with before the submitter does it
 _ids = itertools.count(1)
 
 
 class Call(NotedCall):
     """What the pool runs in place of the user's function. Called once, by a worker."""
+
+    __slots__ = ("carried", "context", "fn", "observed", "recorder")
 
     def __init__(self, observed: Observed, recorder: NotingRecorder, fn: Any, context: Context | None) -> None:
         self.observed = observed
@@ -49,6 +51,10 @@ class Call(NotedCall):
         self.fn = fn
         self.context = context  # the contextvars context the user packed the call into, if any
         self.runner = observed.runner
+        self.began = False
+        self.outcome = ""
+        self.phase = 0
+        self.span = None
         self.name = fn.__qualname__ if type(fn) is FunctionType else function_name(look_through(fn))
         self.carried = carried = _current()
         if carried or observed.spans_all:
@@ -70,11 +76,10 @@ class Call(NotedCall):
         notes = self.recorder.notes
         token = None
         if span is not None:
-            TaskTracer.begin(span, threading.current_thread())
+            TaskTracer.begin(span)
             token = self._attach(trace.set_span_in_context(span, carried))
         elif self.context is None and (carried or _current()):
             token = otel_context.attach(carried)
-        within = running.set(self) if self.context is None else self.context.run(running.set, self)
         self.began = True
         self.started = _clock()
         notes.append(self)
@@ -82,37 +87,21 @@ class Call(NotedCall):
             value = fn(*args, **kwargs) if self.context is None else self.context.run(fn, *args, **kwargs)
         except BaseException as error:
             self.ended = _clock()
-            self._leave(within)
             if token is not None:
                 self._detach(token)
             self.error_type = error_type_of(error)
-            self._end("error", error)
+            self._end("error", error, threading.current_thread())
             hide_frames(error)
             raise
         self.ended = _clock()
-        if self.context is None:
-            running.reset(within)
-        else:
-            self._leave(within)
         if token is not None:
             self._detach(token)
         self.outcome = "success"
         if span is None and len(notes) < BATCH and providers.sink is None and not self.observed.closing:
             notes.append(self)
         else:
-            self._end("success", None)
+            self._end("success", None, threading.current_thread())
         return value
-
-    @property
-    def over(self) -> bool:
-        """See Running."""
-        return bool(self.outcome)
-
-    def _leave(self, within: Token[Running | None]) -> None:
-        if self.context is None:
-            running.reset(within)
-        else:
-            self.context.run(running.reset, within)
 
     def _attach(self, carried: Any) -> Any:
         if self.context is None:
@@ -125,7 +114,7 @@ class Call(NotedCall):
         else:
             self.context.run(otel_context.detach, token)
 
-    def _end(self, outcome: str, error: BaseException | None) -> None:
+    def _end(self, outcome: str, error: BaseException | None, thread: threading.Thread | None = None) -> None:
         """Note the end (``ended`` is set), end the span, and enter the notes if that is due."""
         self.outcome = outcome
         recorder, observed = self.recorder, self.observed
@@ -139,6 +128,7 @@ class Call(NotedCall):
                 reason=self.reason if outcome == "cancelled" else "",
                 wait=(self.started if self.began else self.ended) - self.accepted,
                 duration=self.ended - self.started if self.began else None,
+                thread=thread,
             )
         if observed.closing:
             observed.close_when_empty()
@@ -188,12 +178,12 @@ class Call(NotedCall):
         return Errand(fn, "", inject(carried), None, enveloped=False).__reduce__()
 
 
-def submit(observed: Observed, original: Callable[..., Future[Any]], fn: Any, args: Any, kwargs: Any) -> Future[Any]:
-    """Hand a call to a thread pool's own ``submit``, observed."""
+def submit(observed: Observed, original: Callable[..., Future[Any]], pool: Any, fn: Any, args: Any, kwargs: Any) -> Any:
+    """Hand a call to a thread pool's own ``submit`` (its class's function), observed."""
     context = None
     if type(fn) is not FunctionType or fn.__module__ == OTEL_THREADING:
         if type(original_of(fn)) is Call:  # recorded by the layer that calls us
-            return original(fn, *args, **kwargs)
+            return original(pool, fn, *args, **kwargs)
         context, fn, args, more = peel(fn, args)
         if more:
             kwargs = {**more, **kwargs}
@@ -201,28 +191,50 @@ def submit(observed: Observed, original: Callable[..., Future[Any]], fn: Any, ar
     if recorder.dormant:
         recorder.open()
     call = Call(observed, recorder, fn, context)
+    future: Any
     try:
-        future = original(call, *args, **kwargs)
+        future = original(pool, call, *args, **kwargs)
     except BaseException as error:
         observed.refuse(error)
         raise
     recorder.fresh.append(call)
-    if type(future) is Future and (_KEEPS_FRAMES or not call.outcome):
+    if type(future) is _PLAIN and (_KEEPS_FRAMES or not call.outcome):
         # What add_done_callback does, without its lock: the callback list is read after the state is set, so either
         # whoever cancels finds us in the list, or we see the state here. Called twice, done() does nothing.
-        vars(future)["_done_callbacks"].append(call.done)
+        future._done_callbacks.append(call.done)
         if future._state not in _UNDER_WAY:
             call.done(future)
     elif _KEEPS_FRAMES or not call.outcome:
         future.add_done_callback(call.done)
-    if len(recorder.fresh) >= _BACKLOG:
-        recorder.enter_some()
     return future
 
 
+_PLAIN: Any = Future  # untyped, for the callback list has no public name
 _UNDER_WAY = ("PENDING", "RUNNING")
 _KEEPS_FRAMES = sys.version_info < (3, 11)  # a bare raise puts the old traceback back
 _OURS: set[Any] = {Call.__call__.__code__}
+
+
+_inherited: FrameType | None = None  # in a forked child: the parent's call that it was forked in
+
+
+def _around() -> FrameType | None:
+    """The innermost call that this thread is at. Every call would have to say so; who asks looks up the stack."""
+    code = Call.__call__.__code__
+    frame: FrameType | None = sys._getframe(1)
+    while frame is not None and frame.f_code is not code:
+        frame = frame.f_back
+    return None if frame is _inherited else frame
+
+
+def _after_fork() -> None:
+    global _inherited
+    _inherited = _around()
+
+
+recognise(lambda: _around() is not None)
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork)
 
 
 def ours(*functions: Any) -> None:

@@ -72,7 +72,7 @@ def _submit(patch: Patch, original: Any) -> Any:
         state = FuturesInstrumentor.found(self)
         if state is None:
             return original(self, fn, *args, **kwargs)
-        return pools.submit(state, original.__get__(self), self, fn, args, kwargs)
+        return pools.submit(state, original, self, fn, args, kwargs)
 
     return submit
 

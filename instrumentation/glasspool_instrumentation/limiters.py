@@ -99,6 +99,7 @@ class _Threaded:
         self._queued = not free
         self._settled = False
         self._abandoned = False
+        self._thread: threading.Thread | None = None
         observed.recorder.accept(task, queued=self._queued)
 
     def __getattr__(self, name: str) -> Any:
@@ -119,7 +120,8 @@ class _Threaded:
         if given_up:  # in the instant in which the thread was starting, which the library starts all the same
             return self._fn(*args)
         if task.span is not None:
-            TaskTracer.begin(task.span, threading.current_thread())
+            self._thread = threading.current_thread()
+            TaskTracer.begin(task.span)
             attach(None, task.span)
         try:
             value = self._fn(*args)
@@ -143,7 +145,7 @@ class _Threaded:
                     self._observed.recorder.thread_freed("thread")
                 return
             self._settled = True
-        self._observed.settle(self._task, outcome, error)
+        self._observed.settle(self._task, outcome, error, thread=self._thread)
 
     def given_up(self, error: BaseException, reason: str) -> None:
         """The awaiting side ended with ``error``: a cancellation, unless the function has settled already."""
@@ -154,7 +156,12 @@ class _Threaded:
             self._abandoned = self._task.began
         if reason:
             self._observed.settle(
-                self._task, "cancelled", assigned=not self._queued, reason=reason, abandoned=self._abandoned
+                self._task,
+                "cancelled",
+                assigned=not self._queued,
+                reason=reason,
+                abandoned=self._abandoned,
+                thread=self._thread,
             )
         else:  # the thread could not be started, the limiter refused
             self._observed.settle(self._task, "error", error, assigned=not self._queued)

@@ -52,7 +52,7 @@ def _submit(patch: Patch, original: Any) -> Any:
             if not cls._selection(name):
                 return original(self, fn, *args, **kwargs)
             state = pools.observe(self, name, spans=cls._spans, child_telemetry=cls._child_telemetry)
-        return pools.submit(state, original.__get__(self), self, fn, args, kwargs)
+        return pools.submit(state, original, self, fn, args, kwargs)
 
     return submit
 

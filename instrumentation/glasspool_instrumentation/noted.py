@@ -7,33 +7,43 @@ every reading, enters them in order under the lock. Instants are those of the mo
 
 from __future__ import annotations
 
+import itertools
 from bisect import bisect_left
 from collections import deque
 from collections.abc import Callable
 from typing import Any
 
+from opentelemetry.trace import Span
+
 from glasspool.telemetry import exemplars, providers
 from glasspool.telemetry.recorder import Recorder, TaskRecord
-from glasspool.telemetry.series import Exemplar, Histogram
+from glasspool.telemetry.series import Histogram
 
 __all__ = ["BATCH", "NotedCall", "NotingRecorder"]
 
 BATCH = 256
 """Notes before they are entered: the lock is taken a hundred times less often, and no more calls are kept alive."""
 
-_NEW, _QUEUED, _ACTIVE, _DONE = range(4)
+_NEW, _ACTIVE, _DONE = range(3)
 
 
 class NotedCall(TaskRecord):
-    """A call as it is noted: a task record that also knows its end. ``phase`` is what has been counted of it."""
+    """A call as it is noted: a task record that also knows its end. ``phase`` is what has been entered of it."""
 
-    # Defaults live on the class, so that making a call costs little.
-    ended = 0.0
+    # Slots for what every call passes; what few calls need is a default on the class (and would go to __dict__).
+    __slots__ = ("accepted", "began", "ended", "name", "outcome", "phase", "runner", "span", "started")
+    accepted: float
+    began: bool
+    ended: float
+    name: str
+    outcome: str
+    phase: int
+    runner: str
+    span: Span | None
+    started: float
     error_type = ""
     id = 0
     label = ""
-    outcome = ""
-    phase = 0
     reason = ""
 
 
@@ -47,145 +57,160 @@ class NotingRecorder(Recorder):
         super()._clear()
         self.fresh: deque[NotedCall] = deque()
         self.notes: deque[NotedCall] = deque()
-        self._durations: dict[str, Histogram] = {}  # of successes, by function name
+        self._accepted = 0
+        self._noted = 0  # calls that have a note: started, or never to start
+        self._dropped = 0  # of these, the ones taken out of ``fresh``
+        self._active: list[NotedCall] = []
+        self._successes: dict[str, Histogram] = {}  # by function name
+        self._entering = False
+        self._postponed: Callable[[], object] | None = None
 
     def enter_some(self) -> None:
         """Enter the notes, unless another thread is at it."""
-        lock = self.totals.lock
-        if lock.acquire(blocking=False):
+        if self.totals.lock.acquire(blocking=False):
             try:
-                self.catch_up()
+                measured = self._enter()
             finally:
-                lock.release()
+                self.totals.lock.release()
+            self._after(measured)
 
     def catch_up(self) -> None:
-        """Enter all notes."""
+        """Enter all notes, and bring up to date what only a reading asks for."""
         if self.dormant:
             return
-        if self.alive is not None:
-            self.workers[self.shape.runners[0]] = self.alive()
-        measured: list[tuple[Histogram, float, Any]] = []
         with self.totals.lock:
-            fresh, notes = self.fresh, self.notes
-            for _ in range(len(fresh)):
-                call = fresh.popleft()
-                if call.phase == _NEW:
-                    self._accept(call)
-            self._enter(notes, measured)
+            measured = self._enter()
+            if self.alive is not None:
+                self.workers[self.shape.runners[0]] = self.alive()
+            self.active_tasks = dict.fromkeys(self._active)
+            waiting = (call for call in self.fresh.copy() if call.phase == _NEW)
+            self.queued_tasks = dict.fromkeys(itertools.islice(waiting, 1))  # its age is asked for, no more
+        self._after(measured)
+
+    def _after(self, measured: list[tuple[Histogram, float, Any]]) -> None:
+        # Without the lock, which the SDK's collection takes while it holds its own.
         if self.totals.capped:
             self._log_caps()
-        sink = providers.sink
-        if sink is not None:
-            for series, value, span in measured:
+        for series, value, span in measured:
+            if (sink := providers.sink) is not None:
                 sink.record(series, value, span)
+        if self._postponed is not None and not self._entering:
+            then, self._postponed = self._postponed, None
+            then()
 
-    def _accept(self, call: NotedCall) -> None:
-        call.phase = _QUEUED
-        self.totals.submitted += 1
-        self.queued += 1
-        self.queued_tasks[call] = None
+    def when_caught_up(self, then: Callable[[], object]) -> None:
+        """Catch up, then call ``then``: later, when a garbage collection within the catching up asks for it."""
+        self.catch_up()
+        if self._entering:
+            self._postponed = then
+        else:
+            then()
 
-    def _enter(self, notes: deque[NotedCall], measured: list[tuple[Histogram, float, Any]]) -> None:
-        totals, sink, full_at = self.totals, providers.sink, self.full_at
-        waits = totals.started_wait
-        queued_tasks, active_tasks, durations = self.queued_tasks, self.active_tasks, self._durations
-        in_flight, saturated = self.in_flight + self.abandoned, self.saturated
+    def _enter(self) -> list[tuple[Histogram, float, Any]]:
+        """Enter the notes; the caller holds the lock. Returns what the SDK is to measure, too."""
+        measured: list[tuple[Histogram, float, Any]] = []
+        if self._entering:  # further up the stack: a garbage collection in there came here
+            return measured
+        self._entering = True
+        notes, totals, sink, full_at = self.notes, self.totals, providers.sink, self.full_at
+        waits, successes, active = totals.started_wait, self._successes, self._active
+        in_flight, saturated = self.in_flight, self.saturated
         slot_acc, saturated_acc = self.slot_acc, self.saturated_acc
-        begun = succeeded = failed = 0
-        runner = ""
+        left = succeeded = failed = cancelled = 0  # left: the queue
+        sampled: dict[tuple[Histogram, int], tuple[float, Any]] = {}  # per bucket the latest value with a span
+        series: Histogram | None
         for _ in range(len(notes)):
             call = notes.popleft()
-            phase = call.phase
-            if phase == _NEW:  # its worker was quicker than its submitter
-                self._accept(call)
-                phase = _QUEUED
-            span = call.span
-            if phase == _QUEUED and call.began:
-                call.phase = _ACTIVE
-                now = call.started
-                begun += 1
-                in_flight += 1
-                del queued_tasks[call]
-                active_tasks[call] = None
-                slot_acc -= now
-                if in_flight >= full_at and not saturated:
-                    saturated = True
-                    saturated_acc -= now
-                if waits is not None:
-                    wait = now - call.accepted
-                    waits.counts[bisect_left(waits.bounds, wait)] += 1
-                    waits.sum += wait
-                    if span is not None:
-                        _exemplify(waits, wait, span)
-                    if sink is not None:
-                        measured.append((waits, wait, span))
-            elif phase == _ACTIVE:
+            if call.phase == _ACTIVE:
                 call.phase = _DONE
-                now = call.ended
+                instant = call.ended
+                value = instant - call.started
                 in_flight -= 1
-                del active_tasks[call]
-                slot_acc += now
+                slot_acc += instant
                 if saturated and in_flight < full_at:
                     saturated = False
-                    saturated_acc += now
-                runner = call.runner
+                    saturated_acc += instant
                 if call.outcome == "success":
                     succeeded += 1
-                    series = durations.get(call.name)
-                    if series is None:
-                        series = totals.duration_of("success", totals.task_name(call.name), runner)
-                        durations[call.name] = series
+                    series = successes.get(call.name) or self._series_of(call.name)
                 else:
                     failed += 1
                     series = self._failed(call)
-                ran = now - call.started
-                series.counts[bisect_left(series.bounds, ran)] += 1
-                series.sum += ran
-                if span is not None:
-                    _exemplify(series, ran, span)
-                if sink is not None:
-                    measured.append((series, ran, span))
-            elif phase == _QUEUED:
-                self._never_ran(call, measured)
+            elif call.began:
+                call.phase = _ACTIVE
+                instant = call.started
+                value = instant - call.accepted
+                left += 1
+                active.append(call)
+                in_flight += 1
+                slot_acc -= instant
+                if in_flight >= full_at and not saturated:
+                    saturated = True
+                    saturated_acc -= instant
+                series = waits
+            else:
+                call.phase = _DONE
+                value = call.ended - call.accepted
+                left += 1
+                if call.outcome == "cancelled":
+                    cancelled += 1
+                else:
+                    failed += 1
+                series = self._never_ran(call)
+            if series is None:
+                continue
+            index = bisect_left(series.bounds, value)
+            series.counts[index] += 1
+            series.sum += value
+            if call.span is not None:
+                sampled[series, index] = value, call.span
+            if sink is not None:
+                measured.append((series, value, call.span))
         if succeeded:
-            totals.completed["success", "", runner] += succeeded
+            totals.completed["success", "", self.shape.runners[0]] += succeeded
+        for (series, index), (value, span) in sampled.items():
+            exemplar = exemplars.of(span, value)
+            if exemplar is not None:
+                series.keep(index, exemplar)
+        self._active = [call for call in active if call.phase == _ACTIVE]
+        self._noted += left
+        fresh = self.fresh
+        while fresh and fresh[0].phase != _NEW:
+            fresh.popleft()
+            self._dropped += 1
+        # A worker may be quicker than its submitter: a call that has started is accepted, in fresh or not yet.
+        accepted = max(self._noted, self._dropped + len(fresh))
+        totals.submitted += accepted - self._accepted
+        self._accepted = accepted
         self.slot_acc, self.saturated, self.saturated_acc = slot_acc, saturated, saturated_acc
         # One call-free block, so that counts() never sees half a move.
-        self.queued -= begun
-        self.in_flight = in_flight - self.abandoned
+        self.queued = accepted - self._noted
+        self.in_flight = in_flight
         self.succeeded += succeeded
         self.failed += failed
+        self.cancelled += cancelled
+        self._entering = False
+        return measured
+
+    def _series_of(self, name: str) -> Histogram:
+        totals = self.totals
+        series = totals.duration_of("success", totals.task_name(name), self.shape.runners[0])
+        self._successes[name] = series
+        return series
 
     def _failed(self, call: NotedCall) -> Histogram:
         totals = self.totals
-        key = ("error", totals.error_type(call.error_type), call.runner)
-        totals.completed[key] = totals.completed.get(key, 0) + 1
+        self._completed("error", call)
         return totals.duration_of("error", totals.task_name(call.name), call.runner)
 
-    def _never_ran(self, call: NotedCall, measured: list[tuple[Histogram, float, Any]]) -> None:
-        totals = self.totals
-        call.phase = _DONE
-        del self.queued_tasks[call]
-        self.queued -= 1
+    def _never_ran(self, call: NotedCall) -> Histogram | None:
+        self._completed(call.outcome, call)
         if call.outcome == "cancelled":
-            self.cancelled += 1
-            error_type = "cancelled"
-            totals.cancellations[call.reason, "queued"] += 1
-        else:
-            self.failed += 1
-            error_type = totals.error_type(call.error_type)
-        key = (call.outcome, error_type, call.runner)
+            self.totals.cancellations[call.reason, "queued"] += 1
+        return self.totals.queue_wait.get("cancelled")
+
+    def _completed(self, outcome: str, call: NotedCall) -> None:
+        totals = self.totals
+        error_type = "cancelled" if outcome == "cancelled" else totals.error_type(call.error_type)
+        key = (outcome, error_type, call.runner)
         totals.completed[key] = totals.completed.get(key, 0) + 1
-        series = totals.queue_wait.get("cancelled")
-        if series is not None:
-            wait = call.ended - call.accepted
-            series.observe(wait, None if call.span is None else exemplars.of(call.span, wait))
-            measured.append((series, wait, call.span))
-
-
-def _exemplify(series: Histogram, value: float, span: Any) -> None:
-    found = exemplars.of(span, value)
-    if found is not None:
-        kept: list[Exemplar | None] = series.exemplars or [None] * len(series.counts)
-        kept[bisect_left(series.bounds, value)] = found
-        series.exemplars = kept

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from collections import OrderedDict
 from collections.abc import Callable
@@ -49,6 +50,7 @@ class Observed:
         self.recorder = recorder(name, type, shape, limit=limit, worker_limits=limits).open()
         self.spans_all = spans == "all"
         self.tracer = TaskTracer(name, type, spans)
+        self.queue_size: Callable[[], int] = lambda: self.recorder.queued
         # Mutable state, under the recorder's lock.
         self.closing = False  # nothing more will be submitted: closed when the last task has settled
         self.cutting = False  # a shutdown that cancels what is queued is going on
@@ -56,14 +58,13 @@ class Observed:
 
     def start_span(self, task: TaskRecord, function: Any, parent: Context | None) -> Span | None:
         """The span of a task that is being submitted, if it gets one."""
-        self.recorder.catch_up()
         return self.tracer.start(
             task_name=task.name,
             label=task.label,
             function=function,
             task_id=task.id,
             runner=task.runner,
-            queue_size=self.recorder.queued,
+            queue_size=self.queue_size(),
             parent=parent,
             kind=self.kind,
         )
@@ -79,6 +80,7 @@ class Observed:
         message: str | None = None,
         ran: float | None = None,
         abandoned: bool = False,
+        thread: threading.Thread | None = None,
     ) -> None:
         """The task's one outcome: the recorder's move, then the span's end."""
         error_type = ""
@@ -102,6 +104,7 @@ class Observed:
                 message=message,
                 wait=wait if recorder.shape.queue else None,
                 duration=duration,
+                thread=thread,
             )
         if self.closing:
             self.close_when_empty()
@@ -166,8 +169,9 @@ class Observed:
     def close_when_empty(self) -> None:
         """No more submissions will come: the gauges go to 0 when the last task has ended."""
         self.closing = True
-        recorder = self.recorder
-        recorder.catch_up()
-        counts = recorder.counts()
+        self.recorder.when_caught_up(self._close_if_empty)
+
+    def _close_if_empty(self) -> None:
+        counts = self.recorder.counts()
         if not counts.queued and not counts.in_flight:
-            recorder.close()
+            self.recorder.close()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import concurrent.futures
+import functools
 import os
 import sys
 import threading
@@ -25,6 +26,7 @@ from .observed import Observed
 __all__ = [
     "PoolKind",
     "PoolState",
+    "by_id",
     "default_name",
     "drop",
     "find",
@@ -52,17 +54,20 @@ class PoolKind(NamedTuple):
 class PoolState:
     """An observed pool. ``alive`` ends the observation when the pool is garbage-collected."""
 
-    __slots__ = ("alive", "kind", "local", "observed", "settings")
+    __slots__ = ("alive", "kind", "local", "observed", "settings", "threads")
 
     def __init__(self, observed: Observed, kind: PoolKind, alive: weakref.ref[Any], settings: Settings | None) -> None:
         self.observed = observed
         self.kind = kind
         self.local = not kind.remote  # calls stay in this process
+        self.threads = kind.type == "thread_pool"
         self.alive = alive
         self.settings = settings  # for an SDK in the workers
 
 
 _pools: dict[int, PoolState] = {}
+by_id: Callable[[int], PoolState | None] = _pools.get
+"""The observation of the pool with this ``id()``, if there is one: ``find`` for those who count nanoseconds."""
 _makers: weakref.WeakKeyDictionary[Any, str] = weakref.WeakKeyDictionary()  # pool -> module that made it
 _lock = threading.RLock()
 
@@ -120,20 +125,22 @@ def observe(
         alive = weakref.ref(pool, gone)
         if isinstance(observed.recorder, NotingRecorder):
             observed.recorder.alive = lambda: len(getattr(alive(), "_threads", None) or ())
+            observed.queue_size = getattr(getattr(pool, "_work_queue", None), "qsize", observed.queue_size)
         state = _pools[key] = PoolState(observed, kind, alive, settings)
         return state
 
 
 def find(pool: Any) -> PoolState | None:
     """The observation of this pool, if there is one."""
-    return _pools.get(id(pool))
+    return by_id(id(pool))
 
 
 def submit(state: PoolState, original: Callable[..., Future[Any]], pool: Any, fn: Any, args: Any, kwargs: Any) -> Any:
-    """Hand a call to the pool's own ``submit`` (already bound), observed."""
+    """Hand a call to the pool's own ``submit`` (its class's function), observed."""
     observed = state.observed
     if state.local:
-        return calls.submit(observed, original, fn, args, kwargs)
+        return calls.submit(observed, original, pool, fn, args, kwargs)
+    original = functools.partial(original, pool)
     if state.kind.type == "dask":
         from .dask import submit_through  # it needs this module
 

@@ -8,13 +8,15 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from concurrent.futures import Executor
+from types import FunctionType
 from typing import Any, TypeVar
 
 from glasspool.telemetry.tracing import Spans
 
-from . import pools
+from . import calls, pools
 from .layers import core_calls
 from .naming import check_name
+from .pools import by_id
 
 __all__ = ["unwrap_executor", "wrap_executor"]
 
@@ -66,7 +68,7 @@ _subclasses: dict[type, type] = {}
 _made: set[type] = set()
 
 
-def _observing(cls: type) -> type:
+def _observing(cls: Any) -> type:
     """The subclass of the same name whose ``submit`` and ``shutdown`` are observed."""
     if cls in _subclasses:
         return _subclasses[cls]
@@ -74,11 +76,14 @@ def _observing(cls: type) -> type:
     made: Any = None  # the class, when these methods run
 
     def submit(self: Any, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Any:
-        state = pools.find(self)
-        original = super(made, self).submit
-        if state is None or core_calls():
-            return original(fn, *args, **kwargs)
-        return pools.submit(state, original, self, fn, args, kwargs)
+        state = by_id(id(self))
+        if state is None:
+            return cls.submit(self, fn, *args, **kwargs)
+        if state.threads and type(fn) is FunctionType:  # what nearly every call of a wrapped pool is
+            return calls.submit(state.observed, cls.submit, self, fn, args, kwargs)
+        if core_calls():
+            return cls.submit(self, fn, *args, **kwargs)
+        return pools.submit(state, cls.submit, self, fn, args, kwargs)
 
     def shutdown(self: Any, wait: bool = True, **options: Any) -> None:
         state = pools.find(self)

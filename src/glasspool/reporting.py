@@ -82,7 +82,7 @@ class Reporter:
         wait = self.recorder.begin(record)
         if record.span is not None:
             tracing.attach(None, record.span)
-            TaskTracer.begin(record.span, threading.current_thread() if record.runner == "inline" else None)
+            TaskTracer.begin(record.span)
         if self.observed:
             self._tell(
                 TaskEvent(
@@ -115,6 +115,7 @@ class Reporter:
                 TaskTracer.end(
                     record.span, outcome, error_type=error_type, error=error, reason=reason, message=message,
                     wait=wait, duration=duration,
+                    thread=threading.current_thread() if record.began and record.runner == "inline" else None,
                 )  # fmt: skip
             if self.observed:
                 self._tell(

@@ -142,6 +142,11 @@ class Live:
         Recorders that count at once have nothing to do here.
         """
 
+    def when_caught_up(self, then: Callable[[], object]) -> None:
+        """Catch up, then call ``then``."""
+        self.catch_up()
+        then()
+
     # -- what is not a task's own way ------------------------------------------------------------------------------
 
     def counts(self) -> Counts:

@@ -148,7 +148,7 @@ class _Collection:
 def _read(totals: Totals, out: _Collection) -> None:
     # Copies are iterated: a garbage collection in this thread may settle a lost executor's tasks meanwhile.
     identity, shape, live = totals.identity, totals.shape, totals.live
-    for recorder in live:
+    for recorder in list(live):  # a pool that has been lost may leave meanwhile
         recorder.catch_up()
     now = {recorder: recorder.clock() for recorder in live}
 

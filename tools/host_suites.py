@@ -104,6 +104,8 @@ def main() -> int:
     one.add_argument("--plain", action="store_true", help="only the plain run")
     one.add_argument("--instrumented", action="store_true", help="only the instrumented run")
     options = parser.parse_args()
+    # Background jobs of a shell ignore Ctrl-C, their children inherit that, and the suites test what Ctrl-C does.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     ways = [False] if options.plain else [True] if options.instrumented else [False, True]
 
     with tempfile.TemporaryDirectory() as temporary:

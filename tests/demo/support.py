@@ -12,10 +12,9 @@ import urllib.request
 from pathlib import Path
 from typing import Any
 
-from tests.telemetry.support import clean_environment
+from tests.telemetry.support import LIMIT, clean_environment
 
 COMMAND = [sys.executable, "-c", "from glasspool.cli import main; main()"]
-LIMIT = 60.0
 
 
 def glasspool(*arguments: str, **extra: str) -> subprocess.CompletedProcess[str]:
@@ -50,9 +49,21 @@ class Demo:
                 return found
         raise AssertionError(f"no line matches {pattern!r} in:\n{self.said}")
 
+    def read_until_delivered(self) -> None:
+        """Until the lines say that something has gone all the way, however long that takes here."""
+        self.read_until(r"deliver .* [1-9]\d* succeeded")
+
     def interrupt(self) -> None:
         """What Ctrl-C does."""
         self.process.send_signal(signal.SIGINT)
+
+    def interrupt_twice(self) -> None:
+        """Both together, so that the first one's work cannot be over before the second one comes.
+
+        They are unlike because two equal ones would become one; which of them is seen first is the system's choice.
+        """
+        for number in (signal.SIGSTOP, signal.SIGINT, signal.SIGTERM, signal.SIGCONT):
+            self.process.send_signal(number)
 
     def finish(self) -> tuple[int, dict[str, Any]]:
         """Wait for its end; exit status and summary."""

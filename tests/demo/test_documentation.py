@@ -12,7 +12,7 @@ import anyio
 import pytest
 
 from glasspool.telemetry import catalog
-from tests.telemetry.support import ROOT, clean_environment
+from tests.telemetry.support import LIMIT, ROOT, clean_environment
 
 GENERATED = ("README.md", "docs/metrics.md", "examples/quickstart.py", "tools/generate_docs.py")
 
@@ -20,7 +20,7 @@ GENERATED = ("README.md", "docs/metrics.md", "examples/quickstart.py", "tools/ge
 def run(*command: str | Path) -> subprocess.CompletedProcess[str]:
     """Run a program of this checkout."""
     return subprocess.run(
-        [sys.executable, *map(str, command)], capture_output=True, text=True, timeout=60, env=clean_environment()
+        [sys.executable, *map(str, command)], capture_output=True, text=True, timeout=LIMIT, env=clean_environment()
     )
 
 

@@ -65,6 +65,7 @@ def demo(
         summary_json.write_text(json.dumps(summary.as_dict(), indent=2) + "\n", encoding="utf-8")
     if linger:
         try:
+            say(f"Serving {summary.metrics_url} for {linger:g} s more; Ctrl-C ends it.")
             time.sleep(linger)
         except KeyboardInterrupt:  # the run has been reported; there is nothing left to interrupt
             say("not lingering")

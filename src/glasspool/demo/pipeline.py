@@ -23,7 +23,7 @@ from .source import Parsed, parse_file
 __all__ = ["Pipeline"]
 
 FILES_PER_SECOND = 30
-PARSE_TIMEOUT = 0.5
+PARSE_TIMEOUT = 2.0
 POST_TIMEOUT = 0.9
 BURST_EVERY, BURST_SIZE, BURST_PATIENCE = 4.0, 60, 0.25
 CALL_EVERY, CALL_PATIENCE = 0.3, 0.04

@@ -9,6 +9,7 @@ endpoint on a real port, sends it 40 and then 80 requests at once, and prints wh
 from __future__ import annotations
 
 import asyncio
+import os
 import threading
 import time
 
@@ -21,8 +22,9 @@ from glasspool.telemetry import catalog
 from glasspool_instrumentation import AnyioInstrumentor
 from glasspool_instrumentation.anyio import DEFAULT_LIMITER
 
-HOLD = 1.5
-"""Seconds that the endpoint blocks its thread: a database without an async driver."""
+HOLD = float(os.environ.get("HOLD", "1.5"))
+"""Seconds that the endpoint blocks its thread: a database without an async driver. More on a slow machine, where the
+first answers would otherwise be there before all requests have been sent."""
 
 app = FastAPI()
 

@@ -91,7 +91,7 @@ def test_an_error_that_nobody_retrieves_is_still_reported_by_asyncio(caplog: pyt
 
     async def main() -> None:
         task = asyncio.create_task(_boom())
-        await asyncio.sleep(0.01)
+        await asyncio.wait([task])
         del task
         gc.collect()
 
@@ -182,11 +182,13 @@ def test_task_groups_by_reason(backend: str) -> None:
     async def main() -> None:
         async with anyio.create_task_group() as group:
             group.start_soon(_sleep)
-            await anyio.sleep(0.01)
+            await anyio.wait_all_tasks_blocked()
             group.cancel_scope.cancel()
-        with anyio.move_on_after(0.01):
+        with anyio.CancelScope() as scope:
             async with anyio.create_task_group() as group:
                 group.start_soon(_sleep)
+                await anyio.wait_all_tasks_blocked()
+                scope.deadline = anyio.current_time()
 
     anyio.run(main, backend=backend)
     reasons = {
@@ -284,26 +286,39 @@ def test_the_40_tokens(backend: str) -> None:
 @pytest.mark.usefixtures("everything")
 @pytest.mark.parametrize("backend", BACKENDS)
 def test_own_limiters_and_calls_given_up(backend: str) -> None:
+    begun = threading.Semaphore(0)
     release = threading.Event()
     ended = threading.Event()
     # On asyncio anyio gives the token of an abandoned call back at once, so that the second one starts.
     started = 2 if backend == "asyncio" else 1
 
     def block() -> None:
+        begun.release()
         assert release.wait(LIMIT)
         ended.set()
 
+    async def another_began() -> None:
+        while not begun.acquire(blocking=False):
+            await anyio.sleep(0.01)
+
     async def main() -> Any:
         limiter = gi.name_limiter(anyio.CapacityLimiter(1), "mine")
+        first, second = anyio.CancelScope(), anyio.CancelScope()
 
-        async def give_up(abandon: bool) -> None:
-            with anyio.move_on_after(0.2):
-                await anyio.to_thread.run_sync(block, limiter=limiter, abandon_on_cancel=abandon)
+        async def call(given_up: anyio.CancelScope) -> None:
+            with given_up:
+                await anyio.to_thread.run_sync(block, limiter=limiter, abandon_on_cancel=True)
 
         async with anyio.create_task_group() as group:
-            group.start_soon(give_up, True)
-            await anyio.sleep(0.05)
-            group.start_soon(give_up, True)
+            group.start_soon(call, first)
+            await another_began()
+            group.start_soon(call, second)
+            while value(catalog.QUEUE_SIZE, "mine") < 1:
+                await anyio.sleep(0.01)
+            first.cancel()
+            if started == 2:
+                await another_began()
+            second.cancel()
         assert outcomes("mine") == {"cancelled": 2}
         assert value(catalog.TASK_ABANDONED, "mine") == started
         assert value(catalog.SLOT_USAGE, "mine") == started

@@ -15,6 +15,8 @@ import pytest
 from tests.backends.collectors import collector
 from tests.backends.support import wait_for
 
+from .work import LIMIT
+
 ROOT = Path(__file__).parents[2]
 
 JOINED = """
@@ -36,7 +38,7 @@ if __name__ == "__main__":
             with trace.get_tracer("parent").start_as_current_span(f"request {method}"):
                 assert pool.submit(work, 1).result(60) != os.getpid()
                 assert pool.submit(work, 2).result(60) != os.getpid()
-    assert handle.force_flush(20)
+    assert handle.force_flush(60)
 """
 
 
@@ -55,7 +57,7 @@ def test_a_collector_receives_one_trace_from_parent_and_workers(tmp_path: Path, 
             OTEL_EXPORTER_OTLP_PROTOCOL=protocol,
             OTEL_EXPORTER_OTLP_ENDPOINT=receiver.grpc if protocol == "grpc" else receiver.http,
         )
-        done = subprocess.run([sys.executable, str(script)], env=env, capture_output=True, text=True, timeout=180)
+        done = subprocess.run([sys.executable, str(script)], env=env, capture_output=True, text=True, timeout=LIMIT)
         assert done.returncode == 0, done.stdout + done.stderr
         spans: list[dict[str, Any]] = wait_for(
             lambda: (found := receiver.received().spans) and len(found) >= 21 and found, "21 spans"
@@ -127,7 +129,7 @@ def test_zero_code_shows_the_limiter_of_an_unmodified_app(tmp_path: Path, instal
         OTEL_PYTHON_DISABLED_INSTRUMENTATIONS=disabled,
     )
     env["PYTHONPATH"] += os.pathsep + str(installed)
-    done = subprocess.run([command, sys.executable, str(script)], env=env, capture_output=True, text=True, timeout=120)
+    done = subprocess.run([command, sys.executable, str(script)], env=env, capture_output=True, text=True, timeout=LIMIT)
     assert done.returncode == 0, done.stdout + done.stderr
     submitted = json.loads(done.stdout.splitlines()[-1])
     assert "asyncio" in submitted

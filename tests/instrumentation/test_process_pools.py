@@ -6,10 +6,12 @@ import copyreg
 import functools
 import multiprocessing
 import sys
+import time
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import AbstractContextManager
+from pathlib import Path
 
 import pytest
 from opentelemetry import baggage, context
@@ -107,10 +109,13 @@ def test_outcomes_and_exceptions(pool: ProcessPoolExecutor) -> None:
 
 
 def test_running_time_is_the_workers(pool: ProcessPoolExecutor) -> None:
+    before = time.perf_counter()
     assert pool.submit(work.hold, 0.2).result(LIMIT) == 0.2
+    spent = time.perf_counter() - before
+    work.until(lambda: outcomes("jobs") == {"success": 1}, "the outcome")  # counted a moment after the result
     _, ran = histogram(catalog.TASK_DURATION, "jobs", task_name="hold")
     count, waited = histogram(catalog.QUEUE_WAIT, "jobs", queue_outcome="started")
-    assert 0.2 <= ran < 20
+    assert 0.2 <= ran <= spent
     assert count == 1
     assert waited > 0
 
@@ -127,15 +132,17 @@ def test_a_killed_worker_is_an_outcome(pool: ProcessPoolExecutor) -> None:
     assert value(catalog.TASK_SUBMITTED, "jobs") == 2
 
 
-def test_cancelled_while_queued(pool: ProcessPoolExecutor) -> None:
-    held = [pool.submit(work.hold, 0.5) for _ in range(2)]
+def test_cancelled_while_queued(pool: ProcessPoolExecutor, tmp_path: Path) -> None:
+    release = tmp_path / "release"
+    held = [pool.submit(work.wait_for_file, str(release)) for _ in range(2)]
     queued = [pool.submit(work.add, 1) for _ in range(10)]
     assert value(catalog.QUEUE_SIZE, "jobs") == 10
     assert value(catalog.TASK_ACTIVE, "jobs") == 2
     assert queued[-1].cancel()
     assert value(catalog.QUEUE_SIZE, "jobs") == 9
     assert value(catalog.TASK_CANCELLATIONS, "jobs", cancel_reason="explicit", task_phase="queued") == 1
-    assert [future.result(LIMIT) for future in held] == [0.5, 0.5]
+    release.touch()
+    assert [future.result(LIMIT) for future in held] == ["found", "found"]
     assert [future.result(LIMIT) for future in queued[:-1]] == [2] * 9
     work.until(lambda: outcomes("jobs") == {"success": 11, "cancelled": 1}, "the outcomes")
     assert value(catalog.SLOT_LIMIT, "jobs") == 2

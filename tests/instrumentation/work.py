@@ -14,9 +14,9 @@ from opentelemetry import baggage, trace
 
 from glasspool.telemetry import catalog
 from glasspool.telemetry.catalog import Key, Metric
-from glasspool.telemetry.registry import REGISTRY
+from glasspool.telemetry.registry import REGISTRY, Snapshot
 
-LIMIT = 60.0
+LIMIT = 300.0
 """Seconds after which something that must happen is taken for lost."""
 
 
@@ -66,6 +66,12 @@ def hold(seconds: float) -> float:
     return seconds
 
 
+def wait_for_file(path: str) -> str:
+    """In a process that shares nothing else with whoever makes the file."""
+    until(lambda: os.path.exists(path), path)
+    return "found"
+
+
 def unpicklable() -> Any:
     return threading.Lock()
 
@@ -78,11 +84,14 @@ def until(condition: Callable[[], bool], what: str) -> None:
         time.sleep(0.005)
 
 
-def value(metric: Metric, name: str, **labels: str) -> float:
-    """The sum of a metric's series of one executor, over series with these labels (dots as underscores)."""
+def value(metric: Metric, name: str, at: Snapshot | None = None, **labels: str) -> float:
+    """The sum of a metric's series of one executor, over series with these labels (dots as underscores).
+
+    Read now, or from the snapshot ``at``.
+    """
     return sum(
         point.value
-        for point in REGISTRY.collect().points.get(metric.name, [])
+        for point in (at or REGISTRY.collect()).points.get(metric.name, [])
         if _matches(point.attributes, name, labels)
     )
 

@@ -129,7 +129,9 @@ def test_zero_code_shows_the_limiter_of_an_unmodified_app(tmp_path: Path, instal
         OTEL_PYTHON_DISABLED_INSTRUMENTATIONS=disabled,
     )
     env["PYTHONPATH"] += os.pathsep + str(installed)
-    done = subprocess.run([command, sys.executable, str(script)], env=env, capture_output=True, text=True, timeout=LIMIT)
+    done = subprocess.run(
+        [command, sys.executable, str(script)], env=env, capture_output=True, text=True, timeout=LIMIT
+    )
     assert done.returncode == 0, done.stdout + done.stderr
     submitted = json.loads(done.stdout.splitlines()[-1])
     assert "asyncio" in submitted

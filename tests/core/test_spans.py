@@ -7,9 +7,11 @@ import threading
 import anyio
 import pytest
 from opentelemetry import trace
+from opentelemetry.sdk.trace import SpanProcessor
 from opentelemetry.trace import SpanKind, StatusCode
 
 from glasspool import HybridExecutor
+from glasspool.telemetry import catalog
 from glasspool.telemetry.catalog import SPAN_EVENT_STARTED, Key
 
 from .support import Gate, cancelled_once_blocked, echo, fail, forever, turns
@@ -195,3 +197,45 @@ async def test_interleaving_tasks_keep_their_own_parents(sdk):
         parent = sdk.span(f"request {number}").context.span_id
         spans = sdk.spans(f"mix of {number}")
         assert [span.parent.span_id for span in spans] == [parent] * 5
+
+
+class Failing(SpanProcessor):
+    """A user's span processor with a bug."""
+
+    def __init__(self, where):
+        self.where = where
+
+    def on_start(self, span, parent_context=None):
+        if self.where == "start":
+            raise LookupError("in on_start")
+
+    def on_end(self, span):
+        if self.where == "end":
+            raise LookupError("in on_end")
+
+
+@pytest.mark.parametrize("where", ["start", "end"])
+async def test_a_span_processor_that_raises_is_counted_and_reaches_no_task(sdk, caplog, where):
+    sdk.tracing.add_span_processor(Failing(where))
+    async with HybridExecutor("spans", max_in_flight=1) as executor:
+        assert await executor.run(echo, 1) == 1
+        assert await executor.run(echo, 2) == 2
+        assert executor.stats().succeeded == 2
+    (failures,) = sdk.points(
+        catalog.TELEMETRY_FAILURES.name, glasspool_executor_name="_PROCESS", glasspool_telemetry_failure_kind="export"
+    )
+    assert failures.value == 2
+
+
+class Unspeakable(Exception):
+    """An error that cannot be turned into text."""
+
+    def __str__(self):
+        raise LookupError("no words")
+
+
+async def test_the_span_of_an_error_without_text_ends(sdk):
+    async with HybridExecutor("spans", max_in_flight=1) as executor:
+        handle = await executor.submit(fail, Unspeakable(), name="mute")
+        assert (await handle.outcome()).outcome == "error"
+    assert sdk.span("spans mute").attributes[Key.TASK_OUTCOME] == "error"

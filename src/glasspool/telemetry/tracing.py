@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextvars
 import functools
+import logging
 import threading
 import time
 from collections.abc import Callable, Mapping
@@ -21,6 +22,7 @@ from opentelemetry.trace import Link, Span, SpanKind, Status, StatusCode
 
 from . import catalog, providers
 from .catalog import Key
+from .registry import REGISTRY
 
 __all__ = [
     "ContextMode",
@@ -41,6 +43,8 @@ Spans = Literal["all", "parented", "off"]
 
 ContextMode = Literal["parent", "link"]
 """Child of the submitter's span, or a new root that links to it (fire-and-forget)."""
+
+logger = logging.getLogger("glasspool")
 
 _MAX_NAME = 128  # characters of a task name in a span name
 _ERROR_REASONS = frozenset({"sibling_failure", "dependency", "deadline"})  # cancellations that are failures
@@ -122,31 +126,38 @@ class TaskTracer:
             submitter = parent_span.get_span_context()
             links = [Link(submitter)] if submitter.is_valid else None
             parent = trace.set_span_in_context(trace.INVALID_SPAN, parent)
-        return tracer.start_span(
-            f"{self._name} {label or task_name}"[:_MAX_NAME],
-            context=parent,
-            kind=kind,
-            links=links,
-            start_time=time.time_ns() if at is None else at,
-            attributes={
-                **self._attributes,
-                Key.RUNNER: runner,
-                Key.TASK_NAME: task_name,
-                Key.TASK_ID: task_id,
-                Key.TASK_ATTEMPT: attempt,
-                Key.QUEUE_SIZE: queue_size,
-                Key.CODE_FUNCTION: qualified_name(function),
-                **(attributes or {}),
-            },
-            record_exception=False,
-            set_status_on_exception=False,
-        )
+        try:
+            return tracer.start_span(
+                f"{self._name} {label or task_name}"[:_MAX_NAME],
+                context=parent,
+                kind=kind,
+                links=links,
+                start_time=time.time_ns() if at is None else at,
+                attributes={
+                    **self._attributes,
+                    Key.RUNNER: runner,
+                    Key.TASK_NAME: task_name,
+                    Key.TASK_ID: task_id,
+                    Key.TASK_ATTEMPT: attempt,
+                    Key.QUEUE_SIZE: queue_size,
+                    Key.CODE_FUNCTION: qualified_name(function),
+                    **(attributes or {}),
+                },
+                record_exception=False,
+                set_status_on_exception=False,
+            )
+        except Exception:  # noqa: BLE001 - a sampler's or span processor's bug must not reach the task
+            _failed("starting a span")
+            return None
 
     @staticmethod
     def begin(span: Span, *, at: int | None = None) -> None:
         """The task starts to run (``at``: wall-clock nanoseconds, default now)."""
-        if span.is_recording():
-            span.add_event(catalog.SPAN_EVENT_STARTED, timestamp=at)
+        try:
+            if span.is_recording():
+                span.add_event(catalog.SPAN_EVENT_STARTED, timestamp=at)
+        except Exception:  # noqa: BLE001 - as above
+            _failed("adding a span's event")
 
     @staticmethod
     def end(
@@ -167,32 +178,51 @@ class TaskTracer:
         ``wait`` and ``duration`` are seconds; ``thread`` is the one that ran it, if that is known; ``at`` is the end
         in wall-clock nanoseconds (default now).
         """
-        if span.is_recording():
-            # All in one call: the SDK takes as long for the call as for five attributes.
-            found: dict[str, Any] = {Key.TASK_OUTCOME: outcome}
-            if thread is not None:
-                found[Key.THREAD_ID] = thread.ident or 0
-                found[Key.THREAD_NAME] = thread.name
-            if wait is not None:
-                found[Key.QUEUE_WAIT] = wait
-            if duration is not None:
-                found[Key.TASK_DURATION] = duration
-            if error_type:
-                found[Key.ERROR_TYPE] = error_type
-            if outcome == "cancelled":
-                found[Key.CANCEL_REASON] = reason or "unknown"
-                if message is not None:
-                    found[Key.CANCEL_MESSAGE] = message
-            span.set_attributes(found)
-            if outcome == "error" and error is not None:
-                span.record_exception(error)
-            if outcome == "error":
-                span.set_status(Status(StatusCode.ERROR, f"{error_type}: {error}"[:1024] if error else error_type))
-            elif outcome == "timeout":
-                span.set_status(Status(StatusCode.ERROR, "timeout"))
-            elif outcome == "cancelled" and reason in _ERROR_REASONS:
-                span.set_status(Status(StatusCode.ERROR, f"cancelled: {reason}"))
-        span.end(end_time=at)
+        try:
+            if span.is_recording():
+                # All in one call: the SDK takes as long for the call as for five attributes.
+                found: dict[str, Any] = {Key.TASK_OUTCOME: outcome}
+                if thread is not None:
+                    found[Key.THREAD_ID] = thread.ident or 0
+                    found[Key.THREAD_NAME] = thread.name
+                if wait is not None:
+                    found[Key.QUEUE_WAIT] = wait
+                if duration is not None:
+                    found[Key.TASK_DURATION] = duration
+                if error_type:
+                    found[Key.ERROR_TYPE] = error_type
+                if outcome == "cancelled":
+                    found[Key.CANCEL_REASON] = reason or "unknown"
+                    if message is not None:
+                        found[Key.CANCEL_MESSAGE] = message
+                span.set_attributes(found)
+                if outcome == "error" and error is not None:
+                    span.record_exception(error)
+                if outcome == "error":
+                    span.set_status(
+                        Status(StatusCode.ERROR, f"{error_type}: {error}"[:1024] if error is not None else error_type)
+                    )
+                elif outcome == "timeout":
+                    span.set_status(Status(StatusCode.ERROR, "timeout"))
+                elif outcome == "cancelled" and reason in _ERROR_REASONS:
+                    span.set_status(Status(StatusCode.ERROR, f"cancelled: {reason}"))
+        except Exception:  # noqa: BLE001 - as above; or the error cannot be turned into text
+            _failed("describing a span")
+        try:
+            span.end(end_time=at)
+        except Exception:  # noqa: BLE001 - as above
+            _failed("ending a span")
+
+
+_warned = False
+
+
+def _failed(what: str) -> None:
+    global _warned
+    REGISTRY.telemetry_failed("export")
+    if not _warned:
+        _warned = True
+        logger.exception("%s failed; further failures of tracing are only counted", what)
 
 
 def capture() -> Context:

@@ -4,12 +4,11 @@
     python tools/host_suites.py anyio trio --instrumented --monitor
 
 The CPython suites are those of the interpreter given (it must have its ``test`` package; some distributions leave it
-out, or parts of it: ``--tests`` names a directory with another one). anyio's and trio's come from the source
-distributions of the versions that pip finds. Everything runs in virtual environments made under ``--work`` (default:
-a temporary directory); the instrumented run turns on a copy of ``glasspool_instrumentation`` in a ``sitecustomize``
-before anything else is imported. A run that reaches ``--timeout`` is ended, every process of it says in the log where
-it was, and what it had found so far is printed. Exits with 1 when a test fails instrumented and not plain, or a run
-does not finish.
+out). anyio's and trio's come from the source distributions of the versions that pip finds. Everything runs in virtual
+environments made under ``--work`` (default: a temporary directory). In the instrumented run every Python process that
+is started in them, isolated ones (``-I``) too, turns on a copy of ``glasspool_instrumentation`` before anything else
+is imported. A run that reaches ``--timeout`` is ended, every process of it says in the log where it was, and what it
+had found so far is printed. Exits with 1 when a test fails instrumented and not plain, or a run does not finish.
 """
 
 from __future__ import annotations
@@ -29,7 +28,10 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
 
-SITECUSTOMIZE = """
+PTH = "import os, sys; d = os.environ.get('GLASSPOOL_SUITE'); d and (sys.path.append(d), __import__('suite_start'))\n"
+"""A line for a ``.pth`` file, which every start of an environment's Python executes."""
+
+START = """
 import glasspool_instrumentation as gi
 
 for name in {instrumentors!r}:
@@ -95,7 +97,6 @@ def main() -> int:
     parser.add_argument("suites", nargs="+", choices=sorted(SUITES))
     parser.add_argument("--python", default=sys.executable, help="the interpreter (default: this one)")
     parser.add_argument("--work", type=Path, help="a directory for environments and logs, kept (default: temporary)")
-    parser.add_argument("--tests", help="a directory with a test package, for CPython's suites (default: its own)")
     parser.add_argument("--only", nargs="*", default=[], help="these tests instead of the whole suite")
     parser.add_argument("--leave-out", nargs="*", default=[], metavar="TEST", help="test functions not to run")
     parser.add_argument("--monitor", action="store_true", help="with event-loop monitors, which add timers to loops")
@@ -129,10 +130,9 @@ def run(name: str, work: Path, options: argparse.Namespace, *, instrumented: boo
     suite = SUITES[name]
     python, version = environment(work, options.python, name)
     label = ("monitored" if options.monitor else "instrumented") if instrumented else "plain"
-    paths: list[str | Path] = [Path(options.tests).resolve()] if options.tests and suite.unittest else []
+    env = dict(os.environ, PYTHONDONTWRITEBYTECODE="1", PYTHONPATH="", GLASSPOOL_SUITE="")
     if instrumented:
-        paths.append(copied(work / f"site-{name}-{version}-{label}", python, monitor=options.monitor))
-    env = dict(os.environ, PYTHONDONTWRITEBYTECODE="1", PYTHONPATH=os.pathsep.join(map(str, paths)))
+        env["GLASSPOOL_SUITE"] = str(copied(work / f"{name}-{version}-{label}", python, monitor=options.monitor))
     log = work / f"{name}-{version}-{label}.log"
     left_out = [f"--ignore={test}" for test in options.leave_out]
     if options.leave_out and not suite.unittest:
@@ -165,11 +165,11 @@ def run(name: str, work: Path, options: argparse.Namespace, *, instrumented: boo
 
 
 def copied(site: Path, python: Path, *, monitor: bool) -> Path:
-    """A directory with this checkout's packages as they are now (it may be edited meanwhile) and a sitecustomize."""
+    """A directory with this checkout's packages as they are now (it may be edited meanwhile) and what turns them on."""
     shutil.rmtree(site, ignore_errors=True)
     for package in (ROOT / "src" / "glasspool", ROOT / "instrumentation" / "glasspool_instrumentation"):
         shutil.copytree(package, site / package.name, ignore=shutil.ignore_patterns("__pycache__"))
-    (site / "sitecustomize.py").write_text(SITECUSTOMIZE.format(instrumentors=ALL, monitor=monitor))
+    (site / "suite_start.py").write_text(START.format(instrumentors=ALL, monitor=monitor))
     # The suites start hundreds of processes, all of which import it, and some are timed.
     subprocess.run([str(python), "-m", "compileall", "-q", str(site)], check=True)
     return site
@@ -185,6 +185,7 @@ def environment(work: Path, python: str, name: str) -> tuple[Path, str]:
         subprocess.run([ask[0], "-m", "venv", str(directory)], check=True)
         install = [str(found), "-m", "pip", "install", "-q", "anyio", "opentelemetry-api", *SUITES[name].packages]
         subprocess.run(install, check=True)
+    next(directory.glob("lib/*/site-packages")).joinpath("glasspool-suite.pth").write_text(PTH)
     return found, version
 
 

@@ -49,10 +49,19 @@ async def provoke(executor: HybridExecutor, release: threading.Event, until: any
     for _ in range(SLOW):
         await (await executor.submit(for_ever, timeout=0.01)).outcome()
     running = await executor.submit(for_ever, name="cancelled")
-    await anyio.sleep(0.01)
+    await anyio.wait_all_tasks_blocked()
     running.cancel("no longer wanted")
     await running.outcome()
-    abandoned = await executor.submit(release.wait, timeout=0.05, name="abandoned")
+    begun = threading.Event()
+
+    def never_ending() -> None:
+        begun.set()
+        release.wait()
+
+    abandoned = await executor.submit(never_ending, timeout=1000, name="abandoned")
+    while not begun.is_set():
+        await anyio.sleep(0.005)
+    abandoned._scope.deadline = anyio.current_time()  # now: a short timeout might be over before the thread begins
     await abandoned.outcome()  # its thread goes on and keeps one of the two slots
     await executor.submit(until.wait, name="running")
     queued = await executor.submit(ok, name="left the queue")
@@ -120,7 +129,7 @@ async def main() -> None:
             if command == "snapshot":
                 say(snapshot())
             elif command == "flush":
-                say(await anyio.to_thread.run_sync(handle.force_flush, 20.0))
+                say(await anyio.to_thread.run_sync(handle.force_flush, 60.0))
             else:
                 break
         until.set()

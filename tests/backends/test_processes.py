@@ -17,13 +17,13 @@ FORKS = """
 import os
 handle = configure()
 work(5)
-assert handle.force_flush(20), "the connection is open before the fork"
+assert handle.force_flush(60), "the connection is open before the fork"
 children = []
 for count in (1, 2):
     pid = os.fork()
     if pid == 0:
         work(count, name=f"child-{count}")
-        assert handle.force_flush(20)
+        assert handle.force_flush(60)
         sys.exit(0)
     children.append(pid)
 for pid in children:

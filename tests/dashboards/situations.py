@@ -61,10 +61,10 @@ class Account:
         return record
 
 
-async def body(record: dict[str, Any], seconds: float, error: type[Exception] | None = None) -> None:
+async def body(record: dict[str, Any], seconds: float | anyio.Event, error: type[Exception] | None = None) -> None:
     record["started"] = now()
     try:
-        await anyio.sleep(seconds)
+        await (seconds.wait() if isinstance(seconds, anyio.Event) else anyio.sleep(seconds))
         if error is not None:
             raise error("as planned")
     finally:
@@ -95,7 +95,7 @@ class Shop:
                 entry["closed"] = now()
 
     async def submit(
-        self, executor: HybridExecutor, name: str, seconds: float, outcome: str, error: Any = None, **facts: Any
+        self, executor: HybridExecutor, name: str, seconds: Any, outcome: str, error: Any = None, **facts: Any
     ) -> tuple[dict[str, Any], Any]:
         options = {key: facts.pop(key) for key in ("timeout", "deadline") if key in facts}
         record = self.account.task(executor.name, name, outcome=outcome, **facts)
@@ -111,7 +111,7 @@ class Shop:
         return record, handle
 
     async def many(
-        self, executor: HybridExecutor, count: int, name: str, seconds: float, outcome: str, **facts: Any
+        self, executor: HybridExecutor, count: int, name: str, seconds: Any, outcome: str, **facts: Any
     ) -> Any:
         return [await self.submit(executor, name, seconds, outcome, **facts) for _ in range(count)]
 
@@ -129,6 +129,7 @@ class Shop:
         await self.many(orders, 24, "validate", 0.015, "error", error=ValueError, error_type="ValueError")
         await self.many(orders, 8, "validate", 0.015, "error", error=KeyError, error_type="KeyError")
         await anyio.sleep(0.5)
+        await idle(orders)
 
     async def before(self, orders: HybridExecutor, crawl: HybridExecutor, threads: HybridExecutor, pool: Any) -> None:
         """A little of everything, so that what comes later adds to series that are there, as in a service that runs."""
@@ -150,8 +151,9 @@ class Shop:
             orders, 4, "lookup", 30, "timeout", deadline=deadline, error_type="timeout"
         ):
             await handle.outcome()
-            record["ended"] = now()  # left the queue without starting
+            record["ended"] = record["ended"] or now()  # left the queue without starting
         await anyio.sleep(0.5)
+        await idle(orders)
 
     async def cancels(self, orders: HybridExecutor) -> None:
         running = await self.many(orders, 4, "export", 30, "cancelled", error_type="cancelled", reason="explicit")
@@ -159,6 +161,7 @@ class Shop:
             orders, 3, "export", 30, "cancelled", error_type="cancelled", reason="explicit", phase="queued"
         )
         await anyio.sleep(0.15)
+        await until(lambda: all(record["started"] for record, _ in running))
         for record, handle in (*queued, *running):
             record["asked"] = now()
             handle.cancel("user left")
@@ -176,9 +179,13 @@ class Shop:
 
     async def burst(self, orders: HybridExecutor) -> None:
         """More than slots and queue hold: backpressure, rejects, producers that give up."""
+        # Nothing ends before all have been turned away: otherwise one of them might find room.
+        gate = anyio.Event()
+        await self.many(orders, 4, "invoice", gate, "success")
         async with anyio.create_task_group() as group:
-            group.start_soon(self.many, orders, 60, "invoice", 0.3, "success")
-            await anyio.sleep(0.7)
+            group.start_soon(self.many, orders, 56, "invoice", 0.3, "success")
+            await anyio.sleep(0.3)
+            await until(lambda: orders.stats().pending == 1)
             rejects = self.account.data["rejects"]
             for _ in range(6):
                 try:
@@ -197,6 +204,7 @@ class Shop:
                     await orders.submit(body, {}, 1.0)
                 assert scope.cancelled_caught
                 rejects.append({"executor": "orders", "reason": "submit_cancelled", "waited": now() - before})
+            gate.set()
 
     async def storm(self, crawl: HybridExecutor) -> None:
         """Callers that go away: thirty requests, cancelled from outside."""
@@ -231,8 +239,11 @@ class Shop:
         await anyio.sleep(0.4)
         for _ in range(stay):
             record = self.account.task("threads", "legacy", runner="thread", outcome="timeout", error_type="timeout")
-            handle = await executor.submit(thread_body, record, self.release.wait, name="legacy", timeout=0.25)
+            handle = await executor.submit(thread_body, record, self.release.wait, name="legacy", timeout=1000)
             record["accepted"] = now()
+            await until(lambda record=record: record["started"])
+            # Brought forward only now: a short timeout might be over before its thread has begun.
+            handle._scope.deadline = anyio.current_time() + 0.25
             await handle.outcome()
             record["ended"], record["held_until"] = now(), "end"
 
@@ -321,6 +332,16 @@ class Shop:
         for _ in range(3):
             group.start_soon(producer)
         await anyio.sleep(0.1)
+
+
+async def until(condition: Callable[[], Any]) -> None:
+    while not condition():
+        await anyio.sleep(0.005)
+
+
+async def idle(executor: HybridExecutor) -> None:
+    """Until nothing is queued or in flight: what comes next counts on free slots."""
+    await until(lambda: executor.stats().queued + executor.stats().in_flight == 0)
 
 
 def broken_observer(event: Any) -> None:

@@ -51,9 +51,9 @@ class Call(NotedCall):
         self.fn = fn
         self.context = context  # the contextvars context the user packed the call into, if any
         self.runner = observed.runner
+        self.id = self.phase = 0
         self.began = False
-        self.outcome = ""
-        self.phase = 0
+        self.error_type = self.label = self.outcome = self.reason = ""
         self.span = None
         self.name = fn.__qualname__ if type(fn) is FunctionType else function_name(look_through(fn))
         self.carried = carried = _current()

@@ -13,8 +13,6 @@ from collections import deque
 from collections.abc import Callable
 from typing import Any
 
-from opentelemetry.trace import Span
-
 from glasspool.telemetry import exemplars, providers
 from glasspool.telemetry.recorder import Recorder, TaskRecord
 from glasspool.telemetry.series import Histogram
@@ -30,21 +28,12 @@ _NEW, _ACTIVE, _DONE = range(3)
 class NotedCall(TaskRecord):
     """A call as it is noted: a task record that also knows its end. ``phase`` is what has been entered of it."""
 
-    # Slots for what every call passes; what few calls need is a default on the class (and would go to __dict__).
-    __slots__ = ("accepted", "began", "ended", "name", "outcome", "phase", "runner", "span", "started")
-    accepted: float
-    began: bool
+    __slots__ = ("ended", "error_type", "outcome", "phase", "reason")
     ended: float
-    name: str
+    error_type: str
     outcome: str
     phase: int
-    runner: str
-    span: Span | None
-    started: float
-    error_type = ""
-    id = 0
-    label = ""
-    reason = ""
+    reason: str
 
 
 class NotingRecorder(Recorder):

@@ -127,9 +127,7 @@ class Submission:
     ) -> TaskHandle[Any]:
         record = TaskRecord(plan.name, plan.runner_name, plan.label)
         item = WorkItem(record.id, plan.name, fn, args, plan.metadata)
-        handle: TaskHandle[Any] = TaskHandle(self.engine, item, plan, context, sink)
-        handle._record = record
-        return handle
+        return TaskHandle(self.engine, item, plan, context, sink, record)
 
     def _runner(self, choice: str | FuturesExecutor | None, is_async: bool) -> Runner | None:
         if choice == "inline":

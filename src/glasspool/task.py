@@ -85,17 +85,15 @@ class Completed(Generic[T_co]):
     ``error`` is the task's own exception, or :class:`TaskTimeout` or :class:`TaskCancelled`.
     """
 
-    _traceback: TracebackType | None = None
-    _context: BaseException | None = None
+    __slots__ = ("__weakref__", "_context", "_traceback", "error", "item", "outcome", "value")
 
     def __init__(self, value: T_co | None, error: BaseException | None, item: WorkItem, outcome: str) -> None:
         self.value = value
         self.error = error
         self.item = item
         self.outcome = _OUTCOMES[outcome]
-        if error is not None:
-            self._traceback = error.__traceback__
-            self._context = error.__context__
+        self._traceback: TracebackType | None = None if error is None else error.__traceback__
+        self._context: BaseException | None = None if error is None else error.__context__
 
     def unwrap(self) -> T_co:
         """The value, or raise the error as the task left it, however often this is called.
@@ -176,26 +174,32 @@ class TaskHandle(Generic[T_co]):
     any thread.
     """
 
-    # Defaults live on the class: most tasks set few of these, and every task pays for what it sets. All of them are
-    # written on the event loop only; state and completed may be read from anywhere.
-    _state = "new"  # a key of _MOVES or an outcome
-    _completed: Completed[T_co] | None = None
-    _record: Any = None  # telemetry's own view of the task
-    _request: CancelRequest | None = None
-    _scope: Any = None  # the backend's cancel scope while the function runs, if it has one
-    _late = False  # the scope was put around the running task from outside
-    _native: Any = None  # the backend's task, where the spawner knows it
-    _began = False
-    _left_running = False  # settled, but its thread is still busy
-    _left_counted = False  # and counted as abandoned
-    _event: Event | None = None  # made only when someone really waits
+    # Slots, and no defaults on the class: every task reads all of these, and from a slot that takes a tenth.
+    __slots__ = (
+        "__weakref__", "_began", "_completed", "_context", "_event", "_host", "_item", "_late", "_left_counted",
+        "_left_running", "_native", "_plan", "_record", "_request", "_scope", "_sink", "_state",
+    )  # fmt: skip
 
-    def __init__(self, host: Host, item: WorkItem, plan: Plan, context: Context, sink: Sink | None) -> None:
+    def __init__(
+        self, host: Host, item: WorkItem, plan: Plan, context: Context, sink: Sink | None, record: Any
+    ) -> None:  # fmt: skip
+        # All of them are written on the event loop only; state and completed may be read from anywhere.
         self._host = host
         self._item = item
         self._plan = plan
         self._context: Context | None = context
         self._sink = sink
+        self._record = record  # telemetry's own view of the task
+        self._state = "new"  # a key of _MOVES or an outcome
+        self._completed: Completed[T_co] | None = None
+        self._request: CancelRequest | None = None
+        self._scope: Any = None  # the backend's cancel scope while the function runs, if it has one
+        self._late = False  # the scope was put around the running task from outside
+        self._native: Any = None  # the backend's task, where the spawner knows it
+        self._began = False
+        self._left_running = False  # settled, but its thread is still busy
+        self._left_counted = False  # and counted as abandoned
+        self._event: Event | None = None  # made only when someone really waits
 
     @property
     def id(self) -> int:

@@ -145,13 +145,16 @@ class _GroupSpawner:
         pass
 
 
+_PAUSE = _Pause() if _PARTS is not None else None
+
+
 class AsyncioBackend:
     """A running asyncio loop (uvloop's too)."""
 
     name = "asyncio"
-    pause: Awaitable[None] | None = _Pause() if _PARTS is not None else None
 
     def __init__(self) -> None:
+        self.pause: Awaitable[None] | None = _PAUSE
         self._loop = asyncio.get_running_loop()
         self._home: Any = None  # the scope that natively started tasks are entered into
         self._scope_class: Any = type(anyio.CancelScope())  # anyio.CancelScope looks the backend up at each call

@@ -58,9 +58,9 @@ class TrioBackend:
     """A running trio loop."""
 
     name = "trio"
-    pause: Awaitable[None] | None = None
 
     def __init__(self) -> None:
+        self.pause: Awaitable[None] | None = None
         self._token = trio.lowlevel.current_trio_token()
         clock = trio.lowlevel.current_clock()
         # trio's own clock is perf_counter with an offset; a clock that a test has put in its place is asked itself.

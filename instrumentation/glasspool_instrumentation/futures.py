@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import threading
+from types import FunctionType
 from typing import Any
 
 from glasspool.telemetry.tracing import Spans
 
-from . import pools
+from . import calls, pools
 from .calls import Call
 from .instrumentor import Instrumentor
 from .layers import core_calls
@@ -67,6 +68,9 @@ class FuturesInstrumentor(Instrumentor):
 
 def _submit(patch: Patch, original: Any) -> Any:
     def submit(self: Any, fn: Any, /, *args: Any, **kwargs: Any) -> Any:
+        state = pools.by_id(id(self))
+        if state is not None and state.threads and type(fn) is FunctionType and patch.active:  # what most calls are
+            return calls.submit(state.observed, original, self, fn, args, kwargs)
         if not patch.active or type(fn) in RECORDED or core_calls():
             return original(self, fn, *args, **kwargs)
         state = FuturesInstrumentor.found(self)

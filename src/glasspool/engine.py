@@ -23,25 +23,13 @@ from .closing import ShutdownReport
 from .errors import ExecutorClosed, NestedWait, WrongThread
 from .limits import BURST, SlotLimit
 from .nursery import Nursery
-from .queue import AdmissionQueue
+from .queue import AdmissionQueue, Producer
 from .reporting import Reporter
 from .task import CURRENT, CancelRequest, Completed, TaskHandle, cancelled_error, timeout_error
 
-__all__ = ["Engine", "Producer"]
+__all__ = ["Engine"]
 
 logger = logging.getLogger("glasspool")
-
-
-class Producer:
-    """A submitter that waits for room for ``handle``: first to be granted it, then, ``back`` from its wait, to use it
-    in turn. ``event`` wakes it for either, or to be told that the executor is closing."""
-
-    __slots__ = ("accepted", "back", "event", "granted", "handle")
-
-    def __init__(self, handle: TaskHandle[Any]) -> None:
-        self.handle = handle
-        self.event = anyio.Event()
-        self.granted = self.back = self.accepted = False
 
 
 class Engine:
@@ -58,7 +46,7 @@ class Engine:
         self.nursery = Nursery(self, name, backend, base)
         self.escalate = escalate
         self.slots = SlotLimit(limit)
-        self.queue: AdmissionQueue[TaskHandle[Any], Producer] = AdmissionQueue(capacity)
+        self.queue: AdmissionQueue[TaskHandle[Any], Producer[TaskHandle[Any]]] = AdmissionQueue(capacity)
         # All mutable state; touched on the event loop only (finalize excepted).
         self.closing: str | None = None  # None: open; "": draining; else the reason for which tasks are cancelled
         self.closed = False
@@ -121,7 +109,7 @@ class Engine:
             if handle._completed is None:  # an observer may have cancelled it
                 self.nursery.start(handle)
 
-    def block(self, handle: TaskHandle[Any]) -> Producer:
+    def block(self, handle: TaskHandle[Any]) -> Producer[TaskHandle[Any]]:
         """A new producer in the line of those who wait for room."""
         producer = Producer(handle)
         self.queue.block(producer)
@@ -129,14 +117,14 @@ class Engine:
         self._grant()  # there is room if only those before it had to be let through
         return producer
 
-    def come_back(self, producer: Producer) -> None:
+    def come_back(self, producer: Producer[TaskHandle[Any]]) -> None:
         """The producer has woken to use its grant: its task is accepted now, or, since trio wakes tasks in any
         order, when those granted before it have come back too; then its event is set anew."""
         producer.back = True
         producer.event = anyio.Event()
         self._accept_granted()
 
-    def give_up(self, producer: Producer) -> None:
+    def give_up(self, producer: Producer[TaskHandle[Any]]) -> None:
         """The producer waits no longer; room that was granted to it goes to the next in line."""
         if self.queue.unblock(producer):
             self._grant()
@@ -179,7 +167,6 @@ class Engine:
 
     def _grant(self) -> None:
         for producer in self.queue.grant(self.slots.free):
-            producer.granted = True
             producer.event.set()
 
     # -- ending ----------------------------------------------------------------------------------------------------

@@ -10,10 +10,24 @@ import heapq
 from collections import OrderedDict
 from typing import Generic, TypeVar
 
-__all__ = ["AdmissionQueue"]
+import anyio
+
+__all__ = ["AdmissionQueue", "Producer"]
 
 T = TypeVar("T")
 P = TypeVar("P")
+
+
+class Producer(Generic[T]):
+    """A submitter that waits for room for its task ``handle``: first to be granted it, then, ``back`` from its wait,
+    to use it in turn. ``event`` wakes it for either, or to be told that the executor is closing."""
+
+    __slots__ = ("accepted", "back", "event", "handle")
+
+    def __init__(self, handle: T) -> None:
+        self.handle = handle
+        self.event = anyio.Event()
+        self.back = self.accepted = False
 
 
 class _Deadline(Generic[T]):

@@ -12,9 +12,10 @@ import anyio
 from anyio.lowlevel import checkpoint, checkpoint_if_cancelled
 
 from . import options as check
-from .engine import Engine, Producer
+from .engine import Engine
 from .errors import ExecutorClosed, NestedWait, QueueFull, TaskTimeout
 from .limits import BURST
+from .queue import Producer
 from .runners.base import Runner
 from .runners.futures import FuturesRunner
 from .runners.inline import InlineRunner
@@ -160,7 +161,7 @@ class Submission:
         try:
             with anyio.CancelScope(deadline=deadline) as scope:
                 await producer.event.wait()
-                if producer.granted and engine.closing is None:
+                if producer in engine.queue.granted:
                     engine.come_back(producer)
                     if not producer.accepted:
                         await producer.event.wait()
@@ -182,7 +183,7 @@ class Submission:
         self._give_up(producer, plan, "already_shutdown")
         raise ExecutorClosed(f"executor {engine.name!r} closed while submit of {plan.name!r} waited for room")
 
-    def _give_up(self, producer: Producer, plan: Plan, reason: str) -> None:
+    def _give_up(self, producer: Producer[TaskHandle[Any]], plan: Plan, reason: str) -> None:
         engine = self.engine
         blocked = engine.recorder.producer_released(producer)
         engine.give_up(producer)

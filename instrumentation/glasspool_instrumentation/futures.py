@@ -11,8 +11,8 @@ from glasspool.telemetry.tracing import Spans
 from . import calls, pools
 from .calls import Call
 from .instrumentor import Instrumentor
-from .layers import core_calls
-from .naming import Selection
+from .layers import core_calls, submitting
+from .naming import OTEL_THREADING, Selection
 from .patching import Patch, Patches
 from .worker import Errand
 
@@ -69,13 +69,21 @@ class FuturesInstrumentor(Instrumentor):
 def _submit(patch: Patch, original: Any) -> Any:
     def submit(self: Any, fn: Any, /, *args: Any, **kwargs: Any) -> Any:
         state = pools.by_id(id(self))
-        if state is not None and state.threads and type(fn) is FunctionType and patch.active:  # what most calls are
+        if (  # what most calls are
+            state is not None
+            and state.threads
+            and patch.active
+            and type(fn) is FunctionType
+            and fn.__module__ != OTEL_THREADING
+        ):
             return calls.submit(state.observed, original, self, fn, args, kwargs)
-        if not patch.active or type(fn) in RECORDED or core_calls():
+        if not patch.active or type(fn) in RECORDED or submitting.inside:
             return original(self, fn, *args, **kwargs)
         state = FuturesInstrumentor.found(self)
         if state is None:
             return original(self, fn, *args, **kwargs)
+        if core_calls():
+            return pools.serve(state, self, fn, lambda made: original(self, made, *args, **kwargs))
         return pools.submit(state, original, self, fn, args, kwargs)
 
     return submit

@@ -27,7 +27,7 @@ submitting = _Submitting()
 awaiting: ContextVar[bool] = ContextVar("glasspool_awaiting", default=False)
 """True within an awaited call (``to_thread.run_sync``) that an outer layer records."""
 
-_PLUMBING = ("anyio", "asyncio", "trio", "concurrent", "uvloop", "glasspool_instrumentation")
+_PLUMBING = ("anyio", "asyncio", "trio", "concurrent", "uvloop", "glasspool_instrumentation", "opentelemetry", "wrapt")
 _USER, _CORE, _PASSED = range(3)
 _kinds: dict[CodeType, int] = {}  # looking up a code object is cheaper than looking at its module's name
 

@@ -43,7 +43,7 @@ class LokyInstrumentor(Instrumentor):
 
 def _submit(patch: Patch, original: Any) -> Any:
     def submit(self: Any, fn: Any, /, *args: Any, **kwargs: Any) -> Any:
-        if not patch.active or submitting.inside or core_calls():
+        if not patch.active or submitting.inside:
             return original(self, fn, *args, **kwargs)
         cls = LokyInstrumentor
         state = pools.find(self)
@@ -52,6 +52,8 @@ def _submit(patch: Patch, original: Any) -> Any:
             if not cls._selection(name):
                 return original(self, fn, *args, **kwargs)
             state = pools.observe(self, name, spans=cls._spans, child_telemetry=cls._child_telemetry)
+        if core_calls():
+            return pools.serve(state, self, fn, lambda made: original(self, made, *args, **kwargs))
         return pools.submit(state, original, self, fn, args, kwargs)
 
     return submit

@@ -15,7 +15,7 @@ __all__ = ["OTEL_THREADING", "Selection", "caller_module", "check_name", "look_t
 OTEL_THREADING = "opentelemetry.instrumentation.threading"
 _PLUMBING = (
     "concurrent.", "asyncio.", "anyio.", "trio.", "uvloop", "joblib.", "loky.", "distributed.",
-    "glasspool_instrumentation", "wrapt", "functools.",
+    "glasspool.", "glasspool_instrumentation", "wrapt", "functools.",
 )  # fmt: skip
 _process_chunk = getattr(_process, "_process_chunk", None)
 

@@ -114,6 +114,21 @@ class Observed:
         if isinstance(error, RuntimeError):  # shut down, broken, or the interpreter is ending
             self.recorder.reject("already_shutdown")
 
+    def serves(self) -> None:
+        """A call that is the task of another executor keeps one of its workers busy."""
+        recorder = self.recorder
+        if recorder.dormant:
+            recorder.open()
+        with recorder.totals.lock:
+            recorder.serving += 1
+
+    def served(self, _future: object) -> None:
+        """Such a call has ended."""
+        with self.recorder.totals.lock:
+            self.recorder.serving -= 1
+        if self.closing:
+            self.close_when_empty()
+
     def workers_are(self, count: int) -> None:
         """So many threads or processes of this pool are alive."""
         self.recorder.workers[self.runner] = count
@@ -173,5 +188,5 @@ class Observed:
 
     def _close_if_empty(self) -> None:
         counts = self.recorder.counts()
-        if not counts.queued and not counts.in_flight:
+        if not counts.queued and not counts.in_flight and not self.recorder.serving:
             self.recorder.close()

@@ -14,11 +14,13 @@ from typing import Any, NamedTuple
 
 from opentelemetry.trace import SpanKind
 
+from glasspool.telemetry.carrying import Carried
 from glasspool.telemetry.recorder import Recorder
 from glasspool.telemetry.tracing import Spans
 
 from . import calls, remote
 from .bootstrap import Settings, parent_settings
+from .layers import submitting
 from .naming import caller_module
 from .noted import NotingRecorder
 from .observed import Observed
@@ -35,11 +37,13 @@ __all__ = [
     "kind_of",
     "observe",
     "remember_maker",
+    "serve",
     "submit",
 ]
 
 _PLUMBING = ("opentelemetry.", "distributed.", "dask.", "glasspool.")
 _NUMBERED = ("ThreadPoolExecutor-", "InterpreterPoolExecutor-")  # prefixes that the pools give themselves
+_CARRIES_NOTHING = ("loky", "futures")  # pools into which a HybridExecutor itself carries no context
 _InterpreterPool: Any = getattr(concurrent.futures, "InterpreterPoolExecutor", ())
 
 
@@ -146,10 +150,33 @@ def submit(state: PoolState, original: Callable[..., Future[Any]], pool: Any, fn
 
         return submit_through(observed, original, pool, fn, args, kwargs)
     future = remote.submit(observed, original, fn, args, kwargs, settings=state.settings)
-    alive = getattr(pool, "_processes", None)
-    if alive is not None and not observed.recorder.dormant:
-        observed.workers_are(len(alive))
+    _count_processes(state, pool)
     return future
+
+
+def serve(state: PoolState, pool: Any, fn: Any, original: Callable[[Any], Future[Any]]) -> Future[Any]:
+    """Hand ``fn`` to the pool by ``original``: it is the task of a HybridExecutor, whose runner this pool is.
+
+    The executor records it; here it only keeps a worker busy.
+    """
+    if state.kind.type in _CARRIES_NOTHING:
+        fn = Carried(fn)
+    inside = submitting.inside
+    submitting.inside = True
+    try:
+        future = original(fn)
+    finally:
+        submitting.inside = inside
+    state.observed.serves()
+    _count_processes(state, pool)
+    future.add_done_callback(state.observed.served)
+    return future
+
+
+def _count_processes(state: PoolState, pool: Any) -> None:
+    alive = getattr(pool, "_processes", None)
+    if alive is not None and not state.observed.recorder.dormant:
+        state.observed.workers_are(len(alive))
 
 
 def remember_maker(pool: Any) -> None:

@@ -82,7 +82,7 @@ def _observing(cls: Any) -> type:
         if state.threads and type(fn) is FunctionType:  # what nearly every call of a wrapped pool is
             return calls.submit(state.observed, cls.submit, self, fn, args, kwargs)
         if core_calls():
-            return cls.submit(self, fn, *args, **kwargs)
+            return pools.serve(state, self, fn, lambda made: cls.submit(self, made, *args, **kwargs))
         return pools.submit(state, cls.submit, self, fn, args, kwargs)
 
     def shutdown(self: Any, wait: bool = True, **options: Any) -> None:

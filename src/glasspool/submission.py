@@ -21,6 +21,7 @@ from .runners.futures import FuturesRunner
 from .runners.inline import InlineRunner
 from .runners.thread import ThreadRunner
 from .task import CURRENT, Plan, Sink, TaskHandle, WorkItem
+from .telemetry.carrying import Carried
 from .telemetry.recorder import TaskRecord
 from .telemetry.tracing import function_name
 
@@ -139,7 +140,7 @@ class Submission:
                 f"leave runner out, or pass a plain function"
             )
         if isinstance(choice, FuturesExecutor):
-            return FuturesRunner(choice, self.engine.backend.call_soon_threadsafe)
+            return FuturesRunner(choice, self.engine.backend.call_soon_threadsafe, Carried)
         return self._thread
 
     def _refuse(self, plan: Plan) -> None:

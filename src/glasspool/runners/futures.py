@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from concurrent.futures import Executor, Future, ThreadPoolExecutor
+from concurrent.futures import Executor, Future, ProcessPoolExecutor, ThreadPoolExecutor
 from contextvars import copy_context
 from typing import Any
 
@@ -17,12 +17,22 @@ __all__ = ["FuturesRunner"]
 
 
 class FuturesRunner:
-    """Runs functions on ``pool``. The task's context goes along into a ThreadPoolExecutor, which can carry it."""
+    """Runs functions on ``pool``. The task's context goes along into a ThreadPoolExecutor.
+
+    Into a ProcessPoolExecutor goes what ``carry`` puts around the function; pools of other kinds may run it where
+    this package is not installed, so they get it as it is.
+    """
 
     name = "futures"
 
-    def __init__(self, pool: Executor, call_soon_threadsafe: Callable[[Callable[[], object]], bool]) -> None:
+    def __init__(
+        self,
+        pool: Executor,
+        call_soon_threadsafe: Callable[[Callable[[], object]], bool],
+        carry: Callable[[Callable[..., Any]], Callable[..., Any]],
+    ) -> None:
         self._pool = pool
+        self._carry = carry
         self._call_soon = call_soon_threadsafe
 
     async def run(self, handle: TaskHandle[Any], freed: Freed) -> Any:
@@ -31,6 +41,8 @@ class FuturesRunner:
         try:
             if isinstance(self._pool, ThreadPoolExecutor):
                 future = self._pool.submit(copy_context().run, item.function, *item.arguments)
+            elif isinstance(self._pool, ProcessPoolExecutor):
+                future = self._pool.submit(self._carry(item.function), *item.arguments)
             else:
                 future = self._pool.submit(item.function, *item.arguments)
         except Exception as error:  # noqa: BLE001 - a closed or broken pool is how this task failed

@@ -130,6 +130,7 @@ class Live:
         self.workers = dict.fromkeys(self.shape.workers, 0)  # alive; the busy ones are derived
         self.queued_tasks: dict[TaskRecord, None] = {}
         self.active_tasks: dict[TaskRecord, None] = {}
+        self.serving = 0  # calls that keep workers busy and are another executor's tasks
         self.pending: dict[object, float] = {}  # blocked producer -> since when
         self.opened_at = 0.0
         # Time counters kept as f(now) = held * now + acc: they grow while work still runs, with no timer.

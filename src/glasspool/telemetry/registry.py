@@ -214,6 +214,7 @@ def _read_gauges(totals: Totals, now: dict[Live, float], out: _Collection) -> No
     for runner in shape.workers:
         busy = active[runner] + totals.abandoned.get(runner, 0)
         alive = max(sum(r.workers.get(runner, 0) for r in live), busy)
+        busy = min(busy + sum(r.serving for r in live), alive)  # those served may be waiting
         extra = {Key.RUNNER: runner}
         add(catalog.WORKER_COUNT, busy, **extra, **{Key.WORKER_STATE: "busy"})
         add(catalog.WORKER_COUNT, alive - busy, **extra, **{Key.WORKER_STATE: "idle"})

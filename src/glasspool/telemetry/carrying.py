@@ -1,0 +1,49 @@
+"""A function on its way to another process, with the trace context of whoever sent it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from opentelemetry import context as otel_context
+
+from .tracing import extract, inject
+from .within import running
+
+__all__ = ["Carried"]
+
+
+class Carried:
+    """Calls ``fn`` where it arrives, in the current trace context (span and baggage) of where it was made.
+
+    Whatever was current there is left out: a forked worker is born with a stranger's trace. Picklable if ``fn`` is.
+    """
+
+    __slots__ = ("carrier", "fn", "over")
+
+    def __init__(self, fn: Callable[..., Any], carrier: dict[str, str] | None = None) -> None:
+        self.fn = fn
+        self.carrier = inject() if carrier is None else carrier
+        self.over = False  # see Running
+
+    def __reduce__(self) -> Any:
+        return Carried, (self.fn, self.carrier)
+
+    @property
+    def __wrapped__(self) -> Callable[..., Any]:
+        """The user's function, for whoever wants to name it."""
+        return self.fn
+
+    def __call__(self, /, *args: Any, **kwargs: Any) -> Any:
+        token = otel_context.attach(extract(self.carrier))
+        within = running.set(self)
+        try:
+            return self.fn(*args, **kwargs)
+        except BaseException as error:
+            frames = error.__traceback__
+            error.__traceback__ = frames.tb_next if frames is not None else None  # our own frame is on top
+            raise
+        finally:
+            self.over = True
+            running.reset(within)
+            otel_context.detach(token)

@@ -16,7 +16,7 @@ from opentelemetry.trace import SpanKind
 from glasspool.telemetry.tracing import capture
 
 from . import loops
-from .coroutines import ObservedCoroutine, start_task
+from .coroutines import ObservedCoroutine, cancellation_in, start_task
 from .instrumentor import Instrumentor
 from .layers import awaiting, core_calls, submitting
 from .limiters import Limiters, run_in_thread
@@ -84,21 +84,16 @@ class _Ending:
         self.name = name
 
     def __call__(self, error: BaseException) -> tuple[str, str, str | None]:
-        if not _is_cancellation(error):
+        cancellation = cancellation_in(error)
+        if cancellation is None:
             _failures.setdefault(self.group, f"{self.name} failed: {type(error).__qualname__}: {error}")
             return "error", "", None
         failed = _failures.get(self.group)
         if failed is not None:
             return "cancelled", "sibling_failure", failed
+        if getattr(self.group, "_exceptions", None) or getattr(cancellation, "source", "") == "nursery":
+            return "cancelled", "parent_scope", None  # an error of the group's own block, or of one around it
         return "cancelled", _scope_reason(self.group.cancel_scope), None
-
-
-def _is_cancellation(error: BaseException) -> bool:
-    import asyncio
-    import sys
-
-    trio = sys.modules.get("trio")
-    return isinstance(error, asyncio.CancelledError) or (trio is not None and isinstance(error, trio.Cancelled))
 
 
 def _scope_reason(own: Any) -> str:
@@ -200,7 +195,7 @@ def _run_in_thread(patch: Patch, original: Any) -> Any:
 
 
 def _why(error: BaseException) -> str:
-    return "parent_scope" if _is_cancellation(error) else ""
+    return "parent_scope" if cancellation_in(error) else ""
 
 
 # -- processes ---------------------------------------------------------------------------------------------------------
@@ -231,7 +226,7 @@ def _run_in_process(patch: Patch, original: Any) -> Any:
         try:
             return await original(errand, *args, cancellable=cancellable, limiter=limiter)
         except BaseException as error:
-            cancelled = _is_cancellation(error)
+            cancelled = cancellation_in(error) is not None
             call.finish(None if cancelled else error, cancelled=cancelled)
             raise
         finally:

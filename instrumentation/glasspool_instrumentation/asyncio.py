@@ -109,10 +109,13 @@ class _Ending:
             return
         # Not task.exception(): that would count as retrieving it, and asyncio would no longer warn.
         error: BaseException | None = getattr(task, "_exception", None)  # both C and Python tasks have it
+        if error is not None and (group := _groups.get(task)) is not None:
+            _failures.setdefault(group, f"{self.record.name} failed: {type(error).__qualname__}: {error}")
         self.observed.settle(self.record, "success" if error is None else "error", error)
 
 
 _groups: weakref.WeakKeyDictionary[Any, Any] = weakref.WeakKeyDictionary()  # task -> its TaskGroup
+_failures: weakref.WeakKeyDictionary[Any, str] = weakref.WeakKeyDictionary()  # TaskGroup -> its first failed task
 
 
 class _Ends(threading.local):
@@ -131,8 +134,11 @@ def _why(task: asyncio.Task[Any]) -> tuple[str, str | None]:
     group = _groups.get(task)
     if group is None or not getattr(group, "_aborting", False):
         return "explicit", None
+    failed = _failures.get(group)
+    if failed is not None:
+        return "sibling_failure", failed
     errors = getattr(group, "_errors", None)
-    if errors:
+    if errors:  # of a sibling that is not observed
         return "sibling_failure", f"a sibling failed: {type(errors[0]).__qualname__}: {errors[0]}"
     return "parent_scope", None
 

@@ -6,6 +6,7 @@ hide the coroutine from whoever inspects tasks.
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Coroutine, Generator
 from typing import Any
 
@@ -20,10 +21,21 @@ from .calls import hide_frames, ours
 from .layers import submitting
 from .observed import Observed
 
-__all__ = ["Ending", "ObservedCoroutine", "start_task"]
+__all__ = ["Ending", "ObservedCoroutine", "cancellation_in", "start_task"]
 
 Ending = Callable[[BaseException], "tuple[str, str, str | None]"]
 """Outcome, cancel reason and message of a coroutine that ended with this exception."""
+
+
+def cancellation_in(error: BaseException) -> BaseException | None:
+    """The event loop's cancellation, if ``error`` is one or a group of nothing else (a nursery was left by it)."""
+    inner: tuple[BaseException, ...] | None = getattr(error, "exceptions", None)
+    if inner:
+        found = [cancellation_in(each) for each in inner]
+        return None if None in found else found[0]
+    # trio's has no subclasses, and sys.modules may know its module no longer.
+    trios = (type(error).__module__, type(error).__name__) == ("trio", "Cancelled")
+    return error if trios or isinstance(error, asyncio.CancelledError) else None
 
 
 def start_task(observed: Observed, name: str, function: Any, *, span: bool = True) -> TaskRecord:

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import asyncio
 import functools
 import inspect
-import sys
 from collections.abc import Callable
 from typing import Any, ParamSpec, TypeVar, overload
 
@@ -17,6 +15,7 @@ from glasspool.telemetry.tracing import Spans, TaskTracer, error_type_of, functi
 from glasspool.telemetry.within import within_task
 
 from .calls import hide_frames, ours
+from .coroutines import cancellation_in
 from .naming import check_name, look_through
 from .observed import Observed
 
@@ -130,7 +129,7 @@ class _Calls:
         """The call ends, by this error or none."""
         if token is not None:
             otel_context.detach(token)
-        outcome = "success" if error is None else "cancelled" if _is_cancellation(error) else "error"
+        outcome = "success" if error is None else "cancelled" if cancellation_in(error) else "error"
         failure = error if outcome == "error" else None
         reason = "parent_scope" if outcome == "cancelled" else ""
         if task.began:
@@ -144,8 +143,3 @@ class _Calls:
                 reason=reason,
                 duration=self._observed.recorder.clock() - task.started,
             )
-
-
-def _is_cancellation(error: BaseException) -> bool:
-    trio = sys.modules.get("trio")
-    return isinstance(error, asyncio.CancelledError) or (trio is not None and isinstance(error, trio.Cancelled))

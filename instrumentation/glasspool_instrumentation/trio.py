@@ -8,7 +8,7 @@ from collections.abc import Awaitable
 from typing import Any
 
 from . import loops
-from .coroutines import ObservedCoroutine, start_task
+from .coroutines import ObservedCoroutine, cancellation_in, start_task
 from .instrumentor import Instrumentor
 from .layers import awaiting, core_calls, submitting
 from .limiters import Limiters, run_in_thread
@@ -23,11 +23,10 @@ logger = logging.getLogger("glasspool")
 _REASONS = {
     "deadline": "deadline",
     "explicit": "explicit",
-    "nursery": "sibling_failure",
     "shutdown": "shutdown",
     "KeyboardInterrupt": "keyboard_interrupt",
 }
-"""trio's sources of cancellation in the contract's words."""
+"""trio's sources of cancellation in the contract's words; a nursery around the task's own is one more scope."""
 
 
 class TrioInstrumentor(Instrumentor):
@@ -110,15 +109,18 @@ class _Ending:
 
     def __call__(self, error: BaseException) -> tuple[str, str, str | None]:
         nursery = self.task.parent_nursery
-        if not _is_cancelled(error):
+        cancellation = cancellation_in(error)
+        if cancellation is None:
             _failures.setdefault(nursery, f"{self.task.name} failed: {type(error).__qualname__}: {error}")
             return "error", "", None
         failed = _failures.get(nursery)
         if failed is not None:
             return "cancelled", "sibling_failure", failed
         # Since trio 0.31 a cancellation says where it came from.
-        reason = _REASONS.get(getattr(error, "source", ""), "parent_scope")
-        return "cancelled", reason, getattr(error, "reason", None)
+        source, text = getattr(cancellation, "source", ""), getattr(cancellation, "reason", None)
+        if source == "nursery" and nursery.cancel_scope.cancel_called and str(text).startswith("child task"):
+            return "cancelled", "sibling_failure", f"{getattr(cancellation, 'source_task', '')}: {text}"
+        return "cancelled", _REASONS.get(source, "parent_scope"), text
 
 
 def _setup_runner(patch: Patch, original: Any) -> Any:
@@ -160,14 +162,9 @@ def _run_sync(patch: Patch, original: Any) -> Any:
     return run_sync
 
 
-def _is_cancelled(error: BaseException) -> bool:
-    return (type(error).__module__, type(error).__name__) == ("trio", "Cancelled")  # it has no subclasses
-
-
 def _why(error: BaseException) -> str:
-    if not _is_cancelled(error):
-        return ""
-    return _REASONS.get(getattr(error, "source", ""), "parent_scope")
+    cancellation = cancellation_in(error)
+    return "" if cancellation is None else _REASONS.get(getattr(cancellation, "source", ""), "parent_scope")
 
 
 def _patches_of_run(module: Any) -> list[Patch]:

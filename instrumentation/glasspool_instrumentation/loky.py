@@ -1,10 +1,18 @@
-"""loky, and the copy of it that joblib brings: their process pools, by the name of what runs in them."""
+"""loky, and the copy of it that joblib brings: their process pools, by the name of what runs in them.
+
+joblib submits its first batches in the caller's thread and each later one in the thread in which an earlier one came
+home, where nobody's trace is current: the caller's is brought there.
+"""
 
 from __future__ import annotations
 
+import weakref
 from typing import Any
 
-from glasspool.telemetry.tracing import Spans
+from opentelemetry import context as otel_context
+from opentelemetry.context import Context
+
+from glasspool.telemetry.tracing import Spans, attach, capture
 
 from . import pools
 from .instrumentor import Instrumentor
@@ -76,4 +84,37 @@ def _patches_of(module: Any) -> list[Patch]:
     return [Patch(cls, "submit", _submit), Patch(cls, "shutdown", _shutdown)]
 
 
-_patches = Patches(dict.fromkeys(_MODULES, _patches_of))
+_callers: weakref.WeakKeyDictionary[Any, Context] = weakref.WeakKeyDictionary()  # joblib.Parallel -> its caller's
+
+
+def _call(patch: Patch, original: Any) -> Any:
+    def __call__(self: Any, iterable: Any) -> Any:
+        if patch.active:
+            _callers[self] = capture()
+        return original(self, iterable)
+
+    return __call__
+
+
+def _dispatch_next(patch: Patch, original: Any) -> Any:
+    def dispatch_next(self: Any) -> Any:
+        caller = _callers.get(self) if patch.active else None
+        if caller is None:
+            return original(self)
+        token = attach(caller)
+        try:
+            return original(self)
+        finally:
+            otel_context.detach(token)
+
+    return dispatch_next
+
+
+def _patches_of_parallel(module: Any) -> list[Patch]:
+    cls = module.Parallel
+    if not hasattr(cls, "dispatch_next"):
+        return []  # another joblib: later batches have no parent
+    return [Patch(cls, "__call__", _call), Patch(cls, "dispatch_next", _dispatch_next)]
+
+
+_patches = Patches({**dict.fromkeys(_MODULES, _patches_of), "joblib.parallel": _patches_of_parallel})

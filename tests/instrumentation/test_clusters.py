@@ -40,11 +40,14 @@ def test_joblib_batches_go_by_the_users_function(tracer: Tracer, spans: InMemory
     joblib = pytest.importorskip("joblib")
     gi.LokyInstrumentor().instrument()
     with tracer.start_as_current_span("request") as request:
-        # Otherwise joblib submits later batches from a thread of its own, where nobody's trace is current.
-        found = joblib.Parallel(n_jobs=2, pre_dispatch="all")(joblib.delayed(work.seen)() for _ in range(6))
+        # Later batches are submitted from a thread of joblib's own.
+        found = joblib.Parallel(n_jobs=2, batch_size=1)(joblib.delayed(work.seen)() for _ in range(12))
     joblib.externals.loky.get_reusable_executor().shutdown(wait=True)
     assert {trace_id for trace_id, _, _ in found} == {request.get_span_context().trace_id}
     batches = outcomes(__name__)["success"]
+    made = [span for span in spans.get_finished_spans() if span.kind is SpanKind.PRODUCER]
+    assert len(made) == batches == 12
+    assert {span.parent.span_id for span in made if span.parent} == {request.get_span_context().span_id}
     assert histogram(catalog.TASK_DURATION, __name__, task_name="seen")[0] == batches
 
 

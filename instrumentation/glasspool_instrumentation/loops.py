@@ -69,7 +69,10 @@ def watch() -> None:
     loop = current()
     if loop is None or loop in _monitors:
         return
-    monitor = EventLoopMonitor("asyncio" if isinstance(loop, asyncio.AbstractEventLoop) else "trio")
+    library = "asyncio" if isinstance(loop, asyncio.AbstractEventLoop) else "trio"
+    if library == "trio" and not _in_real_time():
+        return
+    monitor = EventLoopMonitor(library)
     inside = submitting.inside
     submitting.inside = True  # the monitor's own task is no task of the application
     try:
@@ -79,6 +82,12 @@ def watch() -> None:
     finally:
         submitting.inside = inside
     _monitors[loop] = monitor
+
+
+def _in_real_time() -> bool:
+    # The clock of a test may jump from deadline to deadline (MockClock): it would stop at each tick of a monitor.
+    clock = sys.modules["trio"].lowlevel.current_clock()
+    return type(clock).__module__.startswith("trio._core")
 
 
 def _close(patch: Patch, original: Any) -> Any:

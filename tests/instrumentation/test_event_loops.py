@@ -25,6 +25,7 @@ from . import work
 from .work import LIMIT, histogram, outcomes, value
 
 trio = pytest.importorskip("trio")
+mock = pytest.importorskip("trio.testing")
 
 BACKENDS = ["asyncio", "trio"]
 
@@ -154,6 +155,19 @@ def test_loops_are_watched_until_they_close() -> None:
     assert [point.attributes for point in delays] == [{Key.EVENTLOOP_NAME: "asyncio"}]
     assert delays[0].count >= 1
     assert [point.value for point in snapshot.points[catalog.EVENTLOOP_STALL.name]] == [0.0]
+
+
+@pytest.mark.usefixtures("everything")
+def test_no_monitor_ticks_in_the_time_of_a_mock_clock() -> None:
+    def delays() -> int:
+        return sum(point.count for point in work.REGISTRY.collect().histograms.get(catalog.EVENTLOOP_DELAY.name, ()))
+
+    async def main() -> None:
+        await trio.sleep(100)
+
+    before = delays()
+    trio.run(main, clock=mock.MockClock(autojump_threshold=0))
+    assert delays() == before
 
 
 # -- anyio and trio ----------------------------------------------------------------------------------------------------

@@ -70,7 +70,7 @@ def watch() -> None:
     if loop is None or loop in _monitors:
         return
     library = "asyncio" if isinstance(loop, asyncio.AbstractEventLoop) else "trio"
-    if library == "trio" and not _in_real_time():
+    if not _in_real_time(loop):
         return
     monitor = EventLoopMonitor(library)
     inside = submitting.inside
@@ -84,8 +84,13 @@ def watch() -> None:
     _monitors[loop] = monitor
 
 
-def _in_real_time() -> bool:
-    # The clock of a test may jump from deadline to deadline (MockClock): it would stop at each tick of a monitor.
+def _in_real_time(loop: Any) -> bool:
+    # The clock of a test may jump from deadline to deadline (trio's MockClock, a loop with a time() of its own): it
+    # would stop at each tick of a monitor.
+    if isinstance(loop, asyncio.BaseEventLoop):
+        return type(loop).time is asyncio.BaseEventLoop.time
+    if isinstance(loop, asyncio.AbstractEventLoop):
+        return True
     clock = sys.modules["trio"].lowlevel.current_clock()
     return type(clock).__module__.startswith("trio._core")
 

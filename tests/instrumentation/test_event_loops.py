@@ -158,6 +158,23 @@ def test_loops_are_watched_until_they_close() -> None:
 
 
 @pytest.mark.usefixtures("everything")
+def test_no_monitor_ticks_in_a_loop_with_a_time_of_its_own() -> None:
+    class Standing(asyncio.SelectorEventLoop):
+        def time(self) -> float:
+            return 0.0
+
+    async def main() -> list[Any]:
+        await asyncio.create_task(_quick())
+        return list(asyncio.get_running_loop()._scheduled)  # type: ignore[attr-defined] # its timers: asyncio's own
+
+    loop = Standing()
+    try:
+        assert loop.run_until_complete(main()) == []
+    finally:
+        loop.close()
+
+
+@pytest.mark.usefixtures("everything")
 def test_no_monitor_ticks_in_the_time_of_a_mock_clock() -> None:
     def delays() -> int:
         return sum(point.count for point in work.REGISTRY.collect().histograms.get(catalog.EVENTLOOP_DELAY.name, ()))

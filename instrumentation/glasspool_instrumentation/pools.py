@@ -150,7 +150,7 @@ def submit(state: PoolState, original: Callable[..., Future[Any]], pool: Any, fn
 
         return submit_through(observed, original, pool, fn, args, kwargs)
     future = remote.submit(observed, original, fn, args, kwargs, settings=state.settings)
-    _count_processes(state, pool)
+    _count_workers(state, pool)
     return future
 
 
@@ -168,13 +168,15 @@ def serve(state: PoolState, pool: Any, fn: Any, original: Callable[[Any], Future
     finally:
         submitting.inside = inside
     state.observed.serves()
-    _count_processes(state, pool)
+    _count_workers(state, pool)
     future.add_done_callback(state.observed.served)
     return future
 
 
-def _count_processes(state: PoolState, pool: Any) -> None:
+def _count_workers(state: PoolState, pool: Any) -> None:
     alive = getattr(pool, "_processes", None)
+    if alive is None:
+        alive = getattr(pool, "_threads", None)  # each with an interpreter of its own
     if alive is not None and not state.observed.recorder.dormant:
         state.observed.workers_are(len(alive))
 

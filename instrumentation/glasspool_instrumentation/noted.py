@@ -97,10 +97,16 @@ class NotingRecorder(Recorder):
 
     def _enter(self) -> list[tuple[Histogram, float, Any]]:
         """Enter the notes; the caller holds the lock. Returns what the SDK is to measure, too."""
-        measured: list[tuple[Histogram, float, Any]] = []
         if self._entering:  # further up the stack: a garbage collection in there came here
-            return measured
+            return []
         self._entering = True
+        try:
+            return self._enter_notes()
+        finally:
+            self._entering = False
+
+    def _enter_notes(self) -> list[tuple[Histogram, float, Any]]:
+        measured: list[tuple[Histogram, float, Any]] = []
         notes, totals, sink, full_at = self.notes, self.totals, providers.sink, self.full_at
         waits, successes, active = totals.started_wait, self._successes, self._active
         in_flight, saturated = self.in_flight, self.saturated
@@ -178,7 +184,6 @@ class NotingRecorder(Recorder):
         self.succeeded += succeeded
         self.failed += failed
         self.cancelled += cancelled
-        self._entering = False
         return measured
 
     def _series_of(self, name: str) -> Histogram:

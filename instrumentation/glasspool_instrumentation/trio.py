@@ -135,9 +135,11 @@ def _setup_runner(patch: Patch, original: Any) -> Any:
 
 def _close(patch: Patch, original: Any) -> Any:
     def close(self: Any) -> None:
-        if patch.active and self.trio_token is not None:  # nobody who keeps something for this run had none
-            loops.ended(self.trio_token)
-        original(self)
+        try:
+            original(self)
+        finally:
+            if patch.active and self.trio_token is not None:  # nobody who keeps something for this run had none
+                loops.ended(self.trio_token)
 
     return close
 

@@ -261,6 +261,24 @@ def test_the_instruments_of_a_trio_run_are_the_applications() -> None:
     trio.run(main)
 
 
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # tasks thrown away with the run
+@pytest.mark.usefixtures("everything")
+def test_a_trio_run_that_breaks_down_says_what_it_says_without_us() -> None:
+    async def main() -> None:
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(trio.sleep, 0)
+        await mock.wait_all_tasks_blocked()  # the monitor, too, waits
+        trio.lowlevel.current_task()._runner.runq = "broken"
+        await trio.sleep(LIMIT)
+
+    with pytest.raises(trio.TrioInternalError) as caught:
+        trio.run(main)
+    assert caught.value.__context__ is caught.value.__cause__
+    assert isinstance(caught.value.__cause__, AttributeError)
+    del caught
+    gc.collect()
+
+
 def test_which_sibling_is_on_the_span(tracer: Tracer, spans: InMemorySpanExporter) -> None:
     gi.AnyioInstrumentor().instrument(spans="*")
 

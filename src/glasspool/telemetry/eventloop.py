@@ -12,6 +12,7 @@ timer that is overdue, is worked out by whoever reads the metrics in another thr
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import contextvars
 import logging
 import math
@@ -246,7 +247,7 @@ class _TrioTicks(_Ticks):
 
         self._trio = trio
         self._scope = trio.CancelScope()
-        self._thread = threading.get_ident()
+        self._token = trio.lowlevel.current_trio_token()
 
     def begin(self, tick: Callable[[], bool], interval: float, ended: Callable[[], None]) -> None:
         async def ticking() -> None:
@@ -266,8 +267,9 @@ class _TrioTicks(_Ticks):
         )
 
     def end(self) -> None:
-        if threading.get_ident() == self._thread:  # elsewhere the next tick ends it
-            self._scope.cancel()
+        # Not cancelled here and now: that would wake a run that is over. (OSError: it has broken down.)
+        with contextlib.suppress(self._trio.RunFinishedError, OSError):
+            self._token.run_sync_soon(self._scope.cancel)
 
     def turning(self) -> bool:
         return True  # the system task ends with trio.run, and the monitor with it

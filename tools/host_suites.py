@@ -8,7 +8,7 @@ out). anyio's and trio's come from the source distributions of the versions that
 environments made under ``--work`` (default: a temporary directory). In the instrumented run every Python process that
 is started in them, isolated ones (``-I``) too, turns on a copy of ``glasspool_instrumentation`` before anything else
 is imported. A run that reaches ``--timeout`` is ended, every process of it says in the log where it was, and what it
-had found so far is printed. Exits with 1 when a test fails instrumented and not plain, or a run does not finish.
+had found so far is printed. Exits with 1 when a test fails instrumented and passes plain, or a run does not finish.
 """
 
 from __future__ import annotations
@@ -115,8 +115,12 @@ def main() -> int:
         worse = False
         for name in options.suites:
             found = {way: run(name, work, options, instrumented=way) for way in ways}
-            plain = found[False].names if False in found else frozenset()
-            ours = found[True].names if True in found else frozenset()
+            plain = found[False].names if False in found else None
+            ours = found[True].names if True in found else None
+            if plain is None or ours is None:
+                for test in sorted(plain or ours or ()):
+                    print(f"    failed: {test}")
+                plain = ours = frozenset()
             for test in sorted(ours - plain):
                 print(f"    only instrumented: {test}")
             for test in sorted(plain - ours):

@@ -1,6 +1,7 @@
-"""anyio: task groups, ``to_thread`` with its 40-token default limiter, ``to_process``; on asyncio and on trio.
+"""anyio: task groups, ``to_thread`` with its 40-token default limiter, ``from_thread``, ``to_process``.
 
-The methods of anyio's back ends are patched, not its functions, so code that imported those by name is seen too.
+On asyncio and on trio. The methods of anyio's back ends are patched, not its functions, so code that imported those by
+name is seen too.
 """
 
 from __future__ import annotations
@@ -13,10 +14,11 @@ from typing import Any
 
 from opentelemetry.trace import SpanKind
 
-from glasspool.telemetry.tracing import capture
+from glasspool.telemetry.tracing import capture, function_name, qualified_name
 
 from . import loops
 from .coroutines import ObservedCoroutine, cancellation_in, start_task
+from .from_thread import PortalCoroutine, calling, is_portals_own, portal_call
 from .instrumentor import Instrumentor
 from .layers import awaiting, core_calls, submitting
 from .limiters import Limiters, run_in_thread
@@ -48,6 +50,7 @@ class AnyioInstrumentor(Instrumentor):
     _traced: Selection | None = None
     _tasks: Observed | None = None
     _processes: Observed | None = None
+    _entering: Observed | None = None  # calls from threads
     _limiters = Limiters("anyio_limiter")
 
     def _instrument(self, selection: Selection, *, spans: object = None, monitor: bool = True) -> None:
@@ -63,10 +66,10 @@ class AnyioInstrumentor(Instrumentor):
         _patches.take_off(cls)
         loops.release(cls)
         cls._limiters.forget()
-        for observed in (cls._tasks, cls._processes):
+        for observed in (cls._tasks, cls._processes, cls._entering):
             if observed is not None:
                 observed.close_when_empty()
-        cls._tasks = cls._processes = None
+        cls._tasks = cls._processes = cls._entering = None
 
 
 # -- task groups -------------------------------------------------------------------------------------------------------
@@ -116,19 +119,30 @@ def _observe(group: Any, coro: Any, name: str) -> Any:
     observed = AnyioInstrumentor._tasks
     if observed is None or not isinstance(coro, Coroutine):
         return coro
-    full, qualname = _names_of(coro)
+    portals = portal_call(coro)
+    if portals is not None and is_portals_own(portals[0]):
+        return coro
+    full, qualname, function = _names_of(coro) if portals is None else _names_of_function(portals[0])
     if not AnyioInstrumentor._selection.everything and not AnyioInstrumentor._selection(full, qualname):
         return coro
     traced = AnyioInstrumentor._traced
-    task = start_task(observed, qualname, coro, span=traced is not None and traced(full, qualname))
-    return ObservedCoroutine(coro, observed, task, _Ending(group, name or qualname))
+    task = start_task(observed, qualname, function, span=traced is not None and traced(full, qualname))
+    ending = _Ending(group, name or qualname)
+    if portals is not None:
+        return PortalCoroutine(coro, observed, task, ending, portals[1], group.cancel_scope)
+    return ObservedCoroutine(coro, observed, task, ending)
 
 
-def _names_of(coro: Any) -> tuple[str, str]:
+def _names_of_function(function: Any) -> tuple[str, str, Any]:
+    function = look_through(function)
+    return qualified_name(function), function_name(function), function
+
+
+def _names_of(coro: Any) -> tuple[str, str, Any]:
     qualname = getattr(coro, "__qualname__", None) or type(coro).__qualname__
     frame = getattr(coro, "cr_frame", None)
     module = frame.f_globals.get("__name__", "") if frame is not None else type(coro).__module__
-    return f"{module}.{qualname}", qualname
+    return f"{module}.{qualname}", qualname, coro
 
 
 def _create_task(patch: Patch, original: Any) -> Any:
@@ -198,6 +212,16 @@ def _why(error: BaseException) -> str:
     return "parent_scope" if cancellation_in(error) else ""
 
 
+def _from_thread() -> Observed:
+    cls = AnyioInstrumentor
+    observed = cls._entering
+    if observed is None:
+        observed = cls._entering = Observed(
+            "anyio.from_thread", "anyio_from_thread", "inline", shutdown=False, workers=False
+        )
+    return observed
+
+
 # -- processes ---------------------------------------------------------------------------------------------------------
 
 
@@ -240,7 +264,12 @@ def _patches_of(module: Any) -> list[Patch]:
     if backend is None or group is None or not hasattr(backend, "run_sync_in_worker_thread"):
         logger.warning("AnyioInstrumentor: %s is laid out differently; it is not observed", module.__name__)
         return []
-    found = [Patch(backend, "run_sync_in_worker_thread", _run_in_thread), Patch(group, "start", _start)]
+    found = [
+        Patch(backend, "run_sync_in_worker_thread", _run_in_thread),
+        Patch(backend, "run_async_from_thread", calling(_from_thread, sync=False)),
+        Patch(backend, "run_sync_from_thread", calling(_from_thread, sync=True)),
+        Patch(group, "start", _start),
+    ]
     if "create_task" in vars(group):  # what makes children since anyio 4.14
         return [*found, Patch(group, "create_task", _create_task)]
     found.append(Patch(group, "start_soon", _start_soon))

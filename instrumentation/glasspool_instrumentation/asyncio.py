@@ -145,7 +145,7 @@ def _why(task: asyncio.Task[Any]) -> tuple[str, str | None]:
 
 def _create_task(patch: Patch, original: Any) -> Any:
     def create_task(self: Any, coro: Any, **options: Any) -> Any:
-        if not patch.active or submitting.inside or core_calls():
+        if not patch.active or submitting.inside or awaiting.get() or core_calls():
             return original(self, coro, **options)
         loops.watch()
         begun = AsyncioInstrumentor.begin(coro) if isinstance(coro, Coroutine) else None

@@ -123,18 +123,23 @@ class ObservedCoroutine(Coroutine[Any, Any, Any]):
         self._token = otel_context.attach(trace.set_span_in_context(span))
 
     def _end(self, error: BaseException) -> None:
+        if isinstance(error, StopIteration):
+            self._settle("success")
+            return
+        if self._task is not None:
+            outcome, reason, message = self._ending(error)
+            self._settle(outcome, error if outcome == "error" else None, reason, message)
+            hide_frames(error)
+
+    def _settle(
+        self, outcome: str, failure: BaseException | None = None, reason: str = "", message: str | None = None
+    ) -> None:
         task, self._task = self._task, None
         if task is None:
             return
         if self._token is not None:
             otel_context.detach(self._token)
-        if isinstance(error, StopIteration):
-            self._observed.settle(task, "success")
-            return
-        outcome, reason, message = self._ending(error)
-        failure = error if outcome == "error" else None
         self._observed.settle(task, outcome, failure, reason=reason, message=message)
-        hide_frames(error)
 
 
 ours(ObservedCoroutine.send, ObservedCoroutine.throw)

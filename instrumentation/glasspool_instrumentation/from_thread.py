@@ -1,0 +1,190 @@
+"""Calls into an event loop from threads: anyio's ``from_thread.run`` and ``run_sync``, and its blocking portals.
+
+A call waits from where the thread makes it to where the loop begins with it, so its queue wait is the loop's. anyio
+carries the thread's context to the loop. What a portal is asked to do is a task of the portal's own group; how it ended
+is known by its future, since the portal keeps every error for that.
+"""
+
+from __future__ import annotations
+
+import threading
+from asyncio import CancelledError
+from collections.abc import Callable, Coroutine
+from concurrent.futures import Future
+from typing import Any
+
+from opentelemetry.context import detach
+
+from glasspool.telemetry.tracing import TaskTracer, attach, function_name
+from glasspool.telemetry.within import running
+
+from .calls import hide_frames, ours
+from .coroutines import ObservedCoroutine, cancellation_in
+from .layers import awaiting, core_calls, submitting
+from .naming import look_through
+from .observed import Observed
+from .patching import Patch
+
+__all__ = ["PortalCoroutine", "calling", "is_portals_own", "portal_call"]
+
+
+class _Entering:
+    """A function on its way from a thread to the loop; called there, once."""
+
+    def __init__(self, observed: Observed, fn: Callable[..., Any]) -> None:
+        self._fn = fn
+        self._observed = observed
+        self._lock = threading.Lock()
+        self._given_up = False
+        self.over = False  # see Running
+        named = look_through(fn)
+        self.task = task = observed.recorder.task(function_name(named), "inline")
+        task.span = observed.start_span(task, named, None)
+        observed.recorder.accept(task, queued=True)
+
+    def _begin(self) -> bool:
+        """The loop has come to it; False if its thread waits no longer, and it has been counted."""
+        awaiting.set(False)  # what the function calls is its own; this context is a copy of the thread's
+        submitting.inside = False
+        task, recorder = self.task, self._observed.recorder
+        with self._lock:
+            if self._given_up:
+                return False
+            recorder.assign(task)
+            recorder.begin(task)
+        if task.span is not None:
+            TaskTracer.begin(task.span)
+        running.set(self)
+        return True
+
+    def end(self, error: BaseException | None) -> None:
+        """The function has ended, by this error or none."""
+        self.over = True
+        if error is None:
+            self._observed.settle(self.task, "success")
+        else:
+            self._observed.settle(self.task, "error", error)
+
+    def give_up(self, error: BaseException) -> None:
+        """The thread's call ended by ``error``. If the loop has not come to it, it never will: that loop is gone."""
+        with self._lock:
+            if self._given_up or self.task.began:
+                return
+            self._given_up = True
+        self._observed.settle(self.task, "error", error, assigned=False)
+
+
+class _Sync(_Entering):
+    def __call__(self, *args: Any) -> Any:
+        if not self._begin():
+            return self._fn(*args)
+        token = None if self.task.span is None else attach(None, self.task.span)
+        try:
+            value = self._fn(*args)
+        except BaseException as error:
+            self.end(error)
+            hide_frames(error)
+            raise
+        finally:
+            if token is not None:
+                detach(token)
+        self.end(None)
+        return value
+
+
+class _Async(_Entering):
+    def __call__(self, *args: Any) -> Any:
+        if not self._begin():
+            return self._fn(*args)
+        try:
+            made = self._fn(*args)
+        except BaseException as error:
+            self.end(error)
+            hide_frames(error)
+            raise
+        if not isinstance(made, Coroutine):
+            self.end(TypeError("no coroutine function"))  # which anyio says better
+            return made
+        return ObservedCoroutine(made, self._observed, self.task, self._ending)
+
+    def _ending(self, error: BaseException) -> tuple[str, str, str | None]:
+        if cancellation_in(error) is None:
+            return "error", "", None
+        return "cancelled", "parent_scope", None
+
+
+ours(_Sync.__call__, _Async.__call__)
+
+
+def calling(find: Callable[[], Observed | None], *, sync: bool) -> Callable[[Patch, Any], Any]:
+    """What makes the replacement of a back end's ``run_sync_from_thread``, or else ``run_async_from_thread``."""
+    enter = _Sync if sync else _Async
+
+    def make(patch: Patch, original: Any) -> Any:
+        def from_thread(cls: Any, func: Any, args: Any, *more: Any, **options: Any) -> Any:
+            observed = find() if patch.active and not _is_portals(args) and not core_calls() else None
+            if observed is None:
+                return original(cls, func, args, *more, **options)
+            call = enter(observed, func)
+            token = awaiting.set(True)  # for the task that runs it, which asyncio makes in a copy of this context
+            try:
+                return original(cls, call, args, *more, **options)
+            except BaseException as error:
+                call.give_up(error)
+                hide_frames(error)
+                raise
+            finally:
+                awaiting.reset(token)
+
+        ours(from_thread)
+        return from_thread
+
+    return make
+
+
+# -- portals -----------------------------------------------------------------------------------------------------------
+
+
+def _is_portals(args: Any) -> bool:
+    """Is it a portal's own way into its loop, to start a task there?"""
+    return bool(args) and getattr(args[0], "__name__", "") == "_call_func" and hasattr(args[0].__self__, "start_task")
+
+
+def portal_call(coro: Any) -> tuple[Any, Future[Any]] | None:
+    """The function that a portal was asked to call, and its future, if this coroutine is a portal's that calls one."""
+    code, frame = getattr(coro, "cr_code", None), getattr(coro, "cr_frame", None)
+    if code is None or frame is None or code.co_name not in ("_call_func", "run_call"):
+        return None
+    if frame.f_globals.get("__name__") != "anyio.from_thread":
+        return None
+    found = frame.f_locals
+    return (found["func"], found["future"]) if "func" in found and "future" in found else None
+
+
+def is_portals_own(function: Any) -> bool:
+    """Is it a method of a portal, such as the ``stop`` that ends it?"""
+    owner = getattr(function, "__self__", None)
+    return hasattr(owner, "start_task_soon")
+
+
+class PortalCoroutine(ObservedCoroutine):
+    """A portal's task: ends as its future does."""
+
+    __slots__ = ("_future", "_scope")
+
+    def __init__(self, coro: Any, observed: Observed, task: Any, ending: Any, future: Future[Any], scope: Any) -> None:
+        super().__init__(coro, observed, task, ending)
+        self._future = future
+        self._scope = scope
+
+    def _end(self, error: BaseException) -> None:
+        future = self._future
+        if not isinstance(error, StopIteration) or not future.done():
+            super()._end(error)
+        elif future.cancelled():
+            # By whoever has the future, unless the group is being cancelled.
+            asked = not self._scope.cancel_called
+            self._settle("cancelled", None, *(("explicit", None) if asked else self._ending(CancelledError())[1:]))
+        else:
+            failure = future.exception()
+            self._settle("success" if failure is None else "error", failure)

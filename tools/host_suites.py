@@ -159,6 +159,7 @@ def run(name: str, work: Path, options: argparse.Namespace, *, instrumented: boo
             process.wait()
     text = log.read_text(errors="replace")
     found = _unittest(text) if suite.unittest else _pytest(text)
+    finished = finished and found.passed + found.failed > 0  # it may have ended before its first test
     found = replace(found, seconds=time.monotonic() - begun, finished=finished)
     print(
         f"{name:16} {version:8} {label:13} {found.passed} passed, {found.failed} failed, {found.skipped} skipped, "
@@ -225,7 +226,7 @@ def _unittest(text: str) -> Outcome:
 
 
 def _pytest(text: str) -> Outcome:
-    ends = re.findall(r"^(\S+::.+?) (PASSED|FAILED|ERROR|SKIPPED|XFAIL|XPASS)\b", text, re.M)
+    ends = re.findall(r"^(\S*::.+?) (PASSED|FAILED|ERROR|SKIPPED|XFAIL|XPASS)\b", text, re.M)
 
     def names(*words: str) -> set[str]:
         return {name.rpartition("site-packages/")[2] for name, word in ends if word in words}

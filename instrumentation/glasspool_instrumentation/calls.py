@@ -51,10 +51,10 @@ class Call(NotedCall):
         self.fn = fn
         self.context = context  # the contextvars context the user packed the call into, if any
         self.runner = observed.runner
-        self.id = self.phase = 0
+        self.phase = 0
         self.began = False
-        self.error_type = self.label = self.outcome = self.reason = ""
-        self.span = None
+        self.outcome = ""
+        self.span = None  # id and label are set with it, error_type and reason with an outcome that has them
         self.name = fn.__qualname__ if type(fn) is FunctionType else function_name(look_through(fn))
         self.carried = carried = _current()
         if carried or observed.spans_all:

@@ -6,8 +6,8 @@
 
 Which file does what: ``pools.py`` knows the observed pools, ``observed.py`` one of them; ``calls.py`` takes a call
 through a thread pool, ``remote.py`` and ``worker.py`` through another process; ``limiters.py`` through a capacity
-limiter, ``coroutines.py`` through an event loop, ``from_thread.py`` into one. ``layers.py`` sees to it that one call
-is one task.
+limiter, ``coroutines.py`` through an event loop, ``from_thread.py`` into one; ``tasks.py`` is what the instrumentors
+of loops share. ``layers.py`` sees to it that one call is one task.
 """
 
 from __future__ import annotations

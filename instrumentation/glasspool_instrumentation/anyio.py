@@ -17,15 +17,15 @@ from opentelemetry.trace import SpanKind
 from glasspool.telemetry.tracing import capture, function_name, qualified_name
 
 from . import loops
-from .coroutines import ObservedCoroutine, cancellation_in, start_task
+from .coroutines import ObservedCoroutine, cancellation_in
 from .from_thread import PortalCoroutine, calling, is_portals_own, portal_call
-from .instrumentor import Instrumentor
 from .layers import awaiting, core_calls, submitting
 from .limiters import Limiters, run_in_thread
 from .naming import Selection, look_through
 from .observed import Observed
 from .patching import Patch, Patches
 from .remote import Away
+from .tasks import TaskInstrumentor
 
 __all__ = ["AnyioInstrumentor"]
 
@@ -35,41 +35,30 @@ DEFAULT_LIMITER = "anyio.to_thread"
 """The executor name of the default thread limiter: 40 tokens, on which FastAPI and Starlette run sync endpoints."""
 
 
-class AnyioInstrumentor(Instrumentor):
+class AnyioInstrumentor(TaskInstrumentor):
     """Observes anyio's task groups, thread limiters and worker processes.
 
-    ``include`` and ``exclude`` choose which tasks of task groups are counted, ``spans`` which of those get a span
-    (none by default); patterns match the function's qualified name, with and without its module. ``monitor``
-    starts an event-loop monitor on each loop.
+    Options choose among the tasks of task groups: see :class:`TaskInstrumentor`.
     """
 
     libraries = ("anyio",)
     requires = ("anyio >= 4.0",)
 
-    _selection = Selection()
-    _traced: Selection | None = None
-    _tasks: Observed | None = None
     _processes: Observed | None = None
     _entering: Observed | None = None  # calls from threads
     _limiters = Limiters("anyio_limiter")
 
     def _instrument(self, selection: Selection, *, spans: object = None, monitor: bool = True) -> None:
-        cls = AnyioInstrumentor
-        cls._selection = selection
-        cls._traced = None if spans is None else Selection(spans, parameter="spans")
-        _patches.put_on(cls)
-        cls._tasks = Observed("anyio", "anyio", "inline", queue=False, workers=False, shutdown=False)
-        loops.use(cls, monitor=monitor)
+        AnyioInstrumentor._begin("anyio", (_patches,), selection, spans, monitor)
 
     def _uninstrument(self) -> None:
         cls = AnyioInstrumentor
-        _patches.take_off(cls)
-        loops.release(cls)
+        cls._cease((_patches,))
         cls._limiters.forget()
-        for observed in (cls._tasks, cls._processes, cls._entering):
+        for observed in (cls._processes, cls._entering):
             if observed is not None:
                 observed.close_when_empty()
-        cls._tasks = cls._processes = cls._entering = None
+        cls._processes = cls._entering = None
 
 
 # -- task groups -------------------------------------------------------------------------------------------------------
@@ -116,21 +105,19 @@ def _scope_reason(own: Any) -> str:
 
 def _observe(group: Any, coro: Any, name: str) -> Any:
     """The coroutine of a new child, observed if it is to be."""
-    observed = AnyioInstrumentor._tasks
-    if observed is None or not isinstance(coro, Coroutine):
+    if AnyioInstrumentor._tasks is None or not isinstance(coro, Coroutine):
         return coro
     portals = portal_call(coro)
     if portals is not None and is_portals_own(portals[0]):
         return coro
     full, qualname, function = _names_of(coro) if portals is None else _names_of_function(portals[0])
-    if not AnyioInstrumentor._selection.everything and not AnyioInstrumentor._selection(full, qualname):
+    started = AnyioInstrumentor.start(full, qualname, function)
+    if started is None:
         return coro
-    traced = AnyioInstrumentor._traced
-    task = start_task(observed, qualname, function, span=traced is not None and traced(full, qualname))
     ending = _Ending(group, name or qualname)
     if portals is not None:
-        return PortalCoroutine(coro, observed, task, ending, portals[1], group.cancel_scope)
-    return ObservedCoroutine(coro, observed, task, ending)
+        return PortalCoroutine(coro, *started, ending, portals[1], group.cancel_scope)
+    return ObservedCoroutine(coro, *started, ending)
 
 
 def _names_of_function(function: Any) -> tuple[str, str, Any]:

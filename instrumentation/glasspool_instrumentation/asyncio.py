@@ -20,69 +20,42 @@ from glasspool.telemetry.recorder import TaskRecord
 from glasspool.telemetry.tracing import attach
 
 from . import futures, loops, pools
-from .coroutines import start_task
-from .instrumentor import Instrumentor
 from .layers import awaiting, core_calls, submitting
 from .naming import Selection
 from .observed import Observed
 from .patching import Patch, Patches
+from .tasks import TaskInstrumentor
 
 __all__ = ["AsyncioInstrumentor"]
 
 _NOT_RETRIEVED = "Task exception was never retrieved"
 
 
-class AsyncioInstrumentor(Instrumentor):
-    """Observes asyncio's tasks and the pools of its loops.
-
-    ``include`` and ``exclude`` choose which tasks are counted, ``spans`` which of those get a span (none by
-    default); patterns match the coroutine's qualified name, with and without its module. ``monitor`` starts an
-    event-loop monitor on each loop.
-    """
+class AsyncioInstrumentor(TaskInstrumentor):
+    """Observes asyncio's tasks and the pools of its loops. Options: see :class:`TaskInstrumentor`."""
 
     libraries = ("asyncio",)
 
     unretrieved = 0
     """Errors of tasks that nobody retrieved since the process started, as asyncio found them."""
 
-    _selection = Selection()
-    _traced: Selection | None = None
-    _observed: Observed | None = None
-
     def _instrument(self, selection: Selection, *, spans: object = None, monitor: bool = True) -> None:
-        cls = AsyncioInstrumentor
-        cls._selection = selection
-        cls._traced = None if spans is None else Selection(spans, parameter="spans")
-        _patches.put_on(cls)
-        futures.patches.put_on(cls)
-        cls._observed = Observed("asyncio", "asyncio", "inline", queue=False, workers=False, shutdown=False)
-        loops.use(cls, monitor=monitor)
+        AsyncioInstrumentor._begin("asyncio", (_patches, futures.patches), selection, spans, monitor)
 
     def _uninstrument(self) -> None:
-        cls = AsyncioInstrumentor
-        _patches.take_off(cls)
-        futures.patches.take_off(cls)
-        loops.release(cls)
-        observed, cls._observed = cls._observed, None
-        if observed is not None:
-            observed.close_when_empty()
+        AsyncioInstrumentor._cease((_patches, futures.patches))
         if not futures.patches.used_by(futures.FuturesInstrumentor):
             pools.forget("thread_pool", "process_pool", "interpreter_pool", "futures")
 
     @classmethod
     def begin(cls, coro: Any) -> tuple[Observed, TaskRecord] | None:
         """The record of a task that is being made for ``coro``, if it is to be observed."""
-        observed = cls._observed
-        if observed is None:
+        if cls._tasks is None:
             return None
         name = getattr(coro, "__qualname__", None) or type(coro).__qualname__
         frame = getattr(coro, "cr_frame", None)
         module = frame.f_globals.get("__name__", "") if frame is not None else ""
-        full = f"{module}.{name}"
-        if not cls._selection.everything and not cls._selection(full, name):
-            return None
-        traced = cls._traced is not None and cls._traced(full, name)
-        return observed, start_task(observed, name, _Named(module, name), span=traced)
+        return cls.start(f"{module}.{name}", name, _Named(module, name))
 
 
 class _Named:

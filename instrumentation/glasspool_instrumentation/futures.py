@@ -89,18 +89,6 @@ def _submit(patch: Patch, original: Any) -> Any:
     return submit
 
 
-def _shutdown(patch: Patch, original: Any) -> Any:
-    def shutdown(self: Any, wait: bool = True, **options: Any) -> None:
-        state = pools.find(self) if patch.active else None
-        if state is None:
-            original(self, wait, **options)
-        else:
-            cancel = bool(options.get("cancel_futures"))
-            state.observed.shut_down(lambda: original(self, wait, **options), wait=wait, cancel=cancel)
-
-    return shutdown
-
-
 def _init(patch: Patch, original: Any) -> Any:
     def __init__(self: Any, *args: Any, **kwargs: Any) -> None:
         original(self, *args, **kwargs)
@@ -111,7 +99,11 @@ def _init(patch: Patch, original: Any) -> Any:
 
 
 def _patches_of(cls: type) -> list[Patch]:
-    return [Patch(cls, "__init__", _init), Patch(cls, "submit", _submit), Patch(cls, "shutdown", _shutdown)]
+    return [
+        Patch(cls, "__init__", _init),
+        Patch(cls, "submit", _submit),
+        Patch(cls, "shutdown", pools.shutting_down("cancel_futures")),
+    ]
 
 
 patches = Patches(

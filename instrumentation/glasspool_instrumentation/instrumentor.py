@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import abc
 import importlib.util
 import logging
 from collections.abc import Collection
@@ -14,7 +15,7 @@ __all__ = ["Instrumentor"]
 logger = logging.getLogger("glasspool")
 
 
-class Instrumentor:
+class Instrumentor(abc.ABC):
     """Base of the instrumentors. All objects of one class are the same switch.
 
     ``include`` and ``exclude`` are name patterns (``fnmatch``, such as ``"myapp.*"``) or lists of them; what they
@@ -76,8 +77,10 @@ class Instrumentor:
         """Requirements of the library that is patched."""
         return self.requires
 
+    @abc.abstractmethod
     def _instrument(self, selection: Selection) -> None:
-        raise NotImplementedError
+        """Put the patches on."""
 
+    @abc.abstractmethod
     def _uninstrument(self) -> None:
-        raise NotImplementedError
+        """Take them off."""

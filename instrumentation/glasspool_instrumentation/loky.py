@@ -67,21 +67,9 @@ def _submit(patch: Patch, original: Any) -> Any:
     return submit
 
 
-def _shutdown(patch: Patch, original: Any) -> Any:
-    def shutdown(self: Any, wait: bool = True, **options: Any) -> None:
-        state = pools.find(self) if patch.active else None
-        if state is None:
-            original(self, wait, **options)
-        else:
-            cancel = bool(options.get("kill_workers"))
-            state.observed.shut_down(lambda: original(self, wait, **options), wait=wait, cancel=cancel)
-
-    return shutdown
-
-
 def _patches_of(module: Any) -> list[Patch]:
     cls = module.ProcessPoolExecutor
-    return [Patch(cls, "submit", _submit), Patch(cls, "shutdown", _shutdown)]
+    return [Patch(cls, "submit", _submit), Patch(cls, "shutdown", pools.shutting_down("kill_workers"))]
 
 
 _callers: weakref.WeakKeyDictionary[Any, Context] = weakref.WeakKeyDictionary()  # joblib.Parallel -> its caller's

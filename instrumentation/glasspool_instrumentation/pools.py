@@ -24,6 +24,7 @@ from .layers import submitting
 from .naming import caller_module
 from .noted import NotingRecorder
 from .observed import Observed
+from .patching import Patch
 
 __all__ = [
     "PoolKind",
@@ -38,6 +39,7 @@ __all__ = [
     "observe",
     "remember_maker",
     "serve",
+    "shutting_down",
     "submit",
 ]
 
@@ -179,6 +181,23 @@ def _count_workers(state: PoolState, pool: Any) -> None:
         alive = getattr(pool, "_threads", None)  # each with an interpreter of its own
     if alive is not None and not state.observed.recorder.dormant:
         state.observed.workers_are(len(alive))
+
+
+def shutting_down(cutting: str) -> Callable[[Patch, Any], Any]:
+    """What makes the replacement of ``shutdown``; the option ``cutting`` says that it cancels what is queued."""
+
+    def make(patch: Patch, original: Any) -> Any:
+        def shutdown(self: Any, wait: bool = True, **options: Any) -> None:
+            state = find(self) if patch.active else None
+            if state is None:
+                original(self, wait, **options)
+            else:
+                cancel = bool(options.get(cutting))
+                state.observed.shut_down(lambda: original(self, wait, **options), wait=wait, cancel=cancel)
+
+        return shutdown
+
+    return make
 
 
 def remember_maker(pool: Any) -> None:

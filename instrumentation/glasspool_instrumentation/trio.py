@@ -8,13 +8,12 @@ from collections.abc import Awaitable
 from typing import Any
 
 from . import loops
-from .coroutines import ObservedCoroutine, cancellation_in, start_task
-from .instrumentor import Instrumentor
+from .coroutines import ObservedCoroutine, cancellation_in
 from .layers import awaiting, core_calls, submitting
 from .limiters import Limiters, run_in_thread
 from .naming import Selection
-from .observed import Observed
 from .patching import Patch, Patches
+from .tasks import TaskInstrumentor
 
 __all__ = ["TrioInstrumentor"]
 
@@ -29,38 +28,23 @@ _REASONS = {
 """trio's sources of cancellation in the contract's words; a nursery around the task's own is one more scope."""
 
 
-class TrioInstrumentor(Instrumentor):
+class TrioInstrumentor(TaskInstrumentor):
     """Observes trio's nurseries and thread limiters in every run that begins while it is on.
 
-    ``include`` and ``exclude`` choose which tasks are counted, ``spans`` which of those get a span (none by
-    default); patterns match the function's qualified name, with and without its module. ``monitor`` starts an
-    event-loop monitor in each run.
+    Options: see :class:`TaskInstrumentor`.
     """
 
     libraries = ("trio",)
     requires = ("trio >= 0.22",)
 
-    _selection = Selection()
-    _traced: Selection | None = None
-    _tasks: Observed | None = None
     _limiters = Limiters("trio_limiter")
 
     def _instrument(self, selection: Selection, *, spans: object = None, monitor: bool = True) -> None:
-        cls = TrioInstrumentor
-        cls._selection = selection
-        cls._traced = None if spans is None else Selection(spans, parameter="spans")
-        _patches.put_on(cls)
-        cls._tasks = Observed("trio", "trio", "inline", queue=False, workers=False, shutdown=False)
-        loops.use(cls, monitor=monitor)
+        TrioInstrumentor._begin("trio", (_patches,), selection, spans, monitor)
 
     def _uninstrument(self) -> None:
-        cls = TrioInstrumentor
-        _patches.take_off(cls)
-        loops.release(cls)
-        cls._limiters.forget()
-        observed, cls._tasks = cls._tasks, None
-        if observed is not None:
-            observed.close_when_empty()
+        TrioInstrumentor._cease((_patches,))
+        TrioInstrumentor._limiters.forget()
 
 
 class _Instrument:
@@ -72,8 +56,7 @@ class _Instrument:
 
     def task_spawned(self, task: Any) -> None:
         """trio's hook: called before the task's first step."""
-        observed = TrioInstrumentor._tasks
-        if observed is None or submitting.inside or _is_system(task):
+        if TrioInstrumentor._tasks is None or submitting.inside or _is_system(task):
             return
         loops.watch()
         if core_calls(3):
@@ -83,12 +66,9 @@ class _Instrument:
         module = coro.cr_frame.f_globals.get("__name__", "") if coro.cr_frame is not None else ""
         if module.startswith("trio._core"):  # the run's own plumbing
             return
-        full = f"{module}.{qualname}"
-        if not TrioInstrumentor._selection.everything and not TrioInstrumentor._selection(full, qualname):
-            return
-        traced = TrioInstrumentor._traced
-        record = start_task(observed, qualname, coro, span=traced is not None and traced(full, qualname))
-        task.coro = ObservedCoroutine(coro, observed, record, _Ending(task))
+        started = TrioInstrumentor.start(f"{module}.{qualname}", qualname, coro)
+        if started is not None:
+            task.coro = ObservedCoroutine(coro, *started, _Ending(task))
 
 
 def _is_system(task: Any) -> bool:

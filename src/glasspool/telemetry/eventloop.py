@@ -11,6 +11,7 @@ timer that is overdue, is worked out by whoever reads the metrics in another thr
 
 from __future__ import annotations
 
+import abc
 import asyncio
 import contextlib
 import contextvars
@@ -153,7 +154,7 @@ class _EventLoops:
     """The registry's source of event-loop series: histograms by name, which outlive the monitors."""
 
     def __init__(self, registry: Registry) -> None:
-        self.lock = threading.Lock()
+        self.lock = threading.RLock()  # a garbage collection within it may end a monitor
         self._registry = registry
         self._series: dict[str, Histogram] = {}
         # Weak: a loop that was thrown away takes its monitor along.
@@ -191,7 +192,7 @@ class _EventLoops:
         """The stall of every name, and the histograms, each whole while the caller copies it."""
         with self.lock:
             stalls = dict.fromkeys(self._series, 0.0)
-            for monitor, name in self._live.items():
+            for monitor, name in list(self._live.items()):
                 stalls[name] = max(stalls[name], monitor.stall())
             for name, stall in stalls.items():
                 if name != OTHER:  # the stall of unlike loops would say nothing
@@ -199,20 +200,20 @@ class _EventLoops:
             yield from self._series.values()
 
 
-class _Ticks:
+class _Ticks(abc.ABC):
     """One run of ticks on one loop."""
 
+    @abc.abstractmethod
     def begin(self, tick: Callable[[], bool], interval: float, ended: Callable[[], None]) -> None:
         """Call ``tick`` every ``interval`` seconds until it says False; ``ended`` if the loop goes before that."""
-        raise NotImplementedError
 
+    @abc.abstractmethod
     def end(self) -> None:
         """No more ticks. From any thread."""
-        raise NotImplementedError
 
+    @abc.abstractmethod
     def turning(self) -> bool:
         """Whether the loop is being run, so that a missing tick means that it is blocked."""
-        raise NotImplementedError
 
 
 class _AsyncioTicks(_Ticks):

@@ -1,0 +1,56 @@
+"""What the instrumentors of asyncio, anyio and trio share: which of a loop's tasks are observed, and by what."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from . import loops
+from .coroutines import start_task
+from .instrumentor import Instrumentor
+from .naming import Selection
+from .observed import Observed
+from .patching import Patches
+
+__all__ = ["TaskInstrumentor"]
+
+
+class TaskInstrumentor(Instrumentor):
+    """Observes the tasks of event loops, and watches the loops.
+
+    ``include`` and ``exclude`` choose which tasks are counted, ``spans`` which of those get a span (none by default);
+    patterns match the function's qualified name, with and without its module. ``monitor`` starts an event-loop
+    monitor on each loop.
+    """
+
+    _selection = Selection()
+    _traced: Selection | None = None
+    _tasks: Observed | None = None
+
+    @classmethod
+    def _begin(
+        cls, name: str, patches: tuple[Patches, ...], selection: Selection, spans: object, monitor: bool
+    ) -> None:
+        cls._selection = selection
+        cls._traced = None if spans is None else Selection(spans, parameter="spans")
+        for each in patches:
+            each.put_on(cls)
+        cls._tasks = Observed(name, name, "inline", queue=False, workers=False, shutdown=False)
+        loops.use(cls, monitor=monitor)
+
+    @classmethod
+    def _cease(cls, patches: tuple[Patches, ...]) -> None:
+        for each in patches:
+            each.take_off(cls)
+        loops.release(cls)
+        observed, cls._tasks = cls._tasks, None
+        if observed is not None:
+            observed.close_when_empty()
+
+    @classmethod
+    def start(cls, full: str, qualname: str, function: Any) -> tuple[Observed, Any] | None:
+        """The record of a task that runs from now on, if it is to be observed; ``full`` is its name with the module."""
+        observed = cls._tasks
+        if observed is None or not (cls._selection.everything or cls._selection(full, qualname)):
+            return None
+        traced = cls._traced is not None and cls._traced(full, qualname)
+        return observed, start_task(observed, qualname, function, span=traced)

@@ -34,10 +34,17 @@ PTH = "import os, sys; d = os.environ.get('GLASSPOOL_SUITE'); d and (sys.path.ap
 START = """
 import glasspool_instrumentation as gi
 
+options = {{"monitor": {monitor}}}
+if {spans}:
+    from opentelemetry import trace
+    from opentelemetry.sdk.trace import TracerProvider
+
+    trace.set_tracer_provider(TracerProvider())
+    trace.get_tracer("suite").start_as_current_span("suite").__enter__()  # all that follows is in its trace
+    options["spans"] = "*"
 for name in {instrumentors!r}:
-    options = {{}} if name in ("FuturesInstrumentor",) else {{"monitor": {monitor}}}
     if getattr(gi, name).available():
-        getattr(gi, name)().instrument(**options)
+        getattr(gi, name)().instrument(**(options if name != "FuturesInstrumentor" else {{}}))
 """
 
 ALL = ("FuturesInstrumentor", "AsyncioInstrumentor", "AnyioInstrumentor", "TrioInstrumentor")
@@ -100,6 +107,7 @@ def main() -> int:
     parser.add_argument("--only", nargs="*", default=[], help="these tests instead of the whole suite")
     parser.add_argument("--leave-out", nargs="*", default=[], metavar="TEST", help="test functions not to run")
     parser.add_argument("--monitor", action="store_true", help="with event-loop monitors, which add timers to loops")
+    parser.add_argument("--spans", action="store_true", help="with an SDK, and a recorded span for every task and call")
     parser.add_argument("--timeout", type=float, default=1800, help="seconds for one run")
     one = parser.add_mutually_exclusive_group()
     one.add_argument("--plain", action="store_true", help="only the plain run")
@@ -133,10 +141,11 @@ def run(name: str, work: Path, options: argparse.Namespace, *, instrumented: boo
     """One run of one suite; prints its counts."""
     suite = SUITES[name]
     python, version = environment(work, options.python, name)
-    label = ("monitored" if options.monitor else "instrumented") if instrumented else "plain"
+    extras = "-monitored" * options.monitor + "-spans" * options.spans
+    label = f"instrumented{extras}" if instrumented else "plain"
     env = dict(os.environ, PYTHONDONTWRITEBYTECODE="1", PYTHONPATH="", GLASSPOOL_SUITE="")
     if instrumented:
-        env["GLASSPOOL_SUITE"] = str(copied(work / f"{name}-{version}-{label}", python, monitor=options.monitor))
+        env["GLASSPOOL_SUITE"] = str(copied(work / f"{name}-{version}-{label}", python, options))
     log = work / f"{name}-{version}-{label}.log"
     left_out = [f"--ignore={test}" for test in options.leave_out]
     if options.leave_out and not suite.unittest:
@@ -162,19 +171,19 @@ def run(name: str, work: Path, options: argparse.Namespace, *, instrumented: boo
     finished = finished and found.passed + found.failed > 0  # it may have ended before its first test
     found = replace(found, seconds=time.monotonic() - begun, finished=finished)
     print(
-        f"{name:16} {version:8} {label:13} {found.passed} passed, {found.failed} failed, {found.skipped} skipped, "
+        f"{name:16} {version:8} {label:12} {found.passed} passed, {found.failed} failed, {found.skipped} skipped, "
         f"{found.seconds:.0f} s{'' if finished else ' (NOT FINISHED; see ' + log.name + ')'}",
         flush=True,
     )
     return found
 
 
-def copied(site: Path, python: Path, *, monitor: bool) -> Path:
+def copied(site: Path, python: Path, options: argparse.Namespace) -> Path:
     """A directory with this checkout's packages as they are now (it may be edited meanwhile) and what turns them on."""
     shutil.rmtree(site, ignore_errors=True)
     for package in (ROOT / "src" / "glasspool", ROOT / "instrumentation" / "glasspool_instrumentation"):
         shutil.copytree(package, site / package.name, ignore=shutil.ignore_patterns("__pycache__"))
-    (site / "suite_start.py").write_text(START.format(instrumentors=ALL, monitor=monitor))
+    (site / "suite_start.py").write_text(START.format(instrumentors=ALL, monitor=options.monitor, spans=options.spans))
     # The suites start hundreds of processes, all of which import it, and some are timed.
     subprocess.run([str(python), "-m", "compileall", "-q", str(site)], check=True)
     return site
@@ -188,7 +197,7 @@ def environment(work: Path, python: str, name: str) -> tuple[Path, str]:
     found = directory / "bin" / "python"
     if not found.exists():
         subprocess.run([ask[0], "-m", "venv", str(directory)], check=True)
-        install = [str(found), "-m", "pip", "install", "-q", "anyio", "opentelemetry-api", *SUITES[name].packages]
+        install = [str(found), "-m", "pip", "install", "-q", "anyio", "opentelemetry-sdk", *SUITES[name].packages]
         subprocess.run(install, check=True)
     next(directory.glob("lib/*/site-packages")).joinpath("glasspool-suite.pth").write_text(PTH)
     return found, version

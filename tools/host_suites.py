@@ -36,11 +36,11 @@ import glasspool_instrumentation as gi
 
 options = {{"monitor": {monitor}}}
 if {spans}:
-    from opentelemetry import trace
+    from opentelemetry import context, trace
     from opentelemetry.sdk.trace import TracerProvider
 
     trace.set_tracer_provider(TracerProvider())
-    trace.get_tracer("suite").start_as_current_span("suite").__enter__()  # all that follows is in its trace
+    context.attach(trace.set_span_in_context(trace.get_tracer("suite").start_span("suite")))  # all else is in its trace
     options["spans"] = "*"
 for name in {instrumentors!r}:
     if getattr(gi, name).available():

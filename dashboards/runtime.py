@@ -33,6 +33,7 @@ from glasspool.telemetry.catalog import (
     SLOT_LIMIT,
     SLOT_USAGE,
     TASK_ABANDONED,
+    TASK_UNRETRIEVED,
     TELEMETRY_FAILURES,
     WORKER_COUNT,
     WORKER_LIMIT,
@@ -238,6 +239,7 @@ def _lifecycle() -> tuple[Panel, ...]:
 def _trust() -> tuple[Panel, ...]:
     kind, loss = label(Key.FAILURE_KIND), label(Key.LOSS_KIND)
     failures, losses = series(TELEMETRY_FAILURES, *SERVICE), series(CONTEXT_LOSSES, *EXECUTOR)
+    unseen = series(TASK_UNRETRIEVED, *EXECUTOR)
     return (
         Panel(
             title="Telemetry failures",
@@ -247,6 +249,7 @@ def _trust() -> tuple[Panel, ...]:
             targets=(Target(by((kind, _NAME), failures) + " > 0", f"{{{{{kind}}}}} {{{{{_NAME}}}}}"),),
             unit="short",
             warn=1,
+            width=8,
         ),
         Panel(
             title="Context losses",
@@ -257,5 +260,15 @@ def _trust() -> tuple[Panel, ...]:
             targets=(Target(by((loss, _NAME), losses) + " > 0", f"{{{{{loss}}}}} {{{{{_NAME}}}}}"),),
             unit="short",
             warn=1,
+            width=8,
+        ),
+        Panel(
+            title="Errors nobody retrieved",
+            question="How many asyncio tasks failed and were thrown away with their error unseen?",
+            action="Each is in the log as 'Task exception was never retrieved': await the task, or use a task group.",
+            targets=(Target(f"sum({unseen}) or vector(0)", "tasks"),),
+            unit="short",
+            warn=1,
+            width=8,
         ),
     )

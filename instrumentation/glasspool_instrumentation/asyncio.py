@@ -36,9 +36,6 @@ class AsyncioInstrumentor(TaskInstrumentor):
 
     libraries = ("asyncio",)
 
-    unretrieved = 0
-    """Errors of tasks that nobody retrieved since the process started, as asyncio found them."""
-
     def _instrument(self, selection: Selection, *, spans: object = None, monitor: bool = True) -> None:
         AsyncioInstrumentor._begin("asyncio", (_patches, futures.patches), selection, spans, monitor)
 
@@ -56,6 +53,12 @@ class AsyncioInstrumentor(TaskInstrumentor):
         frame = getattr(coro, "cr_frame", None)
         module = frame.f_globals.get("__name__", "") if frame is not None else ""
         return cls.start(f"{module}.{name}", name, _Named(module, name))
+
+    @classmethod
+    def unretrieved(cls) -> None:
+        """A failed task was thrown away with its error unseen. Which one it was can no longer be chosen by name."""
+        if cls._tasks is not None:
+            cls._tasks.recorder.error_unretrieved()
 
 
 class _Named:
@@ -211,7 +214,7 @@ def _cancel_all_tasks(patch: Patch, original: Any) -> Any:
 def _call_exception_handler(patch: Patch, original: Any) -> Any:
     def call_exception_handler(self: Any, context: Any) -> None:
         if patch.active and isinstance(context, dict) and context.get("message") == _NOT_RETRIEVED:
-            AsyncioInstrumentor.unretrieved += 1
+            AsyncioInstrumentor.unretrieved()
         original(self, context)
 
     return call_exception_handler

@@ -31,6 +31,7 @@ class Observed:
         queue: bool = True,
         workers: bool = True,
         shutdown: bool = True,
+        unretrieved: bool = False,
         spans: Spans = "parented",
         kind: SpanKind = SpanKind.INTERNAL,
         explicit: bool = False,
@@ -42,6 +43,7 @@ class Observed:
             queue=queue,
             slots=limit is not None,
             shutdown=shutdown,
+            unretrieved=unretrieved,
         )
         limits = {runner: limit} if workers and limit is not None else None
         self.runner = runner

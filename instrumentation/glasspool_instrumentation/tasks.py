@@ -34,7 +34,9 @@ class TaskInstrumentor(Instrumentor):
         cls._traced = None if spans is None else Selection(spans, parameter="spans")
         for each in patches:
             each.put_on(cls)
-        cls._tasks = Observed(name, name, "inline", queue=False, workers=False, shutdown=False)
+        cls._tasks = Observed(
+            name, name, "inline", queue=False, workers=False, shutdown=False, unretrieved=name == "asyncio"
+        )
         loops.use(cls, monitor=monitor)
 
     @classmethod

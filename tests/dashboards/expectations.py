@@ -419,6 +419,7 @@ def runtime() -> dict[tuple[str, str], Expected]:
         ("Telemetry failures", "A"): Expected((failure, NAME), lambda v: {("observer", "mail"): 1.0}, 0, 0),
         ("Context losses", "A"): Expected(
             (loss, NAME), lambda v: {("unpicklable", "etl"): float(v.account["losses"]["unpicklable"])}, 0, 0),
+        ("Errors nobody retrieved", "A"): Expected((), lambda v: {(): 0.0}, 0, 0, empty=True),
     }  # fmt: skip
 
 

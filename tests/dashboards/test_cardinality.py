@@ -65,6 +65,7 @@ def lines(executor: int) -> Iterator[tuple[str, float, float]]:
             yield one(
                 c.TASK_CANCELLATIONS, 0, busy / 50, **label(Key.CANCEL_REASON, reason), **label(Key.TASK_PHASE, phase)
             )
+    yield one(c.TASK_UNRETRIEVED, 0)
     for kind in c.CONTEXT_LOSS_KINDS:
         yield one(c.CONTEXT_LOSSES, 0, **label(Key.LOSS_KIND, kind))
     for kind in c.FAILURE_KINDS:

@@ -54,6 +54,7 @@ __all__ = [
     "TASK_REJECTED",
     "TASK_RETRIES",
     "TASK_SUBMITTED",
+    "TASK_UNRETRIEVED",
     "TELEMETRY_FAILURES",
     "WAIT_BUCKETS",
     "WORKER_COUNT",
@@ -323,6 +324,13 @@ CONTEXT_LOSSES: Final = Metric(
     "{loss}",
     "Tasks whose submitter's trace context could not be carried to where they ran.",
     (Key.LOSS_KIND,),
+    rare=True,
+)
+TASK_UNRETRIEVED: Final = Metric(
+    "glasspool.task.unretrieved",
+    "counter",
+    "{task}",
+    "Failed asyncio tasks that were thrown away with their error unseen. They are counted in task.completed, too.",
     rare=True,
 )
 TELEMETRY_FAILURES: Final = Metric(

@@ -216,6 +216,13 @@ class Live:
         with self.totals.lock:
             self.totals.losses[kind] += 1
 
+    def error_unretrieved(self) -> None:
+        """A failed task was thrown away with its error unseen."""
+        if self.dormant:
+            self.open()
+        with self.totals.lock:
+            self.totals.unretrieved += 1
+
     def telemetry_failed(self, kind: str) -> None:
         """The telemetry itself failed: ``observer``, ``export``, ``callback``, ``name_cap`` or ``label_cap``."""
         with self.totals.lock:

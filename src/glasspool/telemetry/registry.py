@@ -171,6 +171,8 @@ def _read(totals: Totals, out: _Collection) -> None:
     add(catalog.EXECUTOR_OPENED, totals.opened)
     add(catalog.EXECUTOR_CLOSED, totals.closed)
     add(catalog.EXECUTOR_TIME, totals.open_time + sum(now[r] - r.opened_at for r in live))
+    if shape.unretrieved:
+        add(catalog.TASK_UNRETRIEVED, totals.unretrieved)
     if shape.slots:
         add(catalog.SLOT_TIME, totals.slot_time + sum(r.slot_time(now[r]) for r in live))
         add(catalog.SLOT_LIMIT_TIME, totals.limit_time + sum(r.limit_time(now[r]) for r in live))

@@ -29,7 +29,8 @@ class Shape:
     """Which parts of the contract an executor has. What it has is exported at 0 from open.
 
     ``queue``: tasks can wait; ``submit``: producers can block; ``slots``: there is a limit on concurrency;
-    ``workers``: runners whose threads or processes are counted; ``runners``: values of ``glasspool.runner``.
+    ``workers``: runners whose threads or processes are counted; ``runners``: values of ``glasspool.runner``;
+    ``unretrieved``: it is told when a task is thrown away with its error unseen.
     """
 
     runners: tuple[str, ...] = ("inline",)
@@ -38,6 +39,7 @@ class Shape:
     submit: bool = False
     slots: bool = False
     shutdown: bool = False
+    unretrieved: bool = False
 
 
 class Histogram:
@@ -102,7 +104,7 @@ class Totals:
         self.lock = threading.RLock()
         self.live: list[Live] = []
         self.identity: dict[str, Any] = {Key.EXECUTOR_NAME: name, Key.EXECUTOR_TYPE: type}
-        self.submitted = self.opened = self.closed = 0
+        self.submitted = self.opened = self.closed = self.unretrieved = 0
         self.slot_time = self.limit_time = self.saturated_time = self.open_time = 0.0  # of closed recorders
         self.unbounded = False  # a recorder with an unbounded queue was seen: capacity is omitted
         self.completed: dict[tuple[str, str, str], int] = {}
@@ -142,7 +144,7 @@ class Totals:
             len(catalog.QUEUE_OUTCOMES) * shape.queue + shape.submit + len(catalog.SHUTDOWN_OUTCOMES) * shape.shutdown
         )
         last_resorts = _series_of(catalog.TASK_DURATION) + _series_of(catalog.CANCEL_DURATION) + runners
-        counters = 19 + len(catalog.CANCEL_REASONS) * len(catalog.CANCEL_PHASES) + 3 * runners
+        counters = 20 + len(catalog.CANCEL_REASONS) * len(catalog.CANCEL_PHASES) + 3 * runners
         gauges = 8 + 2 * runners + 3 * workers
         return waits * _series_of(catalog.QUEUE_WAIT) + last_resorts + counters + gauges
 

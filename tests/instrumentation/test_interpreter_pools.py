@@ -10,11 +10,13 @@ from concurrent.futures import Executor
 from pathlib import Path
 from typing import Any
 
+import anyio
 import pytest
 from opentelemetry import baggage, context
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 from opentelemetry.trace import SpanKind, Tracer
 
+from glasspool import HybridExecutor
 from glasspool.telemetry import catalog
 from glasspool.telemetry.catalog import Key
 from glasspool_instrumentation import FuturesInstrumentor, wrap_executor
@@ -102,3 +104,19 @@ def test_all_of_the_process_are_seen() -> None:
     with fresh(1, thread_name_prefix="etl") as pool:
         assert pool.submit(work.add, 1).result(LIMIT) == 2
     work.until(lambda: outcomes("etl") == {"success": 1}, "the outcome")
+
+
+@pytest.mark.parametrize("backend", ["asyncio", "trio"])
+@pytest.mark.parametrize("wrapped", [False, True])
+def test_as_a_runner(tracer: Tracer, backend: str, wrapped: bool) -> None:
+    async def main(pool: Executor) -> tuple[int, int]:
+        async with HybridExecutor("app", max_in_flight=2) as executor:
+            with tracer.start_as_current_span("request") as request:
+                trace_id, _, _ = await executor.run(work.seen, runner=pool)
+        return trace_id, request.get_span_context().trace_id
+
+    with fresh(1) as pool:
+        seen, current = anyio.run(main, wrap_executor(pool, "jobs") if wrapped else pool, backend=backend)
+    assert seen == current
+    assert outcomes("app") == {"success": 1}
+    assert outcomes("jobs") == {}

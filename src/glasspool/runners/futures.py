@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import concurrent.futures
 from collections.abc import Callable
 from concurrent.futures import Executor, Future, ProcessPoolExecutor, ThreadPoolExecutor
 from contextvars import copy_context
@@ -16,11 +17,15 @@ from .base import HIDDEN, Freed, Raised
 __all__ = ["FuturesRunner"]
 
 
+# Python 3.14's interpreter pools are thread pools by class, but share nothing.
+_REMOTE: tuple[Any, ...] = (ProcessPoolExecutor, getattr(concurrent.futures, "InterpreterPoolExecutor", ()))
+
+
 class FuturesRunner:
     """Runs functions on ``pool``. The task's context goes along into a ThreadPoolExecutor.
 
-    Into a ProcessPoolExecutor goes what ``carry`` puts around the function; pools of other kinds may run it where
-    this package is not installed, so they get it as it is.
+    Into a ProcessPoolExecutor or InterpreterPoolExecutor goes what ``carry`` puts around the function; pools of other
+    kinds may run it where this package is not installed, so they get it as it is.
     """
 
     name = "futures"
@@ -39,10 +44,10 @@ class FuturesRunner:
         """See Runner. A call that the pool has begun cannot be stopped: it is left behind like a thread."""
         item = handle.item
         try:
-            if isinstance(self._pool, ThreadPoolExecutor):
-                future = self._pool.submit(copy_context().run, item.function, *item.arguments)
-            elif isinstance(self._pool, ProcessPoolExecutor):
+            if isinstance(self._pool, _REMOTE):
                 future = self._pool.submit(self._carry(item.function), *item.arguments)
+            elif isinstance(self._pool, ThreadPoolExecutor):
+                future = self._pool.submit(copy_context().run, item.function, *item.arguments)
             else:
                 future = self._pool.submit(item.function, *item.arguments)
         except Exception as error:  # noqa: BLE001 - a closed or broken pool is how this task failed

@@ -17,7 +17,7 @@ from opentelemetry.trace import SpanKind
 from glasspool.telemetry.tracing import capture, function_name, qualified_name
 
 from . import loops
-from .coroutines import ObservedCoroutine, cancellation_in
+from .coroutines import ObservedCoroutine, cancellation_in, failure_text
 from .from_thread import PortalCoroutine, calling, is_portals_own, portal_call
 from .layers import awaiting, core_calls, submitting
 from .limiters import Limiters, run_in_thread
@@ -78,7 +78,7 @@ class _Ending:
     def __call__(self, error: BaseException) -> tuple[str, str, str | None]:
         cancellation = cancellation_in(error)
         if cancellation is None:
-            _failures.setdefault(self.group, f"{self.name} failed: {type(error).__qualname__}: {error}")
+            _failures.setdefault(self.group, failure_text(self.name, error))
             return "error", "", None
         failed = _failures.get(self.group)
         if failed is not None:

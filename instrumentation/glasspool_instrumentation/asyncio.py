@@ -20,6 +20,7 @@ from glasspool.telemetry.recorder import TaskRecord
 from glasspool.telemetry.tracing import attach
 
 from . import futures, loops, pools
+from .coroutines import failure_text
 from .layers import awaiting, core_calls, submitting
 from .naming import Selection
 from .observed import Observed
@@ -76,21 +77,30 @@ class _Ending:
 
     def __init__(self, observed: Observed, record: TaskRecord) -> None:
         self.observed = observed
-        self.record = record
+        self.record: TaskRecord | None = record
 
     def __call__(self, task: asyncio.Task[Any]) -> None:
+        record, self.record = self.record, None
+        if record is None:
+            return
         if task.cancelled():
             reason, message = _why(task)
-            self.observed.settle(self.record, "cancelled", reason=reason, message=message)
+            self.observed.settle(record, "cancelled", reason=reason, message=message)
             return
         # Not task.exception(): that would count as retrieving it, and asyncio would no longer warn.
         error: BaseException | None = getattr(task, "_exception", None)  # both C and Python tasks have it
-        if error is not None and (group := _groups.get(task)) is not None:
-            _failures.setdefault(group, f"{self.record.name} failed: {type(error).__qualname__}: {error}")
-        self.observed.settle(self.record, "success" if error is None else "error", error)
+        if error is not None and (group := _group_of(task)) is not None:
+            _failures.setdefault(group, failure_text(record.name, error))
+        self.observed.settle(record, "success" if error is None else "error", error)
+
+    def __del__(self) -> None:
+        # The task was thrown away unfinished: its loop is gone.
+        if self.record is not None:
+            self.observed.settle(self.record, "cancelled", reason="shutdown")
 
 
-_groups: weakref.WeakKeyDictionary[Any, Any] = weakref.WeakKeyDictionary()  # task -> its TaskGroup
+# task -> its TaskGroup, weakly too: the group knows its tasks
+_groups: weakref.WeakKeyDictionary[Any, weakref.ref[Any]] = weakref.WeakKeyDictionary()
 _failures: weakref.WeakKeyDictionary[Any, str] = weakref.WeakKeyDictionary()  # TaskGroup -> its first failed task
 
 
@@ -103,11 +113,16 @@ class _Ends(threading.local):
 _ends = _Ends()
 
 
+def _group_of(task: asyncio.Task[Any]) -> Any:
+    group = _groups.get(task)
+    return None if group is None else group()
+
+
 def _why(task: asyncio.Task[Any]) -> tuple[str, str | None]:
     """Reason and message of a task that ended as cancelled."""
     if _ends.loop is not None and _ends.loop is task.get_loop():
         return "shutdown", None
-    group = _groups.get(task)
+    group = _group_of(task)
     if group is None or not getattr(group, "_aborting", False):
         return "explicit", None
     failed = _failures.get(group)
@@ -115,7 +130,7 @@ def _why(task: asyncio.Task[Any]) -> tuple[str, str | None]:
         return "sibling_failure", failed
     errors = getattr(group, "_errors", None)
     if errors:  # of a sibling that is not observed
-        return "sibling_failure", f"a sibling failed: {type(errors[0]).__qualname__}: {errors[0]}"
+        return "sibling_failure", failure_text("a sibling", errors[0])
     return "parent_scope", None
 
 
@@ -150,8 +165,15 @@ def _make_task(loop: Any, original: Any, coro: Any, options: dict[str, Any], rec
         # The task copies the context it is made in.
         return contextvars.copy_context().run(_with_span, record, original, loop, coro, options)
     # A context of the user's own is shared, not copied: the span is in it while the task lives.
-    token = context.run(attach, None, record.span)
-    task = original(loop, coro, **options)
+    try:
+        token = context.run(attach, None, record.span)
+    except RuntimeError:  # somebody is in it, mostly the task that makes this one: it keeps the span that it has
+        return original(loop, coro, **options)
+    try:
+        task = original(loop, coro, **options)
+    except BaseException:
+        context.run(detach, token)
+        raise
     task.add_done_callback(lambda _task: detach(token), context=context)
     return task
 
@@ -165,7 +187,7 @@ def _group_create_task(patch: Patch, original: Any) -> Any:
     def create_task(self: Any, coro: Any, **options: Any) -> Any:
         task = original(self, coro, **options)
         if patch.active:
-            _groups[task] = self
+            _groups[task] = weakref.ref(self)
         return task
 
     return create_task

@@ -229,6 +229,7 @@ def _around() -> FrameType | None:
 
 def _after_fork() -> None:
     global _inherited
+    _inherited = None  # in a grandchild: that of its parent
     _inherited = _around()
 
 

@@ -21,7 +21,7 @@ from .calls import hide_frames, ours
 from .layers import submitting
 from .observed import Observed
 
-__all__ = ["Ending", "ObservedCoroutine", "cancellation_in", "start_task"]
+__all__ = ["Ending", "ObservedCoroutine", "cancellation_in", "failure_text", "start_task"]
 
 Ending = Callable[[BaseException], "tuple[str, str, str | None]"]
 """Outcome, cancel reason and message of a coroutine that ended with this exception."""
@@ -36,6 +36,15 @@ def cancellation_in(error: BaseException) -> BaseException | None:
     # trio's has no subclasses, and sys.modules may know its module no longer.
     trios = (type(error).__module__, type(error).__name__) == ("trio", "Cancelled")
     return error if trios or isinstance(error, asyncio.CancelledError) else None
+
+
+def failure_text(name: str, error: BaseException) -> str:
+    """What is said of the sibling that failed on the spans of those that were cancelled for it. Never raises."""
+    try:
+        text = str(error)
+    except Exception:  # noqa: BLE001 - the user's own __str__
+        text = "(no text)"
+    return f"{name} failed: {type(error).__qualname__}: {text}"[:1024]
 
 
 def start_task(observed: Observed, name: str, function: Any, *, span: bool = True) -> TaskRecord:
@@ -62,6 +71,11 @@ class ObservedCoroutine(Coroutine[Any, Any, Any]):
         self._ending = ending
         self._span: Span | None = task.span
         self._token: Any = None
+
+    @property
+    def ended(self) -> bool:
+        """Whether its task has been settled."""
+        return self._task is None
 
     def send(self, value: Any) -> Any:
         inside = submitting.inside

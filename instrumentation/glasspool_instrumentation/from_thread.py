@@ -32,15 +32,20 @@ class _Entering:
     """A function on its way from a thread to the loop; called there, once."""
 
     def __init__(self, observed: Observed, fn: Callable[..., Any]) -> None:
-        self._fn = fn
+        self._fn: Any = fn
         self._observed = observed
         self._lock = threading.Lock()
         self._given_up = False
-        self.over = False  # see Running
+        self._over = False
         named = look_through(fn)
         self.task = task = observed.recorder.task(function_name(named), "inline")
         task.span = observed.start_span(task, named, None)
         observed.recorder.accept(task, queued=True)
+
+    @property
+    def over(self) -> bool:
+        """See Running."""
+        return self._over
 
     def _begin(self) -> bool:
         """The loop has come to it; False if its thread waits no longer, and it has been counted."""
@@ -59,7 +64,8 @@ class _Entering:
 
     def end(self, error: BaseException | None) -> None:
         """The function has ended, by this error or none."""
-        self.over = True
+        self._over = True
+        self._fn = None  # contexts that were copied in it may live on, and lead here
         if error is None:
             self._observed.settle(self.task, "success")
         else:
@@ -93,6 +99,12 @@ class _Sync(_Entering):
 
 
 class _Async(_Entering):
+    _made: ObservedCoroutine | None = None
+
+    @property
+    def over(self) -> bool:
+        return self._over or (self._made is not None and self._made.ended)
+
     def __call__(self, *args: Any) -> Any:
         if not self._begin():
             return self._fn(*args)
@@ -105,7 +117,9 @@ class _Async(_Entering):
         if not isinstance(made, Coroutine):
             self.end(TypeError("no coroutine function"))  # which anyio says better
             return made
-        return ObservedCoroutine(made, self._observed, self.task, self._ending)
+        self._fn = None
+        self._made = ObservedCoroutine(made, self._observed, self.task, self._ending)
+        return self._made
 
     def _ending(self, error: BaseException) -> tuple[str, str, str | None]:
         if cancellation_in(error) is None:
@@ -147,7 +161,8 @@ def calling(find: Callable[[], Observed | None], *, sync: bool) -> Callable[[Pat
 
 def _is_portals(args: Any) -> bool:
     """Is it a portal's own way into its loop, to start a task there?"""
-    return bool(args) and getattr(args[0], "__name__", "") == "_call_func" and hasattr(args[0].__self__, "start_task")
+    owner = getattr(args[0], "__self__", None) if args else None
+    return hasattr(owner, "start_task") and getattr(args[0], "__name__", "") == "_call_func"
 
 
 def portal_call(coro: Any) -> tuple[Any, Future[Any]] | None:

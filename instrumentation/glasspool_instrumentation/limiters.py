@@ -91,7 +91,7 @@ class _Threaded:
     """The function in its thread. Looks like the user's to whoever asks for its name."""
 
     def __init__(self, observed: Observed, fn: Callable[..., Any], free: bool) -> None:
-        self._fn = fn
+        self._fn: Any = fn
         self._observed = observed
         named = look_through(fn)
         self._task = task = observed.recorder.task(function_name(named), "thread")
@@ -127,9 +127,11 @@ class _Threaded:
             value = self._fn(*args)
         except BaseException as error:
             self._settle("error", error)
+            self._fn = None  # see below
             hide_frames(error)
             raise
         self._settle("success", None)
+        self._fn = None  # contexts that were copied in it may live on, and lead here
         return value
 
     @property

@@ -7,7 +7,6 @@ every reading, enters them in order under the lock. Instants are those of the mo
 
 from __future__ import annotations
 
-import itertools
 from bisect import bisect_left
 from collections import deque
 from collections.abc import Callable
@@ -72,8 +71,8 @@ class NotingRecorder(Recorder):
             if self.alive is not None:
                 self.workers[self.shape.runners[0]] = self.alive()
             self.active_tasks = dict.fromkeys(self._active)
-            waiting = (call for call in self.fresh.copy() if call.phase == _NEW)
-            self.queued_tasks = dict.fromkeys(itertools.islice(waiting, 1))  # its age is asked for, no more
+            # Entering has left the oldest waiting call at the head; its age is asked for, no more.
+            self.queued_tasks = dict.fromkeys([self.fresh[0]] if self.fresh else ())
         self._after(measured)
 
     def _after(self, measured: list[tuple[Histogram, float, Any]]) -> None:
@@ -114,76 +113,78 @@ class NotingRecorder(Recorder):
         left = succeeded = failed = cancelled = 0  # left: the queue
         sampled: dict[tuple[Histogram, int], tuple[float, Any]] = {}  # per bucket the latest value with a span
         series: Histogram | None
-        for _ in range(len(notes)):
-            call = notes.popleft()
-            if call.phase == _ACTIVE:
-                call.phase = _DONE
-                instant = call.ended
-                value = instant - call.started
-                in_flight -= 1
-                slot_acc += instant
-                if saturated and in_flight < full_at:
-                    saturated = False
-                    saturated_acc += instant
-                if call.outcome == "success":
-                    succeeded += 1
-                    series = successes.get(call.name) or self._series_of(call.name)
+        try:
+            for _ in range(len(notes)):
+                call = notes.popleft()
+                if call.phase == _ACTIVE:
+                    call.phase = _DONE
+                    instant = call.ended
+                    value = instant - call.started
+                    in_flight -= 1
+                    slot_acc += instant
+                    if saturated and in_flight < full_at:
+                        saturated = False
+                        saturated_acc += instant
+                    if call.outcome == "success":
+                        succeeded += 1
+                        series = successes.get(call.name) or self._series_of(call.name)
+                    else:
+                        failed += 1
+                        series = self._failed(call)
+                elif call.began:
+                    call.phase = _ACTIVE
+                    instant = call.started
+                    value = instant - call.accepted
+                    left += 1
+                    active.append(call)
+                    in_flight += 1
+                    slot_acc -= instant
+                    if in_flight >= full_at and not saturated:
+                        saturated = True
+                        saturated_acc -= instant
+                    series = waits
                 else:
-                    failed += 1
-                    series = self._failed(call)
-            elif call.began:
-                call.phase = _ACTIVE
-                instant = call.started
-                value = instant - call.accepted
-                left += 1
-                active.append(call)
-                in_flight += 1
-                slot_acc -= instant
-                if in_flight >= full_at and not saturated:
-                    saturated = True
-                    saturated_acc -= instant
-                series = waits
-            else:
-                call.phase = _DONE
-                value = call.ended - call.accepted
-                left += 1
-                if call.outcome == "cancelled":
-                    cancelled += 1
-                else:
-                    failed += 1
-                series = self._never_ran(call)
-            if series is None:
-                continue
-            index = bisect_left(series.bounds, value)
-            series.counts[index] += 1
-            series.sum += value
-            if call.span is not None:
-                sampled[series, index] = value, call.span
-            if sink is not None:
-                measured.append((series, value, call.span))
-        if succeeded:
-            totals.completed["success", "", self.shape.runners[0]] += succeeded
-        for (series, index), (value, span) in sampled.items():
-            exemplar = exemplars.of(span, value)
-            if exemplar is not None:
-                series.keep(index, exemplar)
-        self._active = [call for call in active if call.phase == _ACTIVE]
-        self._noted += left
-        fresh = self.fresh
-        while fresh and fresh[0].phase != _NEW:
-            fresh.popleft()
-            self._dropped += 1
-        # A worker may be quicker than its submitter: a call that has started is accepted, in fresh or not yet.
-        accepted = max(self._noted, self._dropped + len(fresh))
-        totals.submitted += accepted - self._accepted
-        self._accepted = accepted
-        self.slot_acc, self.saturated, self.saturated_acc = slot_acc, saturated, saturated_acc
-        # One call-free block, so that counts() never sees half a move.
-        self.queued = accepted - self._noted
-        self.in_flight = in_flight
-        self.succeeded += succeeded
-        self.failed += failed
-        self.cancelled += cancelled
+                    call.phase = _DONE
+                    value = call.ended - call.accepted
+                    left += 1
+                    if call.outcome == "cancelled":
+                        cancelled += 1
+                    else:
+                        failed += 1
+                    series = self._never_ran(call)
+                if series is None:
+                    continue
+                index = bisect_left(series.bounds, value)
+                series.counts[index] += 1
+                series.sum += value
+                if call.span is not None:
+                    sampled[series, index] = value, call.span
+                if sink is not None:
+                    measured.append((series, value, call.span))
+        finally:  # Ctrl-C may come in between: what has been entered stays entered
+            if succeeded:
+                totals.completed["success", "", self.shape.runners[0]] += succeeded
+            for (series, index), (value, span) in sampled.items():
+                exemplar = exemplars.of(span, value)
+                if exemplar is not None:
+                    series.keep(index, exemplar)
+            self._active = [call for call in active if call.phase == _ACTIVE]
+            self._noted += left
+            fresh = self.fresh
+            while fresh and fresh[0].phase != _NEW:
+                fresh.popleft()
+                self._dropped += 1
+            # A worker may be quicker than its submitter: a call that has started is accepted, in fresh or not yet.
+            accepted = max(self._noted, self._dropped + len(fresh))
+            totals.submitted += accepted - self._accepted
+            self._accepted = accepted
+            self.slot_acc, self.saturated, self.saturated_acc = slot_acc, saturated, saturated_acc
+            # One call-free block, so that counts() never sees half a move.
+            self.queued = accepted - self._noted
+            self.in_flight = in_flight
+            self.succeeded += succeeded
+            self.failed += failed
+            self.cancelled += cancelled
         return measured
 
     def _series_of(self, name: str) -> Histogram:

@@ -177,11 +177,15 @@ class Observed:
         self.closing = True
         try:
             shutdown()
+        except Exception:  # wrong arguments: the pool goes on
+            self.closing = self.cutting = False
+            raise
         finally:
             recorder.catch_up()
-            if wait:
-                recorder.shutdown_took(time.perf_counter() - begun, cut=recorder.counts().cancelled > before)
-            self.close_when_empty()
+            if self.closing:
+                if wait:
+                    recorder.shutdown_took(time.perf_counter() - begun, cut=recorder.counts().cancelled > before)
+                self.close_when_empty()
 
     def close_when_empty(self) -> None:
         """No more submissions will come: the gauges go to 0 when the last task has ended."""

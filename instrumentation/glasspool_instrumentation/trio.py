@@ -8,7 +8,7 @@ from collections.abc import Awaitable
 from typing import Any
 
 from . import loops
-from .coroutines import ObservedCoroutine, cancellation_in
+from .coroutines import ObservedCoroutine, cancellation_in, failure_text
 from .layers import awaiting, core_calls, submitting
 from .limiters import Limiters, run_in_thread
 from .naming import Selection
@@ -91,7 +91,7 @@ class _Ending:
         nursery = self.task.parent_nursery
         cancellation = cancellation_in(error)
         if cancellation is None:
-            _failures.setdefault(nursery, f"{self.task.name} failed: {type(error).__qualname__}: {error}")
+            _failures.setdefault(nursery, failure_text(self.task.name, error))
             return "error", "", None
         failed = _failures.get(nursery)
         if failed is not None:

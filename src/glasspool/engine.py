@@ -272,6 +272,7 @@ class Engine:
             if not handle._left_counted:
                 handle._left_running = False
                 return
+        handle._left_running = False
         self.recorder.thread_freed(handle._record.runner)
         self.backend.call_soon_threadsafe(self._thread_freed)
 

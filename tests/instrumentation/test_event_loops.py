@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import contextvars
 import gc
 import logging
+import sys
 import threading
+import weakref
 from collections.abc import Iterator
 from typing import Any
 
@@ -404,6 +407,61 @@ def test_a_call_given_up_before_its_thread_starts_is_run_all_the_same() -> None:
     kept[0]()
     assert ran == [1]
     assert outcomes("late") == {"cancelled": 1}
+
+
+@pytest.mark.skipif(not hasattr(asyncio, "TaskGroup"), reason="asyncio.TaskGroup came with Python 3.11")
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+def test_pending_tasks_of_a_closed_loop_are_collected_and_counted() -> None:
+    class Argument:
+        pass
+
+    async def child(argument: Argument) -> None:
+        try:
+            await asyncio.Event().wait()
+        finally:
+            del argument
+
+    async def main() -> None:
+        async with asyncio.TaskGroup() as group:
+            group.create_task(child(given.pop()))
+            await asyncio.Event().wait()
+
+    async def some_turns() -> None:
+        for _ in range(5):
+            await asyncio.sleep(0)
+
+    gi.AsyncioInstrumentor().instrument(monitor=False)
+    given = [Argument()]
+    reference = weakref.ref(given[0])
+    loop = asyncio.new_event_loop()
+    task = loop.create_task(main())
+    loop.run_until_complete(some_turns())
+    loop.close()
+    del task, loop
+    gc.collect()
+    assert reference() is None
+    assert value(catalog.TASK_ACTIVE, "asyncio") == 0
+    assert outcomes("asyncio") == {"success": 1, "cancelled": 2}
+    gi.uninstrument()
+    assert value(catalog.EXECUTOR_CLOSED, "asyncio") == 1
+
+
+@pytest.mark.skipif(sys.version_info < (3, 11), reason="create_task takes a context since Python 3.11")
+def test_a_task_may_be_made_in_the_context_of_the_one_that_makes_it(tracer: Tracer) -> None:
+    async def inner() -> int:
+        return 1
+
+    async def outer(context: contextvars.Context) -> int:
+        return await asyncio.get_running_loop().create_task(inner(), context=context)
+
+    async def main() -> int:
+        context = contextvars.copy_context()
+        return await asyncio.get_running_loop().create_task(outer(context), context=context)
+
+    gi.AsyncioInstrumentor().instrument(monitor=False, spans="*")
+    with tracer.start_as_current_span("request"):
+        assert asyncio.run(main()) == 1
+    assert set(outcomes("asyncio")) == {"success"}
 
 
 # -- @instrumented -----------------------------------------------------------------------------------------------------

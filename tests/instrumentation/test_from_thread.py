@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import contextvars
+import functools
+import gc
 import threading
+import weakref
 from collections.abc import Iterator
 from concurrent.futures import CancelledError, ThreadPoolExecutor
 from typing import Any
@@ -20,6 +23,7 @@ import glasspool_instrumentation as gi
 from glasspool import HybridExecutor
 from glasspool.telemetry import catalog
 from glasspool.telemetry.catalog import Key
+from glasspool.telemetry.within import within_task
 
 from . import work
 from .work import LIMIT, histogram, outcomes, value
@@ -212,3 +216,49 @@ def test_a_portals_spans_are_in_the_callers_trace(backend: str, tracer: Tracer, 
     assert made.parent.span_id == request_id
     assert made.attributes is not None
     assert made.attributes[Key.CODE_FUNCTION] == f"{__name__}._there"
+
+
+@pytest.mark.usefixtures("everything")
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_a_function_that_is_called_as_a_portals_own_is_the_users(backend: str) -> None:
+    def _call_func() -> int:
+        return 7
+
+    def apply(function: Any) -> Any:
+        return function()
+
+    async def main() -> Any:
+        return await anyio.to_thread.run_sync(lambda: anyio.from_thread.run_sync(apply, _call_func))
+
+    assert anyio.run(main, backend=backend) == 7
+    assert outcomes(NAME) == {"success": 1}
+
+
+@pytest.mark.usefixtures("everything")
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_a_context_that_outlives_its_call_keeps_neither_function_nor_mark(backend: str) -> None:
+    class Argument:
+        pass
+
+    kept: list[contextvars.Context] = []
+
+    def keep(_argument: Argument) -> None:
+        kept.append(contextvars.copy_context())
+
+    async def keep_later(_argument: Argument) -> None:
+        keep(_argument)
+
+    def in_thread(argument: Argument) -> None:
+        keep(argument)
+        anyio.from_thread.run_sync(keep, argument)
+        anyio.from_thread.run(keep_later, argument)
+
+    async def main() -> weakref.ref[Argument]:
+        argument = Argument()
+        await anyio.to_thread.run_sync(in_thread, argument)
+        await anyio.to_thread.run_sync(functools.partial(in_thread, argument))
+        return weakref.ref(argument)
+
+    reference = anyio.run(main, backend=backend)
+    work.until(lambda: gc.collect() >= 0 and reference() is None, "the argument to be dropped")
+    assert [context.run(within_task) for context in kept] == [False] * 6

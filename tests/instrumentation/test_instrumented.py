@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import contextvars
 import functools
+import threading
 from collections.abc import Awaitable, Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from multiprocessing import get_context
@@ -240,3 +242,29 @@ def test_instrumented_functions_within_each_other_are_each_counted() -> None:
     assert histogram(catalog.TASK_DURATION, "shop", task_name="ship")[0] == 1
     assert histogram(catalog.TASK_DURATION, "shop", task_name="charge")[0] == 1
     assert work.executors() == {("shop", "function")}
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_what_outlives_an_abandoned_thread_is_outside_of_its_task(backend: str) -> None:
+    kept: list[contextvars.Context] = []
+    gate = threading.Event()
+
+    def stubborn() -> None:
+        kept.append(contextvars.copy_context())
+        assert gate.wait(LIMIT)
+
+    async def main() -> None:
+        async with HybridExecutor("hybrid", max_in_flight=1) as executor:
+            await (await executor.submit(stubborn, timeout=0.01)).outcome()
+            if kept:  # it has begun: its thread was left behind
+                assert executor.stats().abandoned == 1
+                assert kept[0].run(counted) == 0
+            gate.set()
+            with anyio.fail_after(LIMIT):
+                while executor.stats().abandoned:
+                    await anyio.sleep(0.001)
+
+    while not kept:
+        gate.clear()
+        anyio.run(main, backend=backend)
+    assert kept[0].run(counted) == 1

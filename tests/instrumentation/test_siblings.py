@@ -16,7 +16,7 @@ import glasspool_instrumentation as gi
 from glasspool.telemetry import catalog
 from glasspool.telemetry.catalog import Key
 
-from .work import outcomes, value
+from .work import histogram, outcomes, value
 
 trio = pytest.importorskip("trio")
 
@@ -147,3 +147,36 @@ def test_a_sibling_that_is_not_observed_counts_as_one(
     assert _reasons(name) == {"sibling_failure": 1}
     (span,) = [span for span in spans.get_finished_spans() if span.name == f"{name} _wait"]
     assert "boom" in str(_of(span, Key.CANCEL_MESSAGE))
+
+
+class Unspeakable(Exception):
+    """An error that cannot be turned into text."""
+
+    def __str__(self) -> str:
+        raise LookupError("no words")
+
+
+async def _speechless() -> None:
+    await anyio.sleep(0)
+    raise Unspeakable
+
+
+@pytest.mark.parametrize(("name", "loop", "instrumentor", "group"), CASES)
+def test_an_error_without_text_stays_the_error_it_is(
+    name: str, loop: str, instrumentor: type[gi.AnyioInstrumentor], group: Group
+) -> None:
+    async def main() -> None:
+        async with group() as made:
+            _start(made, _wait)
+            _start(made, _speechless)
+
+    instrumentor().instrument(monitor=False)
+    options = {"use_uvloop": True} if loop == "uvloop" else {}
+    with pytest.raises(BaseException) as caught:
+        anyio.run(main, backend="trio" if loop == "trio" else "asyncio", backend_options=options)
+    error: Any = caught.value
+    while getattr(error, "exceptions", None):
+        (error,) = error.exceptions
+    assert type(error) is Unspeakable
+    assert value(catalog.TASK_ACTIVE, name) == 0
+    assert histogram(catalog.TASK_DURATION, name, task_name="_speechless", task_outcome="error")[0] == 1

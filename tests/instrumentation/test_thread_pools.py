@@ -415,3 +415,40 @@ def test_a_pool_that_is_garbage_collected_while_it_is_being_read_goes_to_zero() 
     assert outcomes("cycle") == {"success": rounds}
     assert value(catalog.EXECUTOR_CLOSED, "cycle") == value(catalog.EXECUTOR_OPENED, "cycle") == rounds
     assert value(catalog.SLOT_LIMIT, "cycle") == 0
+
+
+def test_a_shutdown_that_is_refused_ends_nothing() -> None:
+    pool = wrap_executor(ThreadPoolExecutor(1), "etl")
+    assert pool.submit(work.add, 1).result(LIMIT) == 2
+    with pytest.raises(TypeError):
+        pool.shutdown(bogus=1)  # type: ignore[call-arg]  # the point of the test
+    gate = Gate()
+    future = pool.submit(gate)
+    assert gate.started.wait(LIMIT)
+    assert value(catalog.TASK_ACTIVE, "etl") == value(catalog.SLOT_LIMIT, "etl") == 1
+    assert value(catalog.EXECUTOR_CLOSED, "etl") == 0
+    gate.open.set()
+    future.result(LIMIT)
+    pool.shutdown()
+    assert value(catalog.EXECUTOR_CLOSED, "etl") == 1
+    assert outcomes("etl") == {"success": 2}
+
+
+def test_a_reading_that_is_interrupted_keeps_what_it_has_entered(monkeypatch: pytest.MonkeyPatch) -> None:
+    pool = wrap_executor(ThreadPoolExecutor(1), "etl")
+    for number in range(5):
+        pool.submit(work.add, number).result(LIMIT)
+    assert isinstance(pool.submit(work.fail, "no").exception(LIMIT), KeyError)
+
+    def interrupted(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
+        patched.setattr("glasspool_instrumentation.noted.NotingRecorder._failed", interrupted)
+        value(catalog.TASK_SUBMITTED, "etl")
+    pool.submit(work.add, 1).result(LIMIT)
+    assert value(catalog.TASK_SUBMITTED, "etl") == 7
+    assert value(catalog.TASK_COMPLETED, "etl", task_outcome="success") == 6
+    assert value(catalog.QUEUE_SIZE, "etl") == value(catalog.TASK_ACTIVE, "etl") == 0
+    pool.shutdown()
+    assert value(catalog.EXECUTOR_CLOSED, "etl") == 1

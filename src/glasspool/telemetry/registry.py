@@ -150,7 +150,7 @@ def _read(totals: Totals, out: _Collection) -> None:
     identity, shape, live = totals.identity, totals.shape, totals.live
     for recorder in list(live):  # a pool that has been lost may leave meanwhile
         recorder.catch_up()
-    now = {recorder: recorder.clock() for recorder in live}
+    now, (open_time, slot_time, limit_time, saturated_time) = _times(totals)
 
     def add(metric: Metric, value: float) -> None:
         out.add(metric, identity, value)
@@ -170,13 +170,13 @@ def _read(totals: Totals, out: _Collection) -> None:
     each(catalog.TELEMETRY_FAILURES, totals.failures, Key.FAILURE_KIND)
     add(catalog.EXECUTOR_OPENED, totals.opened)
     add(catalog.EXECUTOR_CLOSED, totals.closed)
-    add(catalog.EXECUTOR_TIME, totals.open_time + sum(now[r] - r.opened_at for r in live))
+    add(catalog.EXECUTOR_TIME, open_time)
     if shape.unretrieved:
         add(catalog.TASK_UNRETRIEVED, totals.unretrieved)
     if shape.slots:
-        add(catalog.SLOT_TIME, totals.slot_time + sum(r.slot_time(now[r]) for r in live))
-        add(catalog.SLOT_LIMIT_TIME, totals.limit_time + sum(r.limit_time(now[r]) for r in live))
-        add(catalog.SLOT_SATURATED_TIME, totals.saturated_time + sum(r.saturated_time(now[r]) for r in live))
+        add(catalog.SLOT_TIME, slot_time)
+        add(catalog.SLOT_LIMIT_TIME, limit_time)
+        add(catalog.SLOT_SATURATED_TIME, saturated_time)
     for family in (totals.queue_wait, totals.shutdown, totals.duration, totals.cancel_duration):
         for histogram in list(family.values()):
             out.histogram(histogram)
@@ -184,6 +184,21 @@ def _read(totals: Totals, out: _Collection) -> None:
         out.histogram(totals.submit_wait)
     if totals.name != OTHER:  # gauges of unlike executors under one name would say nothing
         _read_gauges(totals, now, out)
+
+
+def _times(totals: Totals) -> tuple[dict[Live, float], tuple[float, float, float, float]]:
+    """An instant of each live recorder, and the four time counters then."""
+    while True:
+        closed, live = totals.closed, totals.live
+        now = {recorder: recorder.clock() for recorder in live}
+        times = (
+            totals.open_time + sum(now[r] - r.opened_at for r in live),
+            totals.slot_time + sum(r.slot_time(now[r]) for r in live),
+            totals.limit_time + sum(r.limit_time(now[r]) for r in live),
+            totals.saturated_time + sum(r.saturated_time(now[r]) for r in live),
+        )
+        if closed == totals.closed:  # else a garbage collection has moved a recorder's share into the totals
+            return now, times
 
 
 def _read_gauges(totals: Totals, now: dict[Live, float], out: _Collection) -> None:

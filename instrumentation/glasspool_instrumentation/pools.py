@@ -39,6 +39,7 @@ __all__ = [
     "observe",
     "remember_maker",
     "serve",
+    "shut_down",
     "shutting_down",
     "submit",
 ]
@@ -188,16 +189,22 @@ def shutting_down(cutting: str) -> Callable[[Patch, Any], Any]:
 
     def make(patch: Patch, original: Any) -> Any:
         def shutdown(self: Any, wait: bool = True, **options: Any) -> None:
-            state = find(self) if patch.active else None
-            if state is None:
-                original(self, wait, **options)
-            else:
-                cancel = bool(options.get(cutting))
-                state.observed.shut_down(lambda: original(self, wait, **options), wait=wait, cancel=cancel)
+            shut_down(find(self) if patch.active else None, original, self, cutting, wait, options)
 
         return shutdown
 
     return make
+
+
+def shut_down(
+    state: PoolState | None, original: Callable[..., None], pool: Any, cutting: str, wait: bool, options: dict[str, Any]
+) -> None:
+    """Call the pool's own ``shutdown`` (its class's function), observed if the pool is."""
+    if state is None:
+        original(pool, wait, **options)
+    else:
+        cancel = bool(options.get(cutting))
+        state.observed.shut_down(lambda: original(pool, wait, **options), wait=wait, cancel=cancel)
 
 
 def remember_maker(pool: Any) -> None:
@@ -233,11 +240,7 @@ def forget(*types: str) -> None:
 def default_name(pool: Any) -> str:
     """The pool's ``thread_name_prefix``, else the module that made it, else the one that uses it."""
     prefix = getattr(pool, "_thread_name_prefix", "")
-    if (
-        isinstance(prefix, str)
-        and prefix
-        and not prefix.startswith(("ThreadPoolExecutor-", "InterpreterPoolExecutor-"))
-    ):
+    if isinstance(prefix, str) and prefix and not prefix.startswith(_NUMBERED):
         return prefix
     return _makers.get(pool) or caller_module()
 

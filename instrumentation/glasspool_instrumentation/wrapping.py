@@ -73,8 +73,6 @@ def _observing(cls: Any) -> type:
     if cls in _subclasses:
         return _subclasses[cls]
 
-    made: Any = None  # the class, when these methods run
-
     def submit(self: Any, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Any:
         state = by_id(id(self))
         if state is None:
@@ -86,13 +84,7 @@ def _observing(cls: Any) -> type:
         return pools.submit(state, cls.submit, self, fn, args, kwargs)
 
     def shutdown(self: Any, wait: bool = True, **options: Any) -> None:
-        state = pools.find(self)
-        original = super(made, self).shutdown
-        if state is None:
-            original(wait, **options)
-        else:
-            cancel = bool(options.get("cancel_futures"))
-            state.observed.shut_down(lambda: original(wait, **options), wait=wait, cancel=cancel)
+        pools.shut_down(pools.find(self), cls.shutdown, self, "cancel_futures", wait, options)
 
     for function in (submit, shutdown):
         function.__qualname__ = f"{cls.__qualname__}.{function.__name__}"

@@ -269,10 +269,9 @@ class Engine:
     def thread_freed(self, handle: TaskHandle[Any]) -> None:
         """The thread that a task left behind has ended (called on that thread): telemetry first, then the slot."""
         with self._abandoning:
+            handle._left_running = False
             if not handle._left_counted:
-                handle._left_running = False
                 return
-        handle._left_running = False
         self.recorder.thread_freed(handle._record.runner)
         self.backend.call_soon_threadsafe(self._thread_freed)
 

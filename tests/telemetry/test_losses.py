@@ -350,3 +350,62 @@ def test_settings_of_the_queue_that_make_no_sense_are_said_and_replaced():
     assert found == {"first": True, "spans": 5}
     assert "OTEL_BSP_MAX_QUEUE_SIZE='many' is not a whole number above 0; using 2048" in log
     assert "OTEL_BSP_MAX_EXPORT_BATCH_SIZE='0' is not a whole number above 0; using 512" in log
+
+
+def test_the_provider_itself_can_be_flushed_and_shut_down():
+    found, _ = run(
+        "http/protobuf",
+        """
+from opentelemetry import trace
+from opentelemetry.sdk.trace import SpanProcessor
+
+class Added(SpanProcessor):
+    heard = []
+    def on_end(self, span):
+        self.heard.append("end")
+    def force_flush(self, timeout_millis=30000):
+        self.heard.append("flush")
+        return True
+    def shutdown(self):
+        self.heard.append("shutdown")
+
+tracers = trace.get_tracer_provider()
+tracers.add_span_processor(Added())
+work(2)
+flushed = tracers.force_flush()
+sent = len(collector.spans)
+work(1)
+assert handle.force_flush(60)
+handle.shutdown(60)
+work(1)
+show(flushed=flushed, sent=sent, all=len(collector.spans), heard=Added.heard, counted=counted())
+""",
+        OTEL_METRICS_EXPORTER="none",
+    )
+    assert (found["flushed"], found["sent"], found["all"]) == (True, 2, 3)
+    assert found["heard"][:6] == ["end", "end", "flush", "end", "flush", "shutdown"]
+    assert found["counted"] == {"span_shutdown": 1}
+
+
+def test_what_an_exporter_does_is_not_traced_itself():
+    """Instrumented clients look at a key of the context, as they do in OpenTelemetry's own processor."""
+    found, _ = run(
+        "http/protobuf",
+        """
+from opentelemetry import context
+work(1)
+assert handle.force_flush(60)
+show(suppressed=suppressed)
+""",
+        """
+import requests
+from opentelemetry.context import _SUPPRESS_INSTRUMENTATION_KEY, get_value
+suppressed = []
+request = requests.Session.request
+def look(self, *args, **kwargs):
+    suppressed.append(get_value(_SUPPRESS_INSTRUMENTATION_KEY))
+    return request(self, *args, **kwargs)
+requests.Session.request = look
+""",
+    )
+    assert found == {"suppressed": [True, True]}, "spans and metrics"

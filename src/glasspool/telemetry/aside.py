@@ -6,13 +6,12 @@ wait for an exporter that goes on trying.
 
 from __future__ import annotations
 
+import functools
 import logging
 import queue
 import threading
 from collections.abc import Callable
 from typing import Literal
-
-from opentelemetry import context as otel_context
 
 __all__ = ["Aside", "Request"]
 
@@ -31,7 +30,7 @@ class Request(threading.Event):
 class Aside:
     """Does the jobs that it is asked for, one after the other, and ``work`` every ``interval`` seconds and when woken.
 
-    ``work`` is told whether the interval has passed (else it was woken) and must not raise.
+    ``work`` is told whether the interval has passed (else it was woken). What raises is logged, and has failed.
     """
 
     def __init__(
@@ -69,21 +68,23 @@ class Aside:
         self._inbox.put("end")
 
     def _run(self, inbox: queue.SimpleQueue[Request | Literal["work", "end"]]) -> None:
-        # What an exporter does is nobody's trace: instrumented HTTP and gRPC clients look at this key.
-        otel_context.attach(otel_context.set_value(otel_context._SUPPRESS_INSTRUMENTATION_KEY, True))
         while True:
             try:
                 request = inbox.get(timeout=self._interval)
             except queue.Empty:
-                self._work(True)
+                self._guarded(functools.partial(self._work, True))
                 continue
             if request == "end":
                 return
             if isinstance(request, Request):
-                try:
-                    request.ok = request.job()
-                except Exception:
-                    logger.exception("%s failed", self._name)
+                request.ok = bool(self._guarded(request.job))
                 request.set()
             else:
-                self._work(False)
+                self._guarded(functools.partial(self._work, False))
+
+    def _guarded(self, job: Callable[[], object]) -> object:
+        try:
+            return job()
+        except Exception:
+            logger.exception("%s failed", self._name)
+            return False

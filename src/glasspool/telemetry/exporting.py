@@ -12,6 +12,7 @@ from collections.abc import Callable, Sequence
 from importlib.metadata import entry_points
 from typing import Any, Generic, Literal, TypeVar
 
+from opentelemetry import context as otel_context
 from opentelemetry.sdk.metrics.export import (
     AggregationTemporality,
     MetricExporter,
@@ -97,7 +98,13 @@ class SpanExports:
 
     def deliver(self, spans: Sequence[ReadableSpan], losses: Losses) -> bool:
         """Send the spans. True if all of them arrived; the others are lost and counted."""
-        if not self.renewed.send(lambda exporter: exporter.export(spans), SpanExportResult.SUCCESS):
+        # What an exporter does is nobody's trace: instrumented HTTP and gRPC clients look at this key.
+        token = otel_context.attach(otel_context.set_value(otel_context._SUPPRESS_INSTRUMENTATION_KEY, True))
+        try:
+            worked = self.renewed.send(lambda exporter: exporter.export(spans), SpanExportResult.SUCCESS)
+        finally:
+            otel_context.detach(token)
+        if not worked:
             losses.count("span_export", len(spans))
             return False
         rejected, why = self.renewed.answers.take()

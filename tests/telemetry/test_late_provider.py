@@ -27,7 +27,7 @@ def compare(reader):
     for name, points in REGISTRY.collect().histograms.items():
         for point in points:
             if point.count:
-                ours[name, *sorted(point.attributes.items())] = [list(point.counts), round(point.sum, 6)]
+                ours[(name, *sorted(point.attributes.items()))] = [list(point.counts), round(point.sum, 6)]
     theirs = {}
     (scope,) = [s for s in reader.get_metrics_data().resource_metrics[0].scope_metrics if s.scope.name == "glasspool"]
     for metric in scope.metrics:
@@ -40,7 +40,7 @@ def compare(reader):
                 assert point.min >= lower[first]
                 last = max(i for i, n in enumerate(point.bucket_counts) if n)
                 assert point.max >= lower[last]
-                theirs[metric.name, *sorted(point.attributes.items())] = found
+                theirs[(metric.name, *sorted(point.attributes.items()))] = found
     assert ours == theirs, (ours, theirs)
     return {name: sum(sum(found[0]) for key, found in ours.items() if key[0] == name) for name, *_ in ours}
 

@@ -133,7 +133,7 @@ collector.answer = "take"
 second = handle.force_flush(60)
 work(2)
 show(first=first, lost=lost, second=second, third=handle.force_flush(60), spans=len(collector.spans),
-     counted=counted(), submitted=collector.points[catalog.TASK_SUBMITTED.name],
+     counted=counted(), notes=handle.notes, submitted=collector.points[catalog.TASK_SUBMITTED.name],
      runs=collector.points[catalog.TASK_DURATION.name])
 """,
     )
@@ -144,6 +144,7 @@ show(first=first, lost=lost, second=second, third=handle.force_flush(60), spans=
     assert found["submitted"] == found["runs"] == 7, "a metric export that failed loses nothing"
     for signal in ("traces", "metrics"):
         assert log.count(f"exporting {signal} (otlp_proto_") == 1
+        assert sum(f"exporting {signal} (otlp_proto_" in note for note in found["notes"]) == 1
 
 
 @pytest.mark.parametrize("protocol", PROTOCOLS)

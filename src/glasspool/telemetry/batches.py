@@ -137,7 +137,7 @@ class SpanBatches(SpanProcessor):
         self._ended = True
         self._discard()  # what ended within the last lines
         self._speak()
-        self._exports.shutdown()
+        self._exports.renewed.close()
         return arrived
 
     def _send(self) -> tuple[int, bool]:

@@ -30,7 +30,6 @@ from .answers import Answers, listened_to
 from .foreign import ours
 from .losses import Losses
 from .providers import SCOPE
-from .registry import REGISTRY
 
 __all__ = ["MetricExports", "PeriodicExports", "Renewed", "SpanExports", "reader_factory", "span_exporter"]
 
@@ -66,7 +65,7 @@ class Renewed(Generic[_E]):
             self._new()
         return self._exporter
 
-    def send(self, export: Callable[[_E], object], success: object) -> bool:
+    def send(self, export: Callable[[_E], object], success: object, losses: Losses) -> bool:
         """Export. A failure is counted, and spoken of once until exports work again."""
         error: Exception | None = None
         try:
@@ -78,16 +77,14 @@ class Renewed(Generic[_E]):
             self._failing = False
             self.succeeded = True
             return True
-        REGISTRY.telemetry_failed("export")
-        if not self._failing:
-            self._failing = True
-            logger.warning(
-                "exporting %s failed: is the collector reachable? The work goes on; until an export succeeds again, "
-                "failures are only counted (glasspool.telemetry.failures)",
-                self.name,
-                exc_info=error,
-            )
+        losses.export_failed(self.name, error, again=self._failing)
+        self._failing = True
         return False
+
+    def close(self) -> None:
+        """Close the connection, if this process has one."""
+        if self._pid == os.getpid():
+            self._exporter.shutdown()
 
 
 class SpanExports:
@@ -101,21 +98,17 @@ class SpanExports:
         # What an exporter does is nobody's trace: instrumented HTTP and gRPC clients look at this key.
         token = otel_context.attach(otel_context.set_value(otel_context._SUPPRESS_INSTRUMENTATION_KEY, True))
         try:
-            worked = self.renewed.send(lambda exporter: exporter.export(spans), SpanExportResult.SUCCESS)
+            worked = self.renewed.send(lambda exporter: exporter.export(spans), SpanExportResult.SUCCESS, losses)
         finally:
             otel_context.detach(token)
+        rejected, why = self.renewed.answers.take()
         if not worked:
             losses.count("span_export", len(spans))
             return False
-        rejected, why = self.renewed.answers.take()
         if rejected:
             losses.count("span_export", rejected)
             losses.explain("span_export", f"the collector does not take all spans ({self.renewed.name}): {why}")
         return not rejected
-
-    def shutdown(self) -> None:
-        """Close the connection."""
-        self.renewed.exporter.shutdown()
 
 
 class MetricExports(MetricExporter):
@@ -145,6 +138,7 @@ class MetricExports(MetricExporter):
         worked = self.renewed.send(
             lambda exporter: exporter.export(metrics_data, timeout_millis=timeout_millis, **kwargs),
             MetricExportResult.SUCCESS,
+            self._losses,
         )
         self.unsent = not worked
         rejected, why = self.renewed.answers.take()
@@ -161,7 +155,7 @@ class MetricExports(MetricExporter):
 
     def shutdown(self, timeout_millis: float = 30_000, **kwargs: Any) -> None:
         """Close the connection."""
-        self.renewed.exporter.shutdown(timeout_millis, **kwargs)
+        self.renewed.close()
 
 
 class PeriodicExports(PeriodicExportingMetricReader):

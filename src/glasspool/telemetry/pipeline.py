@@ -23,7 +23,7 @@ from . import providers
 from .aside import Request
 from .batches import SpanBatches
 from .exporting import SpanExports
-from .losses import Losses
+from .losses import Losses, Note
 from .parts import Part, Reading
 
 __all__ = ["EXIT_SECONDS", "UNREACHED_SECONDS", "Pipeline", "Unsent", "make_resource"]
@@ -67,12 +67,12 @@ class Unsent(NamedTuple):
 class Pipeline:
     """The providers that we have set for this process, and what becomes of them in forked children.
 
-    ``say`` takes a sentence about something that goes wrong for the first time.
+    ``note`` is told what goes wrong for the first time.
     """
 
-    def __init__(self, resource: Resource, say: Callable[[str], object]) -> None:
+    def __init__(self, resource: Resource, note: Note) -> None:
         self._resource = resource
-        self._losses = Losses(say)
+        self._losses = Losses(note)
         self._tracers: TracerProvider | None = None
         self._meters: list[MeterProvider] = []
         self._readers: Sequence[Callable[[Losses], MetricReader]] = ()

@@ -157,10 +157,10 @@ class TelemetryHandle:
         """Flush and close this one from now on."""
         self._pipeline = pipeline
 
-    def note(self, text: str, level: int = logging.WARNING) -> None:
+    def note(self, text: str, level: int = logging.WARNING, *, error: Exception | None = None) -> None:
         """Say something, and keep it."""
         self.notes.append(text)
-        logger.log(level, "%s", text)
+        logger.log(level, "%s", text, exc_info=error)
 
     def _after_fork(self) -> None:
         self._lost = 0

@@ -86,7 +86,7 @@ def spread(counts: Sequence[int], total: float, bounds: Sequence[float]) -> list
 def _add(instrument: Any, series: Histogram, counts: Sequence[int], total: float) -> bool:
     """Add what is left to the SDK's own sums, after one value of each bucket was recorded. False: nothing was done.
 
-    OpenTelemetry has no way to record a value many times, and a million records take five seconds. So this looks at
+    OpenTelemetry has no way to record a value many times, and a million records take many seconds. So this looks at
     what the SDK keeps private, and only where everything is as expected: classic histograms with our bounds.
     """
     try:
@@ -104,13 +104,8 @@ def _add(instrument: Any, series: Histogram, counts: Sequence[int], total: float
             and callable(each._lock.acquire)
             for each in targets
         )
-    except (
-        AttributeError,
-        KeyError,
-        TypeError,
-        ValueError,
-    ):  # another SDK, another version, or a view that is no histogram
-        return False
+    except (AttributeError, KeyError, TypeError, ValueError):
+        return False  # another SDK, another version, or a view that makes no histogram
     if not fitting:
         return False
     for each in targets:

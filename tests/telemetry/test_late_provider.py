@@ -27,13 +27,13 @@ def compare(reader):
     for name, points in REGISTRY.collect().histograms.items():
         for point in points:
             if point.count:
-                ours[(name, *sorted(point.attributes.items()))] = [list(point.counts), round(point.sum, 6)]
+                ours[(name, *sorted(point.attributes.items()))] = [list(point.counts), f"{point.sum:.10g}"]
     theirs = {}
     (scope,) = [s for s in reader.get_metrics_data().resource_metrics[0].scope_metrics if s.scope.name == "glasspool"]
     for metric in scope.metrics:
         if catalog.BY_NAME[metric.name].kind == "histogram":
             for point in metric.data.data_points:
-                found = [list(point.bucket_counts), round(point.sum, 6)]
+                found = [list(point.bucket_counts), f"{point.sum:.10g}"]
                 assert point.count == sum(point.bucket_counts)
                 lower = [0.0, *point.explicit_bounds]
                 first = next(i for i, n in enumerate(point.bucket_counts) if n)
@@ -244,6 +244,21 @@ show(same=again.counts == series.counts, sums=[again.sum, series.sum])
     )
     assert found["same"] is True
     assert found["sums"][0] == pytest.approx(found["sums"][1])
+
+
+def test_what_a_week_has_counted_is_handed_over_at_once():
+    """One by one it would take days."""
+    found = shown(
+        TASKS
+        + """
+tasks(10)
+for series in mail.totals.histograms():
+    series.counts = [10 ** 9] * len(series.counts)
+    series.sum = 4e14
+show(**compare(late()))
+"""
+    )
+    assert found[catalog.TASK_DURATION.name] == 20 * 10**9
 
 
 def test_exemplars_lead_to_the_traces_of_before():

@@ -1,6 +1,6 @@
 """Zero code: an application that knows nothing of glasspool or OpenTelemetry.
 
-    pip install 'glasspool[all]' opentelemetry-distro fastapi httpx
+    pip install 'glasspool[zero-code]' fastapi httpx
     opentelemetry-instrument --traces_exporter none --metrics_exporter console python examples/zero_code.py
 
 What it prints at its end includes ``glasspool.slot.usage``, ``glasspool.slot.saturated.time`` and

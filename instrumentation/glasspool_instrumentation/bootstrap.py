@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import multiprocessing.util
 import os
+import threading
 from typing import Any
 
 from opentelemetry import trace
@@ -15,7 +16,7 @@ __all__ = ["Settings", "parent_settings", "prepare_worker"]
 Settings = dict[str, Any]
 """Resource attributes of the parent process, for its workers' SDKs."""
 
-_FLUSH_MILLIS = 5_000  # long enough for a collector that answers, short enough not to hold up a shutdown
+_FLUSH_SECONDS = 5.0  # long enough for a collector that answers, short enough not to hold up a shutdown
 _OWN = ("telemetry.", "process.", "service.instance.")  # resource attributes that are each process's own
 _prepared = False
 
@@ -41,7 +42,7 @@ def prepare_worker(settings: Settings | None) -> None:
         from glasspool.telemetry.setup import configure  # only when asked: it may bring the SDK
 
         configure(otlp=True, resource_attributes=settings)
-    if providers.has_tracer_provider():
+    if providers.has_tracer_provider() and "traces" not in providers.own:  # configure() sees to its own
         # Multiprocessing workers leave by os._exit after their finalizers: atexit hooks do not run there.
         multiprocessing.util.Finalize(None, _flush, exitpriority=100)
 
@@ -49,7 +50,10 @@ def prepare_worker(settings: Settings | None) -> None:
 def _flush() -> None:
     flush = getattr(trace.get_tracer_provider(), "force_flush", None)
     if flush is not None:
-        flush(_FLUSH_MILLIS)
+        # The SDK's processor ignores the time that it is given.
+        aside = threading.Thread(target=flush, args=(int(_FLUSH_SECONDS * 1000),), daemon=True)
+        aside.start()
+        aside.join(_FLUSH_SECONDS)
 
 
 def _forget() -> None:

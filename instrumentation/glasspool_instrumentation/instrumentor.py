@@ -23,7 +23,7 @@ class Instrumentor(abc.ABC):
     """
 
     libraries: ClassVar[tuple[str, ...]] = ()
-    """What is patched; the instrumentor does nothing, and says so, when none of them is installed."""
+    """What is patched; the instrumentor does nothing when none of them is installed, and says so at debug level."""
 
     requires: ClassVar[tuple[str, ...]] = ()
     """Requirements as OpenTelemetry's ``instrumentation_dependencies`` gives them."""
@@ -51,7 +51,8 @@ class Instrumentor(abc.ABC):
             return
         if not cls.available():
             missing = " or ".join(cls.libraries)
-            logger.warning("%s: %s is not installed, so there is nothing to observe", cls.__name__, missing)
+            # opentelemetry-instrument turns on every instrumentor there is: most programs have not all libraries.
+            logger.debug("%s: %s is not installed, so there is nothing to observe", cls.__name__, missing)
             return
         self._instrument(Selection(include, exclude), **options)
         cls._on = True

@@ -12,7 +12,7 @@ from collections import deque
 from collections.abc import Callable
 from typing import Any
 
-from glasspool.telemetry import exemplars, providers
+from glasspool.telemetry import exemplars
 from glasspool.telemetry.recorder import Recorder, TaskRecord
 from glasspool.telemetry.series import Histogram
 
@@ -79,8 +79,9 @@ class NotingRecorder(Recorder):
         # Without the lock, which the SDK's collection takes while it holds its own.
         if self.totals.capped:
             self._log_caps()
-        for series, value, span in measured:
-            if (sink := providers.sink) is not None:
+        sink = self.totals.sink
+        if sink is not None:
+            for series, value, span in measured:
                 sink.record(series, value, span)
         if self._postponed is not None and not self._entering:
             then, self._postponed = self._postponed, None
@@ -106,7 +107,7 @@ class NotingRecorder(Recorder):
 
     def _enter_notes(self) -> list[tuple[Histogram, float, Any]]:
         measured: list[tuple[Histogram, float, Any]] = []
-        notes, totals, sink, full_at = self.notes, self.totals, providers.sink, self.full_at
+        notes, totals, sink, full_at = self.notes, self.totals, self.totals.sink, self.full_at
         waits, successes, active = totals.started_wait, self._successes, self._active
         in_flight, saturated = self.in_flight, self.saturated
         slot_acc, saturated_acc = self.slot_acc, self.saturated_acc

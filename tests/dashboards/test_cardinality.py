@@ -68,7 +68,7 @@ def lines(executor: int) -> Iterator[tuple[str, float, float]]:
     yield one(c.TASK_UNRETRIEVED, 0)
     for kind in c.CONTEXT_LOSS_KINDS:
         yield one(c.CONTEXT_LOSSES, 0, **label(Key.LOSS_KIND, kind))
-    for kind in c.FAILURE_KINDS:
+    for kind in c.EXECUTOR_FAILURE_KINDS:
         yield one(c.TELEMETRY_FAILURES, 0, **label(Key.FAILURE_KIND, kind))
     histograms = [(c.QUEUE_WAIT, label(Key.QUEUE_OUTCOME, outcome)) for outcome in c.QUEUE_OUTCOMES]
     histograms += [(c.SUBMIT_WAIT, {}), (c.SHUTDOWN_DURATION, label(Key.SHUTDOWN_OUTCOME, "drained"))]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import os
 import shutil
 import subprocess
@@ -12,8 +13,9 @@ from typing import Any
 
 import pytest
 
+from glasspool_instrumentation import Instrumentor
 from tests.backends.collectors import collector
-from tests.backends.support import wait_for
+from tests.backends.support import free_port, wait_for
 
 from .work import LIMIT
 
@@ -136,3 +138,76 @@ def test_zero_code_shows_the_limiter_of_an_unmodified_app(tmp_path: Path, instal
     submitted = json.loads(done.stdout.splitlines()[-1])
     assert "asyncio" in submitted
     assert submitted.get("anyio.to_thread", 0) == (0 if disabled else 5)
+
+
+SCRAPED = """
+import os, urllib.request
+from concurrent.futures import ThreadPoolExecutor
+
+with ThreadPoolExecutor(2, thread_name_prefix="etl") as pool:
+    assert list(pool.map(abs, range(-5, 0))) == [5, 4, 3, 2, 1]
+url = f"http://127.0.0.1:{os.environ['OTEL_EXPORTER_PROMETHEUS_PORT']}/metrics"
+print(urllib.request.urlopen(url, timeout=60).read().decode())
+"""
+
+ABSENT = """
+from glasspool_instrumentation import Instrumentor
+
+class AbsentInstrumentor(Instrumentor):
+    libraries = ("a_library_that_nobody_has",)
+
+    def _instrument(self, selection, **options):
+        raise AssertionError("there is nothing to instrument")
+
+    def _uninstrument(self):
+        pass
+"""
+
+
+def test_zero_code_with_prometheus_serves_the_figures_and_says_nothing_of_absent_libraries(
+    tmp_path: Path, installed: Path
+) -> None:
+    command = shutil.which("opentelemetry-instrument", path=str(Path(sys.executable).parent))
+    if command is None:
+        pytest.skip("opentelemetry-instrument is missing: pip install 'glasspool[zero-code]'")
+    pytest.importorskip("opentelemetry.exporter.prometheus", reason="pip install 'glasspool[zero-code]'")
+    (installed / "absent.py").write_text(ABSENT)
+    with (installed / "glasspool-0.dist-info" / "entry_points.txt").open("a") as names:
+        names.write("\nabsent = absent:AbsentInstrumentor")
+    script = tmp_path / "app.py"
+    script.write_text(SCRAPED)
+    env = environment(
+        OTEL_METRICS_EXPORTER="prometheus",
+        OTEL_TRACES_EXPORTER="none",
+        OTEL_LOGS_EXPORTER="none",
+        OTEL_EXPORTER_PROMETHEUS_PORT=str(free_port()),
+    )
+    env["PYTHONPATH"] += os.pathsep + str(installed)
+    done = subprocess.run(
+        [command, sys.executable, str(script)], env=env, capture_output=True, text=True, timeout=LIMIT
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert done.stderr == ""
+    own = 'glasspool_executor_name="etl",glasspool_executor_type="thread_pool"'
+    lines = [line for line in done.stdout.splitlines() if own in line]
+    values = {line.split("{")[0]: float(line.split()[-1]) for line in lines if "_bucket" not in line}
+    assert values["glasspool_task_submitted_total"] == 5
+    assert values["glasspool_task_duration_seconds_count"] == 5
+
+
+def test_an_absent_library_is_named_at_debug_level(caplog: pytest.LogCaptureFixture) -> None:
+    class Absent(Instrumentor):
+        libraries = ("a_library_that_nobody_has",)
+
+        def _instrument(self, selection: object, **options: object) -> None:
+            raise AssertionError("there is nothing to instrument")
+
+        def _uninstrument(self) -> None:
+            pass
+
+    with caplog.at_level(logging.DEBUG, "glasspool"):
+        Absent().instrument()
+    (record,) = caplog.records
+    assert record.levelno == logging.DEBUG
+    assert "a_library_that_nobody_has is not installed, so there is nothing to observe" in record.getMessage()
+    assert not Absent().is_instrumented_by_opentelemetry

@@ -21,9 +21,11 @@ __all__ = [
     "EVENTLOOP_DELAY",
     "EVENTLOOP_STALL",
     "EXECUTOR_CLOSED",
+    "EXECUTOR_FAILURE_KINDS",
     "EXECUTOR_OPENED",
     "EXECUTOR_TIME",
     "FAILURE_KINDS",
+    "LOSS_KINDS",
     "OTHER",
     "OUTCOMES",
     "PROCESS",
@@ -120,7 +122,13 @@ CANCEL_REASONS: Final[tuple[str, ...]] = (
 )
 CANCEL_PHASES: Final[tuple[str, ...]] = ("queued", "running", "retry_wait")
 CONTEXT_LOSS_KINDS: Final[tuple[str, ...]] = ("missing", "stale", "unpicklable")
-FAILURE_KINDS: Final[tuple[str, ...]] = ("observer", "export", "callback", "name_cap", "label_cap")
+LOSS_KINDS: Final[tuple[str, ...]] = ("span_queue_full", "span_export", "span_shutdown", "point_export")
+"""Failures that are spans or metric points thrown away between the end of a task and an exporter's success."""
+
+EXECUTOR_FAILURE_KINDS: Final[tuple[str, ...]] = ("observer", "export", "callback", "name_cap", "label_cap")
+"""Failures that may be an executor's own; the others are always the process's."""
+
+FAILURE_KINDS: Final[tuple[str, ...]] = (*EXECUTOR_FAILURE_KINDS, *LOSS_KINDS)
 SHUTDOWN_OUTCOMES: Final[tuple[str, ...]] = ("drained", "cut")
 WORKER_STATES: Final[tuple[str, ...]] = ("busy", "idle")
 
@@ -337,7 +345,8 @@ TELEMETRY_FAILURES: Final = Metric(
     "glasspool.telemetry.failures",
     "counter",
     "{failure}",
-    "What the telemetry itself got wrong: observers, exports and callbacks that failed, caps that were hit.",
+    "What the telemetry itself got wrong: observers, exports and callbacks that failed, caps that were hit, spans and "
+    "points that were lost on their way out.",
     (Key.FAILURE_KIND,),
     rare=True,
 )

@@ -32,7 +32,7 @@ from anyio.abc import TaskStatus
 from . import catalog, providers
 from .catalog import OTHER, Key, Metric
 from .registry import REGISTRY, Registry
-from .series import Histogram
+from .series import Histogram, Sink
 
 __all__ = ["EventLoopMonitor", "monitor_event_loop"]
 
@@ -94,6 +94,8 @@ class EventLoopMonitor:
         providers.bind(self._registry)
         loops = self._loops = _EventLoops.of(self._registry)
         series = loops.join(self)
+        if loops.sink is None and providers.sink is not None:
+            providers.sink.take(loops)
         self._run = ticks
         pid = self._pid = os.getpid()
         self._due = self._clock() + self.interval
@@ -107,7 +109,7 @@ class EventLoopMonitor:
             self._due = now + self.interval
             with loops.lock:
                 series.observe(delay)
-            sink = providers.sink
+                sink = loops.sink
             if sink is not None:
                 sink.record(series, delay, None)
             return True
@@ -155,6 +157,7 @@ class _EventLoops:
 
     def __init__(self, registry: Registry) -> None:
         self.lock = threading.RLock()  # a garbage collection within it may end a monitor
+        self.sink: Sink | None = None
         self._registry = registry
         self._series: dict[str, Histogram] = {}
         # Weak: a loop that was thrown away takes its monitor along.
@@ -182,6 +185,10 @@ class _EventLoops:
                 self._series.setdefault(name, Histogram(catalog.EVENTLOOP_DELAY, {Key.EVENTLOOP_NAME: name}))
             self._live[monitor] = name
             return self._series[name]
+
+    def histograms(self) -> list[Histogram]:
+        """The histograms; the caller holds the lock."""
+        return list(self._series.values())
 
     def leave(self, monitor: EventLoopMonitor) -> None:
         """This monitor is not read any more."""

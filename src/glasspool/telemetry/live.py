@@ -94,6 +94,8 @@ class Live:
                 self.limit_acc = -now * self.limit
             if self.capacity is None:
                 totals.unbounded = True
+            if totals.sink is None and providers.sink is not None:
+                providers.sink.take(totals)
             self.is_open = True
             self._saturation(now)
         return self
@@ -169,7 +171,7 @@ class Live:
             totals.rejected[reason] += 1
             if series is not None and blocked is not None:
                 series.observe(blocked)
-        sink = providers.sink
+            sink = totals.sink
         if sink is not None and series is not None and blocked is not None:
             sink.record(series, blocked, None)
 
@@ -204,10 +206,11 @@ class Live:
 
     def shutdown_took(self, seconds: float, *, cut: bool) -> None:
         """A closing took this long; ``cut``: tasks were cancelled by it."""
-        series = self.totals.shutdown["cut" if cut else "drained"]
-        with self.totals.lock:
+        totals = self.totals
+        series = totals.shutdown["cut" if cut else "drained"]
+        with totals.lock:
             series.observe(seconds)
-        sink = providers.sink
+            sink = totals.sink
         if sink is not None:
             sink.record(series, seconds, None)
 

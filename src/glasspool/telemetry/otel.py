@@ -2,7 +2,8 @@
 
 Counters and gauges are observable instruments that read the registry; histograms are recorded measurement by
 measurement, because the API has no other way in. Instruments are made through the global API, whose proxies become
-real when a provider is set, so counters show everything since process start however late that is.
+real when a provider is set. However late that is, it sees everything since process start: what the histograms held by
+then is handed over within the first collection.
 """
 
 from __future__ import annotations
@@ -20,7 +21,8 @@ from opentelemetry.trace import Span, set_span_in_context
 
 from . import catalog
 from .catalog import Metric
-from .registry import Registry, Snapshot
+from .earlier import Earlier, earlier, hand_over
+from .registry import Holder, Registry, Snapshot
 from .series import Histogram
 
 __all__ = ["Instruments"]
@@ -36,8 +38,9 @@ class Instruments:
 
     def __init__(self, registry: Registry, meter: metrics.Meter) -> None:
         self._registry = registry
-        self._reader = _SnapshotPerCollection(registry)
+        self._reader = _SnapshotPerCollection(self._begin_collection)
         self._warned = False
+        self._earlier: deque[Earlier] = deque()  # measured before the provider was found, and not yet handed over
         self._later: deque[tuple[Histogram, float, Context]] = deque()  # from within a garbage collection
         _watch_garbage_collections()
         create = {
@@ -57,6 +60,28 @@ class Instruments:
             else:
                 callback = self._callback(metric)
                 create[metric.kind](metric.name, callbacks=[callback], unit=metric.unit, description=metric.help)
+
+    def take_over(self) -> None:
+        """Take all measurements from now on. What the registry's series hold already waits for the next collection."""
+        for holder in self._registry.holders():
+            if holder.sink is None:
+                self.take(holder)
+
+    def take(self, holder: Holder) -> None:
+        """The same for one holder of histograms; nothing happens when its measurements are taken already."""
+        with holder.lock:
+            while holder.sink is None:
+                found = [earlier(series) for series in holder.histograms()]
+                waiting = [each for each in found if any(each.counts)]
+                # A garbage collection in this thread may have settled tasks meanwhile.
+                if found == [earlier(series) for series in holder.histograms()]:
+                    self._earlier.extend(waiting)
+                    holder.sink = self
+
+    def forget(self) -> None:
+        """In a forked child: what waits is the parent's."""
+        self._earlier.clear()
+        self._later.clear()
 
     def record(self, series: Histogram, value: float, span: Span | None) -> None:
         """Hand one measurement in seconds to the SDK, its exemplar being the trace of ``span``. Never raises."""
@@ -96,6 +121,20 @@ class Instruments:
 
         return observe
 
+    def _begin_collection(self) -> Snapshot:
+        # Callbacks run before the SDK collects its histograms: what is recorded here is in the same collection.
+        self.take_over()
+        while self._earlier:
+            try:
+                found = self._earlier.popleft()
+            except IndexError:  # another reader's thread was faster
+                break
+            try:
+                hand_over(found, self._histograms[found.series.metric.name])
+            except Exception:  # noqa: BLE001 - as in _record
+                self._failed("export", f"recording {found.series.metric.name}")
+        return self._registry.collect()
+
     def _failed(self, kind: str, what: str) -> None:
         self._registry.telemetry_failed(kind)
         if not self._warned:
@@ -109,14 +148,14 @@ class _SnapshotPerCollection(threading.local):
     A collection calls each callback once, in one thread; a callback that comes round again begins the next one.
     """
 
-    def __init__(self, registry: Registry) -> None:
-        self._registry = registry
+    def __init__(self, begin: Callable[[], Snapshot]) -> None:
+        self._begin = begin
         self._served: set[str] = set()
         self._snapshot: Snapshot | None = None
 
     def read(self, name: str) -> Snapshot:
         if self._snapshot is None or name in self._served:
-            self._snapshot = self._registry.collect()
+            self._snapshot = self._begin()
             self._served.clear()
         self._served.add(name)
         return self._snapshot

@@ -5,25 +5,28 @@ Imported only when the SDK is wanted; without it the import fails.
 
 from __future__ import annotations
 
+import functools
 import logging
 import os
-import threading
 import time
 import uuid
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 from opentelemetry import metrics, trace
 from opentelemetry.sdk.metrics import MeterProvider
 from opentelemetry.sdk.metrics.export import MetricReader
 from opentelemetry.sdk.resources import OTELResourceDetector, Resource
 from opentelemetry.sdk.trace import TracerProvider
-from opentelemetry.sdk.trace.export import BatchSpanProcessor
 
 from . import providers
-from .exporting import PeriodicExports, Renewed, SpanExports
+from .aside import Request
+from .batches import SpanBatches
+from .exporting import SpanExports
+from .losses import Losses, Note
+from .parts import Part, Reading
 
-__all__ = ["Pipeline", "make_resource"]
+__all__ = ["EXIT_SECONDS", "UNREACHED_SECONDS", "Pipeline", "Unsent", "make_resource"]
 
 logger = logging.getLogger("glasspool")
 
@@ -47,59 +50,89 @@ def _new_instance_id() -> str:
     return str(sdks) if sdks and sdks != given else str(uuid.uuid4())
 
 
-class Pipeline:
-    """The providers that we have set for this process, and what becomes of them in forked children."""
+EXIT_SECONDS = 5.0
+"""How long a collector that does not answer may hold up the end of the process."""
 
-    def __init__(self, resource: Resource) -> None:
+UNREACHED_SECONDS = 1.0
+"""The same where no export has ever succeeded: a first export needs no longer, and most often nobody listens."""
+
+
+class Unsent(NamedTuple):
+    """What became of a close that was given up after ``seconds``: how many ``spans`` were not sent."""
+
+    seconds: float
+    spans: int
+
+
+class Pipeline:
+    """The providers that we have set for this process, and what becomes of them in forked children.
+
+    ``note`` is told what goes wrong for the first time.
+    """
+
+    def __init__(self, resource: Resource, note: Note) -> None:
         self._resource = resource
+        self._losses = Losses(note)
         self._tracers: TracerProvider | None = None
         self._meters: list[MeterProvider] = []
-        self._readers: Sequence[Callable[[], MetricReader]] = ()
-        self._exports: list[Renewed[Any]] = []
-        self._closer: _Closer | None = _Closer(self._shut_down)
+        self._readers: Sequence[Callable[[Losses], MetricReader]] = ()
+        self._spans: list[SpanBatches] = []
+        self._metrics: list[Reading] = []
+        self._closed = False
 
     def trace(self, exporters: Sequence[SpanExports]) -> None:
         """Set the global tracer provider."""
         self._tracers = TracerProvider(resource=self._resource, shutdown_on_exit=False)
         for exporter in exporters:
-            self._exports.append(exporter.renewed)
-            self._tracers.add_span_processor(BatchSpanProcessor(exporter))
+            self._spans.append(SpanBatches(exporter, self._losses))
+            self._tracers.add_span_processor(self._spans[-1])
+        providers.own.add("traces")
         trace.set_tracer_provider(self._tracers)
 
-    def measure(self, readers: Sequence[Callable[[], MetricReader]]) -> None:
+    def measure(self, readers: Sequence[Callable[[Losses], MetricReader]]) -> None:
         """Set the global meter provider; ``readers`` make its readers, here and again in forked children."""
         self._readers = readers
+        providers.own.add("metrics")
         metrics.set_meter_provider(self._meter_provider())
         providers.renew = self._renew
 
     def flush(self, timeout: float) -> bool:
-        """Export everything now; True if it arrived. ``timeout`` in seconds."""
-        deadline = time.monotonic() + timeout
-        before = self._failures()
-        done = True
-        for provider in (self._tracers, *self._meters):
-            if provider is not None:
-                try:
-                    done &= provider.force_flush(max(1, int((deadline - time.monotonic()) * 1000)))
-                except Exception:  # noqa: BLE001 - the SDK raises a bare Exception when a reader runs out of time
-                    done = False
-        # The SDK says True for an export that failed: only the exporters know.
-        return done and self._failures() == before and time.monotonic() <= deadline
-
-    def close(self, timeout: float) -> bool:
-        """Export what there is and stop; False if that took more than ``timeout`` seconds and goes on behind."""
-        if self._closer is None:  # a forked child without metrics of its own
-            self._shut_down()
+        """Export everything now; True if all of it arrived. ``timeout`` in seconds."""
+        if self._closed:
             return True
-        return self._closer.run(timeout)
+        deadline = time.monotonic() + timeout
+        requests = [part.begin_flush(timeout) for part in self._parts]
+        tracers = self._tracers
+        if tracers is not None:  # somebody may have added processors to our provider
+            requests.append(self._spans[0].also(lambda: tracers.force_flush(int(timeout * 1000))))
+        waited = [request.wait(max(0.0, deadline - time.monotonic())) for request in requests]
+        return all(waited) and all(request.ok for request in requests)
 
-    def _shut_down(self) -> None:
-        for provider in (self._tracers, *self._meters):
-            try:
-                if provider is not None:
-                    provider.shutdown()
-            except Exception:
-                logger.exception("the last export failed")
+    def close(self, timeout: float | None) -> Unsent | None:
+        """Export what there is and stop; what was unsent when that took too long and goes on behind.
+
+        ``timeout`` in seconds; ``None`` means ``EXIT_SECONDS``, or ``UNREACHED_SECONDS`` where no export has succeeded.
+        """
+        self._closed = True
+        begun = time.monotonic()
+        requests: list[tuple[Part, Request]] = [(part, part.begin_close()) for part in self._parts]
+        # Somebody may have added processors and readers to our providers: they come last.
+        last: list[tuple[Part, TracerProvider | MeterProvider]] = [(self._metrics[0], each) for each in self._meters]
+        if self._tracers is not None:
+            last.append((self._spans[0], self._tracers))
+        requests += [(part, part.also(functools.partial(_shut_down, provider))) for part, provider in last]
+        unsent: dict[Part, int] = {}
+        seconds = 0.0
+        for part, request in requests:
+            while part not in unsent and not request.wait(0.02):
+                limit = EXIT_SECONDS if part.reached else UNREACHED_SECONDS
+                limit = limit if timeout is None else timeout
+                if time.monotonic() - begun >= limit:
+                    unsent[part] = part.give_up()
+                    seconds = max(seconds, limit)
+        for part in self._parts:
+            part.end()
+        return Unsent(seconds, sum(unsent.values())) if unsent else None
 
     def watch_forks(self) -> None:
         """To be called when the providers are set: their own hooks must run before ours."""
@@ -108,7 +141,6 @@ class Pipeline:
 
     def _after_fork(self) -> None:
         # An instance of its own. The child's own meter provider is made when it first has metrics (see _renew).
-        self._closer = None
         old = self._resource
         renewed = self._tracers.resource if self._tracers is not None else old
         if renewed.attributes.get(_INSTANCE_ID) == old.attributes.get(_INSTANCE_ID):
@@ -117,47 +149,34 @@ class Pipeline:
                 # SDKs that do not renew it themselves have no public way; tracers made from now on carry the new one.
                 self._tracers._resource = renewed
         self._resource = renewed
+        if not self._closed:
+            for part in self._parts:
+                part.start_again()
 
     def _meter_provider(self) -> MeterProvider:
-        readers = [make() for make in self._readers]
-        self._exports += [reader.exports.renewed for reader in readers if isinstance(reader, PeriodicExports)]
+        readers = [make(self._losses) for make in self._readers]
         provider = MeterProvider(readers, resource=self._resource, shutdown_on_exit=False)
+        self._metrics += [Reading(reader) for reader in readers]
         self._meters.append(provider)
         return provider
 
     def _renew(self) -> metrics.MeterProvider:
         # In a forked child. The inherited provider goes on for the application's own instruments (see MetricExports).
         try:
-            if self._closer is None:
-                self._closer = _Closer(self._shut_down)
             return self._meter_provider()
         except Exception:
             logger.exception("metrics of this forked process are not exported")
             return metrics.NoOpMeterProvider()
 
-    def _failures(self) -> int:
-        return sum(exports.failures for exports in self._exports)
+    @property
+    def _parts(self) -> list[Part]:
+        return [*self._spans, *self._metrics]
 
 
-class _Closer:
-    """A thread that closes while the caller waits no longer than it wants to.
-
-    It is made early, because at interpreter exit no thread can be started, and is a daemon: a process that leaves
-    does not wait for an exporter that goes on trying.
-    """
-
-    def __init__(self, job: Callable[[], None]) -> None:
-        self._job = job
-        self._begin = threading.Event()
-        self._done = threading.Event()
-        threading.Thread(target=self._run, name="glasspool-telemetry-closer", daemon=True).start()
-
-    def run(self, timeout: float) -> bool:
-        """Do the job; False if it is not done within ``timeout`` seconds."""
-        self._begin.set()
-        return self._done.wait(timeout)
-
-    def _run(self) -> None:
-        self._begin.wait()
-        self._job()
-        self._done.set()
+def _shut_down(provider: TracerProvider | MeterProvider) -> bool:
+    try:
+        provider.shutdown()
+    except Exception:
+        logger.exception("shutting down the OpenTelemetry SDK failed")
+        return False
+    return True

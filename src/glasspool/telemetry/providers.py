@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from .otel import Instruments
     from .registry import Registry
 
-__all__ = ["SCOPE", "bind", "has_meter_provider", "has_tracer_provider", "refresh", "renew", "sink", "tracer"]
+__all__ = ["SCOPE", "bind", "has_meter_provider", "has_tracer_provider", "own", "refresh", "renew", "sink", "tracer"]
 
 _MISSING: Any = object()
 _GLOBALS_KNOWN = hasattr(_metrics_internal, "_METER_PROVIDER") and hasattr(trace, "_TRACER_PROVIDER")
@@ -28,10 +28,13 @@ SCOPE: Final = "glasspool"
 """Instrumentation scope of all our spans and metrics."""
 
 sink: Instruments | None = None
-"""Where measurements also go, besides the recorder's own buckets: None while no meter provider is set."""
+"""What takes measurements, besides the recorder's own buckets, for the SDK: None while no meter provider is set."""
 
 renew: Callable[[], metrics.MeterProvider] | None = None
 """How a forked child gets a meter provider that inherited no sums; set by configure() for the SDK that it set up."""
+
+own: set[str] = set()
+"""The signals, traces and metrics, whose provider configure() has set."""
 
 _lock = threading.Lock()
 _forked = False
@@ -97,19 +100,38 @@ def _after_fork() -> None:
     _forked = True
     if renew is not None:
         _instruments = sink = None
+    elif _instruments is not None:
+        _instruments.forget()
     _meter_provider = _tracer_provider = _MISSING
+
+
+# What is found is set before it is noted whose it is: another thread may look in between.
 
 
 def _find_meter_provider() -> None:
     global sink, _meter_provider
-    _meter_provider = _globals_meter()
+    found = _globals_meter()
     sink = _instruments if has_meter_provider() else None
+    if sink is not None:
+        sink.take_over()
+        _watch_what_is_not_ours("metrics")
+    _meter_provider = found
 
 
 def _find_tracer_provider() -> None:
     global _tracer, _tracer_provider
-    _tracer_provider = _globals_tracer()
+    found = _globals_tracer()
     _tracer = trace.get_tracer(SCOPE, _version.__version__) if has_tracer_provider() else None
+    if _tracer is not None:
+        _watch_what_is_not_ours("traces")
+    _tracer_provider = found
+
+
+def _watch_what_is_not_ours(signal: str) -> None:
+    if signal not in own:
+        from . import foreign  # here, because it counts in the registry, which is above us
+
+        foreign.watch()
 
 
 if "OTEL_PYTHON_TRACER_PROVIDER" in os.environ or "OTEL_PYTHON_METER_PROVIDER" in os.environ:

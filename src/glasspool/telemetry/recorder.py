@@ -13,7 +13,7 @@ from bisect import bisect_left
 
 from opentelemetry.trace import Span
 
-from . import exemplars, providers
+from . import exemplars
 from .live import Counts, Live
 from .series import Histogram
 
@@ -87,8 +87,9 @@ class Recorder(Live):
                     series.counts[0] += 1
                 else:
                     series.observe(blocked, found)
-        if providers.sink is not None and series is not None:
-            providers.sink.record(series, blocked, task.span)
+            sink = totals.sink
+        if sink is not None and series is not None:
+            sink.record(series, blocked, task.span)
 
     def assign(self, task: TaskRecord) -> None:
         """A queued task gets a slot of its own."""
@@ -108,17 +109,19 @@ class Recorder(Live):
         task.started = now = self.clock()
         task.began = True
         wait = now - task.accepted
-        series = self.totals.started_wait
+        totals = self.totals
+        series = totals.started_wait
         if series is not None:
             found = None if task.span is None else exemplars.of(task.span, wait)
             index = bisect_left(series.bounds, wait)
-            with self.totals.lock:
+            with totals.lock:
                 series.counts[index] += 1
                 series.sum += wait
                 if found is not None:
                     series.keep(index, found)
-            if providers.sink is not None:
-                providers.sink.record(series, wait, task.span)
+                sink = totals.sink
+            if sink is not None:
+                sink.record(series, wait, task.span)
         return wait
 
     def succeed(self, task: TaskRecord) -> float:
@@ -146,8 +149,9 @@ class Recorder(Live):
             series.sum += duration
             if found is not None:
                 series.keep(index, found)
-        if providers.sink is not None:
-            providers.sink.record(series, duration, task.span)
+            sink = totals.sink
+        if sink is not None:
+            sink.record(series, duration, task.span)
         if totals.capped:
             self._log_caps()
         return duration
@@ -200,13 +204,14 @@ class Recorder(Live):
                     measured = self._cancelled(task, now, reason or "unknown", requested)
             else:
                 series, duration, measured = self._never_began(task, now, outcome, reason or "unknown", requested)
+            sink = totals.sink
         if totals.capped:
             self._log_caps()
-        if providers.sink is not None:
+        if sink is not None:
             if series is not None:
-                providers.sink.record(series, duration, span)
+                sink.record(series, duration, span)
             if measured is not None:
-                providers.sink.record(*measured, span)
+                sink.record(*measured, span)
         return duration if task.began else None
 
     def _never_began(

@@ -16,12 +16,12 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from . import catalog
 from .catalog import OTHER, PROCESS, Key, Metric
-from .series import Budget, Exemplar, Histogram, Totals
+from .series import Budget, Exemplar, Histogram, Sink, Totals
 
 if TYPE_CHECKING:
     from .live import Live
 
-__all__ = ["REGISTRY", "HistogramPoint", "Point", "Registry", "Snapshot", "Source"]
+__all__ = ["REGISTRY", "HistogramPoint", "Holder", "Point", "Registry", "Snapshot", "Source"]
 
 
 @dataclass(frozen=True)
@@ -55,7 +55,18 @@ class Snapshot:
     histograms: dict[str, list[HistogramPoint]]
 
 
-class Source(Protocol):
+class Holder(Protocol):
+    """What has histograms: an identity, or a source. ``lock`` guards them and ``sink``."""
+
+    lock: threading.RLock
+    sink: Sink | None
+
+    def histograms(self) -> list[Histogram]:
+        """All histograms there are; the caller holds the lock."""
+        ...
+
+
+class Source(Holder, Protocol):
     """Something besides executors that has series (the event-loop monitors)."""
 
     def collect(self, add: Callable[[Metric, dict[str, Any], float], None]) -> Iterable[Histogram]:
@@ -104,10 +115,20 @@ class Registry:
             self._identities[name, recorder.type] = totals
             return totals
 
-    def telemetry_failed(self, kind: str) -> None:
-        """Count a failure that belongs to no single executor."""
+    def telemetry_failed(self, kind: str, count: int = 1) -> None:
+        """Count failures that belong to no single executor."""
         with self.lock:
-            self._failures[kind] += 1
+            self._failures[kind] += count
+
+    def lost(self) -> int:
+        """How many spans and metric points were thrown away on their way out."""
+        with self.lock:
+            return sum(self._failures[kind] for kind in catalog.LOSS_KINDS)
+
+    def holders(self) -> list[Holder]:
+        """Everything that has histograms now."""
+        with self.lock:
+            return [*self._identities.values(), *self.sources]
 
     def collect(self) -> Snapshot:
         """One snapshot of every series. Each identity is read whole under its lock; no event loop is touched."""
@@ -177,11 +198,8 @@ def _read(totals: Totals, out: _Collection) -> None:
         add(catalog.SLOT_TIME, slot_time)
         add(catalog.SLOT_LIMIT_TIME, limit_time)
         add(catalog.SLOT_SATURATED_TIME, saturated_time)
-    for family in (totals.queue_wait, totals.shutdown, totals.duration, totals.cancel_duration):
-        for histogram in list(family.values()):
-            out.histogram(histogram)
-    if totals.submit_wait is not None:
-        out.histogram(totals.submit_wait)
+    for histogram in totals.histograms():
+        out.histogram(histogram)
     if totals.name != OTHER:  # gauges of unlike executors under one name would say nothing
         _read_gauges(totals, now, out)
 

@@ -8,15 +8,17 @@ from __future__ import annotations
 import threading
 from bisect import bisect_left
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from . import catalog
 from .catalog import OTHER, Key, Metric
 
 if TYPE_CHECKING:
+    from opentelemetry.trace import Span
+
     from .live import Live
 
-__all__ = ["Budget", "Exemplar", "Histogram", "Shape", "Totals"]
+__all__ = ["Budget", "Exemplar", "Histogram", "Shape", "Sink", "Totals"]
 
 _TASK_ERROR_TYPES = 20  # error.type values an executor may show before the rest becomes _OTHER
 
@@ -70,6 +72,14 @@ class Histogram:
         self.exemplars = kept
 
 
+class Sink(Protocol):
+    """Where measurements also go while an OpenTelemetry meter provider is set."""
+
+    def record(self, series: Histogram, value: float, span: Span | None) -> None:
+        """Take one measurement in seconds that ``series`` has counted. The caller holds no lock."""
+        ...
+
+
 class Budget:
     """How many series a process may still make. Thread-safe: identities have locks of their own.
 
@@ -106,6 +116,8 @@ class Totals:
         self.identity: dict[str, Any] = {Key.EXECUTOR_NAME: name, Key.EXECUTOR_TYPE: type}
         self.submitted = self.opened = self.closed = self.unretrieved = 0
         self.slot_time = self.limit_time = self.saturated_time = self.open_time = 0.0  # of closed recorders
+        # Whoever counts a measurement reads it under the lock: what is counted while it is None is handed over at once.
+        self.sink: Sink | None = None
         self.unbounded = False  # a recorder with an unbounded queue was seen: capacity is omitted
         self.completed: dict[tuple[str, str, str], int] = {}
         for runner in shape.runners:
@@ -116,7 +128,7 @@ class Totals:
         self.rejected = dict.fromkeys(catalog.REJECT_REASONS, 0)
         self.cancellations = {(r, p): 0 for r in catalog.CANCEL_REASONS for p in catalog.CANCEL_PHASES}
         self.losses = dict.fromkeys(catalog.CONTEXT_LOSS_KINDS, 0)
-        self.failures = dict.fromkeys(catalog.FAILURE_KINDS, 0)
+        self.failures = dict.fromkeys(catalog.EXECUTOR_FAILURE_KINDS, 0)
         self.queue_wait = {
             outcome: self._histogram(catalog.QUEUE_WAIT, {Key.QUEUE_OUTCOME: outcome})
             for outcome in (catalog.QUEUE_OUTCOMES if shape.queue else ())
@@ -150,6 +162,13 @@ class Totals:
 
     def _histogram(self, metric: Metric, extra: dict[str, Any]) -> Histogram:
         return Histogram(metric, {**self.identity, **extra})
+
+    def histograms(self) -> list[Histogram]:
+        """All histograms there are; the caller holds the lock."""
+        families = (self.queue_wait, self.shutdown, self.duration, self.cancel_duration)
+        # Copies are iterated: a garbage collection in this thread may settle a lost executor's tasks meanwhile.
+        found = [series for family in families for series in list(family.values())]
+        return found if self.submit_wait is None else [*found, self.submit_wait]
 
     def task_name(self, name: str) -> str:
         """The name as a metric label: itself for the first ones, then ``_OTHER``; empty when switched off."""

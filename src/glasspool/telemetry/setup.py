@@ -12,6 +12,7 @@ import os
 import sys
 import threading
 from collections.abc import Callable, Mapping
+from multiprocessing import process
 from multiprocessing import util as process_util
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -19,6 +20,7 @@ from typing import TYPE_CHECKING, Any
 from glasspool.errors import ConfigurationError
 
 from . import exemplars, prometheus, providers
+from .registry import REGISTRY
 
 if TYPE_CHECKING:
     from .pipeline import Pipeline
@@ -28,7 +30,6 @@ __all__ = ["TelemetryHandle", "configure"]
 logger = logging.getLogger("glasspool")
 
 _PROMETHEUS_PORT = 9464  # OpenTelemetry's default for OTEL_METRICS_EXPORTER=prometheus
-_EXIT_SECONDS = 5.0  # how long a dead collector may hold up the end of the process
 
 
 def configure(
@@ -50,7 +51,7 @@ def configure(
 
     Providers that the application or ``opentelemetry-instrument`` has set stay as they are. A second call returns
     the first one's handle with a warning; all it can add is an endpoint where this process has none (a forked
-    worker). Everything is flushed at exit, within 5 seconds.
+    worker). Everything is flushed at exit, within 5 seconds, or 1 where no export has ever succeeded.
 
     Forked workers export what they themselves ran, as instances of their own. (An SDK that the application set up
     before forking keeps the histograms of its parent instead: set it up in the worker, or let this call do it.)
@@ -71,7 +72,9 @@ def configure(
                 if prometheus_port is None:
                     prometheus_port = _environment_port(handle)
             _set_up_sdk(handle, wanted, {"service.name": service_name or _program(), **(resource_attributes or {})})
-            atexit.register(handle.shutdown, _EXIT_SECONDS)
+            atexit.register(handle.shutdown)
+            if process.parent_process() is not None:  # a worker of multiprocessing
+                _flush_when_worker_exits(handle)
         elif prometheus_port is None or handle.prometheus_port is not None:
             handle.note("telemetry is configured already; this call changes nothing and returns the first one's handle")
         if prometheus_port is not None and handle.prometheus_port is None:
@@ -90,6 +93,7 @@ class TelemetryHandle:
         self._endpoint: prometheus.Endpoint | None = None
         self._pipeline: Pipeline | None = None
         self._shut_down = False
+        self._lost = 0  # by the last flush
         if hasattr(os, "register_at_fork"):
             os.register_at_fork(after_in_child=self._after_fork)
         # Workers of multiprocessing leave without atexit; their own exit functions are run instead.
@@ -106,17 +110,36 @@ class TelemetryHandle:
         return self._pipeline is not None
 
     def force_flush(self, timeout: float = 10.0) -> bool:
-        """Export everything now, within ``timeout`` seconds. True if it arrived."""
-        return self._pipeline is None or self._pipeline.flush(timeout)
+        """Export everything now, within ``timeout`` seconds.
 
-    def shutdown(self, timeout: float = 10.0) -> None:
-        """Export everything, within ``timeout`` seconds, then stop exports and endpoint for good. Idempotent."""
+        True if all of it arrived, and no span or metric point was lost since the last flush (or the start):
+        False as soon as one was thrown away because too many waited, its export failed, the collector refused it or
+        telemetry was shut down. A metric export that failed loses nothing once a later one brings the totals.
+
+        Providers that the application has set are not flushed: they are the application's to flush. What they were
+        seen to lose makes this False, too.
+        """
+        arrived = self._pipeline is None or self._pipeline.flush(timeout)
+        lost = REGISTRY.lost()
+        whole = lost == self._lost
+        self._lost = lost
+        return arrived and whole
+
+    def shutdown(self, timeout: float | None = None) -> None:
+        """Export everything, within ``timeout`` seconds, then stop exports and endpoint for good. Idempotent.
+
+        ``None`` is 5 seconds for an exporter that has ever succeeded, and 1 for one that never has: a collector that
+        is not there holds up no exit.
+        """
         if self._shut_down:
             return
         self._shut_down = True
-        if self._pipeline is not None and not self._pipeline.close(timeout):
+        unsent = self._pipeline.close(timeout) if self._pipeline is not None else None
+        if unsent is not None:
+            spans = f"; {unsent.spans} spans were not sent" if unsent.spans else ""
             self.note(
-                f"the last export did not end within {timeout:g} s: is the collector reachable? Leaving without it"
+                f"the last export did not end within {unsent.seconds:g} s: is the collector reachable? "
+                f"Leaving without it{spans}"
             )
         if self._endpoint is not None:
             self._endpoint.close()
@@ -134,12 +157,13 @@ class TelemetryHandle:
         """Flush and close this one from now on."""
         self._pipeline = pipeline
 
-    def note(self, text: str, level: int = logging.WARNING) -> None:
+    def note(self, text: str, level: int = logging.WARNING, *, error: Exception | None = None) -> None:
         """Say something, and keep it."""
         self.notes.append(text)
-        logger.log(level, "%s", text)
+        logger.log(level, "%s", text, exc_info=error)
 
     def _after_fork(self) -> None:
+        self._lost = 0
         if self._endpoint is not None:  # its thread has stayed with the parent
             self._endpoint.abandon()
             self._endpoint = None
@@ -171,7 +195,7 @@ def _set_up_sdk(handle: TelemetryHandle, wanted: dict[str, list[str]], attribute
     if not spans and not readers:
         return
     try:
-        made = pipeline.Pipeline(pipeline.make_resource(attributes))
+        made = pipeline.Pipeline(pipeline.make_resource(attributes), handle.note)
         handle.use(made)
         if spans:
             made.trace(spans)
@@ -232,7 +256,7 @@ def _warn_about_deltas(handle: TelemetryHandle) -> None:
 
 
 def _flush_when_worker_exits(handle: TelemetryHandle) -> None:
-    process_util.Finalize(handle, handle.shutdown, (_EXIT_SECONDS,), exitpriority=0)
+    process_util.Finalize(handle, handle.shutdown, exitpriority=0)
 
 
 def _program() -> str:

@@ -1,0 +1,88 @@
+"""What a collector says that it did not take.
+
+OTLP lets a collector accept an export and refuse a part of it. OpenTelemetry's exporters do not look at that part of
+the answer, so we listen to what they receive: over HTTP by a hook of the session, over gRPC by a stub around theirs.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from typing import Any
+
+__all__ = ["Answers", "listened_to"]
+
+_CREDENTIALS = "OTEL_PYTHON_EXPORTER_OTLP_HTTP_"  # ..._CREDENTIAL_PROVIDER: the session is somebody else's
+
+
+class Answers:
+    """What one exporter's collector has refused since this was last asked. One export at a time."""
+
+    def __init__(self) -> None:
+        self._rejected = 0
+        self._why = ""
+
+    def take(self) -> tuple[int, str]:
+        """How many spans or points were refused, and the collector's own words."""
+        found = self._rejected, self._why
+        self._rejected, self._why = 0, ""
+        return found
+
+    def note(self, answer: Any) -> None:
+        """Look at an answer of OTLP's collector services."""
+        partial = answer.partial_success
+        self._rejected += getattr(partial, "rejected_spans", 0) + getattr(partial, "rejected_data_points", 0)
+        self._why = partial.error_message or "it gives no reason"
+
+
+def listened_to(entry: str, make: Callable[..., Any], answers: Answers) -> Any:
+    """The exporter that ``make`` makes, of this entry point, with ``answers`` noting what it receives.
+
+    An exporter of another kind, or of a version whose insides are not known here, is left as it is.
+    """
+    if entry == "otlp_proto_http" and not any(
+        name.startswith(_CREDENTIALS) and name.endswith("CREDENTIAL_PROVIDER") for name in os.environ
+    ):
+        try:
+            return make(session=_session(make, answers))
+        except (ImportError, TypeError):
+            return make()
+    exporter = make()
+    if entry == "otlp_proto_grpc" and hasattr(exporter, "_client") and hasattr(exporter, "_stub"):
+        stub = exporter._stub
+        exporter._client = _Stub(exporter._client, answers)
+        exporter._stub = lambda channel: _Stub(stub(channel), answers)  # the exporter connects anew
+    return exporter
+
+
+class _Stub:
+    """A client of a collector's service as gRPC makes them, which notes the answers."""
+
+    def __init__(self, stub: Any, answers: Answers) -> None:
+        self._stub = stub
+        self._answers = answers
+
+    def Export(self, *args: Any, **kwargs: Any) -> Any:
+        answer = self._stub.Export(*args, **kwargs)
+        self._answers.note(answer)
+        return answer
+
+
+def _session(make: Callable[..., Any], answers: Answers) -> Any:
+    import requests
+    from google.protobuf.message import DecodeError  # type: ignore[import-untyped]  # protobuf carries no types
+    from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import ExportMetricsServiceResponse
+    from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceResponse
+
+    kind = ExportMetricsServiceResponse if "metric" in make.__module__ else ExportTraceServiceResponse
+
+    def look(response: requests.Response, *_args: Any, **_kwargs: Any) -> None:
+        if response.ok:
+            try:
+                answers.note(kind.FromString(response.content))
+            except DecodeError:  # no collector: whatever answered has taken it, as far as its status says
+                pass
+
+    session = requests.Session()
+    session.hooks["response"].append(look)
+    return session

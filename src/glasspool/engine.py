@@ -44,6 +44,8 @@ class Engine:
         self.reporter = reporter
         self.recorder = reporter.recorder
         self.nursery = Nursery(self, name, backend, base)
+        self.threads = threads = backend.threads(name)
+        self.recorder.alive = lambda: threads.alive
         self.escalate = escalate
         self.slots = SlotLimit(limit)
         self.queue: AdmissionQueue[TaskHandle[Any], Producer[TaskHandle[Any]]] = AdmissionQueue(capacity)
@@ -318,6 +320,7 @@ class Engine:
         """Everything has been settled: close the books, once."""
         self.begin_closing()
         self.closed = True
+        self.threads.end()
         return self.reporter.close()
 
     def finalize(self) -> None:
@@ -327,6 +330,7 @@ class Engine:
             self.closing = "shutdown"
             self._idle = None
             self.slots.limit = 0  # nothing is started in the place of what ends
+            self.threads.end()
             self.queue.turn_away()
             for handle in [*self.queue.tasks(), *self.active]:
                 handle._event = handle._sink = None  # their loop may be gone, and they with it

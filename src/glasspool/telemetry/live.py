@@ -137,11 +137,16 @@ class Live:
         self.slot_acc = self.limit_acc = self.saturated_acc = 0.0
         self.saturated = False
 
-    def catch_up(self) -> None:
-        """Enter what was noted and not yet counted; called before every reading, under the identity's lock.
+    alive: Callable[[], int] | None = None
+    """How many workers there are now, where that is known only when somebody asks."""
 
-        Recorders that count at once have nothing to do here.
+    def catch_up(self) -> None:
+        """Bring up to date what only a reading asks for; called before every one, under the identity's lock.
+
+        Recorders that note first and count later count here.
         """
+        if self.alive is not None and self.shape.workers:
+            self.workers[self.shape.workers[0]] = self.alive()
 
     def when_caught_up(self, then: Callable[[], object]) -> None:
         """Catch up, then call ``then``."""

@@ -38,7 +38,7 @@ class Program:
         self._out, self._err = tempfile.TemporaryFile(), tempfile.TemporaryFile()  # noqa: SIM115 - closed in __exit__
         self.process = subprocess.Popen(
             [sys.executable, *arguments], stdin=subprocess.PIPE, stdout=self._out, stderr=self._err, cwd=cwd,
-            env=clean_environment(PYTHONUNBUFFERED="1", **env),
+            env=clean_environment(PYTHONUNBUFFERED="1", **env), start_new_session=True,
         )  # fmt: skip
 
     @property
@@ -65,8 +65,12 @@ class Program:
         self.until(lambda: text in self.out or text in self.err, repr(text))
 
     def send(self, number: signal.Signals) -> None:
-        """Send it a signal."""
+        """Send it a signal, and only it."""
         self.process.send_signal(number)
+
+    def send_all(self, number: signal.Signals) -> None:
+        """Send a signal to it and all its processes, as a terminal and systemd do."""
+        os.killpg(self.process.pid, number)
 
     def tell(self, line: str) -> None:
         """Write a line to its stdin."""
@@ -87,9 +91,11 @@ class Program:
         return self
 
     def __exit__(self, *exc: object) -> None:
-        if self.process.poll() is None:
-            self.process.kill()
-            self.process.wait()
+        try:
+            self.send_all(signal.SIGKILL)  # its processes may have outlived it
+        except ProcessLookupError:
+            pass
+        self.process.wait()
         assert self.process.stdin is not None
         self.process.stdin.close()
         self._out.close()

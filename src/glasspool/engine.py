@@ -14,6 +14,7 @@ import logging
 import threading
 from collections.abc import Callable
 from contextvars import Context
+from signal import Signals
 from typing import Any
 
 import anyio
@@ -51,6 +52,7 @@ class Engine:
         self.queue: AdmissionQueue[TaskHandle[Any], Producer[TaskHandle[Any]]] = AdmissionQueue(capacity)
         # All mutable state; touched on the event loop only (finalize excepted).
         self.closing: str | None = None  # None: open; "": draining; else the reason for which tasks are cancelled
+        self.signal: Signals | None = None  # what began the closing, if a signal did
         self.closed = False
         self.active: dict[TaskHandle[Any], None] = {}
         self.since_yield = 0
@@ -283,10 +285,11 @@ class Engine:
 
     # -- closing ---------------------------------------------------------------------------------------------------
 
-    def begin_closing(self) -> None:
+    def begin_closing(self, signal: Signals | None = None) -> None:
         """Take no more submissions; what was accepted goes on. Blocked producers are told."""
         if self.closing is None:
             self.closing = ""
+            self.signal = signal
             self.reporter.closing()
             for producer in self.queue.turn_away():
                 producer.event.set()

@@ -4,7 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-__all__ = ["CutTask", "ExecutorStats", "ShutdownReport"]
+__all__ = ["LATE", "CutTask", "ExecutorStats", "ShutdownReport"]
+
+
+LATE = 1.0
+"""Seconds after which a task that was asked to end is spoken of: longer than cleanup commonly takes, shorter than
+people wait before they look."""
 
 
 @dataclass(frozen=True)
@@ -13,8 +18,8 @@ class ExecutorStats:
 
     ``submitted`` is always ``queued + in_flight + succeeded + failed + timed_out + cancelled``. ``rejected`` calls
     never became tasks; ``abandoned`` counts threads still busy for tasks that have ended, each with its slot;
-    ``pending`` counts producers blocked in submit. ``slots_used`` is ``in_flight + abandoned``. Ages are seconds, 0
-    when there is none.
+    ``pending`` counts producers blocked in submit; ``cancelling`` those in flight that were asked to end (cancelled, or
+    out of time) and have not yet. ``slots_used`` is ``in_flight + abandoned``. Ages are seconds, 0 when there is none.
     """
 
     queued: int
@@ -30,6 +35,8 @@ class ExecutorStats:
     oldest_queued_age: float
     oldest_active_age: float
     oldest_pending_age: float
+    cancelling: int
+    oldest_cancelling_age: float
 
     @property
     def submitted(self) -> int:
@@ -44,12 +51,14 @@ class ExecutorStats:
 
 @dataclass(frozen=True)
 class CutTask:
-    """A task that the closing cancelled. ``phase`` is queued or running, ``age`` seconds since acceptance."""
+    """A task that the closing cancelled, or asked to end. ``phase`` is queued or running, ``age`` seconds since
+    acceptance, ``obeyed_after`` seconds from the request to its end."""
 
     id: int
     name: str
     phase: str
     age: float
+    obeyed_after: float
 
 
 @dataclass(frozen=True)
@@ -57,7 +66,8 @@ class ShutdownReport:
     """How an executor closed. The counts are of tasks that ended during the closing.
 
     ``duration`` is seconds; ``cut`` names the tasks that were cancelled by it (empty: it drained); ``abandoned``
-    counts threads still busy when it ended, which nobody waits for.
+    counts threads still busy when it ended, which nobody waits for. ``late`` names the tasks that held it up: they were
+    asked to end and took more than a second to, whatever they ended with.
     """
 
     duration: float
@@ -67,6 +77,7 @@ class ShutdownReport:
     cancelled: int
     cut: tuple[CutTask, ...]
     abandoned: int
+    late: tuple[CutTask, ...]
 
     @property
     def drained(self) -> bool:

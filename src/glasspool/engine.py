@@ -20,7 +20,7 @@ from typing import Any
 import anyio
 
 from ._backend import Backend, split_cancellation
-from .closing import ShutdownReport
+from .closing import LATE, ShutdownReport
 from .errors import ExecutorClosed, NestedWait, WrongThread
 from .limits import BURST, SlotLimit
 from .nursery import Nursery
@@ -59,6 +59,7 @@ class Engine:
         self.failures: list[BaseException] = []  # escalated errors
         self.crash: BaseException | None = None  # KeyboardInterrupt or SystemExit of a task or observer
         self._idle: anyio.Event | None = None
+        self._watched = False  # somebody says for whom the closing waits
         self._abandoning = threading.Lock()
 
     # -- the caller ------------------------------------------------------------------------------------------------
@@ -181,6 +182,7 @@ class Engine:
     ) -> None:  # fmt: skip
         """The task's one end. Never awaits; all state has moved before any foreign code runs."""
         assigned = handle._state == "active"
+        asked = None if self.closing is None else self.recorder.asked.get(handle._record)
         handle._move(outcome)
         handle._completed = Completed(value, error, handle._item, outcome)
         handle._scope = None
@@ -196,8 +198,11 @@ class Engine:
         else:
             report = self._settle_leaving if handle._left_running else self.reporter.settled
             tell = report(handle, outcome, error, reason, assigned=assigned)
-        if self.closing is not None and reason and reason == self.closing:
-            self.reporter.cut(handle)
+        if self.closing is not None:
+            if reason and reason == self.closing:
+                self.reporter.cut(handle, asked)
+            if asked is not None:
+                self.reporter.late(handle, asked)
         if outcome == "error" and self.escalate and error is not None:
             self.failures.append(error)
             if not self.closing:
@@ -228,6 +233,7 @@ class Engine:
         if not handle._began:
             self.settle_cancelled(handle, reason)
         else:
+            self.recorder.ask(handle._record, handle._request.at)
             if handle._scope is None:
                 handle._scope, handle._late = self.backend.late_scope(handle), True
             handle._scope.cancel()
@@ -303,6 +309,11 @@ class Engine:
         for handle in list(self.active):
             if requests or not handle._began:
                 self.request_cancel(handle, reason)
+            else:
+                self.recorder.ask(handle._record, self.backend.clock())
+        if self.active and not self._watched:
+            self._watched = True
+            self.nursery.start_watch(self._watch_unobeyed)
         if cancel_nursery:
             self.nursery.cancel()
 
@@ -318,6 +329,17 @@ class Engine:
             if self._idle is None:
                 self._idle = anyio.Event()
             await self._idle.wait()
+
+    async def _watch_unobeyed(self) -> None:
+        """Say for which tasks the closing waits that were asked to end, at growing intervals until they do."""
+        interval = LATE
+        with anyio.CancelScope(shield=True):
+            while self.active:
+                with anyio.move_on_after(interval):
+                    await self.wait_idle()
+                if self.active:
+                    self.reporter.waits_for(list(self.active))
+                    interval *= 2
 
     def finish(self) -> ShutdownReport:
         """Everything has been settled: close the books, once."""

@@ -130,6 +130,7 @@ class Live:
         self.workers = dict.fromkeys(self.shape.workers, 0)  # alive; the busy ones are derived
         self.queued_tasks: dict[TaskRecord, None] = {}
         self.active_tasks: dict[TaskRecord, None] = {}
+        self.asked: dict[TaskRecord, float] = {}  # to end, since then; or at a time to come, when theirs is out
         self.serving = 0  # calls that keep workers busy and are another executor's tasks
         self.pending: dict[object, float] = {}  # blocked producer -> since when
         self.opened_at = 0.0
@@ -188,6 +189,11 @@ class Live:
         with self.totals.lock:
             return self.clock() - self.pending.pop(producer)
 
+    def ask(self, task: TaskRecord, at: float) -> None:
+        """A running task is asked to end at this instant of the clock, which may be to come (its timeout)."""
+        with self.totals.lock:
+            self.asked[task] = min(at, self.asked.get(task, inf))
+
     def thread_freed(self, runner: str) -> None:
         """An abandoned task's thread has ended, perhaps long after the executor: its slot is free."""
         totals = self.totals
@@ -242,6 +248,13 @@ class Live:
             pending = now - next(iter(self.pending.values())) if self.pending else 0.0
             return queued, active, pending
 
+    def unobeyed(self) -> tuple[int, float]:
+        """How many tasks were asked to end and have not, and the age of the oldest such request in seconds."""
+        with self.totals.lock:
+            now = self.clock()
+            since = self.asked_since(now)
+            return len(since), now - min(since, default=now)
+
     # -- derived figures; the caller holds the lock ----------------------------------------------------------------
 
     def slot_time(self, now: float) -> float:
@@ -255,6 +268,10 @@ class Live:
     def saturated_time(self, now: float) -> float:
         """Seconds since open with every slot in use."""
         return (now if self.saturated else 0.0) + self.saturated_acc
+
+    def asked_since(self, now: float) -> list[float]:
+        """When the tasks were asked that have not ended; no order."""
+        return [at for at in list(self.asked.values()) if at <= now]
 
     def active_by_runner(self) -> Counter[str]:
         """Tasks in flight by runner."""

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from signal import Signals
+from typing import Any
 
-__all__ = ["LATE", "CutTask", "ExecutorStats", "ShutdownReport"]
+__all__ = ["LATE", "CutTask", "ExecutorStats", "ShutdownReport", "Stopped"]
 
 
 LATE = 1.0
@@ -83,3 +85,18 @@ class ShutdownReport:
     def drained(self) -> bool:
         """Whether everything accepted ran to its own end."""
         return not self.cut
+
+
+@dataclass(frozen=True)
+class Stopped:
+    """Why an iterator or pile ended before its source: ``signal`` began a drain. What had been accepted was delivered.
+
+    ``refused`` counts the calls that were asked for and not accepted any more; of an iterator that is at most one, and
+    ``items`` gives back what had been taken from its source for it. ``remaining`` is how many items the source still
+    has; None where it cannot tell (generators, asynchronous sources) or there is none (piles).
+    """
+
+    signal: Signals
+    refused: int
+    items: tuple[Any, ...]
+    remaining: int | None

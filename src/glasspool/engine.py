@@ -53,6 +53,7 @@ class Engine:
         # All mutable state; touched on the event loop only (finalize excepted).
         self.closing: str | None = None  # None: open; "": draining; else the reason for which tasks are cancelled
         self.signal: Signals | None = None  # what began the closing, if a signal did
+        self.when_closing: dict[Callable[[], object], None] = {}  # who waits for what cannot come after that
         self.closed = False
         self.active: dict[TaskHandle[Any], None] = {}
         self.since_yield = 0
@@ -299,6 +300,8 @@ class Engine:
             self.reporter.closing()
             for producer in self.queue.turn_away():
                 producer.event.set()
+            for tell in list(self.when_closing):
+                tell()
 
     def abort(self, reason: str, *, requests: bool = True, cancel_nursery: bool = False) -> None:
         """Close by cancelling everything; ``requests=False``: running tasks are being cancelled from outside."""

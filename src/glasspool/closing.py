@@ -100,3 +100,8 @@ class Stopped:
     refused: int
     items: tuple[Any, ...]
     remaining: int | None
+
+    @property
+    def not_taken(self) -> int | None:
+        """How many items did not become tasks, if that is known."""
+        return None if self.remaining is None else self.refused + self.remaining

@@ -39,7 +39,10 @@ __all__ = ["ShutdownOnSignals", "shutdown_on_signals"]
 def shutdown_on_signals(
     executor: HybridExecutor, *, grace: float | None = 30.0, signals: Iterable[Signals] = (signal_module.SIGTERM,)
 ) -> ShutdownOnSignals:
-    """While the block is open, the first of ``signals`` shuts ``executor`` down with ``grace``, a second one at once.
+    """While the block is open, the first of ``signals`` shuts ``executor`` down with ``grace``; the same again, at once.
+
+    Another one of them changes nothing: under a server that manages workers Ctrl-C reaches them as SIGINT, from the
+    terminal, and as SIGTERM, from the server.
 
     Enter it inside the executor's block, in the main thread of the process. ``grace`` is seconds, default 30 (what
     orchestrators commonly leave between SIGTERM and SIGKILL: choose less than yours does); ``None`` waits as long as
@@ -75,6 +78,7 @@ class ShutdownOnSignals:
         self._tell: Callable[[Callable[[], object]], bool] | None = None  # calls on the loop, from a signal handler
         self._begin: Callable[[Signals], None] | None = None  # the executor takes no more submissions
         self._previous: dict[int, Any] = {}  # the handlers that were there before
+        self._seen: set[Signals] = set()
         self._arrived: deque[tuple[Signals, FrameType | None, float | None]] = deque()  # with the grace
         self._arrival = anyio.Event()
         self._done = anyio.Event()
@@ -150,7 +154,8 @@ class ShutdownOnSignals:
             self._pass_on(number, frame)  # the block was left in between
             return
         self._begin(number)
-        self._arrived.append((number, frame, self._grace if self.received is None else 0))
+        self._arrived.append((number, frame, 0 if number in self._seen else self._grace))
+        self._seen.add(number)
         self.received = self.received or number
         self._arrival.set()
 

@@ -186,6 +186,36 @@ print(signal.getsignal(signal.SIGINT) is signal.default_int_handler)
     assert said(backend, code, signal.SIGINT) == ["mail drained SIGINT 0", "True"]
 
 
+def test_one_signal_of_each_kind_is_one_request(backend: str) -> None:
+    """Ctrl-C under uvicorn --workers: SIGINT by the terminal, SIGTERM by the server."""
+    code = """
+async def serve_both():
+    async with HybridExecutor("mail", max_in_flight=2) as executor:
+        opened["mail"] = executor
+        async with shutdown_on_signals(executor, grace=3600, signals=(signal.SIGINT, signal.SIGTERM)) as stop:
+            signal.signal(signal.SIGUSR1, lambda *_: done.append(1))
+            async def job():
+                while not done:
+                    await anyio.sleep(0.005)
+                return "drained"
+            handle = await executor.submit(job)
+            print("ready")
+            while stop.received is None:
+                await anyio.sleep(0.005)
+            print("first")
+            await stop.wait()
+        print(await handle, stop.report.drained)
+done = []
+signal.signal(signal.SIGTERM, lambda number, frame: print("second"))
+run(serve_both)
+"""
+    with Program("-W", "error", "-c", COMMON + code, backend) as program:
+        for said, number in (("ready", signal.SIGINT), ("first", signal.SIGTERM), ("second", signal.SIGUSR1)):
+            program.until_said(said)
+            program.send(number)
+        assert program.end().splitlines() == ["ready", "first", "second", "drained True"]
+
+
 def test_a_handler_of_ones_own_for_ctrl_c_is_called(backend: str) -> None:
     code = """
 signal.signal(signal.SIGINT, earlier)

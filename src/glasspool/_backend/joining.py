@@ -17,7 +17,10 @@ _let_go: set[threading.Thread] = set()
 def before_joining(hook: Callable[[], None]) -> None:
     """Call ``hook`` when the program is over, before the interpreter waits for threads. The last one comes first."""
     register: Callable[[Callable[[], None]], object] = getattr(threading, "_register_atexit", atexit.register)
-    register(hook)
+    try:
+        register(hook)
+    except RuntimeError:  # it waits already, and goes on
+        pass
 
 
 def let_go(threads: Iterable[threading.Thread]) -> bool:

@@ -39,7 +39,7 @@ __all__ = ["ShutdownOnSignals", "shutdown_on_signals"]
 def shutdown_on_signals(
     executor: HybridExecutor, *, grace: float | None = 30.0, signals: Iterable[Signals] = (signal_module.SIGTERM,)
 ) -> ShutdownOnSignals:
-    """While the block is open, the first of ``signals`` shuts ``executor`` down with ``grace``; the same again, at once.
+    """While the block is open, the first of ``signals`` shuts ``executor`` down with ``grace``, the same again at once.
 
     Another one of them changes nothing: under a server that manages workers Ctrl-C reaches them as SIGINT, from the
     terminal, and as SIGTERM, from the server.

@@ -24,7 +24,7 @@ import anyio
 from anyio.abc import TaskGroup
 
 from . import options
-from ._backend import current_backend, own_interrupt
+from ._backend import current_backend, own_interrupt, split_cancellation
 from .closing import ShutdownReport
 from .executor import HybridExecutor
 
@@ -129,8 +129,13 @@ class ShutdownOnSignals:
         # And the body's own exception is not shown to the task group, which would wrap it in a group.
         cancelled = isinstance(exc, anyio.get_cancelled_exc_class())
         info = (exc_type, exc, traceback) if cancelled else (None, None, None)
+        swallowed: bool | None = None
         try:
             swallowed = await group.__aexit__(*info)
+        except BaseException as error:
+            # Cancelled while it leaves: a failure of the body is what it leaves by, and is not to be lost for that.
+            if exc is None or cancelled or split_cancellation(error)[1] is not None:
+                raise
         finally:
             self._restore()
             while self._arrived:  # while the block was being left

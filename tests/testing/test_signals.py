@@ -133,6 +133,20 @@ async def test_an_exception_of_the_body_is_not_wrapped(anyio_backend: Any) -> No
         assert executor.stats().in_flight == 0
 
 
+@pytest.mark.anyio
+async def test_a_failure_of_the_body_is_not_lost_to_a_cancellation(anyio_backend: Any) -> None:
+    async with HybridExecutor("mail", max_in_flight=1) as executor:
+        with pytest.raises(KeyError, match="of the cleanup"):
+            with anyio.CancelScope() as scope:
+                async with shutdown_on_signals(executor):
+                    scope.cancel()
+                    try:
+                        await anyio.sleep_forever()
+                    finally:
+                        raise KeyError("of the cleanup")
+        assert await executor.run(anyio.sleep, 0) is None
+
+
 def test_outside_the_main_thread_the_error_says_so(backend: str) -> None:
     errors: list[BaseException] = []
 

@@ -21,6 +21,7 @@ from glasspool.telemetry.catalog import (
     SUBMIT_OLDEST_AGE,
     TASK_ABANDONED,
     TASK_CANCELLATIONS,
+    TASK_CANCELLING_OLDEST_AGE,
     TASK_COMPLETED,
     TASK_OLDEST_AGE,
     TASK_REJECTED,
@@ -161,6 +162,15 @@ def _pressure_tickets(o: RuleOptions) -> tuple[Alert, ...]:
             f"{_WHO}: a task has been running for {{{{ $value | humanizeDuration }}}}",
             DRILLDOWN_UID,
             "Oldest queued and oldest running",
+        ),
+        Alert(
+            "GlasspoolCancelNotObeyed",
+            "ticket",
+            f"{series(TASK_CANCELLING_OLDEST_AGE)} > {o.cancel_seconds:g}",
+            "1m",
+            f"{_WHO}: a task was asked to end {{{{ $value | humanizeDuration }}}} ago and has not",
+            DRILLDOWN_UID,
+            "Oldest request not obeyed",
         ),
     )
 

@@ -40,6 +40,8 @@ from glasspool.telemetry.catalog import (
     SUBMIT_WAIT,
     TASK_ACTIVE,
     TASK_CANCELLATIONS,
+    TASK_CANCELLING,
+    TASK_CANCELLING_OLDEST_AGE,
     TASK_COMPLETED,
     TASK_DURATION,
     TASK_OLDEST_AGE,
@@ -286,6 +288,27 @@ def _outcomes() -> tuple[Panel, ...]:
             unit="ops",
             width=8,
             stacked=True,
+        ),
+        Panel(
+            title="Asked to end and still running",
+            question="How many tasks were cancelled, or are out of time, and have not ended yet?",
+            action="Each holds its slot, and holds up a shutdown. Back to 0 in a moment: cleanup. A level: tasks that"
+            " catch their cancellation, or threads that are waited for (abandon=False).",
+            targets=(Target(_of(TASK_CANCELLING), "asked to end"),),
+            unit="short",
+            width=12,
+            warn=1,
+        ),
+        Panel(
+            title="Oldest request not obeyed",
+            question="For how long has one of them not ended?",
+            action="A straight line upwards is a task that will not end by itself. The log names it while an executor"
+            " closes.",
+            targets=(Target(_of(TASK_CANCELLING_OLDEST_AGE, "max"), "oldest"),),
+            unit="s",
+            width=12,
+            warn=10,
+            alarm=60,
         ),
     )  # fmt: skip
 

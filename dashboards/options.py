@@ -54,6 +54,8 @@ class RuleOptions:
     """How long a producer may be blocked in submit."""
     task_seconds: float = 3600.0
     """How long a task may run."""
+    cancel_seconds: float = 60.0
+    """How long a task may take to end once it was asked to."""
     error_ratio: float = 0.05
     """Share of errors and timeouts among the tasks that ran to an end of their own."""
     cancel_ratio: float = 0.2

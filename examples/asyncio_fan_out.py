@@ -7,12 +7,19 @@ from __future__ import annotations
 
 import asyncio
 import time
+import urllib.request
 
-from _shown import start_telemetry
 from opentelemetry import trace
 
-from glasspool.telemetry import catalog
+from glasspool.telemetry import catalog, configure
 from glasspool_instrumentation import AsyncioInstrumentor
+
+SHOWN = (
+    catalog.TASK_COMPLETED.prometheus_name,
+    catalog.TASK_CANCELLATIONS.prometheus_name,
+    catalog.EVENTLOOP_DELAY.prometheus_name + "_count",
+)
+"""What is shown of /metrics."""
 
 
 async def fetch(number: int) -> int:
@@ -25,6 +32,14 @@ async def fetch(number: int) -> int:
 
 async def hopeless() -> None:
     await asyncio.sleep(3600)
+
+
+def show(port: int | None) -> None:
+    """The lines of /metrics to look at."""
+    with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics") as answer:
+        for line in answer.read().decode().splitlines():
+            if line.startswith(SHOWN) and not line.endswith(" 0.0"):
+                print(line)
 
 
 async def main() -> None:
@@ -44,8 +59,8 @@ async def main() -> None:
 
 
 if __name__ == "__main__":
-    metrics = start_telemetry("asyncio-fan-out")
+    telemetry = configure(service_name="asyncio-fan-out", prometheus_port=0)
     # Tasks get spans only where asked for; everything else about them is counted anyway.
     AsyncioInstrumentor().instrument(spans="*fetch")
     asyncio.run(main())
-    metrics.show(catalog.TASK_COMPLETED, catalog.TASK_CANCELLATIONS, catalog.EVENTLOOP_DELAY)
+    show(telemetry.prometheus_port)

@@ -6,13 +6,20 @@ python examples/dask_local_cluster.py
 from __future__ import annotations
 
 import time
+import urllib.request
 
-from _shown import start_telemetry
 from distributed import Client, LocalCluster
 from opentelemetry import trace
 
-from glasspool.telemetry import catalog
+from glasspool.telemetry import catalog, configure
 from glasspool_instrumentation import DaskInstrumentor, wrap_executor
+
+SHOWN = (
+    catalog.TASK_COMPLETED.prometheus_name,
+    catalog.QUEUE_WAIT.prometheus_name + "_count",
+    catalog.TASK_DURATION.prometheus_name + "_sum",
+)
+"""What is shown of /metrics."""
 
 
 def slow_square(number: int) -> int:
@@ -24,8 +31,16 @@ def trace_here() -> str:
     return f"{trace.get_current_span().get_span_context().trace_id:032x}"
 
 
+def show(port: int | None) -> None:
+    """The lines of /metrics to look at."""
+    with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics") as answer:
+        for line in answer.read().decode().splitlines():
+            if line.startswith(SHOWN) and not line.endswith(" 0.0"):
+                print(line)
+
+
 def main() -> None:
-    metrics = start_telemetry("dask-local-cluster")
+    telemetry = configure(service_name="dask-local-cluster", prometheus_port=0)
     DaskInstrumentor().instrument()
     with (
         LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=None) as cluster,
@@ -37,7 +52,7 @@ def main() -> None:
         pool = wrap_executor(client.get_executor(), "reports")
         print(f"the worker saw trace {pool.submit(trace_here).result()}")
         print(f"the submitter's is   {span.get_span_context().trace_id:032x}  (0: nothing is exported, so no traces)")
-    metrics.show(catalog.TASK_COMPLETED, catalog.QUEUE_WAIT, catalog.TASK_DURATION)
+    show(telemetry.prometheus_port)
 
 
 if __name__ == "__main__":

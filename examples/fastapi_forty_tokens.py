@@ -12,19 +12,28 @@ import asyncio
 import os
 import threading
 import time
+import urllib.request
 
 import httpx
 import uvicorn
-from _shown import Metrics, start_telemetry
 from fastapi import FastAPI
 
-from glasspool.telemetry import catalog
+from glasspool.telemetry import catalog, configure
+from glasspool.telemetry.reading import merged, total
+from glasspool.telemetry.registry import REGISTRY
 from glasspool_instrumentation import AnyioInstrumentor
 from glasspool_instrumentation.anyio import DEFAULT_LIMITER
 
 HOLD = float(os.environ.get("HOLD", "1.5"))
 """Seconds that the endpoint blocks its thread: a database without an async driver. More on a slow machine, where the
 first answers would otherwise be there before all requests have been sent."""
+
+SHOWN = (
+    catalog.TASK_SUBMITTED.prometheus_name,
+    catalog.SLOT_SATURATED_TIME.prometheus_name,
+    catalog.QUEUE_WAIT.prometheus_name + "_count",
+)
+"""What is shown of /metrics."""
 
 app = FastAPI()
 
@@ -36,25 +45,27 @@ def report() -> dict[str, bool]:
     return {"ok": True}
 
 
-async def burst(client: httpx.AsyncClient, requests: int, metrics: Metrics) -> None:
+async def burst(client: httpx.AsyncClient, requests: int) -> None:
     """Send so many requests at once and print what was seen while they ran, and after."""
-    name = {"glasspool_executor_name": DEFAULT_LIMITER}
-    before = await asyncio.to_thread(metrics.read)
+    name = {catalog.Key.EXECUTOR_NAME: DEFAULT_LIMITER}
+    before = REGISTRY.collect()
     begun = time.perf_counter()
     sent = asyncio.gather(*(client.get("/report") for _ in range(requests)))
     used = waiting = limit = 0.0
     while not sent.done():
         await asyncio.sleep(0.2)
-        now = await asyncio.to_thread(metrics.read)
-        limit = now.value(catalog.SLOT_LIMIT, **name)
-        used = max(used, now.value(catalog.SLOT_USAGE, **name))
-        waiting = max(waiting, now.value(catalog.QUEUE_SIZE, **name))
+        now = REGISTRY.collect()
+        limit = total(now, catalog.SLOT_LIMIT, name)
+        used = max(used, total(now, catalog.SLOT_USAGE, name))
+        waiting = max(waiting, total(now, catalog.QUEUE_SIZE, name))
     took = time.perf_counter() - begun
     assert all(answer.status_code == 200 for answer in await sent)
-    after = await asyncio.to_thread(metrics.read)
+    after = REGISTRY.collect()
 
-    at_once = after.within(catalog.QUEUE_WAIT, 0.5, **name) - before.within(catalog.QUEUE_WAIT, 0.5, **name)
-    saturated = after.value(catalog.SLOT_SATURATED_TIME, **name) - before.value(catalog.SLOT_SATURATED_TIME, **name)
+    bounds = 1 + catalog.QUEUE_WAIT.buckets.index(0.5)
+    counts = [sum(merged(seen, catalog.QUEUE_WAIT, name).counts[:bounds]) for seen in (before, after)]
+    at_once = counts[1] - counts[0]
+    saturated = total(after, catalog.SLOT_SATURATED_TIME, name) - total(before, catalog.SLOT_SATURATED_TIME, name)
     print(f"{requests} requests at once, each {HOLD:g} s in a thread: answered in {took:.2f} s")
     print(f"  tokens in use, at most        {used:.0f} of {limit:.0f}")
     print(f"  requests waiting, at most     {waiting:.0f}")
@@ -63,8 +74,16 @@ async def burst(client: httpx.AsyncClient, requests: int, metrics: Metrics) -> N
     print(f"  every token taken for         {saturated:.2f} s")
 
 
+def show(port: int | None) -> None:
+    """The lines of /metrics to look at."""
+    with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics") as answer:
+        for line in answer.read().decode().splitlines():
+            if line.startswith(SHOWN) and not line.endswith(" 0.0"):
+                print(line)
+
+
 def main() -> None:
-    metrics = start_telemetry("fastapi-forty-tokens")
+    telemetry = configure(service_name="fastapi-forty-tokens", prometheus_port=0)
     AnyioInstrumentor().instrument()
     server = uvicorn.Server(uvicorn.Config(app, port=0, log_level="warning"))
     thread = threading.Thread(target=server.run)
@@ -75,14 +94,16 @@ def main() -> None:
 
     async def drive() -> None:
         limits = httpx.Limits(max_connections=200)
-        async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}", limits=limits, timeout=60) as client:
-            await burst(client, 40, metrics)
-            await burst(client, 80, metrics)
+        for requests in (40, 80):
+            async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}", limits=limits, timeout=60) as client:
+                await burst(client, requests)
 
-    asyncio.run(drive())
-    server.should_exit = True
-    thread.join()
-    metrics.show(catalog.TASK_SUBMITTED, catalog.SLOT_SATURATED_TIME, catalog.QUEUE_WAIT)
+    try:
+        asyncio.run(drive())
+    finally:
+        server.should_exit = True
+        thread.join()
+    show(telemetry.prometheus_port)
 
 
 if __name__ == "__main__":

@@ -12,15 +12,23 @@ import multiprocessing
 import os
 import signal
 import sys
+import urllib.request
 import zlib
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 
-from _shown import start_telemetry
 from opentelemetry import trace
 
-from glasspool.telemetry import catalog
+from glasspool.telemetry import catalog, configure
 from glasspool_instrumentation import wrap_executor
+
+SHOWN = (
+    catalog.TASK_COMPLETED.prometheus_name,
+    catalog.QUEUE_WAIT.prometheus_name + "_count",
+    catalog.TASK_DURATION.prometheus_name + "_sum",
+    catalog.CONTEXT_LOSSES.prometheus_name,
+)
+"""What is shown of /metrics."""
 
 
 def squeeze(seed: int) -> int:
@@ -34,8 +42,16 @@ def die(*_: object) -> None:
     os.kill(os.getpid(), signal.SIGKILL)
 
 
+def show(port: int | None) -> None:
+    """The lines of /metrics to look at."""
+    with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics") as answer:
+        for line in answer.read().decode().splitlines():
+            if line.startswith(SHOWN) and not line.endswith(" 0.0"):
+                print(line)
+
+
 def main(method: str) -> None:
-    metrics = start_telemetry("process-pool-etl")
+    telemetry = configure(service_name="process-pool-etl", prometheus_port=0)
     exporting = "OTEL_EXPORTER_OTLP_ENDPOINT" in os.environ
     context = multiprocessing.get_context(method)
     with (
@@ -48,7 +64,7 @@ def main(method: str) -> None:
             pool.submit(die).result()
         except BrokenProcessPool:
             print("a worker was killed: the call's outcome is an error, the pool takes no more")
-    metrics.show(catalog.TASK_COMPLETED, catalog.QUEUE_WAIT, catalog.TASK_DURATION, catalog.CONTEXT_LOSSES)
+    show(telemetry.prometheus_port)
 
 
 if __name__ == "__main__":

@@ -10,14 +10,22 @@ from __future__ import annotations
 import re
 import sysconfig
 import tempfile
+import urllib.request
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from _shown import start_telemetry
 from opentelemetry import trace
 
-from glasspool.telemetry import catalog
+from glasspool.telemetry import catalog, configure
 from glasspool_instrumentation import wrap_executor
+
+SHOWN = (
+    catalog.TASK_COMPLETED.prometheus_name,
+    catalog.QUEUE_WAIT.prometheus_name + "_count",
+    catalog.TASK_DURATION.prometheus_name + "_sum",
+    catalog.SLOT_SATURATED_TIME.prometheus_name,
+)
+"""What is shown of /metrics."""
 
 
 def read(path: Path) -> tuple[str, bytes]:
@@ -36,8 +44,16 @@ def write(directory: Path, name: str, found: list[str]) -> int:
     return len(found)
 
 
+def show(port: int | None) -> None:
+    """The lines of /metrics to look at."""
+    with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics") as answer:
+        for line in answer.read().decode().splitlines():
+            if line.startswith(SHOWN) and not line.endswith(" 0.0"):
+                print(line)
+
+
 def main() -> None:
-    metrics = start_telemetry("thread-pool-etl")
+    telemetry = configure(service_name="thread-pool-etl", prometheus_port=0)
     files = sorted(Path(sysconfig.get_paths()["stdlib"]).glob("*.py"))[:100]
     tracer = trace.get_tracer("example")
     with (
@@ -49,7 +65,7 @@ def main() -> None:
         parsed = [parsers.submit(functions, *pair) for pair in io.map(read, files)]
         written = [io.submit(write, Path(directory), *future.result()) for future in parsed]
         print(f"{sum(future.result() for future in written)} functions in {len(files)} modules")
-    metrics.show(catalog.TASK_COMPLETED, catalog.QUEUE_WAIT, catalog.TASK_DURATION, catalog.SLOT_SATURATED_TIME)
+    show(telemetry.prometheus_port)
 
 
 if __name__ == "__main__":

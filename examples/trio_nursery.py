@@ -6,12 +6,20 @@ python examples/trio_nursery.py
 from __future__ import annotations
 
 import time
+import urllib.request
 
 import trio
-from _shown import start_telemetry
 
-from glasspool.telemetry import catalog
+from glasspool.telemetry import catalog, configure
 from glasspool_instrumentation import TrioInstrumentor, name_limiter
+
+SHOWN = (
+    catalog.TASK_COMPLETED.prometheus_name,
+    catalog.TASK_CANCELLATIONS.prometheus_name,
+    catalog.QUEUE_WAIT.prometheus_name + "_count",
+    catalog.SLOT_SATURATED_TIME.prometheus_name,
+)
+"""What is shown of /metrics."""
 
 
 async def serve_forever() -> None:
@@ -21,6 +29,14 @@ async def serve_forever() -> None:
 async def work(limiter: trio.CapacityLimiter) -> None:
     """Blocks a thread, of which there are three."""
     await trio.to_thread.run_sync(time.sleep, 0.1, limiter=limiter)
+
+
+def show(port: int | None) -> None:
+    """The lines of /metrics to look at."""
+    with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics") as answer:
+        for line in answer.read().decode().splitlines():
+            if line.startswith(SHOWN) and not line.endswith(" 0.0"):
+                print(line)
 
 
 async def main() -> None:
@@ -35,7 +51,7 @@ async def main() -> None:
 
 
 if __name__ == "__main__":
-    metrics = start_telemetry("trio-nursery")
+    telemetry = configure(service_name="trio-nursery", prometheus_port=0)
     TrioInstrumentor().instrument()
     trio.run(main)
-    metrics.show(catalog.TASK_COMPLETED, catalog.TASK_CANCELLATIONS, catalog.QUEUE_WAIT, catalog.SLOT_SATURATED_TIME)
+    show(telemetry.prometheus_port)

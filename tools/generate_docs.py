@@ -14,6 +14,12 @@ from glasspool.telemetry import catalog
 from glasspool.telemetry.catalog import Key, Metric, prometheus_label
 
 ROOT = Path(__file__).resolve().parent.parent
+EXAMPLES = {
+    "quickstart": "examples/quickstart.py",
+    "batch": "examples/batch.py",
+    "lifespan": "examples/fastapi_lifespan.py",
+}
+"""The README's examples, by the name of their marker."""
 VALUES = {
     Key.TASK_OUTCOME: catalog.OUTCOMES,
     Key.QUEUE_OUTCOME: catalog.QUEUE_OUTCOMES,
@@ -147,7 +153,7 @@ def readme_tables() -> dict[str, str]:
             ["attribute", "when", "meaning"],
             ([f"`{a.key}`", a.presence, a.help] for a in catalog.SPAN_ATTRIBUTES),
         ),
-        "quickstart": f"```python\n{(ROOT / 'examples' / 'quickstart.py').read_text(encoding='utf-8')}```",
+        **{marker: f"```python\n{(ROOT / path).read_text(encoding='utf-8')}```" for marker, path in EXAMPLES.items()},
     }
 
 

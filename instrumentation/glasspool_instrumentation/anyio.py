@@ -17,7 +17,7 @@ from opentelemetry.trace import SpanKind
 from glasspool.telemetry.tracing import capture, function_name, qualified_name
 
 from . import loops
-from .coroutines import ObservedCoroutine, cancellation_in, failure_text
+from .coroutines import ObservedCoroutine, cancellation_in, failure_text, nursery_cancelled
 from .from_thread import PortalCoroutine, calling, is_portals_own, portal_call
 from .layers import awaiting, core_calls, submitting
 from .limiters import Limiters, run_in_thread
@@ -86,6 +86,16 @@ class _Ending:
         if getattr(self.group, "_exceptions", None) or getattr(cancellation, "source", "") == "nursery":
             return "cancelled", "parent_scope", None  # an error of the group's own block, or of one around it
         return "cancelled", _scope_reason(self.group.cancel_scope), None
+
+    def asked(self) -> bool:
+        """Whether the task is to end: a scope around it is cancelled, and not one of its own."""
+        nursery = getattr(self.group, "_nursery", None)
+        if nursery is not None:
+            return nursery_cancelled(nursery)
+        scope = self.group.cancel_scope
+        while scope is not None and not scope.cancel_called:
+            scope = None if scope.shield else getattr(scope, "_parent_scope", None)
+        return scope is not None
 
 
 def _scope_reason(own: Any) -> str:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Coroutine, Generator
-from typing import Any
+from typing import Any, cast
 
 from opentelemetry import context as otel_context
 from opentelemetry import trace
@@ -21,7 +21,13 @@ from .calls import hide_frames, ours
 from .layers import submitting
 from .observed import Observed
 
-__all__ = ["Ending", "ObservedCoroutine", "cancellation_in", "failure_text", "start_task"]
+try:
+    # How trio raises in a coroutine: sent, as a value.
+    from outcome import Error as _TriosError
+except ImportError:
+    _TriosError = None  # type: ignore[assignment, misc]  # nobody sends one, then
+
+__all__ = ["Ending", "ObservedCoroutine", "cancellation_in", "failure_text", "nursery_cancelled", "start_task"]
 
 Ending = Callable[[BaseException], "tuple[str, str, str | None]"]
 """Outcome, cancel reason and message of a coroutine that ended with this exception."""
@@ -36,6 +42,11 @@ def cancellation_in(error: BaseException) -> BaseException | None:
     # trio's has no subclasses, and sys.modules may know its module no longer.
     trios = (type(error).__module__, type(error).__name__) == ("trio", "Cancelled")
     return error if trios or isinstance(error, asyncio.CancelledError) else None
+
+
+def nursery_cancelled(nursery: Any) -> bool:
+    """Whether what runs in this nursery of trio's is being cancelled, by its own scope or one around it."""
+    return bool(getattr(getattr(nursery, "_cancel_status", None), "effectively_cancelled", False))
 
 
 def failure_text(name: str, error: BaseException) -> str:
@@ -78,6 +89,8 @@ class ObservedCoroutine(Coroutine[Any, Any, Any]):
         return self._task is None
 
     def send(self, value: Any) -> Any:
+        if type(value) is _TriosError:
+            self._look_for_request()
         inside = submitting.inside
         submitting.inside = False  # a task that starts eagerly runs within the call that made it
         if self._span is not None:
@@ -91,6 +104,7 @@ class ObservedCoroutine(Coroutine[Any, Any, Any]):
             submitting.inside = inside
 
     def throw(self, *error: Any) -> Any:
+        self._look_for_request()
         inside = submitting.inside
         submitting.inside = False
         try:
@@ -130,6 +144,12 @@ class ObservedCoroutine(Coroutine[Any, Any, Any]):
 
     def __repr__(self) -> str:
         return repr(self._coro)
+
+    def _look_for_request(self) -> None:
+        """An exception is raised in the coroutine: perhaps because it is asked to end."""
+        recorder = self._observed.recorder
+        if recorder.shape.requests and self._task is not None and cast("Any", self._ending).asked():
+            recorder.ask(self._task, recorder.clock())
 
     def _make_current(self, span: Span) -> None:
         # In the task's own context, at its first step and for its whole life: nobody else runs in that.

@@ -32,6 +32,7 @@ class Observed:
         workers: bool = True,
         shutdown: bool = True,
         unretrieved: bool = False,
+        requests: bool = False,
         spans: Spans = "parented",
         kind: SpanKind = SpanKind.INTERNAL,
         explicit: bool = False,
@@ -44,6 +45,7 @@ class Observed:
             slots=limit is not None,
             shutdown=shutdown,
             unretrieved=unretrieved,
+            requests=requests,
         )
         limits = {runner: limit} if workers and limit is not None else None
         self.runner = runner

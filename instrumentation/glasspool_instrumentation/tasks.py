@@ -35,8 +35,10 @@ class TaskInstrumentor(Instrumentor):
         for each in patches:
             each.put_on(cls)
         cls._tasks = Observed(
-            name, name, "inline", queue=False, workers=False, shutdown=False, unretrieved=name == "asyncio"
-        )
+            name, name, "inline", queue=False, workers=False, shutdown=False,
+            # A cancellation of asyncio's own may be taken back, by a timeout within the task for one.
+            unretrieved=name == "asyncio", requests=name != "asyncio",
+        )  # fmt: skip
         loops.use(cls, monitor=monitor)
 
     @classmethod

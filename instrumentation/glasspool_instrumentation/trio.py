@@ -8,7 +8,7 @@ from collections.abc import Awaitable
 from typing import Any
 
 from . import loops
-from .coroutines import ObservedCoroutine, cancellation_in, failure_text
+from .coroutines import ObservedCoroutine, cancellation_in, failure_text, nursery_cancelled
 from .layers import awaiting, core_calls, submitting
 from .limiters import Limiters, run_in_thread
 from .naming import Selection
@@ -101,6 +101,10 @@ class _Ending:
         if source == "nursery" and nursery.cancel_scope.cancel_called and str(text).startswith("child task"):
             return "cancelled", "sibling_failure", f"{getattr(cancellation, 'source_task', '')}: {text}"
         return "cancelled", _REASONS.get(source, "parent_scope"), text
+
+    def asked(self) -> bool:
+        """Whether the task is to end: a scope around it is cancelled, and not one of its own."""
+        return nursery_cancelled(self.task.parent_nursery)
 
 
 def _setup_runner(patch: Patch, original: Any) -> Any:

@@ -13,7 +13,7 @@ Imports go down this list only; import-linter holds it.
 """
 
 from ._version import __version__
-from .closing import CutTask, ExecutorStats, ShutdownReport
+from .closing import CutTask, ExecutorStats, ShutdownReport, Stopped
 from .errors import (
     ConfigurationError,
     ExecutorClosed,
@@ -48,6 +48,7 @@ __all__ = [
     "PileStats",
     "QueueFull",
     "ShutdownReport",
+    "Stopped",
     "TaskCancelled",
     "TaskHandle",
     "TaskState",

@@ -3,8 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from signal import Signals
+from typing import Any
 
-__all__ = ["CutTask", "ExecutorStats", "ShutdownReport"]
+__all__ = ["LATE", "CutTask", "ExecutorStats", "ShutdownReport", "Stopped"]
+
+
+LATE = 1.0
+"""Seconds after which a task that was asked to end is spoken of: longer than cleanup commonly takes, shorter than
+people wait before they look."""
 
 
 @dataclass(frozen=True)
@@ -13,8 +20,8 @@ class ExecutorStats:
 
     ``submitted`` is always ``queued + in_flight + succeeded + failed + timed_out + cancelled``. ``rejected`` calls
     never became tasks; ``abandoned`` counts threads still busy for tasks that have ended, each with its slot;
-    ``pending`` counts producers blocked in submit. ``slots_used`` is ``in_flight + abandoned``. Ages are seconds, 0
-    when there is none.
+    ``pending`` counts producers blocked in submit; ``cancelling`` those in flight that were asked to end (cancelled, or
+    out of time) and have not yet. ``slots_used`` is ``in_flight + abandoned``. Ages are seconds, 0 when there is none.
     """
 
     queued: int
@@ -30,6 +37,8 @@ class ExecutorStats:
     oldest_queued_age: float
     oldest_active_age: float
     oldest_pending_age: float
+    cancelling: int
+    oldest_cancelling_age: float
 
     @property
     def submitted(self) -> int:
@@ -44,12 +53,14 @@ class ExecutorStats:
 
 @dataclass(frozen=True)
 class CutTask:
-    """A task that the closing cancelled. ``phase`` is queued or running, ``age`` seconds since acceptance."""
+    """A task that the closing cancelled, or asked to end. ``phase`` is queued or running, ``age`` seconds since
+    acceptance, ``obeyed_after`` seconds from the request to its end."""
 
     id: int
     name: str
     phase: str
     age: float
+    obeyed_after: float
 
 
 @dataclass(frozen=True)
@@ -57,7 +68,8 @@ class ShutdownReport:
     """How an executor closed. The counts are of tasks that ended during the closing.
 
     ``duration`` is seconds; ``cut`` names the tasks that were cancelled by it (empty: it drained); ``abandoned``
-    counts threads still busy when it ended, which nobody waits for.
+    counts threads still busy when it ended, which nobody waits for. ``late`` names the tasks that held it up: they were
+    asked to end and took more than a second to, whatever they ended with.
     """
 
     duration: float
@@ -67,8 +79,29 @@ class ShutdownReport:
     cancelled: int
     cut: tuple[CutTask, ...]
     abandoned: int
+    late: tuple[CutTask, ...]
 
     @property
     def drained(self) -> bool:
         """Whether everything accepted ran to its own end."""
         return not self.cut
+
+
+@dataclass(frozen=True)
+class Stopped:
+    """Why an iterator or pile ended before its source: ``signal`` began a drain. What had been accepted was delivered.
+
+    ``refused`` counts the calls that were asked for and not accepted any more; of an iterator that is at most one, and
+    ``items`` gives back what had been taken from its source for it. ``remaining`` is how many items the source still
+    has; None where it cannot tell (generators, asynchronous sources) or there is none (piles).
+    """
+
+    signal: Signals
+    refused: int
+    items: tuple[Any, ...]
+    remaining: int | None
+
+    @property
+    def not_taken(self) -> int | None:
+        """How many items did not become tasks, if that is known."""
+        return None if self.remaining is None else self.refused + self.remaining

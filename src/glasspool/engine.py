@@ -14,12 +14,13 @@ import logging
 import threading
 from collections.abc import Callable
 from contextvars import Context
+from signal import Signals
 from typing import Any
 
 import anyio
 
 from ._backend import Backend, split_cancellation
-from .closing import ShutdownReport
+from .closing import LATE, ShutdownReport
 from .errors import ExecutorClosed, NestedWait, WrongThread
 from .limits import BURST, SlotLimit
 from .nursery import Nursery
@@ -44,17 +45,22 @@ class Engine:
         self.reporter = reporter
         self.recorder = reporter.recorder
         self.nursery = Nursery(self, name, backend, base)
+        self.threads = threads = backend.threads(name)
+        self.recorder.alive = lambda: threads.alive
         self.escalate = escalate
         self.slots = SlotLimit(limit)
         self.queue: AdmissionQueue[TaskHandle[Any], Producer[TaskHandle[Any]]] = AdmissionQueue(capacity)
         # All mutable state; touched on the event loop only (finalize excepted).
         self.closing: str | None = None  # None: open; "": draining; else the reason for which tasks are cancelled
+        self.signal: Signals | None = None  # what began the closing, if a signal did
+        self.when_closing: dict[Callable[[], object], None] = {}  # who waits for what cannot come after that
         self.closed = False
         self.active: dict[TaskHandle[Any], None] = {}
         self.since_yield = 0
         self.failures: list[BaseException] = []  # escalated errors
         self.crash: BaseException | None = None  # KeyboardInterrupt or SystemExit of a task or observer
         self._idle: anyio.Event | None = None
+        self._watched = False  # somebody says for whom the closing waits
         self._abandoning = threading.Lock()
 
     # -- the caller ------------------------------------------------------------------------------------------------
@@ -177,6 +183,7 @@ class Engine:
     ) -> None:  # fmt: skip
         """The task's one end. Never awaits; all state has moved before any foreign code runs."""
         assigned = handle._state == "active"
+        asked = None if self.closing is None else self.recorder.asked.get(handle._record)
         handle._move(outcome)
         handle._completed = Completed(value, error, handle._item, outcome)
         handle._scope = None
@@ -192,8 +199,11 @@ class Engine:
         else:
             report = self._settle_leaving if handle._left_running else self.reporter.settled
             tell = report(handle, outcome, error, reason, assigned=assigned)
-        if self.closing is not None and reason and reason == self.closing:
-            self.reporter.cut(handle)
+        if self.closing is not None:
+            if reason and reason == self.closing:
+                self.reporter.cut(handle, asked)
+            if asked is not None:
+                self.reporter.late(handle, asked)
         if outcome == "error" and self.escalate and error is not None:
             self.failures.append(error)
             if not self.closing:
@@ -224,6 +234,7 @@ class Engine:
         if not handle._began:
             self.settle_cancelled(handle, reason)
         else:
+            self.recorder.ask(handle._record, handle._request.at)
             if handle._scope is None:
                 handle._scope, handle._late = self.backend.late_scope(handle), True
             handle._scope.cancel()
@@ -281,13 +292,16 @@ class Engine:
 
     # -- closing ---------------------------------------------------------------------------------------------------
 
-    def begin_closing(self) -> None:
+    def begin_closing(self, signal: Signals | None = None) -> None:
         """Take no more submissions; what was accepted goes on. Blocked producers are told."""
         if self.closing is None:
             self.closing = ""
+            self.signal = signal
             self.reporter.closing()
             for producer in self.queue.turn_away():
                 producer.event.set()
+            for tell in list(self.when_closing):
+                tell()
 
     def abort(self, reason: str, *, requests: bool = True, cancel_nursery: bool = False) -> None:
         """Close by cancelling everything; ``requests=False``: running tasks are being cancelled from outside."""
@@ -298,6 +312,11 @@ class Engine:
         for handle in list(self.active):
             if requests or not handle._began:
                 self.request_cancel(handle, reason)
+            else:
+                self.recorder.ask(handle._record, self.backend.clock())
+        if self.active and not self._watched:
+            self._watched = True
+            self.nursery.start_watch(self._watch_unobeyed)
         if cancel_nursery:
             self.nursery.cancel()
 
@@ -314,10 +333,22 @@ class Engine:
                 self._idle = anyio.Event()
             await self._idle.wait()
 
+    async def _watch_unobeyed(self) -> None:
+        """Say for which tasks the closing waits that were asked to end, at growing intervals until they do."""
+        interval = LATE
+        with anyio.CancelScope(shield=True):
+            while self.active:
+                with anyio.move_on_after(interval):
+                    await self.wait_idle()
+                if self.active:
+                    self.reporter.waits_for(list(self.active))
+                    interval *= 2
+
     def finish(self) -> ShutdownReport:
         """Everything has been settled: close the books, once."""
         self.begin_closing()
         self.closed = True
+        self.threads.end()
         return self.reporter.close()
 
     def finalize(self) -> None:
@@ -327,6 +358,7 @@ class Engine:
             self.closing = "shutdown"
             self._idle = None
             self.slots.limit = 0  # nothing is started in the place of what ends
+            self.threads.end()
             self.queue.turn_away()
             for handle in [*self.queue.tasks(), *self.active]:
                 handle._event = handle._sink = None  # their loop may be gone, and they with it

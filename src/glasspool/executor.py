@@ -330,7 +330,7 @@ class HybridExecutor:
     def stats(self) -> ExecutorStats:
         """The executor's figures now, from any thread; all zero before it is opened."""
         if self._work is None:
-            return ExecutorStats(0, 0, 0, 0, 0, 0, 0, 0, 0, self._limit, 0.0, 0.0, 0.0)
+            return ExecutorStats(0, 0, 0, 0, 0, 0, 0, 0, 0, self._limit, 0.0, 0.0, 0.0, 0, 0.0)
         return self._work.engine.reporter.stats()
 
     @property

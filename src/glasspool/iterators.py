@@ -12,12 +12,14 @@ import logging
 from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable, Iterator, Mapping
 from contextvars import Context, copy_context
 from functools import partial
+from operator import length_hint
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 import anyio
 from anyio.lowlevel import checkpoint, checkpoint_if_cancelled
 
+from .closing import Stopped
 from .collecting import Ledger, OrderedLedger
 from .errors import ExecutorClosed
 from .limits import BURST
@@ -57,11 +59,14 @@ class _Feed:
         self.context: Context = copy_context()
         self.error: BaseException | None = None
         self.exhausted = self.closed = False
+        self.stopped: Stopped | None = None
         self._held: Any = _NOTHING  # taken from the source, not yet accepted
         self._items: Iterator[Any] | None = None
         self._later: AsyncIterator[Any] | None = None
         self._feeder: anyio.CancelScope | None = None
         self._taken: anyio.Event | None = None  # the feeder waits for the consumer
+        self._asking = False  # the feeder waits for the source
+        self._in_hand: Any = _NOTHING  # what it gave the feeder, not yet accepted
         if isinstance(source, AsyncIterable):
             self._later = aiter(source)
         elif isinstance(source, Iterable):
@@ -85,6 +90,8 @@ class _Feed:
         if self._held is not _NOTHING and not self.ledger.outstanding:
             try:
                 await self._submit(self._held)
+            except ExecutorClosed:
+                self.cut_short()
             except Exception as error:  # noqa: BLE001 - raised by the consumer, after the outcomes accepted before
                 self.end(error)
             self._held = _NOTHING
@@ -112,6 +119,10 @@ class _Feed:
         if ledger.pending > 2 * limit and self._held is _NOTHING:
             return  # in batches: it costs less
         work.engine.check_caller(self.what)
+        if work.engine.closing is not None and not self.exhausted:
+            if self._held is not _NOTHING:
+                work.engine.reporter.rejected(plan, "already_shutdown")
+            self.cut_short()
         allowed = room = min(BURST - work.engine.since_yield, 2 * limit + 16 - ledger.pending)
         while (room > 0 or self._held is not _NOTHING) and not self.exhausted and not self.closed:
             room -= 1
@@ -127,10 +138,27 @@ class _Feed:
                 self.end(error)
         work.engine.since_yield += allowed - room
 
+    def cut_short(self) -> None:
+        """The executor takes no more tasks, and the source has not ended. What it still has is left to it."""
+        engine = self.work.engine
+        items = tuple(item for item in (self._held, self._in_hand) if item is not _NOTHING)
+        remaining = _remaining(self._items)
+        if engine.signal is None:
+            self.end(ExecutorClosed(f"executor {engine.name!r} closed before {self.what} had read its source"))
+            return
+        if items or remaining != 0:
+            self.stopped = Stopped(engine.signal, len(items), items, remaining)
+        self.end(None)
+
+    def stop_asking(self) -> None:
+        """The executor takes no more tasks: there is no use in waiting for the source."""
+        if self._asking and self._feeder is not None:
+            self._feeder.cancel()
+
     def end(self, error: BaseException | None) -> None:
         """The source has ended, by ``error`` if that is not None."""
         self.exhausted = True
-        self._held = _NOTHING
+        self._held = self._in_hand = _NOTHING
         self.error = error
         self.ledger.wake()
 
@@ -176,28 +204,60 @@ class _Feed:
         self.work.engine.nursery.start_service(partial(self._run_feeder, source, scope), scope)
 
     async def _run_feeder(self, source: AsyncIterator[Any], scope: anyio.CancelScope) -> None:
-        name = self.work.engine.name
-        error: Exception | None = ExecutorClosed(f"executor {name!r} closed before {self.what} had read its source")
+        engine = self.work.engine
+        engine.when_closing[self.stop_asking] = None
+        ended = False  # the source has, by itself or by an error
+        error: Exception | None = None
         try:
             with scope:
                 try:
-                    async for item in source:
-                        while self.full():
-                            self._taken = anyio.Event()
-                            await self._taken.wait()
-                        if self.closed:  # in the turn in which the feeder was woken
-                            break
-                        await self._submit(item)
-                    error = None
+                    ended = await self._feed_from(source)
                 finally:
                     with anyio.CancelScope(shield=True):
                         if (aclose := getattr(source, "aclose", None)) is not None:
                             await aclose()
         except Exception as raised:  # noqa: BLE001 - raised by the consumer, after the outcomes accepted before
-            error = raised
+            ended, error = True, raised
         finally:
-            self.work.engine.nursery.services.discard(scope)
-            self.end(error)
+            engine.when_closing.pop(self.stop_asking, None)
+            engine.nursery.services.discard(scope)
+            if ended or self.closed:
+                self.end(error)
+            else:
+                self.cut_short()
+
+    async def _feed_from(self, source: AsyncIterator[Any]) -> bool:
+        """Submit what the source gives; whether it was all."""
+        engine = self.work.engine
+        while engine.closing is None:
+            self._asking = True
+            try:
+                self._in_hand = await anext(source)
+            except StopAsyncIteration:
+                return True
+            finally:
+                self._asking = False
+            while self.full():
+                self._taken = anyio.Event()
+                await self._taken.wait()
+            if self.closed:  # in the turn in which the feeder was woken
+                break
+            try:
+                await self._submit(self._in_hand)
+            except ExecutorClosed:
+                break
+            self._in_hand = _NOTHING
+        return False
+
+
+def _remaining(items: Iterator[Any] | None) -> int | None:
+    if items is None:
+        return None
+    try:
+        found = length_hint(items, -1)
+    except Exception:  # noqa: BLE001 - the source's own; it cannot tell
+        return None
+    return None if found < 0 else found
 
 
 class _Iteration(Generic[T]):
@@ -207,6 +267,11 @@ class _Iteration(Generic[T]):
 
     def __aiter__(self) -> Self:
         return self
+
+    @property
+    def stopped(self) -> Stopped | None:
+        """What was not taken, if a drain that a signal began has ended the iteration before its source; else None."""
+        return self._feed.stopped
 
     async def aclose(self) -> None:
         """Cancel the call's own unfinished tasks, wait for their ends and close the source. Idempotent."""

@@ -84,6 +84,11 @@ class Nursery:
         self.services.add(scope)
         self._base.copy().run(self._group.start_soon, body)
 
+    def start_watch(self, body: Body) -> None:
+        """Run ``body`` in the nursery, in the opener's context, until it ends by itself."""
+        if self._group is not None:
+            self._base.copy().run(self._group.start_soon, body)
+
     def wake(self) -> None:
         """Have ``next_turn`` called in the next loop turn."""
         self._wake.set()

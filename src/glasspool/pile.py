@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import sys
+import weakref
 from collections.abc import Awaitable, Callable, Generator
 from contextlib import contextmanager
 from contextvars import copy_context
 from dataclasses import dataclass
+from functools import partial
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar, overload
 
 import anyio
 
 from ._backend import split_cancellation
+from .closing import Stopped
 from .collecting import Ledger
 from .errors import ExecutorClosed, PileEmpty
 from .options import TaskOptions
@@ -109,6 +112,8 @@ class Pile:
         # All mutable state; touched on the executor's event loop only.
         self._ledger: _PileLedger[Any] = _PileLedger()
         self._producers = 0
+        self._refused = 0  # includes, since a signal began a drain
+        self._refusals: weakref.WeakSet[ExecutorClosed] = weakref.WeakSet()  # the errors that said so
         self._closed: str | None = None  # the reason for which tasks are cancelled, once that has been decided
         if fail_fast:
             self._ledger.on_failure = self._first_failure
@@ -132,7 +137,14 @@ class Pile:
         """
         self._check_open()
         work = self._work
-        handle = await work.submit(work.plan(fn, **options), fn, args, self._ledger, copy_context())
+        plan = work.plan(fn, **options)
+        try:
+            handle = await work.submit(plan, fn, args, self._ledger, copy_context())
+        except ExecutorClosed as error:
+            if work.engine.signal is not None:
+                self._refused += 1
+                self._refusals.add(error)
+            raise
         if self._closed is not None:  # closed while there was no room
             self._work.engine.request_cancel(handle, self._closed)
         return handle
@@ -140,11 +152,18 @@ class Pile:
     @contextmanager
     def producer(self) -> Generator[Include, None, None]:
         """``with pile.producer() as include:`` iteration goes on while such a block is open, even with nothing
-        outstanding. For tasks that include while another task consumes."""
+        outstanding. For tasks that include while another task consumes.
+
+        When a drain that a signal began refuses an ``include``, that ends the block, and no more: what has been
+        accepted is still delivered, and ``stopped`` counts what was not.
+        """
         self._work.engine.check_caller("pile.producer")
         self._producers += 1
         try:
             yield self.include
+        except ExecutorClosed as error:
+            if error not in self._refusals:
+                raise
         finally:
             self._producers -= 1
             self._ledger.wake()
@@ -184,16 +203,29 @@ class Pile:
         ledger = self._ledger
         self._work.engine.check_caller("pile")
         while not ledger.ready:
-            if not ledger.outstanding and not self._producers:
+            if not self._more_to_come:
                 return None
-            self._work.engine.check_waiter("waiting for a pile")
-            await ledger.wait()
+            await self._wait("waiting for a pile")
         return ledger.take()
 
     async def _until_idle(self, what: str) -> None:
-        while self._ledger.outstanding or self._producers:
-            self._work.engine.check_waiter(what)
+        while self._more_to_come:
+            await self._wait(what)
+
+    @property
+    def _more_to_come(self) -> bool:
+        # Once the executor takes no more tasks, no producer can include any.
+        return bool(self._ledger.outstanding or (self._producers and self._work.engine.closing is None))
+
+    async def _wait(self, what: str) -> None:
+        engine = self._work.engine
+        engine.check_waiter(what)
+        wake = partial(self._ledger.wake)  # one for each who waits
+        engine.when_closing[wake] = None
+        try:
             await self._ledger.wait()
+        finally:
+            engine.when_closing.pop(wake, None)
 
     # -- ending ----------------------------------------------------------------------------------------------------
 
@@ -248,6 +280,12 @@ class Pile:
             raise ExecutorClosed(f"the pile is closed ({self._closed}) and takes no tasks; make a new one")
 
     # -- looking ---------------------------------------------------------------------------------------------------
+
+    @property
+    def stopped(self) -> Stopped | None:
+        """How many includes were refused, if that was for a drain that a signal began; else None."""
+        signal = self._work.engine.signal
+        return Stopped(signal, self._refused, (), None) if signal is not None and self._refused else None
 
     def stats(self) -> PileStats:
         """The figures of the pile's own tasks now."""

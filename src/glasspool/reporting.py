@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import threading
 from collections.abc import Callable, Iterable
 from typing import Any
 
-from .closing import CutTask, ExecutorStats, ShutdownReport
+from .closing import LATE, CutTask, ExecutorStats, ShutdownReport
 from .task import CURRENT, Plan, TaskHandle
 from .telemetry import providers, tracing
 from .telemetry.observers import Observer, Observers, TaskEvent, check_observer
@@ -18,8 +19,14 @@ from .telemetry.within import recognise
 
 __all__ = ["HYBRID", "Reporter", "checked_observers"]
 
+logger = logging.getLogger("glasspool")
+
+_NAMED = 10
+"""Tasks that one line names: enough to see which kind it is, few enough to be read."""
+
 HYBRID = Shape(
-    runners=("inline", "thread"), workers=("thread",), queue=True, submit=True, slots=True, shutdown=True
+    runners=("inline", "thread"), workers=("thread",),
+    queue=True, submit=True, slots=True, shutdown=True, requests=True,
 )  # fmt: skip
 """The parts of the contract that a HybridExecutor has."""
 
@@ -49,6 +56,7 @@ class Reporter:
         self._traced = spans != "off"
         self._closing = (0.0, self.recorder.counts())  # when closing began, and what the counts were then
         self._cut: list[CutTask] = []
+        self._late: list[CutTask] = []
         self._report: ShutdownReport | None = None
         # Called with a KeyboardInterrupt or SystemExit of an observer; set by whoever can act on it.
         self.failed: Callable[[BaseException], None] | None = None
@@ -141,10 +149,32 @@ class Reporter:
         """The executor begins to close: what ends from here on is in the report."""
         self._closing = (self.recorder.clock(), self.recorder.counts())
 
-    def cut(self, handle: TaskHandle[Any]) -> None:
-        """The closing has cancelled this task."""
-        age = self.recorder.clock() - handle._record.accepted
-        self._cut.append(CutTask(handle.id, handle.name, "running" if handle._began else "queued", age))
+    def cut(self, handle: TaskHandle[Any], asked: float | None) -> None:
+        """The closing has cancelled this task, which it asked to end at this instant (None: it never ran)."""
+        self._cut.append(self._cut_task(handle, asked))
+
+    def late(self, handle: TaskHandle[Any], asked: float) -> None:
+        """The closing has had to wait for this task after asking it to end."""
+        if self.recorder.clock() - asked >= LATE:
+            self._late.append(self._cut_task(handle, asked))
+
+    def waits_for(self, handles: list[TaskHandle[Any]]) -> None:
+        """The closing still waits for these tasks, which were asked to end."""
+        now, asked = self.recorder.clock(), self.recorder.asked
+        named = [
+            f"{handle.name!r} (asked {now - asked.get(handle._record, now):.1f} s ago)" for handle in handles[:_NAMED]
+        ]
+        if len(handles) > _NAMED:
+            named.append(f"and {len(handles) - _NAMED} more")
+        logger.warning(
+            "executor %r is closing and still waits for tasks that were asked to end: %s", self.name, ", ".join(named)
+        )
+
+    def _cut_task(self, handle: TaskHandle[Any], asked: float | None) -> CutTask:
+        now = self.recorder.clock()
+        obeyed = 0.0 if asked is None else now - asked
+        phase = "running" if handle._began else "queued"
+        return CutTask(handle.id, handle.name, phase, now - handle._record.accepted, obeyed)
 
     def close(self) -> ShutdownReport:
         """The executor has closed. Counts it once; the report is the same ever after."""
@@ -154,7 +184,7 @@ class Reporter:
             self._report = ShutdownReport(
                 duration, after.succeeded - before.succeeded, after.failed - before.failed,
                 after.timed_out - before.timed_out, after.cancelled - before.cancelled, tuple(self._cut),
-                after.abandoned,
+                after.abandoned, tuple(self._late),
             )  # fmt: skip
             self.recorder.shutdown_took(duration, cut=bool(self._cut))
             self.recorder.close()
@@ -164,7 +194,10 @@ class Reporter:
         """The figures now, from any thread."""
         recorder = self.recorder
         queued, active, pending = recorder.oldest_ages()
-        return ExecutorStats(*recorder.counts(), len(recorder.pending), recorder.limit or 0, queued, active, pending)
+        return ExecutorStats(
+            *recorder.counts(), len(recorder.pending), recorder.limit or 0, queued, active, pending,
+            *recorder.unobeyed(),
+        )  # fmt: skip
 
     def _tell(self, event: TaskEvent) -> None:
         try:

@@ -120,6 +120,7 @@ def _begin(engine: Engine, handle: TaskHandle[Any]) -> bool:
         if limit <= now:
             engine.settle_timeout(handle)
             return False
+        engine.recorder.ask(handle._record, engine.recorder.clock() + limit - now)
     CURRENT.set(handle)
     # Threads look for the scope around them when they start (anyio.from_thread.check_cancelled).
     if not engine.backend.begin(handle) or limit != math.inf or plan.runner is not None:

@@ -4,8 +4,8 @@
         await serve_forever(executor)
 
 At SIGTERM the executor takes no more submissions (they raise ``ExecutorClosed``), what was accepted has ``grace``
-seconds to finish, and the rest is cancelled. Nothing else is: the block's body goes on, and usually ends by its next
-submission.
+seconds to finish, and the rest is cancelled. Then the handler that was there before is called, so that a server around
+it stops as well. Nothing else is done: the block's body goes on, and usually ends by its next submission.
 """
 
 from __future__ import annotations
@@ -13,14 +13,18 @@ from __future__ import annotations
 import signal as signal_module
 import sys
 import threading
-from collections.abc import Iterable
+from collections import deque
+from collections.abc import Callable, Iterable
+from functools import partial
 from signal import Signals
-from types import TracebackType
+from types import FrameType, TracebackType
+from typing import Any
 
 import anyio
-from anyio.abc import TaskGroup, TaskStatus
+from anyio.abc import TaskGroup
 
 from . import options
+from ._backend import current_backend, own_interrupt, split_cancellation
 from .closing import ShutdownReport
 from .executor import HybridExecutor
 
@@ -35,18 +39,26 @@ __all__ = ["ShutdownOnSignals", "shutdown_on_signals"]
 def shutdown_on_signals(
     executor: HybridExecutor, *, grace: float | None = 30.0, signals: Iterable[Signals] = (signal_module.SIGTERM,)
 ) -> ShutdownOnSignals:
-    """While the block is open, the first of ``signals`` shuts ``executor`` down with ``grace``, a second one at once.
+    """While the block is open, the first of ``signals`` shuts ``executor`` down with ``grace``, the same again at once.
+
+    Another one of them changes nothing: under a server that manages workers Ctrl-C reaches them as SIGINT, from the
+    terminal, and as SIGTERM, from the server.
 
     Enter it inside the executor's block, in the main thread of the process. ``grace`` is seconds, default 30 (what
     orchestrators commonly leave between SIGTERM and SIGKILL: choose less than yours does); ``None`` waits as long as
-    it takes. While it is open the signals do nothing else; afterwards they are what they were.
+    it takes.
+
+    Handlers that were there before are called on the event loop, once the executor takes no more submissions. What they
+    raise ends the block and leaves it. The default (which would kill the process) and the loop's own way with Ctrl-C
+    are not: the program ends by itself. Afterwards the signals are what they were. A handler that is installed within
+    the block takes the place of this one, for as long as it stays.
 
     :raises TypeError, ValueError: naming the parameter, its value and the fix.
     :raises RuntimeError: when entered outside the main thread.
     """
     if not isinstance(executor, HybridExecutor):
         raise TypeError(f"executor must be a HybridExecutor, not {executor!r}")
-    wanted = tuple(signals)
+    wanted = tuple(dict.fromkeys(signals))
     if not wanted or not all(isinstance(number, Signals) for number in wanted):
         raise TypeError(f"signals must be one or more of signal.SIGTERM, signal.SIGINT, ..., not {wanted!r}")
     return ShutdownOnSignals(executor, options.seconds("grace", grace), wanted)
@@ -56,15 +68,22 @@ class ShutdownOnSignals:
     """See ``shutdown_on_signals``. ``received`` is the first signal, ``report`` what the shutdown reported; or None."""
 
     def __init__(self, executor: HybridExecutor, grace: float | None, signals: tuple[Signals, ...]) -> None:
-        # All mutable state; touched on the executor's event loop only.
+        # All mutable state; touched on the executor's event loop only, but for what _handle reads.
         self.received: Signals | None = None
         self.report: ShutdownReport | None = None
         self._executor = executor
         self._grace = grace
         self._signals = signals
         self._group: TaskGroup | None = None
+        self._tell: Callable[[Callable[[], object]], bool] | None = None  # calls on the loop, from a signal handler
+        self._begin: Callable[[Signals], None] | None = None  # the executor takes no more submissions
+        self._previous: dict[int, Any] = {}  # the handlers that were there before
+        self._seen: set[Signals] = set()
+        self._arrived: deque[tuple[Signals, FrameType | None, float | None]] = deque()  # with the grace
+        self._arrival = anyio.Event()
         self._done = anyio.Event()
         self._leaving = False
+        self._raised: BaseException | None = None  # by an earlier handler
 
     async def wait(self) -> ShutdownReport:
         """Until a signal has come and the executor has shut down. For bodies that have nothing else to wait for."""
@@ -78,12 +97,20 @@ class ShutdownOnSignals:
                 "shutdown_on_signals works in the main thread only, where Python delivers signals; enter it there, or "
                 "call `executor.shutdown(grace=...)` from whatever tells this thread to end"
             )
+        engine = self._executor._submission("shutdown_on_signals").engine
+        engine.check_caller("shutdown_on_signals")
+        self._begin = engine.begin_closing
+        self._tell = current_backend().call_soon_threadsafe
         group = self._group = anyio.create_task_group()
         await group.__aenter__()
+        group.start_soon(self._listen, group)
         try:
-            await group.start(self._listen)
+            for number in self._signals:
+                self._previous[number] = signal_module.signal(number, self._handle)
         except BaseException:
             # A signal that cannot be caught (SIGKILL): the reason itself, not a group around it.
+            self._restore()
+            group.cancel_scope.cancel()
             await group.__aexit__(None, None, None)
             raise
         return self
@@ -101,19 +128,84 @@ class ShutdownOnSignals:
         # an executor that is left by an exception would cancel at once what has been promised its grace.
         # And the body's own exception is not shown to the task group, which would wrap it in a group.
         cancelled = isinstance(exc, anyio.get_cancelled_exc_class())
-        if cancelled:
-            return await group.__aexit__(exc_type, exc, traceback)
-        await group.__aexit__(None, None, None)
-        return None
+        info = (exc_type, exc, traceback) if cancelled else (None, None, None)
+        swallowed: bool | None = None
+        try:
+            swallowed = await group.__aexit__(*info)
+        except BaseException as error:
+            # Cancelled while it leaves: a failure of the body is what it leaves by, and is not to be lost for that.
+            if exc is None or cancelled or split_cancellation(error)[1] is not None:
+                raise
+        finally:
+            self._restore()
+            while self._arrived:  # while the block was being left
+                self._call_previous(*self._arrived.popleft()[:2])
+        if self._raised is not None:
+            raise self._raised
+        return swallowed if cancelled else None
 
-    async def _listen(self, *, task_status: TaskStatus[None]) -> None:
-        with anyio.open_signal_receiver(*self._signals) as received:
-            task_status.started()
-            async for number in received:
-                grace = self._grace if self.received is None else 0
-                self.received = self.received or number
+    # -- signals ---------------------------------------------------------------------------------------------------
+
+    def _handle(self, number: int, frame: FrameType | None) -> None:
+        """The handler: in the main thread, between any two instructions of it."""
+        tell = self._tell
+        if tell is None or not tell(partial(self._arrive, Signals(number), frame)):
+            # The block has been left, but another handler that was on top of this one has kept it; or the loop is gone.
+            self._pass_on(number, frame)
+
+    def _arrive(self, number: Signals, frame: FrameType | None) -> None:
+        """The same, on the loop."""
+        if self._tell is None or self._begin is None:
+            self._pass_on(number, frame)  # the block was left in between
+            return
+        self._begin(number)
+        self._arrived.append((number, frame, 0 if number in self._seen else self._grace))
+        self._seen.add(number)
+        self.received = self.received or number
+        self._arrival.set()
+
+    async def _listen(self, group: TaskGroup) -> None:
+        while True:
+            await self._arrival.wait()
+            self._arrival = anyio.Event()
+            while self._arrived:
+                number, frame, grace = self._arrived.popleft()
+                group.start_soon(self._shut_down, grace)
+                self._call_previous(number, frame)
+
+    def _call_previous(self, number: Signals, frame: FrameType | None) -> None:
+        previous = self._previous[number]
+        if callable(previous) and not own_interrupt(previous):
+            try:
+                previous(int(number), frame)
+            except BaseException as error:  # noqa: BLE001 - raised when the block is left
+                self._raised = self._raised or error
                 if self._group is not None:
-                    self._group.start_soon(self._shut_down, grace)
+                    self._group.cancel_scope.cancel()
+
+    def _pass_on(self, number: int, frame: FrameType | None) -> None:
+        previous = self._previous[number]
+        if callable(previous):
+            previous(number, frame)
+        elif previous != signal_module.SIG_IGN:
+            signal_module.signal(number, signal_module.SIG_DFL)
+            signal_module.raise_signal(number)
+
+    def _restore(self) -> None:
+        self._tell = None
+        for number in self._previous:
+            if signal_module.getsignal(number) == self._handle:  # else somebody has put another one on top
+                previous = self._below(number)
+                # None: it was not installed by Python, which cannot install it again.
+                signal_module.signal(number, signal_module.SIG_DFL if previous is None else previous)
+
+    def _below(self, number: int) -> Any:
+        """The handler that was there before, and before those of other blocks that have been left meanwhile."""
+        previous = self._previous[number]
+        block = getattr(previous, "__self__", None)
+        if isinstance(block, ShutdownOnSignals) and block._tell is None:
+            return block._below(number)
+        return previous
 
     async def _shut_down(self, grace: float | None) -> None:
         self.report = await self._executor.shutdown(grace=grace)

@@ -34,7 +34,7 @@ class Submission:
     def __init__(self, engine: Engine) -> None:
         self.engine = engine
         self._inline = InlineRunner()
-        self._thread = ThreadRunner()
+        self._thread = ThreadRunner(engine.name, engine.threads)
 
     def plan(
         self,
@@ -140,7 +140,7 @@ class Submission:
                 f"leave runner out, or pass a plain function"
             )
         if isinstance(choice, FuturesExecutor):
-            return FuturesRunner(choice, self.engine.backend.call_soon_threadsafe, Carried)
+            return FuturesRunner(self.engine.name, choice, self.engine.backend.call_soon_threadsafe, Carried)
         return self._thread
 
     def _refuse(self, plan: Plan) -> None:

@@ -148,6 +148,10 @@ class View:
         """Tasks that run now."""
         return [t for t in self.tasks(executor=executor, outcome=("", None)) if t["started"] is not None]
 
+    def asked(self, executor: str) -> list[Task]:
+        """Tasks that run now although they were asked to end."""
+        return [t for t in self.active(executor) if t["asked"] is not None]
+
     def in_use(self, executor: str) -> int:
         """Slots held now, those of abandoned threads included."""
         return len(self.active(executor)) + len(self.tasks(executor=executor, held_until="end"))

@@ -354,6 +354,7 @@ def cases() -> list[Case]:
     found += gauge_cases(c.EVENTLOOP_STALL, "GlasspoolEventLoopBlocked", 1, loop, M)
     found += gauge_cases(c.SUBMIT_OLDEST_AGE, "GlasspoolProducersStuck", 60, {}, M)
     found += gauge_cases(c.TASK_OLDEST_AGE, "GlasspoolTaskStuck", 3600, {}, 5 * M)
+    found += gauge_cases(c.TASK_CANCELLING_OLDEST_AGE, "GlasspoolCancelNotObeyed", 60, {}, M)
     found += gauge_cases(c.TASK_ABANDONED, "GlasspoolAbandonedThreads", 0, {Key.RUNNER: "thread"}, 2 * M)
     watched: tuple[tuple[Metric, str, str, tuple[str, ...]], ...] = (
         (c.TASK_REJECTED, "GlasspoolRejecting", Key.ERROR_TYPE, ("queue_full", "already_shutdown", "submit_timeout")),

@@ -210,6 +210,7 @@ def alerts() -> dict[str, Expected]:
         "GlasspoolProducersStuck": Expected(
             (NAME,), lambda v: {(ORDERS,): v.at - min(v.account["blocked_since"])}, 0, AGE),
         "GlasspoolTaskStuck": named(lambda v, e: v.oldest(v.active(str(e["name"])), "started"), 5, 0, AGE),
+        "GlasspoolCancelNotObeyed": named(lambda v, e: v.oldest(v.asked(str(e["name"])), "asked"), 5, 0, AGE),
         "GlasspoolErrorRatio": named(lambda v, e: failed(v, e) if judged(v, e) >= 20 else None, 0.05),
         "GlasspoolCancelStorm": named(
             lambda v, e: unasked(v, e) if len(v.cancelled(str(e["name"]))) >= 20 else None, 0.2),
@@ -347,6 +348,8 @@ def drilldown() -> dict[tuple[str, str], Expected]:
                                   ("sibling_failure",): 0.0}, 0.2, 0.1),
         ("Rejected submissions", "A"): Expected(
             (why,), lambda v: {(k,): v.per_second(v.rejected().get(k, 0), WINDOW) for k in c.REJECT_REASONS}),
+        ("Asked to end and still running", "A"): one(lambda v: len(v.asked(ORDERS)), 0, 0),
+        ("Oldest request not obeyed", "A"): one(lambda v: v.oldest(v.asked(ORDERS), "asked"), 0, AGE),
         ("Run time by task, p95", "A"): Expected(
             (task,), lambda v: {(n,): quantile(0.95, v.runs(executor=ORDERS, name=n), c.TASK_DURATION) or 0.0
                                 for n in names(v)}, 0.2, WAIT),

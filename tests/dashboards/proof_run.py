@@ -23,7 +23,7 @@ from dashboards.rulefiles import rule_files
 ROOT = Path(__file__).resolve().parents[2]
 HERE = Path(__file__).resolve().parent
 
-OPTIONS = RuleOptions(long_interval="2s", producer_seconds=5, task_seconds=5, wait_floor=10)
+OPTIONS = RuleOptions(long_interval="2s", producer_seconds=5, task_seconds=5, cancel_seconds=5, wait_floor=10)
 """A run takes a minute: what is judged by age is judged early, and the objective's rules run as often as the scrape."""
 
 SHORTENED = {"GlasspoolNotStarting": 30, "GlasspoolSaturated": 30}

@@ -90,6 +90,12 @@ SITUATIONS = (
         "all others",
     ),
     Situation(
+        "a cancellation that is not obeyed (orders)",
+        ("Asked to end and still running", "Oldest request not obeyed"),
+        ("GlasspoolCancelNotObeyed",),
+        "all others",
+    ),
+    Situation(
         "abandoned threads (threads: two timed out)",
         ("Abandoned threads", "Workers busy and idle"),
         ("GlasspoolAbandonedThreads",),

@@ -71,6 +71,13 @@ async def body(record: dict[str, Any], seconds: float | anyio.Event, error: type
         record["ended"] = now()
 
 
+async def refuses(record: dict[str, Any], let_go: anyio.Event) -> None:
+    """Does not end when it is cancelled."""
+    record["started"] = now()
+    with anyio.CancelScope(shield=True):
+        await let_go.wait()
+
+
 def thread_body(record: dict[str, Any], wait: Callable[[], Any]) -> None:
     record["started"] = now()
     wait()
@@ -83,6 +90,7 @@ class Shop:
     def __init__(self, account: Account) -> None:
         self.account = account
         self.release = threading.Event()
+        self.let_go = anyio.Event()
         self.tracer = trace.get_tracer("shop")
 
     @asynccontextmanager
@@ -321,8 +329,14 @@ class Shop:
             self.account.data["late"].append((now(), max(0.0, time.perf_counter() - due)))
 
     async def standstill(self, orders: HybridExecutor, group: Any) -> None:
-        """Four stuck tasks, a full queue, three blocked producers."""
-        await self.many(orders, 4, "stuck", 1e6, "")
+        """Four stuck tasks, one of which was asked to end, a full queue, three blocked producers."""
+        await self.many(orders, 3, "stuck", 1e6, "")
+        record = self.account.task("orders", "stuck", outcome="")
+        handle = await orders.submit(refuses, record, self.let_go, name="stuck")
+        record["accepted"] = now()
+        await until(lambda: record["started"])
+        record["asked"] = now()
+        handle.cancel()
         await self.many(orders, 20, "waiting", 1, "")
 
         async def producer() -> None:
@@ -389,6 +403,7 @@ async def situations(shop: Shop, hold: float, out: str) -> None:
         print("FROZEN", flush=True)
         sys.stdin.read()  # blocks the loop, as a blocking call does
         shop.release.set()
+        shop.let_go.set()
         group.cancel_scope.cancel()
         raise SystemExit(0)
 

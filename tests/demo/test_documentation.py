@@ -14,7 +14,10 @@ import pytest
 from glasspool.telemetry import catalog
 from tests.telemetry.support import LIMIT, ROOT, clean_environment
 
-GENERATED = ("README.md", "docs/metrics.md", "examples/quickstart.py", "tools/generate_docs.py")
+GENERATED = (
+    "README.md", "docs/metrics.md", "tools/generate_docs.py",
+    "examples/quickstart.py", "examples/batch.py", "examples/fastapi_lifespan.py",
+)  # fmt: skip
 
 
 def run(*command: str | Path) -> subprocess.CompletedProcess[str]:

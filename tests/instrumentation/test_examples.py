@@ -4,11 +4,16 @@ from __future__ import annotations
 
 import importlib.util
 import os
+import re
+import signal
 import subprocess
 import sys
+import urllib.request
 from pathlib import Path
 
 import pytest
+
+from tests.programs import Program
 
 from .work import LIMIT
 
@@ -26,6 +31,50 @@ EXAMPLES = {
     "dask_local_cluster": (("distributed",), ("sum of squares 2470", 'glasspool_executor_type="dask"')),
     "zero_code": (("fastapi", "httpx"), ("60 answers",)),
 }  # fmt: skip
+
+
+def test_the_service_is_there_until_ctrl_c() -> None:
+    with Program(str(ROOT / "examples" / "until_ctrl_c.py"), "0") as program:
+        program.until_said("Ctrl-C ends it")
+        found = re.search(r"http://127\.0\.0\.1:\d+/metrics", program.out)
+        assert found, program.out
+
+        def scraped() -> str:
+            with urllib.request.urlopen(found[0], timeout=LIMIT) as answer:
+                return str(answer.read().decode())
+
+        done = r'^glasspool_task_completed_total\{glasspool_executor_name="parsers".*outcome="success"\} [1-9]'
+        program.until(lambda: re.search(done, scraped(), re.MULTILINE), "tasks that have succeeded")
+        program.send(signal.SIGINT)
+        assert "Drained: {" in program.end()
+
+
+def test_the_lifespan_serves_and_stops(tmp_path: Path) -> None:
+    for package in ("fastapi", "uvicorn", "httpx"):
+        pytest.importorskip(package)
+    import httpx
+
+    path = str(tmp_path / "socket")
+    arguments = ("-m", "uvicorn", "fastapi_lifespan:app", "--uds", path)
+    with Program(*arguments, cwd=ROOT / "examples") as program:
+        program.until_said("Application startup complete")
+        program.until(lambda: os.path.exists(path), "its socket")
+        with httpx.Client(transport=httpx.HTTPTransport(uds=path), base_url="http://served", timeout=LIMIT) as client:
+            answers = [client.post(f"/reports/{number}") for number in range(5)]
+        assert [answer.status_code for answer in answers] == [202] * 5
+        assert len({answer.json()["task"] for answer in answers}) == 5
+        program.send(signal.SIGTERM)
+        program.end(-signal.SIGTERM)  # as uvicorn ends without us
+        assert "Application shutdown complete" in program.err
+
+
+def test_no_example_leans_on_another_file() -> None:
+    files = sorted((ROOT / "examples").glob("*.py"))
+    names = {file.stem for file in files}
+    assert not [name for name in names if name.startswith("_")]
+    for file in files:
+        imported = re.findall(r"^(?:from|import) (\w+)", file.read_text(encoding="utf-8"), re.MULTILINE)
+        assert not names & set(imported), file.name
 
 
 @pytest.mark.parametrize("name", EXAMPLES)

@@ -19,6 +19,7 @@ from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanE
 from opentelemetry.trace import Tracer
 
 import glasspool_instrumentation as gi
+from glasspool import HybridExecutor
 from glasspool.telemetry import catalog
 
 from . import work
@@ -118,6 +119,31 @@ def test_1000_calls_are_1000_tasks_and_1000_spans(
     assert len(made) == CALLS
     assert {span.name for span in made} == {f"{name} seen"}
     assert [span_id for _, span_id, _ in seen] == [span.context.span_id for span in made]
+
+
+@pytest.mark.usefixtures("everything")
+@pytest.mark.parametrize("backend", ["asyncio", "trio"])
+def test_threads_of_an_executor_are_its_own_tasks_each_in_its_own_trace(
+    backend: str, tracer: Tracer, spans: InMemorySpanExporter
+) -> None:
+    async def main() -> list[tuple[Any, Any]]:
+        found = []
+        async with HybridExecutor("hybrid", max_in_flight=1) as executor:  # one thread does them all
+            for _ in range(50):
+                with tracer.start_as_current_span("request") as request:
+                    found.append((request.get_span_context().trace_id, (await executor.run(work.seen))[0]))
+            found.append((0, (await executor.run(work.seen, context="link"))[0]))
+        return found
+
+    *parented, (_, linked) = anyio.run(main, backend=backend)
+    assert all(mine == seen for mine, seen in parented)
+    assert linked not in {trace_id for trace_id, _ in parented}
+    assert work.outcomes("hybrid") == {"success": 51}
+    assert {found for found in work.executors() if found[1] not in ("asyncio", "anyio", "trio")} == {
+        ("hybrid", "hybrid")
+    }
+    made = [span for span in spans.get_finished_spans() if span.name != "request"]
+    assert [span.name for span in made] == ["hybrid seen"] * 51
 
 
 @pytest.mark.usefixtures("everything")

@@ -87,6 +87,37 @@ def test_abandoned_threads_count_until_they_end_even_after_the_executor_closed()
     assert value(found, catalog.SLOT_TIME) == 3.0, "a counter that was folded in at closing moves no more"
 
 
+def test_requests_to_end_are_counted_from_their_instant_to_the_end_of_the_task():
+    registry, clock = Registry(), Clock()
+    mail, other = full_recorder(registry, clock=clock), full_recorder(registry, clock=clock)
+    tasks = [recorder.task(f"t{index}", "inline") for index, recorder in enumerate((mail, mail, other))]
+    for task, recorder in zip(tasks, (mail, mail, other), strict=True):
+        recorder.accept(task, queued=False)
+        recorder.begin(task)
+    mail.ask(tasks[0], clock() + 5)  # its time will be out
+
+    def read() -> tuple[float, float]:
+        found = registry.collect()
+        return value(found, catalog.TASK_CANCELLING), value(found, catalog.TASK_CANCELLING_OLDEST_AGE)
+
+    assert read() == (0, 0)
+    clock.pass_(2.0)
+    other.ask(tasks[2], clock())
+    assert read() == (1, 0)
+    clock.pass_(4.0)
+    mail.ask(tasks[0], clock())  # again: the first one counts
+    assert read() == (2, 4)
+    assert (mail.unobeyed(), other.unobeyed()) == ((1, 1), (1, 4))
+    other.succeed(tasks[2])
+    assert read() == (1, 1)
+    mail.settle(tasks[0], "timeout", "timeout")
+    mail.settle(tasks[1], "success")
+    assert read() == (0, 0)
+    mail.close()
+    other.close()
+    assert read() == (0, 0)
+
+
 def test_time_counters_grow_while_work_runs():
     registry, clock = Registry(), Clock()
     mail = full_recorder(registry, clock=clock)

@@ -3,26 +3,26 @@
 from __future__ import annotations
 
 import signal
-import subprocess
-import sys
 import threading
 from typing import Any
 
 import anyio
 import pytest
 
-from glasspool import HybridExecutor
+from glasspool import ExecutorClosed, HybridExecutor
 from glasspool.signals import shutdown_on_signals
 from tests.core.support import cancelled_once_blocked
-from tests.telemetry.support import LIMIT, clean_environment
+from tests.programs import BACKENDS, RUN, Program
+from tests.telemetry.support import LIMIT
 
-PROGRAM = """
-import signal, sys
-import anyio
+PROGRAM = (
+    RUN
+    + """
+import signal
 from glasspool import ExecutorClosed, HybridExecutor
 from glasspool.signals import shutdown_on_signals
 
-backend, body, grace = sys.argv[1], sys.argv[2], float(sys.argv[3])
+body, grace = sys.argv[2], float(sys.argv[3])
 
 async def main():
     async with HybridExecutor("mail", max_in_flight=2) as executor:
@@ -30,7 +30,7 @@ async def main():
             refused = anyio.Event()
             # What is to be drained ends when submissions have been refused; else only being cut ends it.
             long = await executor.submit(refused.wait if body == "drains" else anyio.sleep_forever, name="long")
-            print("ready", flush=True)
+            print("ready")
             if body == "waits":
                 report = await stop.wait()
             elif body == "fails":
@@ -42,84 +42,64 @@ async def main():
                     while True:  # one at a time: when the executor closes, nothing but "long" is left
                         await executor.run(anyio.sleep, 0.001, name="short")
                 except ExecutorClosed:
-                    print("closed", flush=True)
+                    print("closed")
                     refused.set()
     # The block is left only when the shutdown is over.
     print((await long.outcome()).error, stop.received.name, [cut.name for cut in stop.report.cut])
     print("default again", signal.getsignal(signal.SIGTERM) is signal.SIG_DFL)
 
 try:
-    anyio.run(main, backend=backend)
+    run(main)
 except KeyError as error:
     print("left by", repr(error))
 """
+)
 
 
-class Program:
-    """The program above, running."""
-
-    def __init__(self, backend: str, body: str, grace: float) -> None:
-        self.process = subprocess.Popen(
-            [sys.executable, "-W", "error", "-c", PROGRAM, backend, body, str(grace)],
-            stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=clean_environment(),
-        )  # fmt: skip
-
-    def line(self) -> str:
-        assert self.process.stdout is not None
-        return self.process.stdout.readline().strip()
-
-    def rest(self) -> str:
-        out, _ = self.process.communicate(timeout=LIMIT)
-        assert self.process.returncode == 0, out
-        return out
-
-    def __enter__(self) -> Program:
-        assert self.line() == "ready"
-        return self
-
-    def __exit__(self, *exc: object) -> None:
-        if self.process.poll() is None:
-            self.process.kill()
-        self.process.communicate()
+def running(backend: str, body: str, grace: float) -> Program:
+    """The program above, which has got so far that it may be sent a signal."""
+    program = Program("-W", "error", "-c", PROGRAM, backend, body, str(grace))
+    program.until_said("ready")
+    return program
 
 
-@pytest.fixture(params=["asyncio", "trio"])
+@pytest.fixture(params=BACKENDS)
 def backend(request: pytest.FixtureRequest) -> str:
-    """Both event loops; the program is a process of its own."""
+    """All event loops; the program is a process of its own."""
     name: str = request.param
     pytest.importorskip(name)
     return name
 
 
 def test_after_the_grace_what_is_left_is_cut(backend: str) -> None:
-    with Program(backend, "waits", 0.1) as program:
-        program.process.send_signal(signal.SIGTERM)
-        said = program.rest()
+    with running(backend, "waits", 0.1) as program:
+        program.send(signal.SIGTERM)
+        said = program.end()
     assert "task 'long' was cancelled (shutdown) SIGTERM ['long']" in said
     assert "default again True" in said
 
 
 def test_submissions_end_and_the_block_is_left_when_the_shutdown_is_over(backend: str) -> None:
-    with Program(backend, "drains", 3600.0) as program:
-        program.process.send_signal(signal.SIGTERM)
-        said = program.rest()
-    assert said.splitlines() == ["closed", "None SIGTERM []", "default again True"]
+    with running(backend, "drains", 3600.0) as program:
+        program.send(signal.SIGTERM)
+        said = program.end()
+    assert said.splitlines() == ["ready", "closed", "None SIGTERM []", "default again True"]
 
 
 def test_a_second_signal_ends_the_grace(backend: str) -> None:
-    with Program(backend, "submits", 3600.0) as program:
-        program.process.send_signal(signal.SIGTERM)
-        assert program.line() == "closed"  # the first one has been seen
-        program.process.send_signal(signal.SIGTERM)
-        said = program.rest()
+    with running(backend, "submits", 3600.0) as program:
+        program.send(signal.SIGTERM)
+        program.until_said("closed")  # the first one has been seen
+        program.send(signal.SIGTERM)
+        said = program.end()
     assert "SIGTERM ['long']" in said
 
 
 def test_the_bodys_own_exception_leaves_as_itself(backend: str) -> None:
-    with Program(backend, "fails", 0.1) as program:
-        program.process.send_signal(signal.SIGTERM)
-        said = program.rest()
-    assert said.strip() == """left by KeyError("the body's own")"""
+    with running(backend, "fails", 0.1) as program:
+        program.send(signal.SIGTERM)
+        said = program.end()
+    assert said.splitlines()[1:] == ["""left by KeyError("the body's own")"""]
 
 
 @pytest.mark.anyio
@@ -153,6 +133,20 @@ async def test_an_exception_of_the_body_is_not_wrapped(anyio_backend: Any) -> No
         assert executor.stats().in_flight == 0
 
 
+@pytest.mark.anyio
+async def test_a_failure_of_the_body_is_not_lost_to_a_cancellation(anyio_backend: Any) -> None:
+    async with HybridExecutor("mail", max_in_flight=1) as executor:
+        with pytest.raises(KeyError, match="of the cleanup"):
+            with anyio.CancelScope() as scope:
+                async with shutdown_on_signals(executor):
+                    scope.cancel()
+                    try:
+                        await anyio.sleep_forever()
+                    finally:
+                        raise KeyError("of the cleanup")
+        assert await executor.run(anyio.sleep, 0) is None
+
+
 def test_outside_the_main_thread_the_error_says_so(backend: str) -> None:
     errors: list[BaseException] = []
 
@@ -162,7 +156,7 @@ def test_outside_the_main_thread_the_error_says_so(backend: str) -> None:
 
     def run() -> None:
         try:
-            anyio.run(enter, backend=backend)
+            anyio.run(enter, **BACKENDS[backend])
         except BaseException as error:
             errors.append(error)
 
@@ -172,6 +166,24 @@ def test_outside_the_main_thread_the_error_says_so(backend: str) -> None:
     (error,) = errors
     assert isinstance(error, RuntimeError)
     assert "main thread" in str(error)
+
+
+@pytest.mark.anyio
+async def test_an_executor_that_is_not_open_is_named(anyio_backend: Any) -> None:
+    with pytest.raises(ExecutorClosed, match="executor 'mail', which is not open"):
+        async with shutdown_on_signals(HybridExecutor("mail", max_in_flight=1)):
+            pass
+    assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
+
+
+@pytest.mark.anyio
+async def test_a_signal_that_cannot_be_caught_is_an_error_that_leaves_nothing_behind(anyio_backend: Any) -> None:
+    async with HybridExecutor("mail", max_in_flight=1) as executor:
+        with pytest.raises(OSError, match="Invalid argument"):
+            async with shutdown_on_signals(executor, signals=(signal.SIGTERM, signal.SIGKILL)):
+                pass
+        assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
+        assert await executor.run(anyio.sleep, 0) is None
 
 
 @pytest.mark.parametrize(

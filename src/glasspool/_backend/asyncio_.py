@@ -14,12 +14,14 @@ import sys
 import time
 from collections.abc import Awaitable, Callable, Coroutine, Generator
 from functools import partial
+from importlib.metadata import version
 from typing import Any, cast
 
 import anyio
 from anyio.abc import TaskGroup
 
-from .base import Main, Scope, Spawner, enclosing_cancelled
+from .base import Main, Scope, Spawner, Threads, enclosing_cancelled
+from .workers import AnyioThreads, DaemonThreads, thread_parts
 
 __all__ = ["AsyncioBackend"]
 
@@ -43,7 +45,15 @@ _PARTS = _anyio_parts()
 if _PARTS is None:
     logger.warning(
         "anyio %s keeps its tasks' states elsewhere than expected: on asyncio tasks start through start_soon, slower",
-        getattr(anyio, "__version__", "(unknown version)"),
+        version("anyio"),
+    )
+
+_THREAD_PARTS = thread_parts()
+if _THREAD_PARTS is None:
+    logger.warning(
+        "anyio %s connects worker threads otherwise than expected: plain functions run in threads of anyio's,"
+        " which the process waits for when it ends",
+        version("anyio"),
     )
 
 
@@ -173,6 +183,11 @@ class AsyncioBackend:
         except RuntimeError:  # the loop is closed
             return False
         return True
+
+    def threads(self, name: str) -> Threads:
+        if _THREAD_PARTS is None:
+            return AnyioThreads()
+        return DaemonThreads(name, self._loop, self.call_soon_threadsafe, _THREAD_PARTS)
 
     def begin(self, handle: Any) -> bool:
         return self._home is not None

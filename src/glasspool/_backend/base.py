@@ -13,7 +13,7 @@ import anyio
 if sys.version_info < (3, 11):
     from exceptiongroup import BaseExceptionGroup
 
-__all__ = ["Backend", "Main", "Scope", "Spawner", "enclosing_cancelled", "split_cancellation"]
+__all__ = ["Backend", "Main", "Scope", "Spawner", "Threads", "enclosing_cancelled", "split_cancellation"]
 
 Main = Callable[[Any], Coroutine[Any, Any, None]]
 """The body of a spawned task; it takes the handle it is spawned for and never raises but cancellation."""
@@ -50,6 +50,25 @@ class Spawner(Protocol):
         """The task that was spawned for ``handle`` takes its last step."""
 
 
+class Threads(Protocol):
+    """The threads in which an executor's plain functions run. As many run at once as are asked to."""
+
+    @property
+    def alive(self) -> int:
+        """How many there are, busy or idle, that nobody else uses. Any thread may ask."""
+        ...
+
+    async def run(self, call: Callable[[], None], scope: Any, *, abandon: bool) -> None:
+        """Call ``call`` in a thread, in a copy of the current context, and wait for its end.
+
+        ``anyio.from_thread`` works inside; ``scope``, the task's own and innermost one, is what ``check_cancelled``
+        asks. Cancelled, it waits on unless ``abandon``; then the thread goes on by itself.
+        """
+
+    def end(self) -> None:
+        """No more calls come: idle threads end now, busy ones after their call. Any thread may ask for it."""
+
+
 class Backend(Protocol):
     """One event loop, as the executor sees it."""
 
@@ -70,6 +89,10 @@ class Backend(Protocol):
 
     def begin(self, handle: Any) -> bool:
         """Called by the task spawned for ``handle`` before its function: whether it can do without a scope for now."""
+        ...
+
+    def threads(self, name: str) -> Threads:
+        """Threads for the executor of this name."""
         ...
 
     def scope(self, deadline: float) -> Scope:

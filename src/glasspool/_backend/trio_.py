@@ -10,7 +10,8 @@ from typing import Any
 import anyio
 import trio
 
-from .base import Main, Scope, Spawner, enclosing_cancelled
+from .base import Main, Scope, Spawner, Threads, enclosing_cancelled
+from .workers import AnyioThreads
 
 __all__ = ["TrioBackend"]
 
@@ -79,6 +80,9 @@ class TrioBackend:
         except trio.RunFinishedError:
             return False
         return True
+
+    def threads(self, name: str) -> Threads:
+        return AnyioThreads()
 
     def begin(self, handle: Any) -> bool:
         if _STATUS is None:

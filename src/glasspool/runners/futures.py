@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import concurrent.futures
+import time
 from collections.abc import Callable
 from concurrent.futures import Executor, Future, ProcessPoolExecutor, ThreadPoolExecutor
 from contextvars import copy_context
@@ -13,6 +14,7 @@ import anyio
 from glasspool.task import TaskHandle
 
 from .base import HIDDEN, Freed, Raised
+from .exiting import RunningCall, leave_in_pool
 
 __all__ = ["FuturesRunner"]
 
@@ -32,17 +34,19 @@ class FuturesRunner:
 
     def __init__(
         self,
+        executor: str,
         pool: Executor,
         call_soon_threadsafe: Callable[[Callable[[], object]], bool],
         carry: Callable[[Callable[..., Any]], Callable[..., Any]],
     ) -> None:
+        self._executor = executor
         self._pool = pool
         self._carry = carry
         self._call_soon = call_soon_threadsafe
 
     async def run(self, handle: TaskHandle[Any], freed: Freed) -> Any:
         """See Runner. A call that the pool has begun cannot be stopped: it is left behind like a thread."""
-        item = handle.item
+        item, since = handle.item, time.monotonic()
         try:
             if isinstance(self._pool, _REMOTE):
                 future = self._pool.submit(self._carry(item.function), *item.arguments)
@@ -61,6 +65,7 @@ class FuturesRunner:
             if not future.cancel() and not future.done():
                 handle._left_running = True
                 future.add_done_callback(lambda _: freed(handle))
+                leave_in_pool(self._pool, future, RunningCall(self._executor, item.name, since))
             if future.cancelled() or handle._left_running:
                 raise
         return _result(future)

@@ -1,19 +1,19 @@
-"""In a thread of anyio's, under a limiter of the executor's own."""
+"""In a thread: a daemon of the executor's own on asyncio, one of trio's on trio."""
 
 from __future__ import annotations
 
 import inspect
-import math
 import threading
+import time
 from collections.abc import Callable
 from functools import partial
 from typing import Any
 
-from anyio import CapacityLimiter, to_thread
-
-from glasspool.task import TaskHandle
+from glasspool._backend import Threads
+from glasspool.task import TaskHandle, WorkItem
 
 from .base import HIDDEN, Freed, Raised
+from .exiting import RunningCall, running
 
 __all__ = ["ThreadRunner"]
 
@@ -21,20 +21,21 @@ __all__ = ["ThreadRunner"]
 class ThreadRunner:
     """Runs plain functions in threads.
 
-    The limiter has no bound of its own, because the executor's slots are the only queue: a task that runs here holds
+    The threads have no bound of their own, because the executor's slots are the only queue: a task that runs here holds
     one slot and one thread, and an abandoned thread keeps its slot until it ends.
     """
 
     name = "thread"
 
-    def __init__(self) -> None:
-        self._limiter = CapacityLimiter(math.inf)
+    def __init__(self, executor: str, threads: Threads) -> None:
+        self._executor = executor
+        self._threads = threads
 
     async def run(self, handle: TaskHandle[Any], freed: Freed) -> Any:
         """See Runner. Cancelled, it leaves the thread behind unless the task says ``abandon=False``."""
-        call = _Call(handle.item.function, handle.item.arguments, partial(freed, handle))
+        call = _Call(self._executor, handle.item, partial(freed, handle))
         try:
-            await to_thread.run_sync(call, abandon_on_cancel=handle._plan.abandon, limiter=self._limiter)
+            await self._threads.run(call, handle._scope, abandon=handle._plan.abandon)
         except BaseException:
             if call.leave():
                 handle._left_running = True
@@ -48,11 +49,11 @@ class ThreadRunner:
 class _Call:
     """One call in a thread. The end of the function or the end of waiting: whoever comes first decides."""
 
-    __slots__ = ("_arguments", "_freed", "_function", "_left", "_lock", "_started", "called", "result")
+    __slots__ = ("_executor", "_freed", "_item", "_left", "_lock", "_started", "called", "result")
 
-    def __init__(self, function: Callable[..., Any], arguments: tuple[Any, ...], freed: Callable[[], object]) -> None:
-        self._function: Callable[..., Any] | None = function
-        self._arguments = arguments
+    def __init__(self, executor: str, item: WorkItem, freed: Callable[[], object]) -> None:
+        self._executor = executor
+        self._item: WorkItem | None = item
         self._freed = freed
         self._lock = threading.Lock()
         self._started = self._left = False
@@ -60,12 +61,14 @@ class _Call:
         self.result: Any = None
 
     def __call__(self) -> None:
-        if not self._start():
+        item, self._item = self._item, None
+        if item is None or not self._start():
             return
-        function, arguments = self._function, self._arguments
-        self._function, self._arguments = None, ()
-        result = _call(function, arguments)
-        del function, arguments
+        mine = RunningCall(self._executor, item.name, time.monotonic(), threading.get_ident())
+        running[mine] = None
+        result = _call(item.function, item.arguments)
+        running.pop(mine, None)  # not there in a forked child
+        del item
         with self._lock:
             self.called = True
             if not self._left:
@@ -90,19 +93,19 @@ class _Call:
 def _call(function: Any, arguments: tuple[Any, ...]) -> Any:
     try:
         result = function(*arguments)
-    except BaseException as error:  # noqa: BLE001 - handed to the executor, which decides
-        return Raised(error)
-    if inspect.isawaitable(result):
+        if not inspect.isawaitable(result):
+            return result
         if inspect.iscoroutine(result):
             result.close()
         name = getattr(function, "__qualname__", repr(function))
-        return Raised(
-            TypeError(
-                f"{name} ran in a thread and returned an awaitable, which cannot be awaited there; "
-                f'submit it with runner="inline", or submit the coroutine function itself'
-            )
+    except BaseException as error:  # noqa: BLE001 - handed to the executor, which decides
+        return Raised(error)
+    return Raised(
+        TypeError(
+            f"{name} ran in a thread and returned an awaitable, which cannot be awaited there; "
+            f'submit it with runner="inline", or submit the coroutine function itself'
         )
-    return result
+    )
 
 
 HIDDEN.update((ThreadRunner.run.__code__, _Call.__call__.__code__, _call.__code__))

@@ -50,6 +50,8 @@ __all__ = [
     "TASK_ABANDONED",
     "TASK_ACTIVE",
     "TASK_CANCELLATIONS",
+    "TASK_CANCELLING",
+    "TASK_CANCELLING_OLDEST_AGE",
     "TASK_COMPLETED",
     "TASK_DURATION",
     "TASK_OLDEST_AGE",
@@ -242,6 +244,20 @@ TASK_ABANDONED: Final = Metric(
 )
 TASK_OLDEST_AGE: Final = Metric(
     "glasspool.task.oldest.age", "gauge", "s", "Age of the longest-running active task; 0 when none is active."
+)
+TASK_CANCELLING: Final = Metric(
+    "glasspool.task.cancelling",
+    "updowncounter",
+    "{task}",
+    "Tasks that were asked to end (cancelled, or out of time) and have not ended yet.",
+    rare=True,
+)
+TASK_CANCELLING_OLDEST_AGE: Final = Metric(
+    "glasspool.task.cancelling.oldest.age",
+    "gauge",
+    "s",
+    "Age of the oldest request to end that has not been obeyed yet; 0 when there is none.",
+    rare=True,
 )
 TASK_DURATION: Final = Metric(
     "glasspool.task.duration",

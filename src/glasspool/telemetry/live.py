@@ -132,6 +132,7 @@ class Live:
         self.workers = dict.fromkeys(self.shape.workers, 0)  # alive; the busy ones are derived
         self.queued_tasks: dict[TaskRecord, None] = {}
         self.active_tasks: dict[TaskRecord, None] = {}
+        self.asked: dict[TaskRecord, float] = {}  # to end, since then; or at a time to come, when theirs is out
         self.serving = 0  # calls that keep workers busy and are another executor's tasks
         self.pending: dict[object, float] = {}  # blocked producer -> since when
         self.opened_at = 0.0
@@ -139,11 +140,16 @@ class Live:
         self.slot_acc = self.limit_acc = self.saturated_acc = 0.0
         self.saturated = False
 
-    def catch_up(self) -> None:
-        """Enter what was noted and not yet counted; called before every reading, under the identity's lock.
+    alive: Callable[[], int] | None = None
+    """How many workers there are now, where that is known only when somebody asks."""
 
-        Recorders that count at once have nothing to do here.
+    def catch_up(self) -> None:
+        """Bring up to date what only a reading asks for; called before every one, under the identity's lock.
+
+        Recorders that note first and count later count here.
         """
+        if self.alive is not None and self.shape.workers:
+            self.workers[self.shape.workers[0]] = self.alive()
 
     def when_caught_up(self, then: Callable[[], object]) -> None:
         """Catch up, then call ``then``."""
@@ -184,6 +190,11 @@ class Live:
         """A producer's wait is over, accepted or not. Returns how long it waited, in seconds."""
         with self.totals.lock:
             return self.clock() - self.pending.pop(producer)
+
+    def ask(self, task: TaskRecord, at: float) -> None:
+        """A running task is asked to end at this instant of the clock, which may be to come (its timeout)."""
+        with self.totals.lock:
+            self.asked[task] = min(at, self.asked.get(task, inf))
 
     def thread_freed(self, runner: str) -> None:
         """An abandoned task's thread has ended, perhaps long after the executor: its slot is free."""
@@ -240,6 +251,13 @@ class Live:
             pending = now - next(iter(self.pending.values())) if self.pending else 0.0
             return queued, active, pending
 
+    def unobeyed(self) -> tuple[int, float]:
+        """How many tasks were asked to end and have not, and the age of the oldest such request in seconds."""
+        with self.totals.lock:
+            now = self.clock()
+            since = self.asked_since(now)
+            return len(since), now - min(since, default=now)
+
     # -- derived figures; the caller holds the lock ----------------------------------------------------------------
 
     def slot_time(self, now: float) -> float:
@@ -253,6 +271,10 @@ class Live:
     def saturated_time(self, now: float) -> float:
         """Seconds since open with every slot in use."""
         return (now if self.saturated else 0.0) + self.saturated_acc
+
+    def asked_since(self, now: float) -> list[float]:
+        """When the tasks were asked that have not ended; no order."""
+        return [at for at in list(self.asked.values()) if at <= now]
 
     def active_by_runner(self) -> Counter[str]:
         """Tasks in flight by runner."""

@@ -132,6 +132,8 @@ class Recorder(Live):
         found = None if task.span is None else exemplars.of(task.span, duration)
         with totals.lock:
             del self.active_tasks[task]
+            if self.asked:
+                self.asked.pop(task, None)
             self.slot_acc += now
             if self.saturated and self.in_flight + self.abandoned - 1 < self.full_at:
                 self.saturated = False
@@ -181,6 +183,7 @@ class Recorder(Live):
         with totals.lock:
             if assigned:
                 self.active_tasks.pop(task, None)
+                self.asked.pop(task, None)
                 if abandoned:
                     totals.abandoned[task.runner] = totals.abandoned.get(task.runner, 0) + 1
                 else:

@@ -235,6 +235,9 @@ def _read_gauges(totals: Totals, now: dict[Live, float], out: _Collection) -> No
         add(catalog.TASK_ACTIVE, active[runner], **extra)
         add(catalog.TASK_ABANDONED, totals.abandoned.get(runner, 0), **extra)
     add(catalog.TASK_OLDEST_AGE, oldest(lambda r: [task.started for task in list(r.active_tasks)[:1]]))
+    if shape.requests:
+        add(catalog.TASK_CANCELLING, sum(len(r.asked_since(now[r])) for r in live))
+        add(catalog.TASK_CANCELLING_OLDEST_AGE, oldest(lambda r: r.asked_since(now[r])))
     if shape.queue:
         add(catalog.QUEUE_SIZE, sum(r.queued for r in live))
         add(catalog.QUEUE_OLDEST_AGE, oldest(lambda r: [task.accepted for task in list(r.queued_tasks)[:1]]))

@@ -32,7 +32,8 @@ class Shape:
 
     ``queue``: tasks can wait; ``submit``: producers can block; ``slots``: there is a limit on concurrency;
     ``workers``: runners whose threads or processes are counted; ``runners``: values of ``glasspool.runner``;
-    ``unretrieved``: it is told when a task is thrown away with its error unseen.
+    ``unretrieved``: it is told when a task is thrown away with its error unseen; ``requests``: it is told when a task
+    is asked to end.
     """
 
     runners: tuple[str, ...] = ("inline",)
@@ -42,6 +43,7 @@ class Shape:
     slots: bool = False
     shutdown: bool = False
     unretrieved: bool = False
+    requests: bool = False
 
 
 class Histogram:
@@ -157,7 +159,7 @@ class Totals:
         )
         last_resorts = _series_of(catalog.TASK_DURATION) + _series_of(catalog.CANCEL_DURATION) + runners
         counters = 20 + len(catalog.CANCEL_REASONS) * len(catalog.CANCEL_PHASES) + 3 * runners
-        gauges = 8 + 2 * runners + 3 * workers
+        gauges = 8 + 2 * runners + 3 * workers + 2 * shape.requests
         return waits * _series_of(catalog.QUEUE_WAIT) + last_resorts + counters + gauges
 
     def _histogram(self, metric: Metric, extra: dict[str, Any]) -> Histogram:

@@ -12,9 +12,10 @@ from __future__ import annotations
 
 import logging
 import threading
+import weakref
 from collections.abc import Callable
 from contextvars import Context
-from typing import Any
+from typing import Any, Protocol
 
 import anyio
 
@@ -25,11 +26,18 @@ from .limits import BURST, SlotLimit
 from .nursery import Nursery
 from .queue import AdmissionQueue, Producer
 from .reporting import Reporter
-from .task import CURRENT, CancelRequest, Completed, TaskHandle, cancelled_error, timeout_error
+from .task import CancelRequest, Completed, TaskHandle, cancelled_error, current_task, timeout_error
 
 __all__ = ["Engine"]
 
 logger = logging.getLogger("glasspool")
+
+
+class Feed(Protocol):
+    """What an iteration is told."""
+
+    def resized(self) -> None:
+        """The number of slots has changed."""
 
 
 class Engine:
@@ -51,6 +59,7 @@ class Engine:
         self.closing: str | None = None  # None: open; "": draining; else the reason for which tasks are cancelled
         self.closed = False
         self.active: dict[TaskHandle[Any], None] = {}
+        self.feeds: weakref.WeakSet[Feed] = weakref.WeakSet()  # iterations whose look-ahead follows the limit
         self.since_yield = 0
         self.failures: list[BaseException] = []  # escalated errors
         self.crash: BaseException | None = None  # KeyboardInterrupt or SystemExit of a task or observer
@@ -70,8 +79,8 @@ class Engine:
     def check_waiter(self, what: str) -> None:
         """See Host."""
         self.check_caller(what)
-        current = CURRENT.get()
-        if current is not None and current._host is self and not current.done:
+        current = current_task()
+        if current is not None and current._host is self:
             raise NestedWait(
                 f"{what} inside task {current.name!r} of the same executor {self.name!r} could hang for ever: the "
                 f"task would hold a slot while it waits for one; wait outside, or use a second executor"
@@ -109,19 +118,16 @@ class Engine:
             if handle._completed is None:  # an observer may have cancelled it
                 self.nursery.start(handle)
 
-    def block(self, handle: TaskHandle[Any]) -> Producer[TaskHandle[Any]]:
-        """A new producer in the line of those who wait for room."""
-        producer = Producer(handle)
+    def block(self, producer: Producer[TaskHandle[Any]]) -> None:
+        """The producer joins the line of those who wait for room."""
         self.queue.block(producer)
         self.recorder.producer_blocked(producer)
         self._grant()  # there is room if only those before it had to be let through
-        return producer
 
     def come_back(self, producer: Producer[TaskHandle[Any]]) -> None:
         """The producer has woken to use its grant: its task is accepted now, or, since trio wakes tasks in any
-        order, when those granted before it have come back too; then its event is set anew."""
+        order, when those granted before it have come back too; then it is woken anew."""
         producer.back = True
-        producer.event = anyio.Event()
         self._accept_granted()
 
     def give_up(self, producer: Producer[TaskHandle[Any]]) -> None:
@@ -136,7 +142,7 @@ class Engine:
             del granted[producer]
             producer.accepted = True
             self.accept(producer.handle, self.recorder.producer_released(producer))
-            producer.event.set()
+            producer.wake()
 
     # -- starting --------------------------------------------------------------------------------------------------
 
@@ -164,10 +170,18 @@ class Engine:
         self.recorder.set_limit(limit)
         self.recorder.worker_limits["thread"] = limit
         self.dispatch()
+        for feed in list(self.feeds):
+            feed.resized()
 
     def _grant(self) -> None:
+        ready = False
         for producer in self.queue.grant(self.slots.free):
-            producer.event.set()
+            if producer.back:
+                ready = True
+            else:
+                producer.wake()
+        if ready:
+            self._accept_granted()
 
     # -- ending ----------------------------------------------------------------------------------------------------
 
@@ -287,7 +301,7 @@ class Engine:
             self.closing = ""
             self.reporter.closing()
             for producer in self.queue.turn_away():
-                producer.event.set()
+                producer.wake()
 
     def abort(self, reason: str, *, requests: bool = True, cancel_nursery: bool = False) -> None:
         """Close by cancelling everything; ``requests=False``: running tasks are being cancelled from outside."""

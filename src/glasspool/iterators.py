@@ -1,9 +1,10 @@
 """``executor.map`` and ``executor.as_completed``: typed async iterators that feed themselves from a source.
 
 A synchronous source is read by its consumer, an asynchronous one by a feeder in the nursery, so that a slow source
-never delays a completion that is ready. No scope and no task group is open while the consumer has the floor: a plain
-``break`` is safe. The façade refers to the state but not the other way round, so losing the last reference to the
-façade is noticed and cancels what is unfinished.
+never delays a completion that is ready. An item that finds no room is in hand until its turn comes in the line of
+blocked producers; nobody has to wait for that. No scope and no task group is open while the consumer has the floor: a
+plain ``break`` is safe. The façade refers to the state but not the other way round, so losing the last reference to
+the façade is noticed and cancels what is unfinished.
 """
 
 from __future__ import annotations
@@ -21,7 +22,8 @@ from anyio.lowlevel import checkpoint, checkpoint_if_cancelled
 from .collecting import Ledger, OrderedLedger
 from .errors import ExecutorClosed
 from .limits import BURST
-from .task import Completed
+from .queue import Producer
+from .task import Completed, TaskHandle
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -32,7 +34,6 @@ __all__ = ["AsCompleted", "InOrder"]
 
 T = TypeVar("T")
 logger = logging.getLogger("glasspool")
-_NOTHING: Any = object()
 
 
 class _Feed:
@@ -57,7 +58,7 @@ class _Feed:
         self.context: Context = copy_context()
         self.error: BaseException | None = None
         self.exhausted = self.closed = False
-        self._held: Any = _NOTHING  # taken from the source, not yet accepted
+        self._in_line: Producer[TaskHandle[Any]] | None = None  # of the item in hand: taken, but not yet accepted
         self._items: Iterator[Any] | None = None
         self._later: AsyncIterator[Any] | None = None
         self._feeder: anyio.CancelScope | None = None
@@ -68,6 +69,7 @@ class _Feed:
             self._items = iter(source)
         else:
             raise TypeError(f"source must be an iterable or an async iterable, not {source!r}")
+        work.engine.feeds.add(self)
 
     @property
     def finished(self) -> bool:
@@ -75,75 +77,106 @@ class _Feed:
         return self.closed or (self.exhausted and not self.ledger.pending)
 
     def full(self) -> bool:
-        """Whether enough has been taken ahead of the consumer."""
-        return self.ledger.pending > 2 * self.work.engine.slots.limit
+        """Whether as much has been taken ahead of the consumer as may be."""
+        return self.ledger.pending >= 2 * self.work.engine.slots.limit
+
+    def resized(self) -> None:
+        """See Feed of the engine: there may be more to take, or room for it."""
+        self.ledger.wake()
+        if self._taken is not None:
+            self._taken.set()
 
     async def wait(self) -> None:
-        """Until the ledger has changed; with nothing outstanding, until the item in hand has been accepted."""
-        self.work.engine.check_waiter(self.what)
-        self.work.engine.since_yield = 0  # every way from here takes a loop turn
-        if self._held is not _NOTHING and not self.ledger.outstanding:
-            try:
-                await self._submit(self._held)
-            except Exception as error:  # noqa: BLE001 - raised by the consumer, after the outcomes accepted before
-                self.end(error)
-            self._held = _NOTHING
-        elif not self.exhausted and self._items is not None and self._held is _NOTHING and not self.full():
+        """Until the ledger has changed or the item in hand has been accepted; called right after ``refill``."""
+        engine, producer = self.work.engine, self._in_line
+        engine.check_waiter(self.what)
+        engine.since_yield = 0  # every way from here takes a loop turn
+        if self._items is not None and not self.exhausted and producer is None and not self.full():
             await checkpoint()  # refill stopped for a loop turn, not for want of room
-        else:
+        elif producer is None or self.plan.deadline is None:
             await self.ledger.wait()
+        else:
+            scope = engine.backend.scope(self.plan.deadline)
+            with scope:
+                await self.ledger.wait()
+            if scope.cancelled_caught and self._in_line is producer:
+                self._in_line = None
+                self.end(self.work.out_of_time(producer))
 
-    async def _submit(self, item: Any) -> None:
-        handle = await self.work.submit(self.plan, self.fn, (item,), self.ledger, self.context.copy())
-        if self.closed:  # while it was waiting for room
-            self.work.engine.request_cancel(handle, "explicit")
+    def refill(self, ready: bool) -> None:
+        """Take from a synchronous source as much as may be, or start the feeder of an asynchronous one.
 
-    def refill(self) -> None:
-        """Take from a synchronous source as much as there is room for, or start the feeder of an asynchronous one."""
+        While an outcome is ``ready`` to be handed out a synchronous source is read in batches, which costs less.
+        """
         if self._later is not None:
             if self._feeder is None and not self.closed:
                 self._start_feeder(self._later)
             elif self._taken is not None:
                 self._taken.set()
             return
-        work, ledger, plan, fn, context = self.work, self.ledger, self.plan, self.fn, self.context
+        work, ledger = self.work, self.ledger
+        engine, limit = work.engine, work.engine.slots.limit
+        # A batch is a quarter of what may be taken ahead: enough is queued yet to keep the slots busy.
+        if self._in_line is not None or ledger.pending >= 2 * limit or (ready and 2 * ledger.pending > 3 * limit):
+            return
+        engine.check_caller(self.what)
         items: Any = self._items
-        limit = work.engine.slots.limit
-        if ledger.pending > 2 * limit and self._held is _NOTHING:
-            return  # in batches: it costs less
-        work.engine.check_caller(self.what)
-        allowed = room = min(BURST - work.engine.since_yield, 2 * limit + 16 - ledger.pending)
-        while (room > 0 or self._held is not _NOTHING) and not self.exhausted and not self.closed:
+        plan, fn, context, wake = self.plan, self.fn, self.context, self._room
+        allowed = room = min(BURST - engine.since_yield, 2 * limit - ledger.pending)
+        while room > 0 and not self.exhausted and not self.closed:
             room -= 1
             try:
-                if self._held is _NOTHING:
-                    self._held = next(items)
-                if not work.accept_if_room(plan, fn, (self._held,), ledger, context.copy()):
-                    break
-                self._held = _NOTHING
+                producer = work.line_up(plan, fn, (next(items),), ledger, context.copy(), wake)
             except StopIteration:
                 self.end(None)
             except Exception as error:  # noqa: BLE001 - raised by the consumer, after the outcomes accepted before
                 self.end(error)
-        work.engine.since_yield += allowed - room
+            else:
+                if producer is not None:
+                    self._hold(producer)
+                    break
+        engine.since_yield += allowed - room
+
+    def _hold(self, producer: Producer[TaskHandle[Any]]) -> None:
+        """There is no room for the item in hand yet."""
+        if self.closed:  # by an observer
+            self.work.give_up(producer, "submit_cancelled")
+        elif self.work.engine.closing is not None:  # likewise
+            self.end(self.work.turned_away(producer))
+        else:
+            self._in_line = producer
+
+    def _room(self) -> None:
+        """The item in hand has been accepted, or there will be no room because the executor closes."""
+        producer, self._in_line = self._in_line, None
+        if producer is not None and not producer.accepted:
+            self.end(self.work.turned_away(producer))
+        self.ledger.wake()
 
     def end(self, error: BaseException | None) -> None:
         """The source has ended, by ``error`` if that is not None."""
         self.exhausted = True
-        self._held = _NOTHING
         self.error = error
         self.ledger.wake()
 
-    def take_error(self) -> BaseException | None:
-        """The source's error, once."""
+    async def raise_error(self) -> None:
+        """Raise the source's error, once."""
         error, self.error = self.error, None
-        return error
+        if error is not None:
+            try:
+                await checkpoint_if_cancelled()
+                raise error
+            finally:
+                del error  # see Completed.unwrap
 
     def close(self, reason: str = "explicit") -> None:
         """Cancel what is unfinished and close the source."""
         if self.closed:
             return
         self.closed = True
+        producer, self._in_line = self._in_line, None
+        if producer is not None:
+            self.work.give_up(producer, "submit_cancelled")
         for handle in self.ledger.unfinished():
             self.work.engine.request_cancel(handle, reason)
         self.ledger.wake()
@@ -182,12 +215,15 @@ class _Feed:
             with scope:
                 try:
                     async for item in source:
-                        while self.full():
+                        handle = await self.work.submit(self.plan, self.fn, (item,), self.ledger, self.context.copy())
+                        if self.closed:  # while it was waiting for room
+                            self.work.engine.request_cancel(handle, "explicit")
+                        del item, handle  # the source may take its time with the next
+                        while self.full() and not self.closed:  # before the next is taken: it would be one too many
                             self._taken = anyio.Event()
                             await self._taken.wait()
-                        if self.closed:  # in the turn in which the feeder was woken
+                        if self.closed:
                             break
-                        await self._submit(item)
                     error = None
                 finally:
                     with anyio.CancelScope(shield=True):
@@ -198,6 +234,7 @@ class _Feed:
         finally:
             self.work.engine.nursery.services.discard(scope)
             self.end(error)
+            del error  # see Completed.unwrap
 
 
 class _Iteration(Generic[T]):
@@ -236,13 +273,11 @@ class AsCompleted(_Iteration[T]):
     async def __anext__(self) -> Completed[T]:
         feed, ledger = self._feed, self._feed.ledger
         while True:
-            feed.refill()
+            feed.refill(bool(ledger.ready))
             if ledger.ready and not feed.closed:
                 return ledger.take()
             if feed.finished:
-                if (error := feed.take_error()) is not None:
-                    await checkpoint_if_cancelled()
-                    raise error
+                await feed.raise_error()
                 raise StopAsyncIteration
             await feed.wait()
 
@@ -257,16 +292,18 @@ class InOrder(_Iteration[T]):
     async def __anext__(self) -> T:
         feed, ledger = self._feed, self._ordered
         while True:
-            feed.refill()
-            if ledger.head_done and not feed.closed:
+            ready = ledger.head_done
+            feed.refill(ready)
+            if (ready or ledger.head_done) and not feed.closed:
                 completed = ledger.take()
                 if completed.error is not None:
                     feed.close("sibling_failure")
                     ledger.forget()
-                return completed.unwrap()
+                try:
+                    return completed.unwrap()
+                finally:
+                    del completed  # see Completed.unwrap
             if feed.finished:
-                if (error := feed.take_error()) is not None:
-                    await checkpoint_if_cancelled()
-                    raise error
+                await feed.raise_error()
                 raise StopAsyncIteration
             await feed.wait()

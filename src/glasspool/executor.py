@@ -144,18 +144,19 @@ class HybridExecutor:
             self._finalizer.detach()
         engine.finish()
         self._owner = None
+        (crash, failures), engine.crash, engine.failures = (engine.crash, engine.failures), None, []
         try:
-            if engine.crash is not None:
-                raise engine.crash
-            if engine.failures and (leaving is None or cancelled):
-                raise BaseExceptionGroup(f"tasks of executor {self._name!r} failed", engine.failures)
+            if crash is not None:
+                raise crash
+            if failures and (leaving is None or cancelled):
+                raise BaseExceptionGroup(f"tasks of executor {self._name!r} failed", failures)
             if raised is not None:
                 raise raised
             if leaving is not None and leaving is not exc and not swallowed:
                 raise leaving
             return swallowed and cancelled
         finally:
-            del leaving, raised, exc, traceback
+            del leaving, raised, exc, traceback, info, crash, failures  # see Completed.unwrap
 
     async def _leave_elsewhere(self, engine: Engine) -> None:
         engine.abort("shutdown")
@@ -266,7 +267,10 @@ class HybridExecutor:
             with anyio.CancelScope(shield=True):
                 await handle.outcome()
             raise
-        return completed.unwrap()
+        try:
+            return completed.unwrap()
+        finally:
+            del handle, completed  # see Completed.unwrap
 
     # -- many at once ----------------------------------------------------------------------------------------------
 

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from contextvars import copy_context
 from dataclasses import dataclass
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar, overload
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar, overload
 
 import anyio
 
@@ -16,7 +16,7 @@ from ._backend import split_cancellation
 from .collecting import Ledger
 from .errors import ExecutorClosed, PileEmpty
 from .options import TaskOptions
-from .task import Completed, Outcome, TaskHandle, TaskState
+from .task import Completed, Host, Outcome, TaskHandle, TaskState
 
 if sys.version_info >= (3, 11):
     from typing import Self, TypeVarTuple, Unpack
@@ -62,7 +62,11 @@ class Drained(list[Completed[Any]]):
         """Raise the errors, timeouts and cancellations together as one (Base)ExceptionGroup, if there are any."""
         errors = [completed.error for completed in self if completed.error is not None]
         if errors:
-            raise BaseExceptionGroup(f"{len(errors)} of {len(self)} tasks did not succeed", errors)
+            group = BaseExceptionGroup(f"{len(errors)} of {len(self)} tasks did not succeed", errors)
+            try:
+                raise group
+            finally:
+                del group, errors, self  # see Completed.unwrap
 
 
 class Include(Protocol):
@@ -79,13 +83,16 @@ class Include(Protocol):
     ) -> TaskHandle[T]: ...
 
 
-class _PileLedger(Ledger[Any], Generic[T]):
-    """Counts ends, and tells the pile of the first failure."""
+class _PileLedger(Ledger[Any]):
+    """Counts ends, and with ``fail_fast`` cancels the others at the first failure. Knows nothing of the pile itself:
+    the tasks refer to it, and a pile that nobody refers to goes at once."""
 
-    def __init__(self) -> None:
+    def __init__(self, host: Host, *, fail_fast: bool) -> None:
         super().__init__()
         self.ended = dict.fromkeys(Outcome, 0)
-        self.on_failure: Callable[[], None] | None = None
+        self.closed: str | None = None  # the reason for which tasks are cancelled, once that has been decided
+        self._host = host
+        self._fail_fast = fail_fast
 
     def completed(self, handle: TaskHandle[Any]) -> None:
         """See Sink."""
@@ -93,8 +100,18 @@ class _PileLedger(Ledger[Any], Generic[T]):
         completed = handle._completed
         assert completed is not None, "called after the end"  # noqa: S101 - for the type checker
         self.ended[completed.outcome] += 1
-        if completed.outcome in (Outcome.ERROR, Outcome.TIMEOUT) and self.on_failure is not None:
-            self.on_failure()
+        if self._fail_fast and completed.outcome in (Outcome.ERROR, Outcome.TIMEOUT):
+            self._fail_fast = False
+            self.close("sibling_failure")
+
+    def close(self, reason: str) -> None:
+        """Take no more tasks and ask the outstanding ones to end."""
+        self.closed = self.closed or reason
+        self.cancel(reason)
+
+    def cancel(self, reason: str, message: str | None = None) -> int:
+        """Ask the outstanding tasks to end; how many requests were recorded."""
+        return sum(self._host.request_cancel(handle, reason, message) for handle in self.unfinished())
 
 
 class Pile:
@@ -107,11 +124,8 @@ class Pile:
     def __init__(self, work: Submission, *, fail_fast: bool) -> None:
         self._work = work
         # All mutable state; touched on the executor's event loop only.
-        self._ledger: _PileLedger[Any] = _PileLedger()
+        self._ledger = _PileLedger(work.engine, fail_fast=fail_fast)
         self._producers = 0
-        self._closed: str | None = None  # the reason for which tasks are cancelled, once that has been decided
-        if fail_fast:
-            self._ledger.on_failure = self._first_failure
 
     # -- putting in ------------------------------------------------------------------------------------------------
 
@@ -133,8 +147,8 @@ class Pile:
         self._check_open()
         work = self._work
         handle = await work.submit(work.plan(fn, **options), fn, args, self._ledger, copy_context())
-        if self._closed is not None:  # closed while there was no room
-            self._work.engine.request_cancel(handle, self._closed)
+        if self._ledger.closed is not None:  # closed while there was no room
+            self._work.engine.request_cancel(handle, self._ledger.closed)
         return handle
 
     @contextmanager
@@ -202,7 +216,7 @@ class Pile:
         if message is not None and not isinstance(message, str):
             raise TypeError(f"message must be a str or None, not {message!r}")
         self._work.engine.check_caller("pile.cancel")
-        return self._cancel("explicit", message)
+        return self._ledger.cancel("explicit", message)
 
     async def aclose(self) -> None:
         """Take no more tasks, cancel the outstanding ones and wait until they have ended. Idempotent."""
@@ -224,28 +238,18 @@ class Pile:
         except BaseException:
             await self._close("parent_scope")
             raise
-        self._closed = self._closed or "shutdown"
+        self._ledger.close("shutdown")
 
     async def _close(self, reason: str) -> None:
-        self._closed = self._closed or reason
-        self._cancel(reason)
+        self._ledger.close(reason)
         # Even inside a task of the executor: cancelled tasks need no slot of others to end.
         with anyio.CancelScope(shield=True):
             while self._ledger.outstanding:
                 await self._ledger.wait()
 
-    def _cancel(self, reason: str, message: str | None = None) -> int:
-        engine = self._work.engine
-        return sum(engine.request_cancel(handle, reason, message) for handle in self._ledger.unfinished())
-
-    def _first_failure(self) -> None:
-        self._ledger.on_failure = None
-        self._closed = self._closed or "sibling_failure"
-        self._cancel("sibling_failure")
-
     def _check_open(self) -> None:
-        if self._closed is not None:
-            raise ExecutorClosed(f"the pile is closed ({self._closed}) and takes no tasks; make a new one")
+        if self._ledger.closed is not None:
+            raise ExecutorClosed(f"the pile is closed ({self._ledger.closed}) and takes no tasks; make a new one")
 
     # -- looking ---------------------------------------------------------------------------------------------------
 

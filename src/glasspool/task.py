@@ -10,6 +10,7 @@ from collections.abc import Callable, Generator, Mapping
 from contextvars import Context, ContextVar
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Generic, NamedTuple, Protocol, TypeVar, cast
+from weakref import ref
 
 from .errors import TaskCancelled, TaskTimeout
 
@@ -27,6 +28,7 @@ __all__ = [
     "TaskHandle",
     "TaskState",
     "WorkItem",
+    "current_task",
 ]
 
 T = TypeVar("T")
@@ -111,6 +113,8 @@ class Completed(Generic[T_co]):
         finally:
             # Raising inside an `except` block of the caller has just set this to what the caller handles.
             error.__context__ = self._context
+            # Every frame that the error passes is kept by its traceback. None of ours may lead back to the error: it
+            # would live, and all that the task used with it, until the collector comes.
             del error, self
 
     def __repr__(self) -> str:
@@ -257,8 +261,9 @@ class TaskHandle(Generic[T_co]):
         return cast("Completed[T_co]", self._completed)
 
     def __await__(self) -> Generator[Any, Any, T_co]:
-        completed = yield from self.outcome().__await__()
-        return completed.unwrap()
+        outcome = self.outcome().__await__()
+        del self  # see Completed.unwrap
+        return (yield from outcome).unwrap()
 
     def _move(self, state: str) -> None:
         if state not in _MOVES.get(self._state, _ENDED):
@@ -269,8 +274,17 @@ class TaskHandle(Generic[T_co]):
         return f"<TaskHandle {self.id} {self.name!r} {self._state}>"
 
 
-CURRENT: ContextVar[TaskHandle[Any] | None] = ContextVar("glasspool_current_task", default=None)
-"""The task that this context belongs to, to recognise a task that waits for its own executor."""
+CURRENT: ContextVar[ref[TaskHandle[Any]] | None] = ContextVar("glasspool_current_task", default=None)
+"""The task that this context belongs to, as ``current_task`` gives it. Referred to weakly: contexts are copied, and
+kept by whoever likes, long after their task has ended."""
+
+
+def current_task() -> TaskHandle[Any] | None:
+    """The task within which the caller runs, as long as it holds its slot: until it has ended, or, if it was left
+    behind in a thread, until that has."""
+    reference = CURRENT.get()
+    current = None if reference is None else reference()
+    return None if current is None or (current.done and not current._left_running) else current
 
 
 def cancelled_error(item: WorkItem, request: CancelRequest | None, reason: str) -> TaskCancelled:

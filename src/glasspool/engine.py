@@ -13,23 +13,27 @@ from __future__ import annotations
 import logging
 import threading
 import weakref
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from contextvars import Context
-from typing import Any, Protocol
+from itertools import chain
+from typing import Any, Protocol, TypeVar
 
 import anyio
 
 from ._backend import Backend, split_cancellation
 from .closing import ShutdownReport
-from .errors import ExecutorClosed, NestedWait, WrongThread
+from .collecting import Ledger
+from .errors import ExecutorClosed, WrongThread
 from .limits import BURST, SlotLimit
 from .nursery import Nursery
 from .queue import AdmissionQueue, Producer
 from .reporting import Reporter
-from .task import CancelRequest, Completed, TaskHandle, cancelled_error, current_task, timeout_error
+from .task import CURRENT, CancelRequest, Completed, Needs, TaskHandle, cancelled_error, current_task, timeout_error
+from .waits import WAITS, Wait, examine, refuse_chain
 
 __all__ = ["Engine"]
 
+T = TypeVar("T")
 logger = logging.getLogger("glasspool")
 
 
@@ -76,15 +80,37 @@ class Engine:
                 f"from a worker thread of the loop use anyio.from_thread.run(executor.submit, …)"
             )
 
-    def check_waiter(self, what: str) -> None:
+    async def wait(
+        self, what: str, body: Callable[[], Awaitable[T]], needs: Callable[[], Needs], key: object = None, *,
+        closing: bool = False,
+    ) -> T:  # fmt: skip
         """See Host."""
         self.check_caller(what)
+        if CURRENT.get() is None or (current := current_task()) is None:
+            return await body()
+        ledger = key if isinstance(key, Ledger) else None
+        wait = Wait(current, self, what, needs, key, closing)
+        if ledger is not None:
+            ledger.watched += 1
+        try:
+            if WAITS.begin(wait):
+                await examine(wait)
+            return await body()
+        finally:
+            WAITS.end(wait)
+            if ledger is not None:
+                ledger.watched -= 1
+
+    async def check_waiter(self, what: str) -> None:
+        """Raise NestedWait if the caller is a task of this executor, or such a task waits for it."""
+        self.check_caller(what)
         current = current_task()
-        if current is not None and current._host is self:
-            raise NestedWait(
-                f"{what} inside task {current.name!r} of the same executor {self.name!r} could hang for ever: the "
-                f"task would hold a slot while it waits for one; wait outside, or use a second executor"
-            )
+        if current is not None and WAITS.chain(current, self):
+            await refuse_chain(current, self, what)
+
+    def needs_idle(self) -> Needs:
+        """What must end before nothing is queued or active."""
+        return len(self.queue.waiting) + len(self.active), chain(self.queue.waiting, self.active)
 
     def check_open(self) -> None:
         """Raise ExecutorClosed if submissions are no longer taken."""
@@ -122,6 +148,8 @@ class Engine:
         """The producer joins the line of those who wait for room."""
         self.queue.block(producer)
         self.recorder.producer_blocked(producer)
+        if producer.handle._sink is not None:
+            producer.handle._sink.asks(1)
         self._grant()  # there is room if only those before it had to be let through
 
     def come_back(self, producer: Producer[TaskHandle[Any]]) -> None:
@@ -132,6 +160,8 @@ class Engine:
 
     def give_up(self, producer: Producer[TaskHandle[Any]]) -> None:
         """The producer waits no longer; room that was granted to it goes to the next in line."""
+        if producer.handle._sink is not None:
+            producer.handle._sink.asks(-1)
         if self.queue.unblock(producer):
             self._grant()
             self._accept_granted()
@@ -141,6 +171,8 @@ class Engine:
         while granted and (producer := next(iter(granted))).back:
             del granted[producer]
             producer.accepted = True
+            if producer.handle._sink is not None:
+                producer.handle._sink.asks(-1)
             self.accept(producer.handle, self.recorder.producer_released(producer))
             producer.wake()
 

@@ -30,7 +30,7 @@ from .options import TaskOptions
 from .pile import Pile
 from .reporting import Reporter, checked_observers
 from .submission import Submission
-from .task import TaskHandle
+from .task import NOTHING, TaskHandle
 from .telemetry import tracing
 from .telemetry.observers import Observer
 from .telemetry.tracing import Spans
@@ -134,9 +134,9 @@ class HybridExecutor:
         engine.nursery.end()
         swallowed = False
         raised: BaseException | None = None
+        # A body's own exception is not shown to the nursery, which would wrap it in a group.
+        info = (type(leaving), leaving, leaving.__traceback__) if cancelled and leaving else (None, None, None)
         try:
-            # A body's own exception is not shown to the nursery, which would wrap it in a group.
-            info = (type(leaving), leaving, leaving.__traceback__) if cancelled and leaving else (None, None, None)
             swallowed = bool(await group.__aexit__(*info))
         except BaseException as error:  # noqa: BLE001 - raised again below
             raised = error
@@ -162,7 +162,7 @@ class HybridExecutor:
         engine.abort("shutdown")
         engine.nursery.end()
         with anyio.CancelScope(shield=True):
-            await engine.wait_idle()
+            await engine.wait("leaving", engine.wait_idle, engine.needs_idle, engine, closing=True)
         engine.finish()
         raise RuntimeError(
             f"executor {self._name!r} was entered in one task and left in another, which structured concurrency "
@@ -176,20 +176,24 @@ class HybridExecutor:
         ``None`` waits as long as it takes, ``0`` cancels at once. Idempotent: a second call joins the first and gets
         the same report. Abandoned threads are not waited for; the report counts them.
 
-        :raises NestedWait: inside a task of this executor.
+        :raises NestedWait: inside a task, where this closes a circle of waits.
         """
         grace = options_.seconds("grace", grace)
         engine = self._submission("shutdown").engine
-        engine.check_waiter("shutdown")
-        engine.begin_closing()
-        deadline = math.inf if grace is None else anyio.current_time() + grace
-        if grace != 0:
-            with anyio.CancelScope(deadline=deadline):
+
+        async def close() -> ShutdownReport:
+            engine.begin_closing()
+            deadline = math.inf if grace is None else anyio.current_time() + grace
+            if grace != 0:
+                with anyio.CancelScope(deadline=deadline):
+                    await engine.wait_idle()
+            if engine.queue.waiting or engine.active:
+                engine.abort("shutdown")
                 await engine.wait_idle()
-        if engine.queue.waiting or engine.active:
-            engine.abort("shutdown")
-            await engine.wait_idle()
-        return engine.finish()
+            return engine.finish()
+
+        needs = engine.needs_idle if grace is None else lambda: NOTHING
+        return await engine.wait("shutdown", close, needs, engine)
 
     # -- submitting ------------------------------------------------------------------------------------------------
 
@@ -218,7 +222,7 @@ class HybridExecutor:
         :param metadata: the submitter's own notes, found again in ``completed.item``.
         :raises TaskTimeout: the deadline passed while there was no room; nothing was accepted.
         :raises ExecutorClosed: the executor is closing or not open.
-        :raises NestedWait: there is no room and the caller is a task of this executor.
+        :raises NestedWait: there is no room, and waiting for it inside a task closes a circle of waits.
         """
         work = self._submission("submit")
         return await work.submit(work.plan(fn, **options), fn, args, None, copy_context())
@@ -255,17 +259,19 @@ class HybridExecutor:
         Cancelled, it cancels the task and waits until it has ended: a coroutine's cleanup is finished when ``run``
         leaves.
 
-        :raises NestedWait: inside a task of this executor.
+        :raises NestedWait: inside a task, where this closes a circle of waits; one of this executor's always does.
         """
         work = self._submission("run")
-        work.engine.check_waiter("run")
+        engine = work.engine
+        await engine.check_waiter("run")
         handle = await work.submit(work.plan(fn, **options), fn, args, None, copy_context())
         try:
             completed = await handle.outcome()
         except BaseException:
-            work.engine.request_cancel(handle, "parent_scope")
-            with anyio.CancelScope(shield=True):
-                await handle.outcome()
+            engine.request_cancel(handle, "parent_scope")
+            if not handle.done:
+                with anyio.CancelScope(shield=True):
+                    await engine.wait("run", handle._ended().wait, handle._needs, handle, closing=True)
             raise
         try:
             return completed.unwrap()

@@ -23,7 +23,7 @@ from .collecting import Ledger, OrderedLedger
 from .errors import ExecutorClosed
 from .limits import BURST
 from .queue import Producer
-from .task import Completed, TaskHandle
+from .task import NOTHING, Completed, Needs, TaskHandle
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -88,8 +88,15 @@ class _Feed:
 
     async def wait(self) -> None:
         """Until the ledger has changed or the item in hand has been accepted; called right after ``refill``."""
+        await self.work.engine.wait(self.what, self._wait, self._needs, self.ledger)
+
+    def _needs(self) -> Needs:
+        if self.ledger.asking and self.plan.deadline is not None:
+            return NOTHING
+        return self.ledger.needs_one(self.work.engine, 0 if self.exhausted else 1)
+
+    async def _wait(self) -> None:
         engine, producer = self.work.engine, self._in_line
-        engine.check_waiter(self.what)
         engine.since_yield = 0  # every way from here takes a loop turn
         if self._items is not None and not self.exhausted and producer is None and not self.full():
             await checkpoint()  # refill stopped for a loop turn, not for want of room
@@ -199,10 +206,16 @@ class _Feed:
             self.close()
         finally:
             with anyio.CancelScope(shield=True):
-                while self.ledger.outstanding or (feeding and not self.exhausted):
-                    await self.ledger.wait()
+                await self.work.engine.wait(
+                    f"closing {self.what}", partial(self._ended, feeding), self.ledger.needs_all, self.ledger,
+                    closing=True,
+                )  # fmt: skip
                 if not feeding and (aclose := getattr(self._later, "aclose", None)) is not None:
                     await aclose()
+
+    async def _ended(self, feeding: bool) -> None:
+        while self.ledger.outstanding or (feeding and not self.exhausted):
+            await self.ledger.wait()
 
     def _start_feeder(self, source: AsyncIterator[Any]) -> None:
         scope = self._feeder = anyio.CancelScope()
@@ -215,7 +228,9 @@ class _Feed:
             with scope:
                 try:
                     async for item in source:
-                        handle = await self.work.submit(self.plan, self.fn, (item,), self.ledger, self.context.copy())
+                        handle = await self.work.submit(
+                            self.plan, self.fn, (item,), self.ledger, self.context.copy(), feeding=True
+                        )
                         if self.closed:  # while it was waiting for room
                             self.work.engine.request_cancel(handle, "explicit")
                         del item, handle  # the source may take its time with the next
@@ -229,6 +244,8 @@ class _Feed:
                     with anyio.CancelScope(shield=True):
                         if (aclose := getattr(source, "aclose", None)) is not None:
                             await aclose()
+            if self.closed:
+                error = None  # the iteration was closed, not the executor
         except Exception as raised:  # noqa: BLE001 - raised by the consumer, after the outcomes accepted before
             error = raised
         finally:
@@ -246,7 +263,10 @@ class _Iteration(Generic[T]):
         return self
 
     async def aclose(self) -> None:
-        """Cancel the call's own unfinished tasks, wait for their ends and close the source. Idempotent."""
+        """Cancel the call's own unfinished tasks, wait for their ends and close the source. Idempotent.
+
+        :raises NestedWait: inside one of them, which cannot end while it waits for itself; all have been cancelled.
+        """
         await self._feed.aclose()
 
     async def __aenter__(self) -> Self:

@@ -16,7 +16,7 @@ from ._backend import split_cancellation
 from .collecting import Ledger
 from .errors import ExecutorClosed, PileEmpty
 from .options import TaskOptions
-from .task import Completed, Host, Outcome, TaskHandle, TaskState
+from .task import Completed, Host, Needs, Outcome, TaskHandle, TaskState
 
 if sys.version_info >= (3, 11):
     from typing import Self, TypeVarTuple, Unpack
@@ -169,7 +169,7 @@ class Pile:
         """The next outcome, in order of ending; waits for one if there is none yet.
 
         :raises PileEmpty: nothing is outstanding and no producer is open.
-        :raises NestedWait: inside a task of the same executor.
+        :raises NestedWait: inside a task, where this closes a circle of waits.
         """
         completed = await self._next()
         if completed is None:
@@ -186,28 +186,39 @@ class Pile:
         return completed
 
     async def drain(self) -> Drained:
-        """Wait until nothing is outstanding and no producer is open, and give every untaken outcome."""
+        """Wait until nothing is outstanding and no producer is open, and give every untaken outcome.
+
+        :raises NestedWait: inside a task, where this closes a circle of waits.
+        """
         drained = Drained()
-        self._work.engine.check_caller("pile.drain")
         await self._until_idle("pile.drain")
         while self._ledger.ready:
             drained.append(self._ledger.take())
         return drained
 
     async def _next(self) -> Completed[Any] | None:
-        ledger = self._ledger
-        self._work.engine.check_caller("pile")
+        ledger, engine = self._ledger, self._work.engine
+        engine.check_caller("pile")
         while not ledger.ready:
             if not ledger.outstanding and not self._producers:
                 return None
-            self._work.engine.check_waiter("waiting for a pile")
-            await ledger.wait()
+            await engine.wait("waiting for a pile", ledger.wait, self._needs, ledger)
         return ledger.take()
 
+    def _needs(self) -> Needs:
+        return self._ledger.needs_one(self._work.engine, self._producers)
+
     async def _until_idle(self, what: str) -> None:
-        while self._ledger.outstanding or self._producers:
-            self._work.engine.check_waiter(what)
-            await self._ledger.wait()
+        ledger, engine = self._ledger, self._work.engine
+
+        async def idle() -> None:
+            grown = ledger.grown
+            while (ledger.outstanding or self._producers) and ledger.grown == grown:
+                await ledger.wait()
+
+        engine.check_caller(what)
+        while ledger.outstanding or self._producers:
+            await engine.wait(what, idle, ledger.needs_all, ledger)
 
     # -- ending ----------------------------------------------------------------------------------------------------
 
@@ -219,7 +230,10 @@ class Pile:
         return self._ledger.cancel("explicit", message)
 
     async def aclose(self) -> None:
-        """Take no more tasks, cancel the outstanding ones and wait until they have ended. Idempotent."""
+        """Take no more tasks, cancel the outstanding ones and wait until they have ended. Idempotent.
+
+        :raises NestedWait: inside one of them, which cannot end while it waits for itself; all have been cancelled.
+        """
         self._work.engine.check_caller("pile.aclose")
         await self._close("explicit")
 
@@ -230,6 +244,7 @@ class Pile:
     async def __aexit__(
         self, exc_type: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
     ) -> None:
+        self._work.engine.check_caller("leaving a pile")
         if exc is not None:
             await self._close("parent_scope" if split_cancellation(exc)[1] is None else "shutdown")
             return
@@ -241,11 +256,16 @@ class Pile:
         self._ledger.close("shutdown")
 
     async def _close(self, reason: str) -> None:
-        self._ledger.close(reason)
+        ledger = self._ledger
+        ledger.close(reason)
+
+        async def ended() -> None:
+            while ledger.outstanding:
+                await ledger.wait()
+
         # Even inside a task of the executor: cancelled tasks need no slot of others to end.
         with anyio.CancelScope(shield=True):
-            while self._ledger.outstanding:
-                await self._ledger.wait()
+            await self._work.engine.wait("closing a pile", ended, ledger.needs_all, ledger, closing=True)
 
     def _check_open(self) -> None:
         if self._ledger.closed is not None:

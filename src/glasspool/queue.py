@@ -27,9 +27,10 @@ class Producer(Generic[T]):
 
     __slots__ = ("accepted", "back", "handle", "wake")
 
-    def __init__(self, handle: T, wake: Callable[[], object], *, back: bool = False) -> None:
+    wake: Callable[[], object]  # set by whoever puts it in line
+
+    def __init__(self, handle: T, *, back: bool = False) -> None:
         self.handle = handle
-        self.wake = wake
         self.back = back
         self.accepted = False
 

@@ -6,6 +6,7 @@ import math
 from collections.abc import Callable
 from concurrent.futures import Executor as FuturesExecutor
 from contextvars import Context
+from functools import partial
 from typing import Any
 
 import anyio
@@ -20,7 +21,7 @@ from .runners.base import Runner
 from .runners.futures import FuturesRunner
 from .runners.inline import InlineRunner
 from .runners.thread import ThreadRunner
-from .task import Plan, Sink, TaskHandle, WorkItem, current_task
+from .task import NOTHING, Needs, Plan, Sink, TaskHandle, WorkItem
 from .telemetry.carrying import Carried
 from .telemetry.recorder import TaskRecord
 from .telemetry.tracing import function_name
@@ -77,9 +78,13 @@ class Submission:
         return plan
 
     async def submit(
-        self, plan: Plan, fn: Callable[..., Any], args: tuple[Any, ...], sink: Sink | None, context: Context
-    ) -> TaskHandle[Any]:
-        """Accept the task in ``context``, waiting for room. ``sink`` collects the outcome."""
+        self, plan: Plan, fn: Callable[..., Any], args: tuple[Any, ...], sink: Sink | None, context: Context, *,
+        feeding: bool = False,
+    ) -> TaskHandle[Any]:  # fmt: skip
+        """Accept the task in ``context``, waiting for room. ``sink`` collects the outcome.
+
+        ``feeding``: the caller is an iteration's feeder, for which no task has to wait.
+        """
         engine = self.engine
         engine.check_caller("submit")
         engine.since_yield += 1
@@ -93,6 +98,8 @@ class Submission:
         handle = self._handle(plan, fn, args, sink, context)
         if engine.can_accept():
             engine.accept(handle)
+        elif feeding:
+            await self._stand_in_line(Producer(handle))
         else:
             await self._wait_for_room(handle)
         return handle
@@ -127,7 +134,8 @@ class Submission:
         if engine.can_accept():
             engine.accept(handle)
             return None
-        producer = Producer(handle, wake, back=True)
+        producer = Producer(handle, back=True)
+        producer.wake = wake
         engine.block(producer)
         return None if producer.accepted else producer
 
@@ -156,15 +164,25 @@ class Submission:
 
     async def _wait_for_room(self, handle: TaskHandle[Any]) -> None:
         engine, plan = self.engine, handle._plan
-        current = current_task()
-        if current is not None and current._host is engine:
+        producer = Producer(handle)
+
+        def needs() -> Needs:
+            ends = plan.deadline is not None or engine.closing is not None
+            return NOTHING if ends or producer.accepted or producer in engine.queue.granted else (1, (engine,))
+
+        try:
+            await engine.wait("submit without room", partial(self._stand_in_line, producer), needs)
+        except NestedWait as error:
             engine.reporter.rejected(plan, "queue_full")
-            raise NestedWait(
-                f"submit inside task {current.name!r} of the same executor would wait for room while holding a slot, "
-                f"which could hang for ever: {self._fullness()}"
-            )
+            raise NestedWait(f"{error}. {self._figures()}") from None
+
+    async def _stand_in_line(self, producer: Producer[TaskHandle[Any]]) -> None:
+        engine, handle = self.engine, producer.handle
+        plan = handle._plan
+        if engine.closing is not None:  # while the wait was looked at
+            self._refuse(plan)
         woken = anyio.Event()
-        producer = Producer(handle, woken.set)
+        producer.wake = woken.set
         engine.block(producer)
         engine.since_yield = 0
         scope = engine.backend.scope(math.inf if plan.deadline is None else plan.deadline)
@@ -209,9 +227,12 @@ class Submission:
         engine.reporter.rejected(producer.handle._plan, reason, blocked)
 
     def _fullness(self) -> str:
+        return f"{self._figures()}; wait with `await submit`, or raise max_queued"
+
+    def _figures(self) -> str:
         stats = self.engine.reporter.stats()
         return (
             f"executor {self.engine.name!r} holds {stats.queued} of {self.engine.queue.capacity} queued tasks and "
             f"{stats.slots_used} of {stats.slots_limit} slots, the oldest has waited {stats.oldest_queued_age:.1f} s "
-            f"and {stats.pending} producers are blocked; wait with `await submit`, or raise max_queued"
+            f"and {stats.pending} producers are blocked"
         )

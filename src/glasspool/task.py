@@ -6,7 +6,7 @@ State moves in one place, ``TaskHandle._move``, along ``_MOVES``; everything els
 from __future__ import annotations
 
 import enum
-from collections.abc import Callable, Generator, Mapping
+from collections.abc import Awaitable, Callable, Generator, Iterable, Mapping
 from contextvars import Context, ContextVar
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Generic, NamedTuple, Protocol, TypeVar, cast
@@ -19,12 +19,15 @@ if TYPE_CHECKING:
 
 __all__ = [
     "CURRENT",
+    "NOTHING",
     "CancelRequest",
     "Completed",
     "Host",
+    "Needs",
     "Outcome",
     "Plan",
     "Sink",
+    "Slots",
     "TaskHandle",
     "TaskState",
     "WorkItem",
@@ -147,14 +150,49 @@ class CancelRequest(NamedTuple):
     at: float
 
 
+Needs = tuple[int, Iterable[Any]]
+"""What a wait needs to end: so many of these tasks to end; an executor among them stands for a free slot in it."""
+
+NOTHING: Needs = (0, ())
+"""The wait ends by itself, or by somebody who is not a task."""
+
+
+class Slots(Protocol):
+    """How many tasks of an executor may be in flight, and how many slots are held."""
+
+    @property
+    def limit(self) -> int:
+        """As many as there are."""
+        ...
+
+    @property
+    def used(self) -> int:
+        """As many as are held, by tasks and by threads that were left behind."""
+        ...
+
+
 class Host(Protocol):
     """What a handle needs of its executor."""
+
+    @property
+    def name(self) -> str:
+        """As metrics and messages show it."""
+        ...
+
+    @property
+    def slots(self) -> Slots:
+        """Its slots now."""
+        ...
 
     def check_caller(self, what: str) -> None:
         """Raise WrongThread unless called on the executor's own event loop."""
 
-    def check_waiter(self, what: str) -> None:
-        """The same, and raise NestedWait inside a task of the executor itself."""
+    async def wait(
+        self, what: str, body: Callable[[], Awaitable[T]], needs: Callable[[], Needs], key: object = None, *,
+        closing: bool = False,
+    ) -> T:  # fmt: skip
+        """Await ``body()``. Raises WrongThread, and inside a task NestedWait where it could hang; see waits.Wait."""
+        ...
 
     def request_cancel(self, handle: TaskHandle[Any], reason: str, message: str | None) -> bool:
         """Ask for the task's end; True if this is the first request and the task has not ended."""
@@ -166,6 +204,9 @@ class Sink(Protocol):
 
     def accepted(self, handle: TaskHandle[Any]) -> None:
         """The task is the sink's own from now on."""
+
+    def asks(self, number: int) -> None:
+        """So many calls more (or, negative, fewer) wait for room to become tasks of the sink."""
 
     def completed(self, handle: TaskHandle[Any]) -> None:
         """The task has ended. Called once, after the move; must not block or raise."""
@@ -246,19 +287,25 @@ class TaskHandle(Generic[T_co]):
     async def outcome(self) -> Completed[T_co]:
         """Wait until the task has ended and say how; never raises the task's error.
 
-        :raises NestedWait: inside a task of the same executor, which could hang for ever.
+        :raises NestedWait: inside a task, where this closes a circle of waits.
         :raises WrongThread: from another thread or event loop.
         """
         if self._completed is None:
-            self._host.check_waiter("await handle")
-            if self._event is None:
-                from anyio import Event  # bound late: tasks that nobody waits for need no backend
-
-                self._event = Event()
-            await self._event.wait()
+            await self._host.wait("await handle", self._ended().wait, self._needs, self)
         else:
             self._host.check_caller("await handle")
         return cast("Completed[T_co]", self._completed)
+
+    def _ended(self) -> Event:
+        """What is set when the task ends, if it has not ended yet."""
+        if self._event is None:
+            from anyio import Event  # bound late: tasks that nobody waits for need no backend
+
+            self._event = Event()
+        return self._event
+
+    def _needs(self) -> Needs:
+        return NOTHING if self._completed is not None else (1, (self,))
 
     def __await__(self) -> Generator[Any, Any, T_co]:
         outcome = self.outcome().__await__()
@@ -284,7 +331,7 @@ def current_task() -> TaskHandle[Any] | None:
     behind in a thread, until that has."""
     reference = CURRENT.get()
     current = None if reference is None else reference()
-    return None if current is None or (current.done and not current._left_running) else current
+    return None if current is None or (current._completed is not None and not current._left_running) else current
 
 
 def cancelled_error(item: WorkItem, request: CancelRequest | None, reason: str) -> TaskCancelled:

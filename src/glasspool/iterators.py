@@ -279,7 +279,10 @@ class _Iteration(Generic[T]):
 
     def __del__(self) -> None:
         feed = getattr(self, "_feed", None)  # absent when the constructor refused its arguments
-        if feed is not None and not feed.closed and not feed.finished:
+        if feed is None:
+            return
+        feed.error = None  # nobody is there to be told; its traceback leads to the feed
+        if not feed.closed and not feed.finished:
             # Any thread may collect garbage; tasks are cancelled on their own loop only.
             feed.work.engine.backend.call_soon_threadsafe(feed.lose)
 
@@ -292,14 +295,17 @@ class AsCompleted(_Iteration[T]):
 
     async def __anext__(self) -> Completed[T]:
         feed, ledger = self._feed, self._feed.ledger
-        while True:
-            feed.refill(bool(ledger.ready))
-            if ledger.ready and not feed.closed:
-                return ledger.take()
-            if feed.finished:
-                await feed.raise_error()
-                raise StopAsyncIteration
-            await feed.wait()
+        try:
+            while True:
+                feed.refill(bool(ledger.ready))
+                if ledger.ready and not feed.closed:
+                    return ledger.take()
+                if feed.finished:
+                    await feed.raise_error()
+                    raise StopAsyncIteration
+                await feed.wait()
+        finally:
+            del self  # an error of the source leads here, and its feed keeps it: losing the iteration would go unseen
 
 
 class InOrder(_Iteration[T]):
@@ -311,19 +317,20 @@ class InOrder(_Iteration[T]):
 
     async def __anext__(self) -> T:
         feed, ledger = self._feed, self._ordered
-        while True:
-            ready = ledger.head_done
-            feed.refill(ready)
-            if (ready or ledger.head_done) and not feed.closed:
-                completed = ledger.take()
-                if completed.error is not None:
-                    feed.close("sibling_failure")
-                    ledger.forget()
-                try:
+        completed: Completed[T] | None = None
+        try:
+            while True:
+                ready = ledger.head_done
+                feed.refill(ready)
+                if (ready or ledger.head_done) and not feed.closed:
+                    completed = ledger.take()
+                    if completed.error is not None:
+                        feed.close("sibling_failure")
+                        ledger.forget()
                     return completed.unwrap()
-                finally:
-                    del completed  # see Completed.unwrap
-            if feed.finished:
-                await feed.raise_error()
-                raise StopAsyncIteration
-            await feed.wait()
+                if feed.finished:
+                    await feed.raise_error()
+                    raise StopAsyncIteration
+                await feed.wait()
+        finally:
+            del self, completed  # see AsCompleted and Completed.unwrap

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 import sys
+import threading
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from functools import partial
@@ -16,7 +17,7 @@ from anyio.lowlevel import checkpoint
 
 from glasspool import HybridExecutor, NestedWait, TaskCancelled, TaskHandle, TaskTimeout, waits
 
-from .support import Gate, cancelled_once_blocked, echo, turns, until
+from .support import PATIENCE, Gate, cancelled_once_blocked, echo, turns, until
 
 pytestmark = pytest.mark.anyio
 
@@ -561,29 +562,26 @@ async def test_a_task_that_closes_its_own_pile_or_iteration_is_told(kind):
 
 
 async def test_a_thread_that_was_left_behind_holds_its_slot_and_is_told():
-    """Where the backend lets it go on waiting; where it does not, the thread is free."""
+    started, left, ended = threading.Event(), threading.Event(), []
+
+    def nested() -> None:
+        started.set()
+        left.wait(PATIENCE)
+        try:
+            from_thread.run(a.run, echo, 1)
+        except BaseException as error:
+            ended.append(error)
+            raise
+
     async with opened("a") as (a,):
-        go, ended = Gate(), []
-
-        def nested() -> None:
-            try:
-                from_thread.run_sync(lambda: None)
-                while not left:
-                    pass
-                from_thread.run(a.run, echo, 1)
-            except BaseException as error:
-                ended.append(error)
-                raise
-
-        left: list[bool] = []
         handle = await a.submit(nested)
-        await anyio.wait_all_tasks_blocked()
+        await until(started.is_set)
         handle.cancel()
         await handle.outcome()
-        left.append(True)
-        await until(lambda: ended)
+        assert a.stats().abandoned == 1
+        left.set()
         await until(lambda: a.stats().slots_used == 0)
-        go.open()
+    assert isinstance(ended[0], NestedWait)
 
 
 # -- no alarm where something can move ---------------------------------------------------------------------------------

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import contextvars
 import gc
 import sys
@@ -530,28 +531,35 @@ async def test_nothing_of_a_refused_call_is_alive(call):
 
 @pytest.mark.parametrize("method", ["map", "as_completed"])
 @pytest.mark.parametrize("kind", ["sync", "async"])
-async def test_nothing_of_a_source_that_failed_is_alive(method, kind):
+@pytest.mark.parametrize("told", [True, False])
+async def test_nothing_of_a_source_that_failed_is_alive(method, kind, told):
     gone = []
+
+    def failed(_local: Thing) -> Failed:
+        error = Failed()
+        gone.extend((weakref.ref(_local), weakref.ref(error)))
+        return error
 
     def source() -> Iterator[int]:
         local = Thing()
-        gone.append(weakref.ref(local))
         yield 1
-        raise Failed
+        raise failed(local)
 
     async def later() -> Any:
         local = Thing()
-        gone.append(weakref.ref(local))
         yield 1
-        raise Failed
+        raise failed(local)
 
     gc.disable()
     try:
         async with HybridExecutor("source", max_in_flight=1) as executor:
-            try:
-                [item async for item in getattr(executor, method)(turns, source() if kind == "sync" else later())]
-            except Failed as error:
-                gone.append(weakref.ref(error))
+            iteration = getattr(executor, method)(turns, source() if kind == "sync" else later())
+            await anext(iteration)
+            await turns(5)
+            if told:
+                with contextlib.suppress(Failed):
+                    await anext(iteration)
+            del iteration
             await turns(5)
             assert [reference() for reference in gone] == [None, None]
     finally:

@@ -8,7 +8,8 @@ from typing import Any, Generic, TypeVar
 
 import anyio
 
-from .task import NOTHING, Completed, Host, Needs, TaskHandle
+from .host import NOTHING, Host, Needs
+from .task import Completed, TaskHandle
 
 __all__ = ["Ledger", "OrderedLedger"]
 
@@ -50,6 +51,11 @@ class Ledger(Generic[T]):
         self.ready.append(handle)
         if self._changed is not None:
             self.wake()
+
+    @property
+    def available(self) -> bool:
+        """Whether there is an outcome to take."""
+        return bool(self.ready)
 
     def take(self) -> Completed[T]:
         """The outcome that has been ready longest."""
@@ -104,11 +110,11 @@ class OrderedLedger(Ledger[T]):
     def completed(self, handle: TaskHandle[T]) -> None:
         """See Sink."""
         del self.outstanding[handle]
-        if self.head_done or not self.outstanding:
+        if self.available or not self.outstanding:
             self.wake()
 
     @property
-    def head_done(self) -> bool:
+    def available(self) -> bool:
         """Whether the next outcome in order is there."""
         return bool(self._order) and self._order[0]._completed is not None
 

@@ -16,32 +16,25 @@ import weakref
 from collections.abc import Awaitable, Callable
 from contextvars import Context
 from itertools import chain
-from typing import Any, Protocol, TypeVar
+from typing import Any, TypeVar
 
 import anyio
 
 from ._backend import Backend, split_cancellation
 from .closing import ShutdownReport
-from .collecting import Ledger
 from .errors import ExecutorClosed, WrongThread
+from .host import Feed, Needs
 from .limits import BURST, SlotLimit
 from .nursery import Nursery
 from .queue import AdmissionQueue, Producer
 from .reporting import Reporter
-from .task import CURRENT, CancelRequest, Completed, Needs, TaskHandle, cancelled_error, current_task, timeout_error
-from .waits import WAITS, Wait, examine, refuse_chain
+from .task import CURRENT, CancelRequest, Completed, TaskHandle, cancelled_error, current_task, timeout_error
+from .waits import WAITS, Wait, refuse_chain, waiting
 
 __all__ = ["Engine"]
 
 T = TypeVar("T")
 logger = logging.getLogger("glasspool")
-
-
-class Feed(Protocol):
-    """What an iteration is told."""
-
-    def resized(self) -> None:
-        """The number of slots has changed."""
 
 
 class Engine:
@@ -88,18 +81,7 @@ class Engine:
         self.check_caller(what)
         if CURRENT.get() is None or (current := current_task()) is None:
             return await body()
-        ledger = key if isinstance(key, Ledger) else None
-        wait = Wait(current, self, what, needs, key, closing)
-        if ledger is not None:
-            ledger.watched += 1
-        try:
-            if WAITS.begin(wait):
-                await examine(wait)
-            return await body()
-        finally:
-            WAITS.end(wait)
-            if ledger is not None:
-                ledger.watched -= 1
+        return await waiting(Wait(current, self, what, needs, key, closing), body)
 
     async def check_waiter(self, what: str) -> None:
         """Raise NestedWait if the caller is a task of this executor, or such a task waits for it."""

@@ -25,12 +25,13 @@ from ._backend import current_backend, split_cancellation
 from .closing import ExecutorStats, ShutdownReport
 from .engine import Engine
 from .errors import ExecutorClosed
+from .host import NOTHING
 from .iterators import AsCompleted, InOrder
 from .options import TaskOptions
 from .pile import Pile
 from .reporting import Reporter, checked_observers
 from .submission import Submission
-from .task import NOTHING, TaskHandle
+from .task import TaskHandle
 from .telemetry import tracing
 from .telemetry.observers import Observer
 from .telemetry.tracing import Spans

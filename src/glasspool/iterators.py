@@ -21,9 +21,10 @@ from anyio.lowlevel import checkpoint, checkpoint_if_cancelled
 
 from .collecting import Ledger, OrderedLedger
 from .errors import ExecutorClosed
+from .host import NOTHING, Needs
 from .limits import BURST
 from .queue import Producer
-from .task import NOTHING, Completed, Needs, TaskHandle
+from .task import Completed, TaskHandle
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -97,6 +98,8 @@ class _Feed:
 
     async def _wait(self) -> None:
         engine, producer = self.work.engine, self._in_line
+        if self.ledger.available or self.finished:
+            return
         engine.since_yield = 0  # every way from here takes a loop turn
         if self._items is not None and not self.exhausted and producer is None and not self.full():
             await checkpoint()  # refill stopped for a loop turn, not for want of room
@@ -320,9 +323,9 @@ class InOrder(_Iteration[T]):
         completed: Completed[T] | None = None
         try:
             while True:
-                ready = ledger.head_done
+                ready = ledger.available
                 feed.refill(ready)
-                if (ready or ledger.head_done) and not feed.closed:
+                if (ready or ledger.available) and not feed.closed:
                     completed = ledger.take()
                     if completed.error is not None:
                         feed.close("sibling_failure")

@@ -15,8 +15,9 @@ import anyio
 from ._backend import split_cancellation
 from .collecting import Ledger
 from .errors import ExecutorClosed, PileEmpty
+from .host import Host, Needs
 from .options import TaskOptions
-from .task import Completed, Host, Needs, Outcome, TaskHandle, TaskState
+from .task import Completed, Outcome, TaskHandle, TaskState
 
 if sys.version_info >= (3, 11):
     from typing import Self, TypeVarTuple, Unpack
@@ -198,11 +199,16 @@ class Pile:
 
     async def _next(self) -> Completed[Any] | None:
         ledger, engine = self._ledger, self._work.engine
+
+        async def changed() -> None:
+            if not ledger.ready and (ledger.outstanding or self._producers):
+                await ledger.wait()
+
         engine.check_caller("pile")
         while not ledger.ready:
             if not ledger.outstanding and not self._producers:
                 return None
-            await engine.wait("waiting for a pile", ledger.wait, self._needs, ledger)
+            await engine.wait("waiting for a pile", changed, self._needs, ledger)
         return ledger.take()
 
     def _needs(self) -> Needs:

@@ -15,13 +15,14 @@ from anyio.lowlevel import checkpoint, checkpoint_if_cancelled
 from . import options as check
 from .engine import Engine
 from .errors import ExecutorClosed, NestedWait, QueueFull, TaskTimeout
+from .host import NOTHING, Needs, Sink
 from .limits import BURST
 from .queue import Producer
 from .runners.base import Runner
 from .runners.futures import FuturesRunner
 from .runners.inline import InlineRunner
 from .runners.thread import ThreadRunner
-from .task import NOTHING, Needs, Plan, Sink, TaskHandle, WorkItem
+from .task import Plan, TaskHandle, WorkItem
 from .telemetry.carrying import Carried
 from .telemetry.recorder import TaskRecord
 from .telemetry.tracing import function_name

@@ -6,28 +6,26 @@ State moves in one place, ``TaskHandle._move``, along ``_MOVES``; everything els
 from __future__ import annotations
 
 import enum
-from collections.abc import Awaitable, Callable, Generator, Iterable, Mapping
+from collections.abc import Callable, Generator, Mapping
 from contextvars import Context, ContextVar
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Generic, NamedTuple, Protocol, TypeVar, cast
+from typing import TYPE_CHECKING, Any, Generic, NamedTuple, TypeVar, cast
 from weakref import ref
 
 from .errors import TaskCancelled, TaskTimeout
+from .host import NOTHING
 
 if TYPE_CHECKING:
     from anyio import Event
 
+    from .host import Host, Needs, Sink
+
 __all__ = [
     "CURRENT",
-    "NOTHING",
     "CancelRequest",
     "Completed",
-    "Host",
-    "Needs",
     "Outcome",
     "Plan",
-    "Sink",
-    "Slots",
     "TaskHandle",
     "TaskState",
     "WorkItem",
@@ -148,68 +146,6 @@ class CancelRequest(NamedTuple):
     reason: str
     message: str | None
     at: float
-
-
-Needs = tuple[int, Iterable[Any]]
-"""What a wait needs to end: so many of these tasks to end; an executor among them stands for a free slot in it."""
-
-NOTHING: Needs = (0, ())
-"""The wait ends by itself, or by somebody who is not a task."""
-
-
-class Slots(Protocol):
-    """How many tasks of an executor may be in flight, and how many slots are held."""
-
-    @property
-    def limit(self) -> int:
-        """As many as there are."""
-        ...
-
-    @property
-    def used(self) -> int:
-        """As many as are held, by tasks and by threads that were left behind."""
-        ...
-
-
-class Host(Protocol):
-    """What a handle needs of its executor."""
-
-    @property
-    def name(self) -> str:
-        """As metrics and messages show it."""
-        ...
-
-    @property
-    def slots(self) -> Slots:
-        """Its slots now."""
-        ...
-
-    def check_caller(self, what: str) -> None:
-        """Raise WrongThread unless called on the executor's own event loop."""
-
-    async def wait(
-        self, what: str, body: Callable[[], Awaitable[T]], needs: Callable[[], Needs], key: object = None, *,
-        closing: bool = False,
-    ) -> T:  # fmt: skip
-        """Await ``body()``. Raises WrongThread, and inside a task NestedWait where it could hang; see waits.Wait."""
-        ...
-
-    def request_cancel(self, handle: TaskHandle[Any], reason: str, message: str | None) -> bool:
-        """Ask for the task's end; True if this is the first request and the task has not ended."""
-        ...
-
-
-class Sink(Protocol):
-    """Who collects the outcomes of some tasks (a pile, an iterator)."""
-
-    def accepted(self, handle: TaskHandle[Any]) -> None:
-        """The task is the sink's own from now on."""
-
-    def asks(self, number: int) -> None:
-        """So many calls more (or, negative, fewer) wait for room to become tasks of the sink."""
-
-    def completed(self, handle: TaskHandle[Any]) -> None:
-        """The task has ended. Called once, after the move; must not block or raise."""
 
 
 class TaskHandle(Generic[T_co]):

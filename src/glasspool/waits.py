@@ -16,15 +16,19 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Callable, Collection, Iterator
-from typing import Any, cast
+from collections.abc import Awaitable, Callable, Collection, Iterator
+from typing import Any, TypeVar, cast
 
 from anyio.lowlevel import checkpoint
 
+from .collecting import Ledger
 from .errors import NestedWait
-from .task import Host, Needs, TaskHandle
+from .host import NOTHING, Host, Needs
+from .task import TaskHandle
 
-__all__ = ["WAITS", "Wait", "examine", "refuse_chain"]
+__all__ = ["WAITS", "Wait", "refuse_chain", "waiting"]
+
+T = TypeVar("T")
 
 TURNS = 3
 """Loop turns after which a refusal must still hold: a waiter that was cancelled needs one or two until it is gone."""
@@ -193,9 +197,9 @@ class Waits:
 
     def _end_of(self, task: TaskHandle[Any]) -> Needs:
         if task.done:
-            return 0, ()
+            return NOTHING
         if task._state != "active":
-            return (1, (task._host,)) if task._plan.deadline is None else (0, ())
+            return (1, (task._host,)) if task._plan.deadline is None else NOTHING
         waits: Collection[Wait] = list(self._waits.get(task, ()))
         if task._request is not None or task._plan.timeout is not None or task._plan.deadline is not None:
             waits = [wait for wait in waits if wait.closing]  # the others end by its cancellation
@@ -205,10 +209,10 @@ class Waits:
         used, limit = host.slots.used, host.slots.limit
         waiting = self._waiting.get(host, {})
         if used < limit or len(waiting) < used:
-            return 0, ()  # free, or held by somebody who does not wait
+            return NOTHING  # free, or held by somebody who does not wait
         holders = [task for task in list(waiting) if _holds_slot(task)]
         if len(holders) < used:
-            return 0, ()
+            return NOTHING
         return used - limit + 1, [tuple(self._waits[task]) if _in_thread(task) else task for task in holders]
 
     def _story(self, wait: Wait, able: set[Node]) -> str:
@@ -273,8 +277,22 @@ def _task_of(node: Node) -> TaskHandle[Any] | None:
 WAITS = Waits()
 
 
-async def examine(wait: Wait) -> None:
-    """Raise NestedWait if the wait could, or would, hang for ever."""
+async def waiting(wait: Wait, body: Callable[[], Awaitable[T]]) -> T:
+    """Await ``body()``, which is what the wait is about. Raises NestedWait if that could, or would, hang for ever."""
+    ledger = wait.key if isinstance(wait.key, Ledger) else None
+    if ledger is not None:
+        ledger.watched += 1
+    try:
+        if WAITS.begin(wait):
+            await _examine(wait)
+        return await body()
+    finally:
+        WAITS.end(wait)
+        if ledger is not None:
+            ledger.watched -= 1
+
+
+async def _examine(wait: Wait) -> None:
     if not wait.closing:
         await refuse_chain(wait.owner, wait.host, wait.what)
     if WAITS.standstill(wait):

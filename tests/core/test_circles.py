@@ -137,8 +137,12 @@ def opened(*names: str, slots: int = 1, places: int | None = 1024) -> AbstractAs
 
 
 @pytest.mark.parametrize("outer", WAYS)
-@pytest.mark.parametrize("inner", WAYS)
-async def test_a_task_that_waits_for_the_executor_of_who_waits_for_it_is_told(outer, inner):
+async def test_a_task_that_waits_for_the_executor_of_who_waits_for_it_is_told(outer):
+    for inner in WAYS:
+        await _chain_of_two(outer, inner)
+
+
+async def _chain_of_two(outer: str, inner: str) -> None:
     async with opened("outer", "inner", slots=5) as (a, b):
         refused = []
 
@@ -588,8 +592,12 @@ async def test_a_thread_that_was_left_behind_holds_its_slot_and_is_told():
 
 
 @pytest.mark.parametrize("first", WAYS)
-@pytest.mark.parametrize("second", ["run", "map_", "pile_drain"])
-async def test_pipelines_of_one_slot_each_are_left_alone(first, second):
+async def test_pipelines_of_one_slot_each_are_left_alone(first):
+    for second in WAYS:
+        await _pipeline(first, second)
+
+
+async def _pipeline(first: str, second: str) -> None:
     async with opened("a", "b", "c") as (a, b, c):
 
         async def mid(number: int) -> Any:
@@ -686,13 +694,19 @@ async def test_full_slots_of_which_one_can_move_are_left_alone():
 @pytest.mark.parametrize("gone", ["scope", "handle", "timeout"])
 @pytest.mark.parametrize("settled", [True, False])
 async def test_a_waiter_that_has_gone_waits_no_more(gone, settled):
+    for slots in (1, 2):
+        for inner in WAYS:
+            await _waiter_gone(gone, settled, slots, inner)
+
+
+async def _waiter_gone(gone: str, settled: bool, slots: int, inner: str) -> None:
     """top of a waits for mid of b and is cancelled; then mid waits for a, perhaps in the same turn of the loop."""
-    async with opened("a", "b") as (a, b):
+    async with opened("a", "b", slots=slots) as (a, b):
         go, scopes = anyio.Event(), []
 
         async def mid() -> Any:
             await go.wait()
-            return await a.run(echo, 7)
+            return await WAYS[inner](a, echo, 7)
 
         mid_handle = await b.submit(mid)
 

@@ -1,11 +1,11 @@
 """glasspool: concurrent Python work that you can see into.
 
     executor.py    HybridExecutor: open, submit, map, close      ── start reading here
-    engine.py      the synchronous state machine behind it       (queue.py, limits.py, reporting.py)
+    engine.py      the synchronous state machine behind it       (queue.py, limits.py, waits.py, reporting.py)
     nursery.py     where tasks live and are started              (_backend/: asyncio, trio)
     running.py     one task from first step to end               (runners/: inline, thread, futures)
     pile.py        a view over some tasks                        (collecting.py, iterators.py)
-    task.py        what is asked for, where it stands, how it ended
+    task.py        what is asked for, where it stands, how it ended       (host.py: of whom)
     telemetry/     catalog ◀ recorder ◀ exporters; configure()
     errors.py      the error tree
 

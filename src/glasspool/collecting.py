@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections import deque
+from itertools import chain
 from typing import Any, Generic, TypeVar
 
 import anyio
 
+from .host import NOTHING, Host, Needs
 from .task import Completed, TaskHandle
 
 __all__ = ["Ledger", "OrderedLedger"]
@@ -24,12 +26,24 @@ class Ledger(Generic[T]):
         self.outstanding: dict[TaskHandle[T], None] = {}
         self.ready: deque[TaskHandle[T]] = deque()
         self.pending = 0  # tasks whose outcome has not been taken
+        self.asking = 0  # calls that wait for room to become tasks of this ledger
+        self.watched = 0  # tasks that wait for this ledger: they look again at what they wait for when that grows
+        self.grown = 0  # how often it has done so
         self._changed: anyio.Event | None = None
 
     def accepted(self, handle: TaskHandle[T]) -> None:
         """See Sink."""
         self.outstanding[handle] = None
         self.pending += 1
+        if self.watched:
+            self.grown += 1
+            self.wake()
+
+    def asks(self, number: int) -> None:
+        """See Sink."""
+        self.asking += number
+        if number > 0:
+            self.wake()
 
     def completed(self, handle: TaskHandle[T]) -> None:
         """See Sink."""
@@ -37,6 +51,11 @@ class Ledger(Generic[T]):
         self.ready.append(handle)
         if self._changed is not None:
             self.wake()
+
+    @property
+    def available(self) -> bool:
+        """Whether there is an outcome to take."""
+        return bool(self.ready)
 
     def take(self) -> Completed[T]:
         """The outcome that has been ready longest."""
@@ -55,6 +74,21 @@ class Ledger(Generic[T]):
         if self._changed is None:
             self._changed = anyio.Event()
         await self._changed.wait()
+
+    def needs_one(self, host: Host, sources: int) -> Needs:
+        """What must come about before there is an outcome to take, or none to come.
+
+        Tasks come from so many ``sources``; those that ask for room need a slot of ``host`` sooner or later.
+        """
+        if self.ready:
+            return NOTHING
+        if not self.outstanding:
+            return (1, (host,)) if self.asking and self.asking >= sources else NOTHING
+        return 1, chain((host,), self.outstanding) if self.asking or sources else self.outstanding
+
+    def needs_all(self) -> Needs:
+        """What must end before nothing is outstanding."""
+        return len(self.outstanding), self.outstanding
 
     def unfinished(self) -> list[TaskHandle[Any]]:
         """The outstanding tasks, the oldest first."""
@@ -76,13 +110,21 @@ class OrderedLedger(Ledger[T]):
     def completed(self, handle: TaskHandle[T]) -> None:
         """See Sink."""
         del self.outstanding[handle]
-        if self.head_done or not self.outstanding:
+        if self.available or not self.outstanding:
             self.wake()
 
     @property
-    def head_done(self) -> bool:
+    def available(self) -> bool:
         """Whether the next outcome in order is there."""
         return bool(self._order) and self._order[0]._completed is not None
+
+    def needs_one(self, host: Host, sources: int) -> Needs:
+        """As for any ledger; nothing but the next in order will do."""
+        try:
+            head = self._order[0]
+        except IndexError:
+            return super().needs_one(host, sources)
+        return NOTHING if head._completed is not None else (1, (head,))
 
     def take(self) -> Completed[T]:
         """The next outcome in order; it is there."""

@@ -12,24 +12,29 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Callable
+import weakref
+from collections.abc import Awaitable, Callable
 from contextvars import Context
+from itertools import chain
 from signal import Signals
-from typing import Any
+from typing import Any, TypeVar
 
 import anyio
 
 from ._backend import Backend, split_cancellation
 from .closing import LATE, ShutdownReport
-from .errors import ExecutorClosed, NestedWait, WrongThread
+from .errors import ExecutorClosed, WrongThread
+from .host import Feed, Needs
 from .limits import BURST, SlotLimit
 from .nursery import Nursery
 from .queue import AdmissionQueue, Producer
 from .reporting import Reporter
-from .task import CURRENT, CancelRequest, Completed, TaskHandle, cancelled_error, timeout_error
+from .task import CURRENT, CancelRequest, Completed, TaskHandle, cancelled_error, current_task, timeout_error
+from .waits import WAITS, Wait, refuse_chain, waiting
 
 __all__ = ["Engine"]
 
+T = TypeVar("T")
 logger = logging.getLogger("glasspool")
 
 
@@ -56,6 +61,7 @@ class Engine:
         self.when_closing: dict[Callable[[], object], None] = {}  # who waits for what cannot come after that
         self.closed = False
         self.active: dict[TaskHandle[Any], None] = {}
+        self.feeds: weakref.WeakSet[Feed] = weakref.WeakSet()  # iterations whose look-ahead follows the limit
         self.since_yield = 0
         self.failures: list[BaseException] = []  # escalated errors
         self.crash: BaseException | None = None  # KeyboardInterrupt or SystemExit of a task or observer
@@ -73,15 +79,26 @@ class Engine:
                 f"from a worker thread of the loop use anyio.from_thread.run(executor.submit, …)"
             )
 
-    def check_waiter(self, what: str) -> None:
+    async def wait(
+        self, what: str, body: Callable[[], Awaitable[T]], needs: Callable[[], Needs], key: object = None, *,
+        closing: bool = False,
+    ) -> T:  # fmt: skip
         """See Host."""
         self.check_caller(what)
-        current = CURRENT.get()
-        if current is not None and current._host is self and not current.done:
-            raise NestedWait(
-                f"{what} inside task {current.name!r} of the same executor {self.name!r} could hang for ever: the "
-                f"task would hold a slot while it waits for one; wait outside, or use a second executor"
-            )
+        if CURRENT.get() is None or (current := current_task()) is None:
+            return await body()
+        return await waiting(Wait(current, self, what, needs, key, closing), body)
+
+    async def check_waiter(self, what: str) -> None:
+        """Raise NestedWait if the caller is a task of this executor, or such a task waits for it."""
+        self.check_caller(what)
+        current = current_task()
+        if current is not None and WAITS.chain(current, self):
+            await refuse_chain(current, self, what)
+
+    def needs_idle(self) -> Needs:
+        """What must end before nothing is queued or active."""
+        return len(self.queue.waiting) + len(self.active), chain(self.queue.waiting, self.active)
 
     def check_open(self) -> None:
         """Raise ExecutorClosed if submissions are no longer taken."""
@@ -115,23 +132,24 @@ class Engine:
             if handle._completed is None:  # an observer may have cancelled it
                 self.nursery.start(handle)
 
-    def block(self, handle: TaskHandle[Any]) -> Producer[TaskHandle[Any]]:
-        """A new producer in the line of those who wait for room."""
-        producer = Producer(handle)
+    def block(self, producer: Producer[TaskHandle[Any]]) -> None:
+        """The producer joins the line of those who wait for room."""
         self.queue.block(producer)
         self.recorder.producer_blocked(producer)
+        if producer.handle._sink is not None:
+            producer.handle._sink.asks(1)
         self._grant()  # there is room if only those before it had to be let through
-        return producer
 
     def come_back(self, producer: Producer[TaskHandle[Any]]) -> None:
         """The producer has woken to use its grant: its task is accepted now, or, since trio wakes tasks in any
-        order, when those granted before it have come back too; then its event is set anew."""
+        order, when those granted before it have come back too; then it is woken anew."""
         producer.back = True
-        producer.event = anyio.Event()
         self._accept_granted()
 
     def give_up(self, producer: Producer[TaskHandle[Any]]) -> None:
         """The producer waits no longer; room that was granted to it goes to the next in line."""
+        if producer.handle._sink is not None:
+            producer.handle._sink.asks(-1)
         if self.queue.unblock(producer):
             self._grant()
             self._accept_granted()
@@ -141,8 +159,10 @@ class Engine:
         while granted and (producer := next(iter(granted))).back:
             del granted[producer]
             producer.accepted = True
+            if producer.handle._sink is not None:
+                producer.handle._sink.asks(-1)
             self.accept(producer.handle, self.recorder.producer_released(producer))
-            producer.event.set()
+            producer.wake()
 
     # -- starting --------------------------------------------------------------------------------------------------
 
@@ -170,10 +190,18 @@ class Engine:
         self.recorder.set_limit(limit)
         self.recorder.worker_limits["thread"] = limit
         self.dispatch()
+        for feed in list(self.feeds):
+            feed.resized()
 
     def _grant(self) -> None:
+        ready = False
         for producer in self.queue.grant(self.slots.free):
-            producer.event.set()
+            if producer.back:
+                ready = True
+            else:
+                producer.wake()
+        if ready:
+            self._accept_granted()
 
     # -- ending ----------------------------------------------------------------------------------------------------
 
@@ -299,7 +327,7 @@ class Engine:
             self.signal = signal
             self.reporter.closing()
             for producer in self.queue.turn_away():
-                producer.event.set()
+                producer.wake()
             for tell in list(self.when_closing):
                 tell()
 

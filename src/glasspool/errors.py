@@ -6,7 +6,7 @@
     ├── PileEmpty           next_completed on a pile with nothing outstanding
     ├── TaskCancelled       the awaited task was cancelled; the waiter was not (never the backend's own cancellation)
     ├── TaskTimeout         the task ran out of its timeout= or deadline= (also TimeoutError)
-    ├── NestedWait          a task waits for its own executor, which could hang (also RuntimeError)
+    ├── NestedWait          a task's wait closes a circle of waits, which could hang (also RuntimeError)
     ├── WrongThread         a call from another thread or event loop (also RuntimeError)
     └── ConfigurationError  telemetry that cannot be set up as asked (also RuntimeError)
 
@@ -62,7 +62,8 @@ class TaskTimeout(GlasspoolError, TimeoutError):
 
 
 class NestedWait(GlasspoolError, RuntimeError):
-    """A task waits for its own executor while holding one of its slots, which could hang for ever."""
+    """A task waits for its own executor, or for one whose tasks wait for it in turn, while it holds a slot: they could
+    hang for ever. The message names the tasks and executors of the circle."""
 
 
 class WrongThread(GlasspoolError, RuntimeError):

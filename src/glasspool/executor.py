@@ -25,6 +25,7 @@ from ._backend import current_backend, split_cancellation
 from .closing import ExecutorStats, ShutdownReport
 from .engine import Engine
 from .errors import ExecutorClosed
+from .host import NOTHING
 from .iterators import AsCompleted, InOrder
 from .options import TaskOptions
 from .pile import Pile
@@ -134,9 +135,9 @@ class HybridExecutor:
         engine.nursery.end()
         swallowed = False
         raised: BaseException | None = None
+        # A body's own exception is not shown to the nursery, which would wrap it in a group.
+        info = (type(leaving), leaving, leaving.__traceback__) if cancelled and leaving else (None, None, None)
         try:
-            # A body's own exception is not shown to the nursery, which would wrap it in a group.
-            info = (type(leaving), leaving, leaving.__traceback__) if cancelled and leaving else (None, None, None)
             swallowed = bool(await group.__aexit__(*info))
         except BaseException as error:  # noqa: BLE001 - raised again below
             raised = error
@@ -144,24 +145,25 @@ class HybridExecutor:
             self._finalizer.detach()
         engine.finish()
         self._owner = None
+        (crash, failures), engine.crash, engine.failures = (engine.crash, engine.failures), None, []
         try:
-            if engine.crash is not None:
-                raise engine.crash
-            if engine.failures and (leaving is None or cancelled):
-                raise BaseExceptionGroup(f"tasks of executor {self._name!r} failed", engine.failures)
+            if crash is not None:
+                raise crash
+            if failures and (leaving is None or cancelled):
+                raise BaseExceptionGroup(f"tasks of executor {self._name!r} failed", failures)
             if raised is not None:
                 raise raised
             if leaving is not None and leaving is not exc and not swallowed:
                 raise leaving
             return swallowed and cancelled
         finally:
-            del leaving, raised, exc, traceback
+            del leaving, raised, exc, traceback, info, crash, failures  # see Completed.unwrap
 
     async def _leave_elsewhere(self, engine: Engine) -> None:
         engine.abort("shutdown")
         engine.nursery.end()
         with anyio.CancelScope(shield=True):
-            await engine.wait_idle()
+            await engine.wait("leaving", engine.wait_idle, engine.needs_idle, engine, closing=True)
         engine.finish()
         raise RuntimeError(
             f"executor {self._name!r} was entered in one task and left in another, which structured concurrency "
@@ -175,20 +177,24 @@ class HybridExecutor:
         ``None`` waits as long as it takes, ``0`` cancels at once. Idempotent: a second call joins the first and gets
         the same report. Abandoned threads are not waited for; the report counts them.
 
-        :raises NestedWait: inside a task of this executor.
+        :raises NestedWait: inside a task, where this closes a circle of waits.
         """
         grace = options_.seconds("grace", grace)
         engine = self._submission("shutdown").engine
-        engine.check_waiter("shutdown")
-        engine.begin_closing()
-        deadline = math.inf if grace is None else anyio.current_time() + grace
-        if grace != 0:
-            with anyio.CancelScope(deadline=deadline):
+
+        async def close() -> ShutdownReport:
+            engine.begin_closing()
+            deadline = math.inf if grace is None else anyio.current_time() + grace
+            if grace != 0:
+                with anyio.CancelScope(deadline=deadline):
+                    await engine.wait_idle()
+            if engine.queue.waiting or engine.active:
+                engine.abort("shutdown")
                 await engine.wait_idle()
-        if engine.queue.waiting or engine.active:
-            engine.abort("shutdown")
-            await engine.wait_idle()
-        return engine.finish()
+            return engine.finish()
+
+        needs = engine.needs_idle if grace is None else lambda: NOTHING
+        return await engine.wait("shutdown", close, needs, engine)
 
     # -- submitting ------------------------------------------------------------------------------------------------
 
@@ -217,7 +223,7 @@ class HybridExecutor:
         :param metadata: the submitter's own notes, found again in ``completed.item``.
         :raises TaskTimeout: the deadline passed while there was no room; nothing was accepted.
         :raises ExecutorClosed: the executor is closing or not open.
-        :raises NestedWait: there is no room and the caller is a task of this executor.
+        :raises NestedWait: there is no room, and waiting for it inside a task closes a circle of waits.
         """
         work = self._submission("submit")
         return await work.submit(work.plan(fn, **options), fn, args, None, copy_context())
@@ -254,19 +260,24 @@ class HybridExecutor:
         Cancelled, it cancels the task and waits until it has ended: a coroutine's cleanup is finished when ``run``
         leaves.
 
-        :raises NestedWait: inside a task of this executor.
+        :raises NestedWait: inside a task, where this closes a circle of waits; one of this executor's always does.
         """
         work = self._submission("run")
-        work.engine.check_waiter("run")
+        engine = work.engine
+        await engine.check_waiter("run")
         handle = await work.submit(work.plan(fn, **options), fn, args, None, copy_context())
         try:
             completed = await handle.outcome()
         except BaseException:
-            work.engine.request_cancel(handle, "parent_scope")
-            with anyio.CancelScope(shield=True):
-                await handle.outcome()
+            engine.request_cancel(handle, "parent_scope")
+            if not handle.done:
+                with anyio.CancelScope(shield=True):
+                    await engine.wait("run", handle._ended().wait, handle._needs, handle, closing=True)
             raise
-        return completed.unwrap()
+        try:
+            return completed.unwrap()
+        finally:
+            del handle, completed  # see Completed.unwrap
 
     # -- many at once ----------------------------------------------------------------------------------------------
 

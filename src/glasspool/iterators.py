@@ -1,9 +1,10 @@
 """``executor.map`` and ``executor.as_completed``: typed async iterators that feed themselves from a source.
 
 A synchronous source is read by its consumer, an asynchronous one by a feeder in the nursery, so that a slow source
-never delays a completion that is ready. No scope and no task group is open while the consumer has the floor: a plain
-``break`` is safe. The façade refers to the state but not the other way round, so losing the last reference to the
-façade is noticed and cancels what is unfinished.
+never delays a completion that is ready. An item that finds no room is in hand until its turn comes in the line of
+blocked producers; nobody has to wait for that. No scope and no task group is open while the consumer has the floor: a
+plain ``break`` is safe. The façade refers to the state but not the other way round, so losing the last reference to
+the façade is noticed and cancels what is unfinished.
 """
 
 from __future__ import annotations
@@ -22,8 +23,10 @@ from anyio.lowlevel import checkpoint, checkpoint_if_cancelled
 from .closing import Stopped
 from .collecting import Ledger, OrderedLedger
 from .errors import ExecutorClosed
+from .host import NOTHING, Needs
 from .limits import BURST
-from .task import Completed
+from .queue import Producer
+from .task import Completed, TaskHandle
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -34,7 +37,7 @@ __all__ = ["AsCompleted", "InOrder"]
 
 T = TypeVar("T")
 logger = logging.getLogger("glasspool")
-_NOTHING: Any = object()
+_NO_ITEM: Any = object()
 
 
 class _Feed:
@@ -60,19 +63,20 @@ class _Feed:
         self.error: BaseException | None = None
         self.exhausted = self.closed = False
         self.stopped: Stopped | None = None
-        self._held: Any = _NOTHING  # taken from the source, not yet accepted
+        self._in_line: Producer[TaskHandle[Any]] | None = None  # of the item in hand: taken, but not yet accepted
         self._items: Iterator[Any] | None = None
         self._later: AsyncIterator[Any] | None = None
         self._feeder: anyio.CancelScope | None = None
         self._taken: anyio.Event | None = None  # the feeder waits for the consumer
         self._asking = False  # the feeder waits for the source
-        self._in_hand: Any = _NOTHING  # what it gave the feeder, not yet accepted
+        self._in_hand: Any = _NO_ITEM  # what the source gave the feeder, not yet accepted
         if isinstance(source, AsyncIterable):
             self._later = aiter(source)
         elif isinstance(source, Iterable):
             self._items = iter(source)
         else:
             raise TypeError(f"source must be an iterable or an async iterable, not {source!r}")
+        work.engine.feeds.add(self)
 
     @property
     def finished(self) -> bool:
@@ -80,72 +84,115 @@ class _Feed:
         return self.closed or (self.exhausted and not self.ledger.pending)
 
     def full(self) -> bool:
-        """Whether enough has been taken ahead of the consumer."""
-        return self.ledger.pending > 2 * self.work.engine.slots.limit
+        """Whether as much has been taken ahead of the consumer as may be."""
+        return self.ledger.pending >= 2 * self.work.engine.slots.limit
+
+    def resized(self) -> None:
+        """See Feed of the engine: there may be more to take, or room for it."""
+        self.ledger.wake()
+        if self._taken is not None:
+            self._taken.set()
 
     async def wait(self) -> None:
-        """Until the ledger has changed; with nothing outstanding, until the item in hand has been accepted."""
-        self.work.engine.check_waiter(self.what)
-        self.work.engine.since_yield = 0  # every way from here takes a loop turn
-        if self._held is not _NOTHING and not self.ledger.outstanding:
-            try:
-                await self._submit(self._held)
-            except ExecutorClosed:
-                self.cut_short()
-            except Exception as error:  # noqa: BLE001 - raised by the consumer, after the outcomes accepted before
-                self.end(error)
-            self._held = _NOTHING
-        elif not self.exhausted and self._items is not None and self._held is _NOTHING and not self.full():
+        """Until the ledger has changed or the item in hand has been accepted; called right after ``refill``."""
+        await self.work.engine.wait(self.what, self._wait, self._needs, self.ledger)
+
+    def _needs(self) -> Needs:
+        if self.ledger.asking and self.plan.deadline is not None:
+            return NOTHING
+        return self.ledger.needs_one(self.work.engine, 0 if self.exhausted else 1)
+
+    async def _wait(self) -> None:
+        engine, producer = self.work.engine, self._in_line
+        if self.ledger.available or self.finished:
+            return
+        engine.since_yield = 0  # every way from here takes a loop turn
+        if self._items is not None and not self.exhausted and producer is None and not self.full():
             await checkpoint()  # refill stopped for a loop turn, not for want of room
-        else:
+        elif producer is None or self.plan.deadline is None:
             await self.ledger.wait()
+        else:
+            scope = engine.backend.scope(self.plan.deadline)
+            with scope:
+                await self.ledger.wait()
+            if scope.cancelled_caught and self._in_line is producer:
+                self._in_line = None
+                self.end(self.work.out_of_time(producer))
 
-    async def _submit(self, item: Any) -> None:
-        handle = await self.work.submit(self.plan, self.fn, (item,), self.ledger, self.context.copy())
-        if self.closed:  # while it was waiting for room
-            self.work.engine.request_cancel(handle, "explicit")
+    def refill(self, ready: bool) -> None:
+        """Take from a synchronous source as much as may be, or start the feeder of an asynchronous one.
 
-    def refill(self) -> None:
-        """Take from a synchronous source as much as there is room for, or start the feeder of an asynchronous one."""
+        While an outcome is ``ready`` to be handed out a synchronous source is read in batches, which costs less.
+        """
         if self._later is not None:
             if self._feeder is None and not self.closed:
                 self._start_feeder(self._later)
             elif self._taken is not None:
                 self._taken.set()
             return
-        work, ledger, plan, fn, context = self.work, self.ledger, self.plan, self.fn, self.context
+        work, ledger = self.work, self.ledger
+        engine, limit = work.engine, work.engine.slots.limit
+        # A batch is a quarter of what may be taken ahead: enough is queued yet to keep the slots busy.
+        if self._in_line is not None or ledger.pending >= 2 * limit or (ready and 2 * ledger.pending > 3 * limit):
+            return
+        engine.check_caller(self.what)
         items: Any = self._items
-        limit = work.engine.slots.limit
-        if ledger.pending > 2 * limit and self._held is _NOTHING:
-            return  # in batches: it costs less
-        work.engine.check_caller(self.what)
-        if work.engine.closing is not None and not self.exhausted:
-            if self._held is not _NOTHING:
-                work.engine.reporter.rejected(plan, "already_shutdown")
-            self.cut_short()
-        allowed = room = min(BURST - work.engine.since_yield, 2 * limit + 16 - ledger.pending)
-        while (room > 0 or self._held is not _NOTHING) and not self.exhausted and not self.closed:
+        plan, fn, context, wake = self.plan, self.fn, self.context, self._room
+        allowed = room = min(BURST - engine.since_yield, 2 * limit - ledger.pending)
+        while room > 0 and not self.exhausted and not self.closed and engine.closing is None:
             room -= 1
             try:
-                if self._held is _NOTHING:
-                    self._held = next(items)
-                if not work.accept_if_room(plan, fn, (self._held,), ledger, context.copy()):
-                    break
-                self._held = _NOTHING
+                item = next(items)
             except StopIteration:
                 self.end(None)
+                break
             except Exception as error:  # noqa: BLE001 - raised by the consumer, after the outcomes accepted before
                 self.end(error)
-        work.engine.since_yield += allowed - room
+                break
+            try:
+                producer = work.line_up(plan, fn, (item,), ledger, context.copy(), wake)
+            except ExecutorClosed:  # the source itself has closed it
+                self._cut_short(item)
+                break
+            finally:
+                del item  # the consumer may take its time
+            if producer is not None:
+                self._hold(producer)
+                break
+        engine.since_yield += allowed - room
+        if engine.closing is not None and not self.exhausted:
+            self._cut_short()
 
-    def cut_short(self) -> None:
-        """The executor takes no more tasks, and the source has not ended. What it still has is left to it."""
+    def _hold(self, producer: Producer[TaskHandle[Any]]) -> None:
+        """There is no room for the item in hand yet."""
+        if self.closed:  # by an observer
+            self.work.give_up(producer, "submit_cancelled")
+        elif self.work.engine.closing is not None:  # likewise
+            self._turned_away(producer)
+        else:
+            self._in_line = producer
+
+    def _room(self) -> None:
+        """The item in hand has been accepted, or there will be no room because the executor closes."""
+        producer, self._in_line = self._in_line, None
+        if producer is not None and not producer.accepted:
+            self._turned_away(producer)
+        self.ledger.wake()
+
+    def _turned_away(self, producer: Producer[TaskHandle[Any]]) -> None:
+        self.work.give_up(producer, "already_shutdown")
+        self._cut_short(*producer.handle.item.arguments)
+
+    def _cut_short(self, *items: Any) -> None:
+        """The executor takes no more tasks, and the source has not ended. What it still has is left to it.
+
+        ``items`` were taken from it and have not been accepted.
+        """
         engine = self.work.engine
-        items = tuple(item for item in (self._held, self._in_hand) if item is not _NOTHING)
-        remaining = _remaining(self._items)
         if engine.signal is None:
             self.end(ExecutorClosed(f"executor {engine.name!r} closed before {self.what} had read its source"))
             return
+        remaining = _remaining(self._items)
         if items or remaining != 0:
             self.stopped = Stopped(engine.signal, len(items), items, remaining)
         self.end(None)
@@ -158,20 +205,27 @@ class _Feed:
     def end(self, error: BaseException | None) -> None:
         """The source has ended, by ``error`` if that is not None."""
         self.exhausted = True
-        self._held = self._in_hand = _NOTHING
         self.error = error
         self.ledger.wake()
 
-    def take_error(self) -> BaseException | None:
-        """The source's error, once."""
+    async def raise_error(self) -> None:
+        """Raise the source's error, once."""
         error, self.error = self.error, None
-        return error
+        if error is not None:
+            try:
+                await checkpoint_if_cancelled()
+                raise error
+            finally:
+                del error  # see Completed.unwrap
 
     def close(self, reason: str = "explicit") -> None:
         """Cancel what is unfinished and close the source."""
         if self.closed:
             return
         self.closed = True
+        producer, self._in_line = self._in_line, None
+        if producer is not None:
+            self.work.give_up(producer, "submit_cancelled")
         for handle in self.ledger.unfinished():
             self.work.engine.request_cancel(handle, reason)
         self.ledger.wake()
@@ -194,10 +248,16 @@ class _Feed:
             self.close()
         finally:
             with anyio.CancelScope(shield=True):
-                while self.ledger.outstanding or (feeding and not self.exhausted):
-                    await self.ledger.wait()
+                await self.work.engine.wait(
+                    f"closing {self.what}", partial(self._ended, feeding), self.ledger.needs_all, self.ledger,
+                    closing=True,
+                )  # fmt: skip
                 if not feeding and (aclose := getattr(self._later, "aclose", None)) is not None:
                     await aclose()
+
+    async def _ended(self, feeding: bool) -> None:
+        while self.ledger.outstanding or (feeding and not self.exhausted):
+            await self.ledger.wait()
 
     def _start_feeder(self, source: AsyncIterator[Any]) -> None:
         scope = self._feeder = anyio.CancelScope()
@@ -221,10 +281,12 @@ class _Feed:
         finally:
             engine.when_closing.pop(self.stop_asking, None)
             engine.nursery.services.discard(scope)
+            item, self._in_hand = self._in_hand, _NO_ITEM
             if ended or self.closed:
                 self.end(error)
             else:
-                self.cut_short()
+                self._cut_short(*(() if item is _NO_ITEM else (item,)))
+            del error, item  # see Completed.unwrap
 
     async def _feed_from(self, source: AsyncIterator[Any]) -> bool:
         """Submit what the source gives; whether it was all."""
@@ -237,16 +299,21 @@ class _Feed:
                 return True
             finally:
                 self._asking = False
-            while self.full():
-                self._taken = anyio.Event()
-                await self._taken.wait()
-            if self.closed:  # in the turn in which the feeder was woken
-                break
             try:
-                await self._submit(self._in_hand)
+                handle = await self.work.submit(
+                    self.plan, self.fn, (self._in_hand,), self.ledger, self.context.copy(), feeding=True
+                )
             except ExecutorClosed:
                 break
-            self._in_hand = _NOTHING
+            self._in_hand = _NO_ITEM
+            if self.closed:  # while it was waiting for room
+                engine.request_cancel(handle, "explicit")
+            del handle  # the source may take its time with the next
+            while self.full() and not self.closed:  # before the next is taken: it would be one too many
+                self._taken = anyio.Event()
+                await self._taken.wait()
+            if self.closed:
+                break
         return False
 
 
@@ -274,7 +341,10 @@ class _Iteration(Generic[T]):
         return self._feed.stopped
 
     async def aclose(self) -> None:
-        """Cancel the call's own unfinished tasks, wait for their ends and close the source. Idempotent."""
+        """Cancel the call's own unfinished tasks, wait for their ends and close the source. Idempotent.
+
+        :raises NestedWait: inside one of them, which cannot end while it waits for itself; all have been cancelled.
+        """
         await self._feed.aclose()
 
     async def __aenter__(self) -> Self:
@@ -287,7 +357,10 @@ class _Iteration(Generic[T]):
 
     def __del__(self) -> None:
         feed = getattr(self, "_feed", None)  # absent when the constructor refused its arguments
-        if feed is not None and not feed.closed and not feed.finished:
+        if feed is None:
+            return
+        feed.error = None  # nobody is there to be told; its traceback leads to the feed
+        if not feed.closed and not feed.finished:
             # Any thread may collect garbage; tasks are cancelled on their own loop only.
             feed.work.engine.backend.call_soon_threadsafe(feed.lose)
 
@@ -300,16 +373,17 @@ class AsCompleted(_Iteration[T]):
 
     async def __anext__(self) -> Completed[T]:
         feed, ledger = self._feed, self._feed.ledger
-        while True:
-            feed.refill()
-            if ledger.ready and not feed.closed:
-                return ledger.take()
-            if feed.finished:
-                if (error := feed.take_error()) is not None:
-                    await checkpoint_if_cancelled()
-                    raise error
-                raise StopAsyncIteration
-            await feed.wait()
+        try:
+            while True:
+                feed.refill(bool(ledger.ready))
+                if ledger.ready and not feed.closed:
+                    return ledger.take()
+                if feed.finished:
+                    await feed.raise_error()
+                    raise StopAsyncIteration
+                await feed.wait()
+        finally:
+            del self  # an error of the source leads here, and its feed keeps it: losing the iteration would go unseen
 
 
 class InOrder(_Iteration[T]):
@@ -321,17 +395,20 @@ class InOrder(_Iteration[T]):
 
     async def __anext__(self) -> T:
         feed, ledger = self._feed, self._ordered
-        while True:
-            feed.refill()
-            if ledger.head_done and not feed.closed:
-                completed = ledger.take()
-                if completed.error is not None:
-                    feed.close("sibling_failure")
-                    ledger.forget()
-                return completed.unwrap()
-            if feed.finished:
-                if (error := feed.take_error()) is not None:
-                    await checkpoint_if_cancelled()
-                    raise error
-                raise StopAsyncIteration
-            await feed.wait()
+        completed: Completed[T] | None = None
+        try:
+            while True:
+                ready = ledger.available
+                feed.refill(ready)
+                if (ready or ledger.available) and not feed.closed:
+                    completed = ledger.take()
+                    if completed.error is not None:
+                        feed.close("sibling_failure")
+                        ledger.forget()
+                    return completed.unwrap()
+                if feed.finished:
+                    await feed.raise_error()
+                    raise StopAsyncIteration
+                await feed.wait()
+        finally:
+            del self, completed  # see AsCompleted and Completed.unwrap

@@ -10,7 +10,7 @@ from contextvars import copy_context
 from dataclasses import dataclass
 from functools import partial
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar, overload
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar, overload
 
 import anyio
 
@@ -18,6 +18,7 @@ from ._backend import split_cancellation
 from .closing import Stopped
 from .collecting import Ledger
 from .errors import ExecutorClosed, PileEmpty
+from .host import Host, Needs
 from .options import TaskOptions
 from .task import Completed, Outcome, TaskHandle, TaskState
 
@@ -65,7 +66,11 @@ class Drained(list[Completed[Any]]):
         """Raise the errors, timeouts and cancellations together as one (Base)ExceptionGroup, if there are any."""
         errors = [completed.error for completed in self if completed.error is not None]
         if errors:
-            raise BaseExceptionGroup(f"{len(errors)} of {len(self)} tasks did not succeed", errors)
+            group = BaseExceptionGroup(f"{len(errors)} of {len(self)} tasks did not succeed", errors)
+            try:
+                raise group
+            finally:
+                del group, errors, self  # see Completed.unwrap
 
 
 class Include(Protocol):
@@ -82,13 +87,16 @@ class Include(Protocol):
     ) -> TaskHandle[T]: ...
 
 
-class _PileLedger(Ledger[Any], Generic[T]):
-    """Counts ends, and tells the pile of the first failure."""
+class _PileLedger(Ledger[Any]):
+    """Counts ends, and with ``fail_fast`` cancels the others at the first failure. Knows nothing of the pile itself:
+    the tasks refer to it, and a pile that nobody refers to goes at once."""
 
-    def __init__(self) -> None:
+    def __init__(self, host: Host, *, fail_fast: bool) -> None:
         super().__init__()
         self.ended = dict.fromkeys(Outcome, 0)
-        self.on_failure: Callable[[], None] | None = None
+        self.closed: str | None = None  # the reason for which tasks are cancelled, once that has been decided
+        self._host = host
+        self._fail_fast = fail_fast
 
     def completed(self, handle: TaskHandle[Any]) -> None:
         """See Sink."""
@@ -96,8 +104,18 @@ class _PileLedger(Ledger[Any], Generic[T]):
         completed = handle._completed
         assert completed is not None, "called after the end"  # noqa: S101 - for the type checker
         self.ended[completed.outcome] += 1
-        if completed.outcome in (Outcome.ERROR, Outcome.TIMEOUT) and self.on_failure is not None:
-            self.on_failure()
+        if self._fail_fast and completed.outcome in (Outcome.ERROR, Outcome.TIMEOUT):
+            self._fail_fast = False
+            self.close("sibling_failure")
+
+    def close(self, reason: str) -> None:
+        """Take no more tasks and ask the outstanding ones to end."""
+        self.closed = self.closed or reason
+        self.cancel(reason)
+
+    def cancel(self, reason: str, message: str | None = None) -> int:
+        """Ask the outstanding tasks to end; how many requests were recorded."""
+        return sum(self._host.request_cancel(handle, reason, message) for handle in self.unfinished())
 
 
 class Pile:
@@ -110,13 +128,10 @@ class Pile:
     def __init__(self, work: Submission, *, fail_fast: bool) -> None:
         self._work = work
         # All mutable state; touched on the executor's event loop only.
-        self._ledger: _PileLedger[Any] = _PileLedger()
+        self._ledger = _PileLedger(work.engine, fail_fast=fail_fast)
         self._producers = 0
         self._refused = 0  # includes, since a signal began a drain
         self._refusals: weakref.WeakSet[ExecutorClosed] = weakref.WeakSet()  # the errors that said so
-        self._closed: str | None = None  # the reason for which tasks are cancelled, once that has been decided
-        if fail_fast:
-            self._ledger.on_failure = self._first_failure
 
     # -- putting in ------------------------------------------------------------------------------------------------
 
@@ -145,8 +160,8 @@ class Pile:
                 self._refused += 1
                 self._refusals.add(error)
             raise
-        if self._closed is not None:  # closed while there was no room
-            self._work.engine.request_cancel(handle, self._closed)
+        if self._ledger.closed is not None:  # closed while there was no room
+            self._work.engine.request_cancel(handle, self._ledger.closed)
         return handle
 
     @contextmanager
@@ -174,7 +189,7 @@ class Pile:
         """The next outcome, in order of ending; waits for one if there is none yet.
 
         :raises PileEmpty: nothing is outstanding and no producer is open.
-        :raises NestedWait: inside a task of the same executor.
+        :raises NestedWait: inside a task, where this closes a circle of waits.
         """
         completed = await self._next()
         if completed is None:
@@ -191,41 +206,59 @@ class Pile:
         return completed
 
     async def drain(self) -> Drained:
-        """Wait until nothing is outstanding and no producer is open, and give every untaken outcome."""
+        """Wait until nothing is outstanding and no producer is open, and give every untaken outcome.
+
+        :raises NestedWait: inside a task, where this closes a circle of waits.
+        """
         drained = Drained()
-        self._work.engine.check_caller("pile.drain")
         await self._until_idle("pile.drain")
         while self._ledger.ready:
             drained.append(self._ledger.take())
         return drained
 
     async def _next(self) -> Completed[Any] | None:
-        ledger = self._ledger
-        self._work.engine.check_caller("pile")
+        ledger, engine = self._ledger, self._work.engine
+
+        async def changed() -> None:
+            if not ledger.ready and self._more_to_come:
+                await self._change()
+
+        engine.check_caller("pile")
         while not ledger.ready:
             if not self._more_to_come:
                 return None
-            await self._wait("waiting for a pile")
+            await engine.wait("waiting for a pile", changed, self._needs, ledger)
         return ledger.take()
 
+    def _needs(self) -> Needs:
+        return self._ledger.needs_one(self._work.engine, self._producers)
+
     async def _until_idle(self, what: str) -> None:
+        ledger, engine = self._ledger, self._work.engine
+
+        async def idle() -> None:
+            grown = ledger.grown
+            while self._more_to_come and ledger.grown == grown:
+                await self._change()
+
+        engine.check_caller(what)
         while self._more_to_come:
-            await self._wait(what)
+            await engine.wait(what, idle, ledger.needs_all, ledger)
 
     @property
     def _more_to_come(self) -> bool:
         # Once the executor takes no more tasks, no producer can include any.
         return bool(self._ledger.outstanding or (self._producers and self._work.engine.closing is None))
 
-    async def _wait(self, what: str) -> None:
-        engine = self._work.engine
-        engine.check_waiter(what)
+    async def _change(self) -> None:
+        """Until the ledger has changed, or the executor takes no more tasks."""
+        told = self._work.engine.when_closing
         wake = partial(self._ledger.wake)  # one for each who waits
-        engine.when_closing[wake] = None
+        told[wake] = None
         try:
             await self._ledger.wait()
         finally:
-            engine.when_closing.pop(wake, None)
+            told.pop(wake, None)
 
     # -- ending ----------------------------------------------------------------------------------------------------
 
@@ -234,10 +267,13 @@ class Pile:
         if message is not None and not isinstance(message, str):
             raise TypeError(f"message must be a str or None, not {message!r}")
         self._work.engine.check_caller("pile.cancel")
-        return self._cancel("explicit", message)
+        return self._ledger.cancel("explicit", message)
 
     async def aclose(self) -> None:
-        """Take no more tasks, cancel the outstanding ones and wait until they have ended. Idempotent."""
+        """Take no more tasks, cancel the outstanding ones and wait until they have ended. Idempotent.
+
+        :raises NestedWait: inside one of them, which cannot end while it waits for itself; all have been cancelled.
+        """
         self._work.engine.check_caller("pile.aclose")
         await self._close("explicit")
 
@@ -248,6 +284,7 @@ class Pile:
     async def __aexit__(
         self, exc_type: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
     ) -> None:
+        self._work.engine.check_caller("leaving a pile")
         if exc is not None:
             await self._close("parent_scope" if split_cancellation(exc)[1] is None else "shutdown")
             return
@@ -256,28 +293,23 @@ class Pile:
         except BaseException:
             await self._close("parent_scope")
             raise
-        self._closed = self._closed or "shutdown"
+        self._ledger.close("shutdown")
 
     async def _close(self, reason: str) -> None:
-        self._closed = self._closed or reason
-        self._cancel(reason)
+        ledger = self._ledger
+        ledger.close(reason)
+
+        async def ended() -> None:
+            while ledger.outstanding:
+                await ledger.wait()
+
         # Even inside a task of the executor: cancelled tasks need no slot of others to end.
         with anyio.CancelScope(shield=True):
-            while self._ledger.outstanding:
-                await self._ledger.wait()
-
-    def _cancel(self, reason: str, message: str | None = None) -> int:
-        engine = self._work.engine
-        return sum(engine.request_cancel(handle, reason, message) for handle in self._ledger.unfinished())
-
-    def _first_failure(self) -> None:
-        self._ledger.on_failure = None
-        self._closed = self._closed or "sibling_failure"
-        self._cancel("sibling_failure")
+            await self._work.engine.wait("closing a pile", ended, ledger.needs_all, ledger, closing=True)
 
     def _check_open(self) -> None:
-        if self._closed is not None:
-            raise ExecutorClosed(f"the pile is closed ({self._closed}) and takes no tasks; make a new one")
+        if self._ledger.closed is not None:
+            raise ExecutorClosed(f"the pile is closed ({self._ledger.closed}) and takes no tasks; make a new one")
 
     # -- looking ---------------------------------------------------------------------------------------------------
 

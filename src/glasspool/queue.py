@@ -8,9 +8,8 @@ from __future__ import annotations
 
 import heapq
 from collections import OrderedDict
+from collections.abc import Callable
 from typing import Generic, TypeVar
-
-import anyio
 
 __all__ = ["AdmissionQueue", "Producer"]
 
@@ -20,14 +19,20 @@ P = TypeVar("P")
 
 class Producer(Generic[T]):
     """A submitter that waits for room for its task ``handle``: first to be granted it, then, ``back`` from its wait,
-    to use it in turn. ``event`` wakes it for either, or to be told that the executor is closing."""
+    to use it in turn. One that is ``back`` from the beginning has its task accepted as soon as its turn comes.
 
-    __slots__ = ("accepted", "back", "event", "handle")
+    ``wake`` is called when room was granted to one that is not back, when the task was accepted, or when the
+    executor is closing.
+    """
 
-    def __init__(self, handle: T) -> None:
+    __slots__ = ("accepted", "back", "handle", "wake")
+
+    wake: Callable[[], object]  # set by whoever puts it in line
+
+    def __init__(self, handle: T, *, back: bool = False) -> None:
         self.handle = handle
-        self.event = anyio.Event()
-        self.back = self.accepted = False
+        self.back = back
+        self.accepted = False
 
 
 class _Deadline(Generic[T]):

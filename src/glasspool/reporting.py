@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 from .closing import LATE, CutTask, ExecutorStats, ShutdownReport
-from .task import CURRENT, Plan, TaskHandle
+from .task import CURRENT, Plan, TaskHandle, current_task
 from .telemetry import providers, tracing
 from .telemetry.observers import Observer, Observers, TaskEvent, check_observer
 from .telemetry.recorder import Recorder, TaskRecord
@@ -219,8 +219,7 @@ def checked_observers(value: object) -> tuple[Observer, ...]:
 
 
 def _in_running_task() -> bool:
-    current = CURRENT.get()
-    return current is not None and (not current.done or current._left_running)
+    return current_task() is not None
 
 
 def _after_fork() -> None:

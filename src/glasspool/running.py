@@ -6,6 +6,7 @@ import math
 from contextlib import nullcontext
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, cast
+from weakref import ref
 
 import anyio
 
@@ -64,25 +65,24 @@ async def run_task(handle: TaskHandle[Any]) -> None:
 async def _call(engine: Engine, handle: TaskHandle[Any]) -> Any:
     """Call the function inside the task's own scope. Returns its value, or ``Raised`` if the scope took in the rest."""
     error: BaseException | None = None
-    with cast("Scope", handle._scope or nullcontext()):
-        try:
-            runner = handle._plan.runner
-            if runner is None:
-                return await handle._item.function(*handle._item.arguments)
-            value = await runner.run(handle, engine.thread_freed)
-            # A StopIteration cannot be raised in a coroutine; no scope would take it in anyway.
-            if type(value) is Raised and not isinstance(value.error, StopIteration):
-                raise value.error
-            return value
-        except BaseException as raised:
-            error = raised
-            raise
-        finally:
-            del handle  # see run_task
+    value: Any = None
     try:
+        with cast("Scope", handle._scope or nullcontext()):
+            try:
+                runner = handle._plan.runner
+                if runner is None:
+                    return await handle._item.function(*handle._item.arguments)
+                value = await runner.run(handle, engine.thread_freed)
+                # A StopIteration cannot be raised in a coroutine; no scope would take it in anyway.
+                if type(value) is Raised and not isinstance(value.error, StopIteration):
+                    raise value.error
+                return value
+            except BaseException as raised:
+                error = raised
+                raise
         return Raised(error) if error is not None else None
     finally:
-        del error
+        del handle, value, error  # see run_task
 
 
 def _leave(scope: Scope, passing: BaseException | None) -> BaseException | None:
@@ -94,8 +94,11 @@ def _leave(scope: Scope, passing: BaseException | None) -> BaseException | None:
             else scope.__exit__(None, None, None)
         )
     except BaseException as replaced:  # noqa: BLE001 - decided by the caller
-        return replaced
-    return None if swallowed else passing
+        passing, swallowed = replaced, False
+    try:
+        return None if swallowed else passing
+    finally:
+        del passing  # see Completed.unwrap
 
 
 def _pass_on(passing: BaseException) -> None:
@@ -105,7 +108,10 @@ def _pass_on(passing: BaseException) -> None:
     except RuntimeError:  # no loop runs any more: nobody to pass it on to
         return
     if cancellation is not None:
-        raise cancellation
+        try:
+            raise cancellation
+        finally:
+            del passing, cancellation  # see Completed.unwrap
 
 
 def _begin(engine: Engine, handle: TaskHandle[Any]) -> bool:
@@ -121,7 +127,7 @@ def _begin(engine: Engine, handle: TaskHandle[Any]) -> bool:
             engine.settle_timeout(handle)
             return False
         engine.recorder.ask(handle._record, engine.recorder.clock() + limit - now)
-    CURRENT.set(handle)
+    CURRENT.set(ref(handle))
     # Threads look for the scope around them when they start (anyio.from_thread.check_cancelled).
     if not engine.backend.begin(handle) or limit != math.inf or plan.runner is not None:
         handle._scope = engine.backend.scope(limit)

@@ -6,6 +6,7 @@ import math
 from collections.abc import Callable
 from concurrent.futures import Executor as FuturesExecutor
 from contextvars import Context
+from functools import partial
 from typing import Any
 
 import anyio
@@ -14,13 +15,14 @@ from anyio.lowlevel import checkpoint, checkpoint_if_cancelled
 from . import options as check
 from .engine import Engine
 from .errors import ExecutorClosed, NestedWait, QueueFull, TaskTimeout
+from .host import NOTHING, Needs, Sink
 from .limits import BURST
 from .queue import Producer
 from .runners.base import Runner
 from .runners.futures import FuturesRunner
 from .runners.inline import InlineRunner
 from .runners.thread import ThreadRunner
-from .task import CURRENT, Plan, Sink, TaskHandle, WorkItem
+from .task import Plan, TaskHandle, WorkItem
 from .telemetry.carrying import Carried
 from .telemetry.recorder import TaskRecord
 from .telemetry.tracing import function_name
@@ -77,9 +79,13 @@ class Submission:
         return plan
 
     async def submit(
-        self, plan: Plan, fn: Callable[..., Any], args: tuple[Any, ...], sink: Sink | None, context: Context
-    ) -> TaskHandle[Any]:
-        """Accept the task in ``context``, waiting for room. ``sink`` collects the outcome."""
+        self, plan: Plan, fn: Callable[..., Any], args: tuple[Any, ...], sink: Sink | None, context: Context, *,
+        feeding: bool = False,
+    ) -> TaskHandle[Any]:  # fmt: skip
+        """Accept the task in ``context``, waiting for room. ``sink`` collects the outcome.
+
+        ``feeding``: the caller is an iteration's feeder, for which no task has to wait.
+        """
         engine = self.engine
         engine.check_caller("submit")
         engine.since_yield += 1
@@ -93,6 +99,8 @@ class Submission:
         handle = self._handle(plan, fn, args, sink, context)
         if engine.can_accept():
             engine.accept(handle)
+        elif feeding:
+            await self._stand_in_line(Producer(handle))
         else:
             await self._wait_for_room(handle)
         return handle
@@ -112,17 +120,25 @@ class Submission:
         engine.accept(handle)
         return handle
 
-    def accept_if_room(
-        self, plan: Plan, fn: Callable[..., Any], args: tuple[Any, ...], sink: Sink, context: Context
-    ) -> bool:
-        """Accept the task if it overtakes nobody and finds room; False, uncounted, if not."""
+    def line_up(
+        self, plan: Plan, fn: Callable[..., Any], args: tuple[Any, ...], sink: Sink, context: Context,
+        wake: Callable[[], object],
+    ) -> Producer[TaskHandle[Any]] | None:  # fmt: skip
+        """Accept the task, now or in its turn. Returns the producer that waits for room in its stead, if one must.
+
+        ``wake`` is called when it has been accepted, or was turned away because the executor closes.
+        """
         engine = self.engine
         if engine.closing is not None:
             self._refuse(plan)
-        if not engine.can_accept():
-            return False
-        engine.accept(self._handle(plan, fn, args, sink, context))
-        return True
+        handle = self._handle(plan, fn, args, sink, context)
+        if engine.can_accept():
+            engine.accept(handle)
+            return None
+        producer = Producer(handle, back=True)
+        producer.wake = wake
+        engine.block(producer)
+        return None if producer.accepted else producer
 
     def _handle(
         self, plan: Plan, fn: Callable[..., Any], args: tuple[Any, ...], sink: Sink | None, context: Context
@@ -149,51 +165,75 @@ class Submission:
 
     async def _wait_for_room(self, handle: TaskHandle[Any]) -> None:
         engine, plan = self.engine, handle._plan
-        current = CURRENT.get()
-        if current is not None and current._host is engine and not current.done:
-            engine.reporter.rejected(plan, "queue_full")
-            raise NestedWait(
-                f"submit inside task {current.name!r} of the same executor would wait for room while holding a slot, "
-                f"which could hang for ever: {self._fullness()}"
-            )
-        producer = engine.block(handle)
-        engine.since_yield = 0
-        deadline = math.inf if plan.deadline is None else plan.deadline
+        producer = Producer(handle)
+
+        def needs() -> Needs:
+            ends = plan.deadline is not None or engine.closing is not None
+            return NOTHING if ends or producer.accepted or producer in engine.queue.granted else (1, (engine,))
+
         try:
-            with anyio.CancelScope(deadline=deadline) as scope:
-                await producer.event.wait()
+            await engine.wait("submit without room", partial(self._stand_in_line, producer), needs)
+        except NestedWait as error:
+            engine.reporter.rejected(plan, "queue_full")
+            raise NestedWait(f"{error}. {self._figures()}") from None
+
+    async def _stand_in_line(self, producer: Producer[TaskHandle[Any]]) -> None:
+        engine, handle = self.engine, producer.handle
+        plan = handle._plan
+        if engine.closing is not None:  # while the wait was looked at
+            self._refuse(plan)
+        woken = anyio.Event()
+        producer.wake = woken.set
+        engine.block(producer)
+        engine.since_yield = 0
+        scope = engine.backend.scope(math.inf if plan.deadline is None else plan.deadline)
+        try:
+            with scope:
+                await woken.wait()
                 if producer in engine.queue.granted:
+                    woken = anyio.Event()
+                    producer.wake = woken.set
                     engine.come_back(producer)
                     if not producer.accepted:
-                        await producer.event.wait()
+                        await woken.wait()
                 if not producer.accepted:
                     await checkpoint_if_cancelled()  # who is cancelled is not told that the executor was, too
         except BaseException:
             if producer.accepted:  # in the very turn in which it was cancelled
                 engine.request_cancel(handle, "parent_scope")
             else:
-                self._give_up(producer, plan, "submit_cancelled")
+                self.give_up(producer, "submit_cancelled")
             raise
         if producer.accepted:
             return
-        if scope.cancelled_caught:
-            self._give_up(producer, plan, "submit_timeout")
-            raise TaskTimeout(
-                f"the deadline of {plan.name!r} passed while submit waited for room; nothing was accepted"
-            )
-        self._give_up(producer, plan, "already_shutdown")
-        raise ExecutorClosed(f"executor {engine.name!r} closed while submit of {plan.name!r} waited for room")
+        raise self.out_of_time(producer) if scope.cancelled_caught else self.turned_away(producer)
 
-    def _give_up(self, producer: Producer[TaskHandle[Any]], plan: Plan, reason: str) -> None:
+    def out_of_time(self, producer: Producer[TaskHandle[Any]]) -> TaskTimeout:
+        """The task's deadline has passed while it waited for room."""
+        name = producer.handle.name
+        self.give_up(producer, "submit_timeout")
+        return TaskTimeout(f"the deadline of {name!r} passed while submit waited for room; nothing was accepted")
+
+    def turned_away(self, producer: Producer[TaskHandle[Any]]) -> ExecutorClosed:
+        """The executor has closed while the task waited for room."""
+        name = producer.handle.name
+        self.give_up(producer, "already_shutdown")
+        return ExecutorClosed(f"executor {self.engine.name!r} closed while submit of {name!r} waited for room")
+
+    def give_up(self, producer: Producer[TaskHandle[Any]], reason: str) -> None:
+        """Wait for room no longer: the call never becomes a task, for this ``reason`` of the contract."""
         engine = self.engine
         blocked = engine.recorder.producer_released(producer)
         engine.give_up(producer)
-        engine.reporter.rejected(plan, reason, blocked)
+        engine.reporter.rejected(producer.handle._plan, reason, blocked)
 
     def _fullness(self) -> str:
+        return f"{self._figures()}; wait with `await submit`, or raise max_queued"
+
+    def _figures(self) -> str:
         stats = self.engine.reporter.stats()
         return (
             f"executor {self.engine.name!r} holds {stats.queued} of {self.engine.queue.capacity} queued tasks and "
             f"{stats.slots_used} of {stats.slots_limit} slots, the oldest has waited {stats.oldest_queued_age:.1f} s "
-            f"and {stats.pending} producers are blocked; wait with `await submit`, or raise max_queued"
+            f"and {stats.pending} producers are blocked"
         )

@@ -9,24 +9,27 @@ import enum
 from collections.abc import Callable, Generator, Mapping
 from contextvars import Context, ContextVar
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Generic, NamedTuple, Protocol, TypeVar, cast
+from typing import TYPE_CHECKING, Any, Generic, NamedTuple, TypeVar, cast
+from weakref import ref
 
 from .errors import TaskCancelled, TaskTimeout
+from .host import NOTHING
 
 if TYPE_CHECKING:
     from anyio import Event
+
+    from .host import Host, Needs, Sink
 
 __all__ = [
     "CURRENT",
     "CancelRequest",
     "Completed",
-    "Host",
     "Outcome",
     "Plan",
-    "Sink",
     "TaskHandle",
     "TaskState",
     "WorkItem",
+    "current_task",
 ]
 
 T = TypeVar("T")
@@ -111,6 +114,8 @@ class Completed(Generic[T_co]):
         finally:
             # Raising inside an `except` block of the caller has just set this to what the caller handles.
             error.__context__ = self._context
+            # Every frame that the error passes is kept by its traceback. None of ours may lead back to the error: it
+            # would live, and all that the task used with it, until the collector comes.
             del error, self
 
     def __repr__(self) -> str:
@@ -141,30 +146,6 @@ class CancelRequest(NamedTuple):
     reason: str
     message: str | None
     at: float
-
-
-class Host(Protocol):
-    """What a handle needs of its executor."""
-
-    def check_caller(self, what: str) -> None:
-        """Raise WrongThread unless called on the executor's own event loop."""
-
-    def check_waiter(self, what: str) -> None:
-        """The same, and raise NestedWait inside a task of the executor itself."""
-
-    def request_cancel(self, handle: TaskHandle[Any], reason: str, message: str | None) -> bool:
-        """Ask for the task's end; True if this is the first request and the task has not ended."""
-        ...
-
-
-class Sink(Protocol):
-    """Who collects the outcomes of some tasks (a pile, an iterator)."""
-
-    def accepted(self, handle: TaskHandle[Any]) -> None:
-        """The task is the sink's own from now on."""
-
-    def completed(self, handle: TaskHandle[Any]) -> None:
-        """The task has ended. Called once, after the move; must not block or raise."""
 
 
 class TaskHandle(Generic[T_co]):
@@ -242,23 +223,30 @@ class TaskHandle(Generic[T_co]):
     async def outcome(self) -> Completed[T_co]:
         """Wait until the task has ended and say how; never raises the task's error.
 
-        :raises NestedWait: inside a task of the same executor, which could hang for ever.
+        :raises NestedWait: inside a task, where this closes a circle of waits.
         :raises WrongThread: from another thread or event loop.
         """
         if self._completed is None:
-            self._host.check_waiter("await handle")
-            if self._event is None:
-                from anyio import Event  # bound late: tasks that nobody waits for need no backend
-
-                self._event = Event()
-            await self._event.wait()
+            await self._host.wait("await handle", self._ended().wait, self._needs, self)
         else:
             self._host.check_caller("await handle")
         return cast("Completed[T_co]", self._completed)
 
+    def _ended(self) -> Event:
+        """What is set when the task ends, if it has not ended yet."""
+        if self._event is None:
+            from anyio import Event  # bound late: tasks that nobody waits for need no backend
+
+            self._event = Event()
+        return self._event
+
+    def _needs(self) -> Needs:
+        return NOTHING if self._completed is not None else (1, (self,))
+
     def __await__(self) -> Generator[Any, Any, T_co]:
-        completed = yield from self.outcome().__await__()
-        return completed.unwrap()
+        outcome = self.outcome().__await__()
+        del self  # see Completed.unwrap
+        return (yield from outcome).unwrap()
 
     def _move(self, state: str) -> None:
         if state not in _MOVES.get(self._state, _ENDED):
@@ -269,8 +257,17 @@ class TaskHandle(Generic[T_co]):
         return f"<TaskHandle {self.id} {self.name!r} {self._state}>"
 
 
-CURRENT: ContextVar[TaskHandle[Any] | None] = ContextVar("glasspool_current_task", default=None)
-"""The task that this context belongs to, to recognise a task that waits for its own executor."""
+CURRENT: ContextVar[ref[TaskHandle[Any]] | None] = ContextVar("glasspool_current_task", default=None)
+"""The task that this context belongs to, as ``current_task`` gives it. Referred to weakly: contexts are copied, and
+kept by whoever likes, long after their task has ended."""
+
+
+def current_task() -> TaskHandle[Any] | None:
+    """The task within which the caller runs, as long as it holds its slot: until it has ended, or, if it was left
+    behind in a thread, until that has."""
+    reference = CURRENT.get()
+    current = None if reference is None else reference()
+    return None if current is None or (current._completed is not None and not current._left_running) else current
 
 
 def cancelled_error(item: WorkItem, request: CancelRequest | None, reason: str) -> TaskCancelled:

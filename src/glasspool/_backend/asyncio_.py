@@ -10,10 +10,12 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
 import sys
 import time
 from collections.abc import Awaitable, Callable, Coroutine, Generator
-from functools import partial
+from contextvars import Context
+from functools import cache, partial
 from importlib.metadata import version
 from typing import Any, cast
 
@@ -155,6 +157,23 @@ class _GroupSpawner:
         pass
 
 
+@cache
+def _timed(scope_class: Any) -> Any:
+    """A cancel scope whose timer is started in a context of its own.
+
+    asyncio keeps a timer that was cancelled, and the context in which it was started, until its time has come: the
+    task's context would outlive the task by the rest of its timeout.
+    """
+
+    class TimedScope(scope_class):  # type: ignore[misc]  # the class is known at run time only
+        __slots__ = ()
+
+        def __enter__(self) -> Any:
+            return Context().run(super().__enter__)
+
+    return TimedScope
+
+
 _PAUSE = _Pause() if _PARTS is not None else None
 
 
@@ -168,6 +187,7 @@ class AsyncioBackend:
         self._loop = asyncio.get_running_loop()
         self._home: Any = None  # the scope that natively started tasks are entered into
         self._scope_class: Any = type(anyio.CancelScope())  # anyio.CancelScope looks the backend up at each call
+        self._timed_class = _timed(cast("Any", self._scope_class))
         self.clock = time.perf_counter  # uvloop's own clock has milliseconds and stands still within a loop turn
         self.is_current = self._is_current
 
@@ -193,7 +213,7 @@ class AsyncioBackend:
         return self._home is not None
 
     def scope(self, deadline: float) -> Scope:
-        return cast("Scope", self._scope_class(deadline=deadline))
+        return cast("Scope", self._scope_class() if deadline == math.inf else self._timed_class(deadline=deadline))
 
     def late_scope(self, handle: Any) -> Scope:
         scope = self._scope_class()

@@ -27,6 +27,11 @@ class Scope(Protocol):
         """Whether it was cancelled, by ``cancel`` or by its deadline."""
         ...
 
+    @property
+    def cancelled_caught(self) -> bool:
+        """Whether its cancellation ended what was inside."""
+        ...
+
     def cancel(self) -> None:
         """Cancel what is inside."""
 

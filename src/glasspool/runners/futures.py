@@ -72,10 +72,12 @@ class FuturesRunner:
 
 
 def _result(future: Future[Any]) -> Any:
+    # Asked for and not raised: an exception that was raised here would lead back to the future, and it to it.
     try:
-        return future.result()
-    except BaseException as error:  # noqa: BLE001 - handed to the executor, which decides
-        return Raised(error)
+        error = future.exception()
+    except BaseException as cancelled:  # noqa: BLE001 - by the pool; handed to the executor, which decides
+        return Raised(cancelled)
+    return future.result() if error is None else Raised(error)
 
 
 HIDDEN.update((FuturesRunner.run.__code__, _result.__code__))

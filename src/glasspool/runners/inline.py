@@ -19,8 +19,10 @@ class InlineRunner:
 
     async def run(self, handle: TaskHandle[Any], freed: Freed) -> Any:
         """See Runner. What the function raises passes through as it is."""
-        item = handle.item
-        result = item.function(*item.arguments)
+        try:
+            result = handle._item.function(*handle._item.arguments)
+        finally:
+            del handle  # what the function raises leads to this frame (see Completed.unwrap)
         return await result if inspect.isawaitable(result) else result
 
 

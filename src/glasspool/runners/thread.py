@@ -43,22 +43,22 @@ class ThreadRunner:
             if not call.called:
                 raise
         # Finished, perhaps in the same moment as the cancellation: the outcome follows how the function ended.
-        return call.result
+        return call.take()
 
 
 class _Call:
     """One call in a thread. The end of the function or the end of waiting: whoever comes first decides."""
 
-    __slots__ = ("_executor", "_freed", "_item", "_left", "_lock", "_started", "called", "result")
+    __slots__ = ("_executor", "_freed", "_item", "_left", "_lock", "_result", "_started", "called")
 
     def __init__(self, executor: str, item: WorkItem, freed: Callable[[], object]) -> None:
         self._executor = executor
         self._item: WorkItem | None = item
-        self._freed = freed
+        self._freed: Callable[[], object] | None = freed
         self._lock = threading.Lock()
         self._started = self._left = False
-        self.called = False  # the function has ended, and `result` says how
-        self.result: Any = None
+        self.called = False  # the function has ended, and `take` says how
+        self._result: Any = None
 
     def __call__(self) -> None:
         item, self._item = self._item, None
@@ -71,15 +71,22 @@ class _Call:
         del item
         with self._lock:
             self.called = True
+            freed, self._freed = self._freed, None  # it refers to the task
             if not self._left:
-                self.result = result
-                return
-        self._freed()
+                self._result, freed = result, None
+        del self, result  # the traceback of what was raised leads to this frame (see Completed.unwrap)
+        if freed is not None:
+            freed()
 
     def _start(self) -> bool:
         with self._lock:
             self._started = not self._left  # cancelled on the way to the thread: never call the function
             return self._started
+
+    def take(self) -> Any:
+        """How the function has ended, once: the frames of the thread lead back to this call."""
+        result, self._result = self._result, None
+        return result
 
     def leave(self) -> bool:
         """Wait no longer; True if the function is running and will go on by itself."""

@@ -241,8 +241,9 @@ def test_no_tokens_at_all(library: Library) -> None:
             assert shown("none") == (0, 1, 0, 0)
             limiter.total_tokens = 1
 
-    if library.make is trio.CapacityLimiter or _takes_zero(library):
-        library.run(main)
+    if not _takes_zero(library):
+        pytest.skip("came with anyio 4.12 and trio 0.31")
+    library.run(main)
 
 
 def _takes_zero(library: Library) -> bool:
@@ -250,7 +251,7 @@ def _takes_zero(library: Library) -> bool:
         try:
             library.make(0)
         except ValueError:
-            return False  # anyio before 4.12
+            return False
         return True
 
     return bool(library.run(make))

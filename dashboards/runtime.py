@@ -49,7 +49,7 @@ _NAME, _TYPE = EXECUTOR_LABELS
 _LOOP, _RUNNER, _STATE = label(Key.EVENTLOOP_NAME), label(Key.RUNNER), label(Key.WORKER_STATE)
 _EXECUTOR = f"{{{{{_NAME}}}}} ({{{{{_TYPE}}}}})"
 
-_LIMITERS = match(Key.EXECUTOR_TYPE, "anyio_limiter")
+_LIMITERS = match(Key.EXECUTOR_TYPE, "anyio_limiter", "trio_limiter")
 _PROCESS_POOLS = match(Key.EXECUTOR_TYPE, "process_pool", "loky")
 
 
@@ -129,8 +129,8 @@ def _limiters() -> tuple[Panel, ...]:
             title="Thread tokens in use",
             question="How near is a thread limiter to its limit? anyio's default one has 40 tokens for a whole process,"
             " and FastAPI and Starlette run every sync endpoint on it.",
-            action="At the limit every further sync call waits: make endpoints async, raise total_tokens, or give slow"
-            " work a limiter of its own. (the fullest process)",
+            action="In use at the limit: every further call under this limiter waits. Make endpoints async, raise"
+            " total_tokens, or give slow work a limiter of its own. (the fullest process)",
             targets=(
                 Target(shown(of(SLOT_USAGE)), f"{{{{{_NAME}}}}} in use"),
                 Target(shown(of(SLOT_LIMIT)), f"{{{{{_NAME}}}}} limit"),
@@ -140,7 +140,7 @@ def _limiters() -> tuple[Panel, ...]:
         ),
         Panel(
             title="Waiting for a thread",
-            question="How many calls wait for a thread token?",
+            question="How many calls, and coroutines, wait for a thread token?",
             action="Requests are stuck before their first line of code has run; no other metric of the app shows them.",
             targets=(Target(shown(of(QUEUE_SIZE)), f"{{{{{_NAME}}}}}"),),
             unit="short",

@@ -6,6 +6,7 @@ name is seen too.
 
 from __future__ import annotations
 
+import functools
 import importlib
 import logging
 import weakref
@@ -26,10 +27,14 @@ from .observed import Observed
 from .patching import Patch, Patches
 from .remote import Away
 from .tasks import TaskInstrumentor
+from .tokens import Claim
+from .tokens import patches as token_patches
 
 __all__ = ["AnyioInstrumentor"]
 
 logger = logging.getLogger("glasspool")
+
+_TRIO = "anyio._backends._trio"
 
 DEFAULT_LIMITER = "anyio.to_thread"
 """The executor name of the default thread limiter: 40 tokens, on which FastAPI and Starlette run sync endpoints."""
@@ -44,21 +49,21 @@ class AnyioInstrumentor(TaskInstrumentor):
     libraries = ("anyio",)
     requires = ("anyio >= 4.0",)
 
-    _processes: Observed | None = None
     _entering: Observed | None = None  # calls from threads
     _limiters = Limiters("anyio_limiter")
+    _processes = Limiters("anyio_process", "process", SpanKind.PRODUCER)
 
     def _instrument(self, selection: Selection, *, spans: object = None, monitor: bool = True) -> None:
-        AnyioInstrumentor._begin("anyio", (_patches,), selection, spans, monitor)
+        AnyioInstrumentor._begin("anyio", (_patches, token_patches), selection, spans, monitor)
 
     def _uninstrument(self) -> None:
         cls = AnyioInstrumentor
-        cls._cease((_patches,))
+        cls._cease((_patches, token_patches))
         cls._limiters.forget()
-        for observed in (cls._processes, cls._entering):
-            if observed is not None:
-                observed.close_when_empty()
-        cls._processes = cls._entering = None
+        cls._processes.forget()
+        if cls._entering is not None:
+            cls._entering.close_when_empty()
+        cls._entering = None
 
 
 # -- task groups -------------------------------------------------------------------------------------------------------
@@ -195,9 +200,16 @@ def _run_in_thread(patch: Patch, original: Any) -> Any:
         limiter = default if limiter is None else limiter
         name = DEFAULT_LIMITER if limiter is default else None
         observed = AnyioInstrumentor._limiters.find(limiter, name)
+        if observed is None:
+            return await original(cls, func, args, abandon_on_cancel, limiter)
 
-        def run(call: Any) -> Awaitable[Any]:
-            found: Awaitable[Any] = original(cls, call, args, abandon_on_cancel, limiter)
+        def run(call: Any, claim: Claim) -> Awaitable[Any]:
+            passed = limiter
+            if cls.__module__ == _TRIO:  # which lends to an object of its own
+                passed = claim
+            else:
+                claim.of_this_task()
+            found: Awaitable[Any] = original(cls, call, args, abandon_on_cancel, passed)
             return found
 
         return await run_in_thread(observed, limiter, func, run, _why)
@@ -226,23 +238,16 @@ def _run_in_process(patch: Patch, original: Any) -> Any:
     async def run_sync(func: Any, *args: Any, cancellable: bool = False, limiter: Any = None) -> Any:
         if not patch.active or awaiting.get() or core_calls():
             return await original(func, *args, cancellable=cancellable, limiter=limiter)
-        cls = AnyioInstrumentor
-        if limiter is None:
-            limiter = importlib.import_module("anyio.to_process").current_default_process_limiter()
-        observed = cls._processes
+        default = importlib.import_module("anyio.to_process").current_default_process_limiter()
+        limiter = default if limiter is None else limiter
+        observed = AnyioInstrumentor._processes.find(limiter, "anyio.to_process" if limiter is default else None)
         if observed is None:
-            observed = cls._processes = Observed(
-                "anyio.to_process",
-                "anyio_process",
-                "process",
-                limit=int(limiter.total_tokens),
-                shutdown=False,
-                workers=False,
-                kind=SpanKind.PRODUCER,
-            )
+            return await original(func, *args, cancellable=cancellable, limiter=limiter)
         call = Away(observed, look_through(func), capture())
         errand = call.errand(func)
         call.accept()
+        claim = Claim(limiter, functools.partial(observed.granted, call.task))
+        claim.of_this_task()
         token = awaiting.set(True)
         try:
             return await original(errand, *args, cancellable=cancellable, limiter=limiter)
@@ -252,6 +257,7 @@ def _run_in_process(patch: Patch, original: Any) -> Any:
             raise
         finally:
             awaiting.reset(token)
+            claim.end()
 
     return run_sync
 
@@ -306,7 +312,7 @@ def _iscoroutine(patch: Patch, original: Any) -> Any:
 _patches = Patches(
     {
         "anyio._backends._asyncio": _patches_of,
-        "anyio._backends._trio": _patches_of,
+        _TRIO: _patches_of,
         "anyio.to_process": lambda module: [Patch(module, "run_sync", _run_in_process)],
     }
 )

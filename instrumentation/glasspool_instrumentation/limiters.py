@@ -1,17 +1,20 @@
-"""Calls in threads that a capacity limiter lets through (anyio's and trio's ``to_thread.run_sync``).
+"""Calls that a capacity limiter lets through: anyio's and trio's ``to_thread.run_sync``, anyio's ``to_process``.
 
-The limiter's figures are kept by what passes here, so reading them never touches an event loop. A call that finds a
-free token holds it at once; else it waits, from the call to the thread's start.
+Slots and queue are the limiter's (see ``tokens.py``); what is counted and measured are the calls. A call is active from
+the grant of its token, and its wait lasts until its function begins.
 """
 
 from __future__ import annotations
 
-import math
+import functools
 import threading
 import weakref
 from collections.abc import Awaitable, Callable
 from typing import Any
 
+from opentelemetry.trace import SpanKind
+
+from glasspool.telemetry.recorder import TaskRecord
 from glasspool.telemetry.tracing import TaskTracer, attach, function_name
 from glasspool.telemetry.within import running
 
@@ -20,15 +23,16 @@ from .calls import hide_frames, ours
 from .layers import awaiting, submitting
 from .naming import caller_module, check_name, look_through
 from .observed import Observed
+from .tokens import Claim, LimiterRecorder, is_limiter
 
-__all__ = ["Limiters", "limiter_name", "name_limiter", "run_in_thread"]
+__all__ = ["Limiters", "ObservedLimiter", "limiter_name", "name_limiter", "run_in_thread"]
 
 _names: weakref.WeakKeyDictionary[Any, str] = weakref.WeakKeyDictionary()
 
 
 def name_limiter(limiter: Any, name: str) -> Any:
     """Name a capacity limiter of anyio or trio for its metrics, and return it."""
-    if not all(hasattr(limiter, wanted) for wanted in ("total_tokens", "borrowed_tokens")):
+    if not is_limiter(limiter):
         raise TypeError(f"name_limiter() takes a capacity limiter of anyio or trio; got {limiter!r}")
     _names[limiter] = check_name(name)
     return limiter
@@ -39,33 +43,67 @@ def limiter_name(limiter: Any) -> str:
     return _names.get(limiter) or caller_module(2)
 
 
-class Limiters:
-    """The observed limiters of one library."""
+class ObservedLimiter(Observed):
+    """The calls under one limiter. All of them queue, since only the limiter says who gets a token, and when."""
 
-    def __init__(self, type: str) -> None:
+    recorder: LimiterRecorder
+
+    def __init__(self, limiter: Any, name: str, type: str, runner: str, kind: SpanKind) -> None:
+        recorder = functools.partial(LimiterRecorder, limiter)
+        super().__init__(name, type, runner, slots=True, workers=False, shutdown=False, kind=kind, recorder=recorder)
+        self.queue_size = self.recorder.queue_size
+
+    def admit(self, task: TaskRecord) -> None:
+        """See Observed."""
+        with self.recorder.totals.lock:
+            self.recorder.accept(task, queued=True)
+            self.waiting[task] = None
+
+    def granted(self, task: TaskRecord) -> None:
+        """The limiter has lent a token for this call."""
+        with self.recorder.totals.lock:
+            if task in self.waiting:
+                del self.waiting[task]
+                self.recorder.assign(task)
+
+    def promote(self) -> None:
+        """See Observed. Who is next is for the limiter to say."""
+
+
+class Limiters:
+    """The observed limiters of one library, for calls of one kind."""
+
+    def __init__(self, type: str, runner: str = "thread", kind: SpanKind = SpanKind.INTERNAL) -> None:
         self.type = type
-        self._observed: dict[int, tuple[Observed, Any, Any]] = {}  # with its limiter and loop, weakly
+        self._runner = runner
+        self._kind = kind
+        self._observed: dict[int, tuple[ObservedLimiter, Any, Any]] = {}  # with its limiter and loop, weakly
         loops.at_end(self._ended)
 
-    def find(self, limiter: Any, default_name: str | None) -> Observed:
-        """The observation of ``limiter``, begun if there is none; ``default_name`` is set for the library's own."""
+    def find(self, limiter: Any, default_name: str | None) -> ObservedLimiter | None:
+        """The observation of ``limiter``, begun if there is none; ``default_name`` is set for the library's own.
+
+        Called on the limiter's own event loop. None for what is no limiter whose figures could be shown.
+        """
         known = self._observed.get(id(limiter))
-        limit = _tokens(limiter)
         if known is not None:
-            observed = known[0]
-            if limit is not None and limit != observed.recorder.limit and observed.recorder.limit is not None:
-                observed.recorder.set_limit(limit)
-            return observed
-        name = default_name or limiter_name(limiter)
-        observed = Observed(name, self.type, "thread", limit=limit, workers=False, shutdown=False)
+            return known[0]
+        if not is_limiter(limiter):
+            return None
         key = id(limiter)
 
         def gone(_: object) -> None:
-            self._observed.pop(key, None)
-            observed.close_when_empty()
+            ended = self._observed.pop(key, None)
+            if ended is not None:
+                ended[0].close_when_empty()
 
+        try:
+            reference = weakref.ref(limiter, gone)
+        except TypeError:  # somebody's own, with slots
+            return None
+        observed = ObservedLimiter(limiter, default_name or limiter_name(limiter), self.type, self._runner, self._kind)
         loop = loops.current()
-        self._observed[key] = observed, weakref.ref(limiter, gone), loop and weakref.ref(loop)
+        self._observed[key] = observed, reference, loop and weakref.ref(loop)
         return observed
 
     def forget(self) -> None:
@@ -82,40 +120,33 @@ class Limiters:
                 observed.close_when_empty()
 
 
-def _tokens(limiter: Any) -> int | None:
-    tokens = limiter.total_tokens
-    return None if tokens == math.inf else int(tokens)
-
-
 class _Threaded:
     """The function in its thread. Looks like the user's to whoever asks for its name."""
 
-    def __init__(self, observed: Observed, fn: Callable[..., Any], free: bool) -> None:
+    def __init__(self, observed: ObservedLimiter, fn: Callable[..., Any]) -> None:
         self._fn: Any = fn
         self._observed = observed
         named = look_through(fn)
-        self._task = task = observed.recorder.task(function_name(named), "thread")
+        self.task = task = observed.recorder.task(function_name(named), "thread")
         task.span = observed.start_span(task, named, None)
-        self._queued = not free
         self._settled = False
         self._abandoned = False
         self._thread: threading.Thread | None = None
-        observed.recorder.accept(task, queued=self._queued)
+        observed.admit(task)
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._fn, name)
 
     def __call__(self, *args: Any) -> Any:
-        task, recorder = self._task, self._observed.recorder
+        task, observed = self.task, self._observed
+        recorder = observed.recorder
         awaiting.set(False)  # what the function calls is its own; this context is the thread's copy
         running.set(self)
         submitting.inside = False
         with recorder.totals.lock:
             given_up = self._settled
             if not given_up:
-                if self._queued:
-                    recorder.assign(task)
-                    self._queued = False
+                observed.granted(task)  # if the limiter has not said so
                 recorder.begin(task)
         if given_up:  # in the instant in which the thread was starting, which the library starts all the same
             return self._fn(*args)
@@ -147,7 +178,7 @@ class _Threaded:
                     self._observed.recorder.thread_freed("thread")
                 return
             self._settled = True
-        self._observed.settle(self._task, outcome, error, thread=self._thread)
+        self._observed.settle(self.task, outcome, error, thread=self._thread)
 
     def given_up(self, error: BaseException, reason: str) -> None:
         """The awaiting side ended with ``error``: a cancellation, unless the function has settled already."""
@@ -155,47 +186,53 @@ class _Threaded:
             if self._settled:
                 return
             self._settled = True
-            self._abandoned = self._task.began
+            self._abandoned = self.task.began
+            assigned = self._observed.withdraw(self.task)
         if reason:
             self._observed.settle(
-                self._task,
+                self.task,
                 "cancelled",
-                assigned=not self._queued,
+                assigned=assigned,
                 reason=reason,
                 abandoned=self._abandoned,
                 thread=self._thread,
             )
         else:  # the thread could not be started, the limiter refused
-            self._observed.settle(self._task, "error", error, assigned=not self._queued)
+            self._observed.settle(self.task, "error", error, assigned=assigned)
 
 
 ours(_Threaded.__call__)
 
 
 async def run_in_thread(
-    observed: Observed,
+    observed: ObservedLimiter,
     limiter: Any,
     fn: Callable[..., Any],
-    run: Callable[[Any], Awaitable[Any]],
+    run: Callable[[Any, Claim], Awaitable[Any]],
     why: Callable[[BaseException], str],
 ) -> Any:
-    """Await ``run(function)``, which runs the function in a thread under ``limiter``.
+    """Await ``run(function, claim)``, which runs the function in a thread under ``limiter``, and tells the claim whose
+    it is.
 
     ``why`` gives the cancel reason of an exception, or "" if it is no cancellation.
     """
     recorder = observed.recorder
-    # Not the limiter's figure alone: calls that were let through take their tokens only after a checkpoint.
-    free = not recorder.queued and recorder.in_flight < recorder.full_at and limiter.available_tokens > 0
-    call = _Threaded(observed, fn, free)
+    if not recorder.told:
+        recorder.look()
+    call = _Threaded(observed, fn)
+    claim = Claim(limiter, functools.partial(observed.granted, call.task))
     token = awaiting.set(True)
     try:
-        return await run(call)
+        return await run(call, claim)
     except BaseException as error:
         call.given_up(error, why(error))
         hide_frames(error)
         raise
     finally:
         awaiting.reset(token)
+        claim.end()
+        if not recorder.told:
+            recorder.look()
 
 
 ours(run_in_thread)

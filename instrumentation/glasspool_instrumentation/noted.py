@@ -10,6 +10,7 @@ from __future__ import annotations
 from bisect import bisect_left
 from collections import deque
 from collections.abc import Callable
+from math import inf
 from typing import Any
 
 from glasspool.telemetry import exemplars
@@ -21,7 +22,7 @@ __all__ = ["BATCH", "NotedCall", "NotingRecorder"]
 BATCH = 256
 """Notes before they are entered: the lock is taken a hundred times less often, and no more calls are kept alive."""
 
-_NEW, _ACTIVE, _DONE = range(3)
+_NEW, _WAITING, _ACTIVE, _DONE = range(4)
 
 
 class NotedCall(TaskRecord):
@@ -35,20 +36,35 @@ class NotedCall(TaskRecord):
     reason: str
 
 
+_LAST = NotedCall.__new__(NotedCall)  # stands behind the last note: what was accepted up to now is entered before it
+_LAST.phase, _LAST.ended = _ACTIVE, inf
+
+
 class NotingRecorder(Recorder):
-    """``fresh`` takes calls that were accepted, ``notes`` calls that have started or ended, each in order."""
+    """``fresh`` takes calls that were accepted, ``notes`` calls that have started or ended, each in order.
+
+    A free worker takes the call that has waited longest, so there are as many slots in use as unfinished calls, up to
+    the limit. While calls wait, a worker that is on its way from one to the next, or is busy with the callbacks of
+    the last one, is not free.
+    """
 
     def _clear(self) -> None:
         super()._clear()
         self.fresh: deque[NotedCall] = deque()
         self.notes: deque[NotedCall] = deque()
-        self._accepted = 0
-        self._noted = 0  # calls that have a note: started, or never to start
-        self._dropped = 0  # of these, the ones taken out of ``fresh``
+        self._waiting: deque[NotedCall] = deque()  # entered as accepted; the head has not started
         self._active: list[NotedCall] = []
         self._successes: dict[str, Histogram] = {}  # by function name
         self._entering = False
         self._postponed: Callable[[], object] | None = None
+
+    def handed_over(self) -> int:
+        """See Live."""
+        return int(min(self.full_at - self.in_flight, self.queued))
+
+    def slot_time(self, now: float) -> float:
+        """Slot-seconds used since open."""
+        return self.slots_used() * now + self.slot_acc
 
     def enter_some(self) -> None:
         """Enter the notes, unless another thread is at it."""
@@ -67,8 +83,8 @@ class NotingRecorder(Recorder):
             measured = self._enter()
             super().catch_up()
             self.active_tasks = dict.fromkeys(self._active)
-            # Entering has left the oldest waiting call at the head; its age is asked for, no more.
-            self.queued_tasks = dict.fromkeys([self.fresh[0]] if self.fresh else ())
+            # Its age is asked for, no more.
+            self.queued_tasks = dict.fromkeys([self._waiting[0]] if self._waiting else ())
         self._after(measured)
 
     def _after(self, measured: list[tuple[Histogram, float, Any]]) -> None:
@@ -105,50 +121,74 @@ class NotingRecorder(Recorder):
         measured: list[tuple[Histogram, float, Any]] = []
         notes, totals, sink, full_at = self.notes, self.totals, self.totals.sink, self.full_at
         waits, successes, active = totals.started_wait, self._successes, self._active
-        in_flight, saturated = self.in_flight, self.saturated
-        slot_acc, saturated_acc = self.slot_acc, self.saturated_acc
-        left = succeeded = failed = cancelled = 0  # left: the queue
+        fresh, waiting = self.fresh, self._waiting
+        queued, in_flight, saturated = self.queued, self.in_flight, self.saturated
+        unfinished = queued + in_flight
+        slot_acc, saturated_acc, freed_at = self.slot_acc, self.saturated_acc, self.freed_at
+        accepted = succeeded = failed = cancelled = 0
         sampled: dict[tuple[Histogram, int], tuple[float, Any]] = {}  # per bucket the latest value with a span
         series: Histogram | None
         try:
-            for _ in range(len(notes)):
-                call = notes.popleft()
-                if call.phase == _ACTIVE:
-                    call.phase = _DONE
-                    instant = call.ended
-                    value = instant - call.started
-                    in_flight -= 1
-                    slot_acc += instant
-                    if saturated and in_flight < full_at:
-                        saturated = False
-                        saturated_acc += instant
-                    if call.outcome == "success":
+            for left in range(len(notes), -1, -1):
+                call = notes.popleft() if left else _LAST
+                instant = call.ended if call.phase == _ACTIVE or not call.began else call.started
+                while True:
+                    if fresh and fresh[0].accepted <= instant:
+                        newcomer = fresh.popleft()
+                        if newcomer.phase != _NEW:
+                            continue
+                    elif call.phase == _NEW:  # a worker was quicker than the submitter
+                        newcomer = call
+                    else:
+                        break
+                    newcomer.phase = _WAITING
+                    if newcomer is not call:  # which waits no longer
+                        waiting.append(newcomer)
+                    accepted += 1
+                    queued += 1
+                    unfinished += 1
+                    if unfinished <= full_at:
+                        since = newcomer.accepted if newcomer.accepted > freed_at else freed_at
+                        slot_acc -= since
+                        if unfinished == full_at:
+                            saturated = True
+                            saturated_acc -= since
+                if not left:
+                    break
+                if call.phase == _WAITING and call.began:
+                    call.phase = _ACTIVE
+                    value = instant - call.accepted
+                    queued -= 1
+                    in_flight += 1
+                    active.append(call)
+                    series = waits
+                else:
+                    began, call.phase = call.phase == _ACTIVE, _DONE
+                    unfinished -= 1
+                    if unfinished < full_at:
+                        slot_acc += instant
+                        freed_at = instant
+                        if saturated:
+                            saturated = False
+                            saturated_acc += instant
+                    if not began:
+                        value = instant - call.accepted
+                        queued -= 1
+                        if call.outcome == "cancelled":
+                            cancelled += 1
+                        else:
+                            failed += 1
+                        series = self._never_ran(call)
+                    elif call.outcome == "success":
+                        value = instant - call.started
+                        in_flight -= 1
                         succeeded += 1
                         series = successes.get(call.name) or self._series_of(call.name)
                     else:
+                        value = instant - call.started
+                        in_flight -= 1
                         failed += 1
                         series = self._failed(call)
-                elif call.began:
-                    call.phase = _ACTIVE
-                    instant = call.started
-                    value = instant - call.accepted
-                    left += 1
-                    active.append(call)
-                    in_flight += 1
-                    slot_acc -= instant
-                    if in_flight >= full_at and not saturated:
-                        saturated = True
-                        saturated_acc -= instant
-                    series = waits
-                else:
-                    call.phase = _DONE
-                    value = call.ended - call.accepted
-                    left += 1
-                    if call.outcome == "cancelled":
-                        cancelled += 1
-                    else:
-                        failed += 1
-                    series = self._never_ran(call)
                 if series is None:
                     continue
                 index = bisect_left(series.bounds, value)
@@ -166,18 +206,13 @@ class NotingRecorder(Recorder):
                 if exemplar is not None:
                     series.keep(index, exemplar)
             self._active = [call for call in active if call.phase == _ACTIVE]
-            self._noted += left
-            fresh = self.fresh
-            while fresh and fresh[0].phase != _NEW:
-                fresh.popleft()
-                self._dropped += 1
-            # A worker may be quicker than its submitter: a call that has started is accepted, in fresh or not yet.
-            accepted = max(self._noted, self._dropped + len(fresh))
-            totals.submitted += accepted - self._accepted
-            self._accepted = accepted
+            while waiting and waiting[0].phase != _WAITING:
+                waiting.popleft()
+            totals.submitted += accepted
             self.slot_acc, self.saturated, self.saturated_acc = slot_acc, saturated, saturated_acc
+            self.freed_at = freed_at
             # One call-free block, so that counts() never sees half a move.
-            self.queued = accepted - self._noted
+            self.queued = queued
             self.in_flight = in_flight
             self.succeeded += succeeded
             self.failed += failed

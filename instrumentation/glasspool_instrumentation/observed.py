@@ -28,6 +28,7 @@ class Observed:
         runner: str,
         *,
         limit: int | None = None,
+        slots: bool = False,
         queue: bool = True,
         workers: bool = True,
         shutdown: bool = True,
@@ -36,13 +37,13 @@ class Observed:
         spans: Spans = "parented",
         kind: SpanKind = SpanKind.INTERNAL,
         explicit: bool = False,
-        recorder: type[Recorder] = Recorder,
+        recorder: Callable[..., Recorder] = Recorder,
     ) -> None:
         shape = Shape(
             runners=(runner,),
             workers=(runner,) if workers else (),
             queue=queue,
-            slots=limit is not None,
+            slots=slots or limit is not None,
             shutdown=shutdown,
             unretrieved=unretrieved,
             requests=requests,

@@ -14,6 +14,8 @@ from .limiters import Limiters, run_in_thread
 from .naming import Selection
 from .patching import Patch, Patches
 from .tasks import TaskInstrumentor
+from .tokens import Claim
+from .tokens import patches as token_patches
 
 __all__ = ["TrioInstrumentor"]
 
@@ -40,10 +42,10 @@ class TrioInstrumentor(TaskInstrumentor):
     _limiters = Limiters("trio_limiter")
 
     def _instrument(self, selection: Selection, *, spans: object = None, monitor: bool = True) -> None:
-        TrioInstrumentor._begin("trio", (_patches,), selection, spans, monitor)
+        TrioInstrumentor._begin("trio", (_patches, token_patches), selection, spans, monitor)
 
     def _uninstrument(self) -> None:
-        TrioInstrumentor._cease((_patches,))
+        TrioInstrumentor._cease((_patches, token_patches))
         TrioInstrumentor._limiters.forget()
 
 
@@ -135,12 +137,12 @@ def _run_sync(patch: Patch, original: Any) -> Any:
         # Of the patched module, which sys.modules may know no longer.
         default = patch.owner.current_default_thread_limiter()
         limiter = default if limiter is None else limiter
-        if not hasattr(limiter, "total_tokens"):  # anything with acquire and release may be used
-            return await original(sync_fn, *args, limiter=limiter, **options)
         observed = TrioInstrumentor._limiters.find(limiter, "trio.to_thread" if limiter is default else None)
+        if observed is None:
+            return await original(sync_fn, *args, limiter=limiter, **options)
 
-        def run(call: Any) -> Awaitable[Any]:
-            found: Awaitable[Any] = original(call, *args, limiter=limiter, **options)
+        def run(call: Any, claim: Claim) -> Awaitable[Any]:
+            found: Awaitable[Any] = original(call, *args, limiter=claim, **options)  # it lends to its own object
             return found
 
         return await run_in_thread(observed, limiter, sync_fn, run, _why)

@@ -96,8 +96,9 @@ def test_wait_and_run_are_measured() -> None:
     count, waited = histogram(catalog.QUEUE_WAIT, "timed", queue_outcome="started")
     assert count == 2
     assert opened - submitted <= waited <= ended - before
-    assert value(catalog.SLOT_TIME, "timed") == pytest.approx(ran)
-    assert value(catalog.SLOT_SATURATED_TIME, "timed") == pytest.approx(ran)
+    # A slot is in use from when a call can have it; test_saturation.py holds the figures exactly.
+    assert ran <= value(catalog.SLOT_TIME, "timed") <= ended - before
+    assert value(catalog.SLOT_SATURATED_TIME, "timed") == value(catalog.SLOT_TIME, "timed")
 
 
 def test_a_span_per_call_current_in_it_and_child_of_the_submitters(tracer: Tracer, spans: InMemorySpanExporter) -> None:
@@ -181,10 +182,11 @@ def test_1000_submitters_are_counted_exactly() -> None:
     assert sorted(results) == list(range(1, 1001))
     assert outcomes("crowd") == {"success": 1000}
     assert value(catalog.TASK_SUBMITTED, "crowd") == 1000
-    waits, _ = histogram(catalog.QUEUE_WAIT, "crowd")
+    waits, waited = histogram(catalog.QUEUE_WAIT, "crowd")
     runs, ran = histogram(catalog.TASK_DURATION, "crowd")
     assert (waits, runs) == (1000, 1000)
-    assert value(catalog.SLOT_TIME, "crowd") == pytest.approx(ran, abs=1e-6)
+    # What runs holds a slot; and so does, of what waits, as much as there are free workers on their way to it.
+    assert ran - 1e-6 <= value(catalog.SLOT_TIME, "crowd") <= ran + waited + 1e-6
 
 
 def test_readers_never_see_half_a_task() -> None:

@@ -106,6 +106,24 @@ def histogram(metric: Metric, name: str, **labels: str) -> tuple[int, float]:
     return sum(point.count for point in found), sum(point.sum for point in found)
 
 
+class Share:
+    """How much of an executor's slots was in use between two readings, by its time counters."""
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+        self._begun = REGISTRY.collect()
+
+    def read(self) -> tuple[float, float]:
+        """Mean slots in use, and the share of the time at the limit, from the first reading to now."""
+        now = REGISTRY.collect()
+
+        def grown(metric: Metric) -> float:
+            return value(metric, self._name, now) - value(metric, self._name, self._begun)
+
+        passed = grown(catalog.EXECUTOR_TIME)  # of the same instants as the others
+        return grown(catalog.SLOT_TIME) / passed, grown(catalog.SLOT_SATURATED_TIME) / passed
+
+
 def _matches(attributes: dict[str, Any], name: str, labels: dict[str, str]) -> bool:
     plain = {key.removeprefix("glasspool.").replace(".", "_"): found for key, found in attributes.items()}
     return attributes.get(Key.EXECUTOR_NAME) == name and all(plain.get(k) == v for k, v in labels.items())

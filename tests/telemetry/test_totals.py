@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import itertools
 import logging
+import random
 import sys
 import threading
+from collections import deque
 
 import prometheus_client
 import pytest
@@ -319,3 +321,68 @@ def test_counts_are_whole_without_a_lock():
         sys.setswitchinterval(interval)
     assert not seen, "a task that was counted once vanished in between"
     assert mail.counts().succeeded + mail.counts().failed == 5000
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_slots_are_in_use_from_grant_to_release_whoever_reads_meanwhile(seed):
+    """Slots that are freed go to tasks that wait, now or a little later; other threads read in between."""
+    chance, registry, clock = random.Random(seed), Registry(), Clock()
+    mail = full_recorder(registry, clock=clock, limit=3)
+    running, waiting, left = [], deque(), 0
+    limit, slots, full = 3, 0.0, 0.0
+
+    def pass_(seconds):
+        nonlocal slots, full
+        used = max(len(running) + left, min(limit, len(running) + left + len(waiting)))
+        slots += used * seconds
+        full += seconds if used >= limit else 0
+        clock.pass_(seconds)
+        found = registry.collect()
+        assert value(found, catalog.SLOT_USAGE) == used
+        assert value(found, catalog.SLOT_LIMIT) == limit
+        assert value(found, catalog.SLOT_TIME) == slots
+        assert value(found, catalog.SLOT_SATURATED_TIME) == full
+
+    def hand_over():
+        while waiting and len(running) + left < limit:
+            task = waiting.popleft()
+            mail.assign(task)
+            mail.begin(task)
+            running.append(task)
+
+    for _ in range(300):
+        what = chance.random()
+        if what < 0.4:
+            task = mail.task("send", "thread")
+            queued = bool(waiting) or len(running) + left >= limit
+            mail.accept(task, queued=queued)
+            (waiting if queued else running).append(task)
+            if not queued:
+                mail.begin(task)
+        elif what < 0.7 and running:
+            task = running.pop(chance.randrange(len(running)))
+            ending = chance.random()
+            if ending < 0.4:
+                mail.succeed(task)
+            elif ending < 0.8:
+                mail.settle(task, "error", "ValueError")
+            else:
+                mail.settle(task, "cancelled", "cancelled", reason="explicit", abandoned=True)
+                left += 1
+        elif what < 0.8 and left:
+            mail.thread_freed("thread")
+            left -= 1
+        elif what < 0.9 and waiting:
+            task = waiting[-1]
+            waiting.remove(task)
+            mail.settle(task, "cancelled", "cancelled", assigned=False, reason="explicit")
+        elif what > 0.95:
+            limit = chance.randrange(1, 6)
+            mail.set_limit(limit)
+        if chance.random() < 0.7:
+            pass_(chance.choice((0.125, 0.5, 4.0)))
+        if chance.random() < 0.7:
+            hand_over()
+    mail.close()
+    found = registry.collect()
+    assert value(found, catalog.SLOT_TIME) == slots

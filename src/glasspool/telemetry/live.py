@@ -139,6 +139,7 @@ class Live:
         # Time counters kept as f(now) = held * now + acc: they grow while work still runs, with no timer.
         self.slot_acc = self.limit_acc = self.saturated_acc = 0.0
         self.saturated = False
+        self.freed_at = 0.0  # when slots last became free; see handed_over
 
     alive: Callable[[], int] | None = None
     """How many workers there are now, where that is known only when somebody asks."""
@@ -201,18 +202,22 @@ class Live:
         totals = self.totals
         now = self.clock()
         with totals.lock:
+            self._hand_over(now)
             self.abandoned -= 1
             totals.abandoned[runner] -= 1
             self.slot_acc += now
+            self.freed_at = now
             self._saturation(now)
 
     def set_limit(self, limit: int) -> None:
         """The number of slots changes now."""
         now = self.clock()
         with self.totals.lock:
+            self._hand_over(now)
             self.limit_acc += now * ((self.limit or 0) - limit)
             self.limit = limit
             self.full_at = limit or inf
+            self.freed_at = now
             self._saturation(now)
 
     def shutdown_took(self, seconds: float, *, cut: bool) -> None:
@@ -260,9 +265,39 @@ class Live:
 
     # -- derived figures; the caller holds the lock ----------------------------------------------------------------
 
+    def queue_size(self) -> int:
+        """Tasks that wait for a slot now."""
+        return self.queued
+
+    def slots_used(self) -> float:
+        """Slots in use now, those included that are being handed to waiting tasks at this instant."""
+        return self.in_flight + self.abandoned + self.handed_over()
+
+    def slots_there(self) -> float | None:
+        """Slots there are now; None when nothing bounds them."""
+        return self.limit
+
+    def handed_over(self) -> int:
+        """Slots that became free while tasks waited for them, and are not assigned yet."""
+        free = self.full_at - self.in_flight - self.abandoned
+        oldest = next(iter(self.queued_tasks), None)
+        if free <= 0 or oldest is None or oldest.accepted > self.freed_at:
+            return 0
+        return int(min(free, self.queued))
+
+    def _hand_over(self, now: float) -> None:
+        # Who comes, goes or frees a slot while slots are being handed over changes how many: up to now it was so many.
+        handed = self.handed_over()
+        if handed:
+            self.slot_acc += handed * (now - self.freed_at)
+            if self.in_flight + self.abandoned + handed >= self.full_at:
+                self.saturated_acc += now - self.freed_at
+            self.freed_at = now
+
     def slot_time(self, now: float) -> float:
         """Slot-seconds used since open."""
-        return (self.in_flight + self.abandoned) * now + self.slot_acc
+        handed = self.handed_over() * (now - self.freed_at)
+        return (self.in_flight + self.abandoned) * now + self.slot_acc + handed
 
     def limit_time(self, now: float) -> float:
         """Slot-seconds on offer since open."""
@@ -270,7 +305,10 @@ class Live:
 
     def saturated_time(self, now: float) -> float:
         """Seconds since open with every slot in use."""
-        return (now if self.saturated else 0.0) + self.saturated_acc
+        if self.saturated:
+            return now + self.saturated_acc
+        full = self.slots_used() >= self.full_at  # with what is handed over
+        return self.saturated_acc + (now - self.freed_at if full else 0.0)
 
     def asked_since(self, now: float) -> list[float]:
         """When the tasks were asked that have not ended; no order."""

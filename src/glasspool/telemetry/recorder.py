@@ -73,6 +73,8 @@ class Recorder(Live):
         with totals.lock:
             totals.submitted += 1
             if queued:
+                if self.queued and self.limit is not None and not self.saturated:
+                    self._hand_over(now)
                 self.queued += 1
                 self.queued_tasks[task] = None
             else:
@@ -92,17 +94,22 @@ class Recorder(Live):
             sink.record(series, blocked, task.span)
 
     def assign(self, task: TaskRecord) -> None:
-        """A queued task gets a slot of its own."""
-        task.started = now = self.clock()
+        """A queued task gets a slot of its own.
+
+        A slot that became free while the task waited was handed over and never out of use, so it counts from then.
+        """
+        task.started = since = self.clock()
         with self.totals.lock:
+            if self.freed_at >= task.accepted and self.in_flight + self.abandoned < self.full_at:
+                since = self.freed_at
             self.queued -= 1
             self.in_flight += 1
             del self.queued_tasks[task]
             self.active_tasks[task] = None
-            self.slot_acc -= now
+            self.slot_acc -= since
             if self.in_flight + self.abandoned >= self.full_at and not self.saturated:
                 self.saturated = True
-                self.saturated_acc -= now
+                self.saturated_acc -= since
 
     def begin(self, task: TaskRecord) -> float:
         """Its function starts now. Returns the wait since acceptance, in seconds."""
@@ -134,7 +141,10 @@ class Recorder(Live):
             del self.active_tasks[task]
             if self.asked:
                 self.asked.pop(task, None)
+            if self.queued and self.limit is not None and not self.saturated:
+                self._hand_over(now)
             self.slot_acc += now
+            self.freed_at = now
             if self.saturated and self.in_flight + self.abandoned - 1 < self.full_at:
                 self.saturated = False
                 self.saturated_acc += now
@@ -181,6 +191,8 @@ class Recorder(Live):
         duration = now - task.started if ran is None else ran
         measured = None
         with totals.lock:
+            if self.queued and self.limit is not None and not self.saturated:
+                self._hand_over(now)
             if assigned:
                 self.active_tasks.pop(task, None)
                 self.asked.pop(task, None)
@@ -188,6 +200,7 @@ class Recorder(Live):
                     totals.abandoned[task.runner] = totals.abandoned.get(task.runner, 0) + 1
                 else:
                     self.slot_acc += now
+                    self.freed_at = now
                     if self.saturated and self.in_flight + self.abandoned - 1 < self.full_at:
                         self.saturated = False
                         self.saturated_acc += now

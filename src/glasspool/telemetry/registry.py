@@ -239,7 +239,7 @@ def _read_gauges(totals: Totals, now: dict[Live, float], out: _Collection) -> No
         add(catalog.TASK_CANCELLING, sum(len(r.asked_since(now[r])) for r in live))
         add(catalog.TASK_CANCELLING_OLDEST_AGE, oldest(lambda r: r.asked_since(now[r])))
     if shape.queue:
-        add(catalog.QUEUE_SIZE, sum(r.queued for r in live))
+        add(catalog.QUEUE_SIZE, sum(r.queue_size() for r in live))
         add(catalog.QUEUE_OLDEST_AGE, oldest(lambda r: [task.accepted for task in list(r.queued_tasks)[:1]]))
         if not totals.unbounded:
             add(catalog.QUEUE_CAPACITY, sum(r.capacity or 0 for r in live))
@@ -247,10 +247,14 @@ def _read_gauges(totals: Totals, now: dict[Live, float], out: _Collection) -> No
         add(catalog.SUBMIT_PENDING, sum(len(r.pending) for r in live))
         add(catalog.SUBMIT_OLDEST_AGE, oldest(lambda r: list(r.pending.values())[:1]))
     if shape.slots:
-        add(catalog.SLOT_USAGE, sum(r.in_flight + r.abandoned for r in live))
-        add(catalog.SLOT_LIMIT, sum(r.limit or 0 for r in live))
+        add(catalog.SLOT_USAGE, sum(r.slots_used() for r in live))
+        limits = [found for r in live if (found := r.slots_there()) is not None]
+        if len(limits) == len(live):
+            add(catalog.SLOT_LIMIT, sum(limits))
     for runner in shape.workers:
         busy = active[runner] + totals.abandoned.get(runner, 0)
+        if len(shape.runners) == 1:  # what waits, waits for these workers: one that it is handed to is not idle
+            busy += sum(r.handed_over() for r in live)
         alive = max(sum(r.workers.get(runner, 0) for r in live), busy)
         busy = min(busy + sum(r.serving for r in live), alive)  # those served may be waiting
         extra = {Key.RUNNER: runner}

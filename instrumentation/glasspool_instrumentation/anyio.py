@@ -9,7 +9,7 @@ from __future__ import annotations
 import importlib
 import logging
 import weakref
-from collections.abc import Awaitable, Coroutine
+from collections.abc import Awaitable, Coroutine, Mapping
 from typing import Any
 
 from opentelemetry.trace import SpanKind
@@ -22,6 +22,7 @@ from .from_thread import PortalCoroutine, calling, is_portals_own, portal_call
 from .layers import awaiting, core_calls, submitting
 from .limiters import Limiters, run_in_thread
 from .naming import Selection, look_through
+from .objectives import WaitObjectives
 from .observed import Observed
 from .patching import Patch, Patches
 from .remote import Away
@@ -38,7 +39,8 @@ DEFAULT_LIMITER = "anyio.to_thread"
 class AnyioInstrumentor(TaskInstrumentor):
     """Observes anyio's task groups, thread limiters and worker processes.
 
-    Options choose among the tasks of task groups: see :class:`TaskInstrumentor`.
+    Options choose among the tasks of task groups: see :class:`TaskInstrumentor`. ``wait_objectives`` is for the
+    limiters, by their names: ``{"anyio.to_thread": 0.5}``; see ``WaitObjectives``.
     """
 
     libraries = ("anyio",)
@@ -48,7 +50,15 @@ class AnyioInstrumentor(TaskInstrumentor):
     _entering: Observed | None = None  # calls from threads
     _limiters = Limiters("anyio_limiter")
 
-    def _instrument(self, selection: Selection, *, spans: object = None, monitor: bool = True) -> None:
+    def _instrument(
+        self,
+        selection: Selection,
+        *,
+        spans: object = None,
+        monitor: bool = True,
+        wait_objectives: Mapping[str, float] | None = None,
+    ) -> None:
+        AnyioInstrumentor._limiters.objectives = WaitObjectives(wait_objectives)
         AnyioInstrumentor._begin("anyio", (_patches,), selection, spans, monitor)
 
     def _uninstrument(self) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Mapping
 from types import FunctionType
 from typing import Any
 
@@ -13,6 +14,7 @@ from .calls import Call
 from .instrumentor import Instrumentor
 from .layers import core_calls, submitting
 from .naming import OTEL_THREADING, Selection
+from .objectives import WaitObjectives
 from .patching import Patch, Patches
 from .worker import Errand
 
@@ -37,7 +39,8 @@ class FuturesInstrumentor(Instrumentor):
 
     ``include`` and ``exclude`` match the executor's name: the pool's ``thread_name_prefix``, else the module that
     made it. ``spans`` as in ``wrap_executor``; ``child_telemetry``: process workers set up an SDK of their own from
-    the ``OTEL_*`` settings and flush it when they exit.
+    the ``OTEL_*`` settings and flush it when they exit; ``wait_objectives``: see ``WaitObjectives``, matched like
+    ``include``.
     """
 
     libraries = ("concurrent.futures",)
@@ -45,9 +48,18 @@ class FuturesInstrumentor(Instrumentor):
     _selection = Selection()
     _spans: Spans = "parented"
     _child_telemetry = False
+    _objectives = WaitObjectives()
 
-    def _instrument(self, selection: Selection, *, spans: Spans = "parented", child_telemetry: bool = False) -> None:
+    def _instrument(
+        self,
+        selection: Selection,
+        *,
+        spans: Spans = "parented",
+        child_telemetry: bool = False,
+        wait_objectives: Mapping[str, float] | None = None,
+    ) -> None:
         cls = FuturesInstrumentor
+        cls._objectives = WaitObjectives(wait_objectives)
         cls._selection, cls._spans, cls._child_telemetry = selection, spans, child_telemetry
         patches.put_on(cls)
 
@@ -62,7 +74,13 @@ class FuturesInstrumentor(Instrumentor):
         if state is None and (cls._on or wanted.any):
             name = pools.default_name(pool)
             if (wanted.any or cls._selection(name)) and not pools.is_plumbing(pool):
-                state = pools.observe(pool, name, spans=cls._spans, child_telemetry=cls._child_telemetry)
+                state = pools.observe(
+                    pool,
+                    name,
+                    spans=cls._spans,
+                    child_telemetry=cls._child_telemetry,
+                    wait_objective=cls._objectives(name),
+                )
         return state
 
 

@@ -19,6 +19,7 @@ from . import loops
 from .calls import hide_frames, ours
 from .layers import awaiting, submitting
 from .naming import caller_module, check_name, look_through
+from .objectives import WaitObjectives
 from .observed import Observed
 
 __all__ = ["Limiters", "limiter_name", "name_limiter", "run_in_thread"]
@@ -44,6 +45,7 @@ class Limiters:
 
     def __init__(self, type: str) -> None:
         self.type = type
+        self.objectives = WaitObjectives()
         self._observed: dict[int, tuple[Observed, Any, Any]] = {}  # with its limiter and loop, weakly
         loops.at_end(self._ended)
 
@@ -57,7 +59,9 @@ class Limiters:
                 observed.recorder.set_limit(limit)
             return observed
         name = default_name or limiter_name(limiter)
-        observed = Observed(name, self.type, "thread", limit=limit, workers=False, shutdown=False)
+        observed = Observed(
+            name, self.type, "thread", limit=limit, workers=False, shutdown=False, wait_objective=self.objectives(name)
+        )
         key = id(limiter)
 
         def gone(_: object) -> None:

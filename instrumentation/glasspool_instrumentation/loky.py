@@ -7,6 +7,7 @@ home, where nobody's trace is current: the caller's is brought there.
 from __future__ import annotations
 
 import weakref
+from collections.abc import Mapping
 from typing import Any
 
 from opentelemetry import context as otel_context
@@ -18,6 +19,7 @@ from . import pools
 from .instrumentor import Instrumentor
 from .layers import core_calls, submitting
 from .naming import Selection
+from .objectives import WaitObjectives
 from .patching import Patch, Patches
 
 __all__ = ["LokyInstrumentor"]
@@ -29,7 +31,7 @@ class LokyInstrumentor(Instrumentor):
     """Observes every loky pool; joblib's ``loky`` backend (its default) submits its batches to one.
 
     ``include`` and ``exclude`` match the executor's name: the module that first used the pool. ``spans`` and
-    ``child_telemetry`` as in ``wrap_executor``.
+    ``child_telemetry`` as in ``wrap_executor``; ``wait_objectives``: see ``WaitObjectives``, matched like ``include``.
     """
 
     libraries = ("loky", "joblib")
@@ -38,9 +40,18 @@ class LokyInstrumentor(Instrumentor):
     _selection = Selection()
     _spans: Spans = "parented"
     _child_telemetry = False
+    _objectives = WaitObjectives()
 
-    def _instrument(self, selection: Selection, *, spans: Spans = "parented", child_telemetry: bool = False) -> None:
+    def _instrument(
+        self,
+        selection: Selection,
+        *,
+        spans: Spans = "parented",
+        child_telemetry: bool = False,
+        wait_objectives: Mapping[str, float] | None = None,
+    ) -> None:
         cls = LokyInstrumentor
+        cls._objectives = WaitObjectives(wait_objectives)
         cls._selection, cls._spans, cls._child_telemetry = selection, spans, child_telemetry
         _patches.put_on(cls)
 
@@ -59,7 +70,13 @@ def _submit(patch: Patch, original: Any) -> Any:
             name = pools.default_name(self)
             if not cls._selection(name):
                 return original(self, fn, *args, **kwargs)
-            state = pools.observe(self, name, spans=cls._spans, child_telemetry=cls._child_telemetry)
+            state = pools.observe(
+                self,
+                name,
+                spans=cls._spans,
+                child_telemetry=cls._child_telemetry,
+                wait_objective=cls._objectives(name),
+            )
         if core_calls():
             return pools.serve(state, self, fn, lambda made: original(self, made, *args, **kwargs))
         return pools.submit(state, original, self, fn, args, kwargs)

@@ -108,6 +108,7 @@ class NotingRecorder(Recorder):
         measured: list[tuple[Histogram, float, Any]] = []
         notes, totals, sink, full_at = self.notes, self.totals, providers.sink, self.full_at
         waits, successes, active = totals.started_wait, self._successes, self._active
+        late_after = self.late_after
         in_flight, saturated = self.in_flight, self.saturated
         slot_acc, saturated_acc = self.slot_acc, self.saturated_acc
         left = succeeded = failed = cancelled = 0  # left: the queue
@@ -142,6 +143,8 @@ class NotingRecorder(Recorder):
                     if in_flight >= full_at and not saturated:
                         saturated = True
                         saturated_acc -= instant
+                    if value > late_after:
+                        totals.late += 1
                     series = waits
                 else:
                     call.phase = _DONE

@@ -35,6 +35,7 @@ class Observed:
         spans: Spans = "parented",
         kind: SpanKind = SpanKind.INTERNAL,
         explicit: bool = False,
+        wait_objective: float | None = None,
         recorder: type[Recorder] = Recorder,
     ) -> None:
         shape = Shape(
@@ -49,7 +50,9 @@ class Observed:
         self.runner = runner
         self.kind = kind
         self.explicit = explicit  # wrapped by name: stays observed when the instrumentors are taken off
-        self.recorder = recorder(name, type, shape, limit=limit, worker_limits=limits).open()
+        self.recorder = recorder(
+            name, type, shape, limit=limit, worker_limits=limits, wait_objective=wait_objective
+        ).open()
         self.spans_all = spans == "all"
         self.tracer = TaskTracer(name, type, spans)
         self.queue_size: Callable[[], int] = lambda: self.recorder.queued

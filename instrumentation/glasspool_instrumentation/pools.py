@@ -102,6 +102,7 @@ def observe(
     spans: Spans = "parented",
     child_telemetry: bool = False,
     explicit: bool = False,
+    wait_objective: float | None = None,
 ) -> PoolState:
     """Begin to observe a pool, or find the observation that there is."""
     with _lock:
@@ -120,6 +121,7 @@ def observe(
             spans=spans,
             kind=SpanKind.PRODUCER if kind.remote else SpanKind.INTERNAL,
             explicit=explicit,
+            wait_objective=wait_objective,
             recorder=Recorder if kind.remote else NotingRecorder,
         )
         settings = parent_settings() if child_telemetry and kind.remote else None

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import weakref
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Mapping
 from typing import Any
 
 from . import loops
@@ -12,6 +12,7 @@ from .coroutines import ObservedCoroutine, cancellation_in, failure_text
 from .layers import awaiting, core_calls, submitting
 from .limiters import Limiters, run_in_thread
 from .naming import Selection
+from .objectives import WaitObjectives
 from .patching import Patch, Patches
 from .tasks import TaskInstrumentor
 
@@ -31,7 +32,8 @@ _REASONS = {
 class TrioInstrumentor(TaskInstrumentor):
     """Observes trio's nurseries and thread limiters in every run that begins while it is on.
 
-    Options: see :class:`TaskInstrumentor`.
+    Options: see :class:`TaskInstrumentor`. ``wait_objectives`` is for the limiters, by their names:
+    ``{"trio.to_thread": 0.5}``; see ``WaitObjectives``.
     """
 
     libraries = ("trio",)
@@ -39,7 +41,15 @@ class TrioInstrumentor(TaskInstrumentor):
 
     _limiters = Limiters("trio_limiter")
 
-    def _instrument(self, selection: Selection, *, spans: object = None, monitor: bool = True) -> None:
+    def _instrument(
+        self,
+        selection: Selection,
+        *,
+        spans: object = None,
+        monitor: bool = True,
+        wait_objectives: Mapping[str, float] | None = None,
+    ) -> None:
+        TrioInstrumentor._limiters.objectives = WaitObjectives(wait_objectives)
         TrioInstrumentor._begin("trio", (_patches,), selection, spans, monitor)
 
     def _uninstrument(self) -> None:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from dashboards.alerts import alerts
-from dashboards.options import RuleOptions
-from dashboards.recording import recording_groups
+from glasspool._monitoring.alerts import alerts
+from glasspool._monitoring.options import RuleOptions
+from glasspool._monitoring.recording import recording_groups
 
 __all__ = ["documentation"]
 
@@ -22,7 +22,7 @@ def _dashboards() -> str:
     from dashboards.catalogue import boards
 
     lines = [_NOTE, _DASHBOARDS_HEAD]
-    for board in boards():
+    for board in boards(RuleOptions().lines()):
         lines += [f"## {board.title}", "", board.description, "", f"Uid `{board.uid}`.", ""]
         for row in board.rows:
             lines += [f"### {row.title}", "", "| panel | question | what to do |", "|---|---|---|"]

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from dashboards.alerts import DRILLDOWN_UID
-from dashboards.boards import Board, Row, executor_variable, task_variable, type_variable
-from dashboards.expressions import (
+from dashboards.boards import Board, Lines, Row, executor_variable, task_variable, type_variable
+from dashboards.panels import Panel, Target
+from glasspool._monitoring.alerts import DRILLDOWN_UID
+from glasspool._monitoring.expressions import (
     EXECUTOR,
     EXECUTOR_LABELS,
     INSTANCE_LABELS,
@@ -22,7 +23,6 @@ from dashboards.expressions import (
     top,
     total,
 )
-from dashboards.panels import Panel, Target
 from glasspool.telemetry.catalog import (
     CANCEL_DURATION,
     EXECUTOR_TIME,
@@ -66,7 +66,7 @@ def _rate(metric: Metric, *matchers: str) -> str:
     return rate(series(metric, *_FILTER, *matchers), _WINDOW)
 
 
-def drilldown() -> Board:
+def drilldown(lines: Lines) -> Board:
     """The dashboard behind every executor's line."""
     return Board(
         DRILLDOWN_UID,
@@ -76,8 +76,8 @@ def drilldown() -> Board:
         (executor_variable(SERVICE, every=False), type_variable(EXECUTOR, every=False), task_variable(_FILTER)),
         (
             Row("Waiting and running", _times()),
-            Row("Backpressure", _backpressure()),
-            Row("Capacity", _capacity()),
+            Row("Backpressure", _backpressure(lines)),
+            Row("Capacity", _capacity(lines)),
             Row("How tasks end", _outcomes()),
             Row("Tasks", _tasks()),
             Row("Instances", _instances()),
@@ -131,7 +131,7 @@ def _heatmap(title: str, question: str, action: str, buckets: str) -> Panel:
     )  # fmt: skip
 
 
-def _backpressure() -> tuple[Panel, ...]:
+def _backpressure(lines: Lines) -> tuple[Panel, ...]:
     return (
         Panel(
             title="Submit wait",
@@ -161,12 +161,12 @@ def _backpressure() -> tuple[Panel, ...]:
             unit="s",
             width=8,
             warn=10,
-            alarm=60,
+            alarm=lines["producer_seconds"],
         ),
     )
 
 
-def _capacity() -> tuple[Panel, ...]:
+def _capacity(lines: Lines) -> tuple[Panel, ...]:
     used = f"max({_rate(SLOT_TIME)} / ({_rate(SLOT_LIMIT_TIME)} > 0))"
     limited = f"max({_rate(SLOT_SATURATED_TIME)} / ({_rate(EXECUTOR_TIME)} > 0))"
     estimate = f"sum({rate(total(TASK_DURATION, *_FILTER), _WINDOW)})"
@@ -179,7 +179,7 @@ def _capacity() -> tuple[Panel, ...]:
             targets=(Target(used, "mean utilisation"), Target(limited, "time at the limit")),
             unit="percentunit",
             warn=0.7,
-            alarm=0.9,
+            alarm=lines["saturated_share"],
             maximum=1,
         ),
         Panel(

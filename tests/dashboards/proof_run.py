@@ -17,8 +17,8 @@ from typing import Any
 import yaml
 from stores import Store, collector, debug_config, listening, process, prometheus, victoria, wait_for
 
-from dashboards.options import RuleOptions
-from dashboards.rulefiles import rule_files
+from glasspool._monitoring.options import RuleOptions
+from glasspool._monitoring.rulefiles import rule_files
 
 ROOT = Path(__file__).resolve().parents[2]
 HERE = Path(__file__).resolve().parent

@@ -15,11 +15,11 @@ import yaml
 from dashboard_schema import DASHBOARD, OPTIONS, ROW, _panel
 from queries import filled_in, metric_names
 
-from dashboards.alerts import alerts
-from dashboards.options import RuleOptions
-from dashboards.recording import recording_groups
-from dashboards.rulefiles import rule_files
 from glasspool import provisioning
+from glasspool._monitoring.alerts import alerts
+from glasspool._monitoring.options import RuleOptions
+from glasspool._monitoring.recording import recording_groups
+from glasspool._monitoring.rulefiles import rule_files
 from glasspool.telemetry.catalog import ALL_METRICS, SUBMIT_WAIT, TASK_RETRIES
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -30,6 +30,7 @@ from glasspool.telemetry.catalog import (
     QUEUE_OLDEST_AGE,
     QUEUE_SIZE,
     QUEUE_WAIT,
+    QUEUE_WAIT_OBJECTIVE,
     SLOT_LIMIT,
     SLOT_LIMIT_TIME,
     SLOT_SATURATED_TIME,
@@ -43,6 +44,7 @@ from glasspool.telemetry.catalog import (
     TASK_COMPLETED,
     TASK_DURATION,
     TASK_OLDEST_AGE,
+    TASK_OVERDUE_AGE,
     TASK_REJECTED,
     TASK_SUBMITTED,
     Key,
@@ -101,7 +103,8 @@ def _times() -> tuple[Panel, ...]:
             " find which"
             " below. Dots are exemplars: click one to open its trace.",
             targets=(*_quantiles(QUEUE_WAIT, "wait", (0.5, 0.95, 0.99), _WAITED),
-                     *_quantiles(TASK_DURATION, "run", (0.5, 0.95, 0.99))),
+                     *_quantiles(TASK_DURATION, "run", (0.5, 0.95, 0.99)),
+                     Target(_of(QUEUE_WAIT_OBJECTIVE, "min"), "wait objective")),
             unit="s",
             width=24,
             height=9,
@@ -169,6 +172,7 @@ def _backpressure(lines: Lines) -> tuple[Panel, ...]:
 def _capacity(lines: Lines) -> tuple[Panel, ...]:
     used = f"max({_rate(SLOT_TIME)} / ({_rate(SLOT_LIMIT_TIME)} > 0))"
     limited = f"max({_rate(SLOT_SATURATED_TIME)} / ({_rate(EXECUTOR_TIME)} > 0))"
+    name = label(Key.TASK_NAME)
     estimate = f"sum({rate(total(TASK_DURATION, *_FILTER), _WINDOW)})"
     return (
         Panel(
@@ -205,12 +209,12 @@ def _capacity(lines: Lines) -> tuple[Panel, ...]:
         Panel(
             title="Oldest queued and oldest running",
             question="Is anything stuck?",
-            action="A straight line upwards is one task that does not end. Find it by name in run times, or in"
-            " the trace"
-            " of a span that has started and not ended.",
+            action="A straight line upwards is a task that does not end. An overdue one has outlived every run of its"
+            " name before; others may be meant to live.",
             targets=(
                 Target(_of(QUEUE_OLDEST_AGE, "max"), "oldest queued"),
                 Target(_of(TASK_OLDEST_AGE, "max"), "oldest running"),
+                Target(by((name,), series(TASK_OVERDUE_AGE, *_FILTER), "max"), f"overdue {{{{{name}}}}}"),
             ),
             unit="s",
             link="traces",

@@ -235,7 +235,7 @@ def own_work_cases() -> Iterator[Case]:
 def stuck_cases() -> Iterator[Case]:
     """Tasks that outlive those before them."""
     name = "GlasspoolTaskStuck"
-    yield Case("a task stuck for five minutes", overdue(ramp(1, 0), 0.1), 6 * M + 30, {name: (A,)})
+    yield Case("a task stuck for five minutes", overdue(ramp(1, 0), 0.1), 8 * M, {name: (A,)})
     yield Case("not yet five minutes", overdue(ramp(1, 0), 0.1), 5 * M, {})
     yield Case("nine times the longest", overdue(const(900), 100), 10 * M, {})
     yield Case("eleven times the longest", overdue(const(1100), 100), 10 * M, {name: (A,)})
@@ -265,8 +265,8 @@ def loop_cases() -> Iterator[Case]:
     end = 20 * M
     yield Case("one timer of ninety is late", ticks(ramp(10 / 90)), end, {name: (A,)})
     yield Case("one timer of a hundred and ten", ticks(ramp(10 / 110)), end, {})
-    yield Case("a slow start", ticks(ramp(5, 0, 2 * M)), end, {})
-    yield Case("during a slow start", ticks(ramp(5, 0, 2 * M)), 4 * M, {})
+    yield Case("a slow start", ticks(ramp(5, 0, 3 * M)), end, {})
+    yield Case("soon after a slow start", ticks(ramp(5, 0, 3 * M)), 5 * M, {})
     yield Case("late timers for ten minutes", ticks(ramp(5, 10 * M)), end, {name: (A,)})
     yield Case("late timers for four", ticks(ramp(5, 16 * M)), end, {})
     yield Case("late timers over a restart", ticks(restarted(ramp(1), 12 * M)), end, {name: (A,)})

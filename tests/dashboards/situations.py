@@ -28,6 +28,7 @@ from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import BatchSpanProcessor
 
 from glasspool import HybridExecutor, QueueFull, TaskTimeout
+from glasspool.telemetry import overdue
 from glasspool.telemetry.eventloop import monitor_event_loop
 from glasspool.telemetry.setup import configure
 from glasspool_instrumentation import AnyioInstrumentor, wrap_executor
@@ -309,7 +310,7 @@ class Shop:
         await anyio.sleep(0.3)
 
     async def blocks(self) -> None:
-        for _ in range(6):
+        for _ in range(12):
             await anyio.sleep(0.5)
             time.sleep(0.4)  # what must never be done on a loop
 
@@ -321,8 +322,8 @@ class Shop:
             self.account.data["late"].append((now(), max(0.0, time.perf_counter() - due)))
 
     async def standstill(self, orders: HybridExecutor, group: Any) -> None:
-        """Four stuck tasks, a full queue, three blocked producers."""
-        await self.many(orders, 4, "stuck", 1e6, "")
+        """Four tasks of a kind that takes moments hang: a full queue, three blocked producers."""
+        await self.many(orders, 4, "checkout", 1e6, "")
         await self.many(orders, 20, "waiting", 1, "")
 
         async def producer() -> None:
@@ -332,6 +333,11 @@ class Shop:
         for _ in range(3):
             group.start_soon(producer)
         await anyio.sleep(0.1)
+
+    async def batch(self, bulk: HybridExecutor) -> None:
+        """Two long steps and three more behind them: a batch that is busy with its own work."""
+        await self.many(bulk, 2, "haul", 1e6, "")
+        await self.many(bulk, 3, "haul", 1, "")
 
 
 async def until(condition: Callable[[], Any]) -> None:
@@ -356,10 +362,11 @@ async def situations(shop: Shop, hold: float, out: str) -> None:
     warm["accepted"] = now()
     async with (
         monitor_event_loop("main"),
-        shop.executor("orders", 4, 20) as orders,
+        shop.executor("orders", 4, 20, wait_objective=0.5) as orders,
         shop.executor("mail", 8, 100, observers=[broken_observer]) as mail,
         shop.executor("threads", 3, 10) as threads,
         shop.executor("crawl", 10, 100) as crawl,
+        shop.executor("bulk", 2, 10) as bulk,
         anyio.create_task_group() as group,
     ):
         shop.account.data["failures"]["observer"] = 1
@@ -381,6 +388,7 @@ async def situations(shop: Shop, hold: float, out: str) -> None:
             await shop.pool(pool)
             await shop.limiter(group)
             await shop.blocks()
+            await shop.batch(bulk)
         await shop.standstill(orders, group)
         await anyio.sleep(hold)
         shop.account.data["frozen"] = now()
@@ -407,7 +415,9 @@ def main() -> None:
     trace.set_tracer_provider(tracers)
     handle = configure(prometheus_port=0)
     print(f"PORT {handle.prometheus_port}", flush=True)
-    AnyioInstrumentor().instrument(exclude=["*"], monitor=False)  # the limiter alone, not this program's task groups
+    # The limiter alone, not this program's task groups.
+    AnyioInstrumentor().instrument(exclude=["*"], monitor=False, wait_objectives={LIMITER: 0.5})
+    overdue.WATCHED_AFTER = 2.0  # the standstill lasts half a minute
     account = Account()
     anyio.run(situations, Shop(account), float(hold), out)
 

@@ -12,7 +12,7 @@ from glasspool.telemetry.catalog import EVENTLOOP_DELAY, QUEUE_WAIT, REJECT_REAS
 
 from .expressions import bound
 
-__all__ = ["LONG_FACTOR", "PAGE_FACTOR", "TICKET_FACTOR", "OptionError", "RuleOptions", "seconds"]
+__all__ = ["LONG_FACTOR", "PAGE_FACTOR", "TICKET_FACTOR", "OptionError", "RuleOptions", "flag", "seconds"]
 
 PAGE_FACTOR = 14.4
 """Burns 2 % of a month's budget in an hour."""
@@ -41,6 +41,12 @@ def seconds(duration: str) -> int:
     if not found:
         raise ValueError(f"{duration!r} is no duration: write a number and one of s, m, h, d, such as '5m'")
     return int(found[1]) * _UNITS[found[2]]
+
+
+def flag(name: str) -> str:
+    """The option of the command line that gives this field; those that may be given again name one at a time."""
+    singular = {"wait_objectives": "wait_objective", "reject_reasons": "reject_reason"}
+    return "--" + singular.get(name, name).replace("_", "-")
 
 
 def _option(default: Any, help: str) -> Any:

@@ -10,6 +10,7 @@ from typing import Annotated, Any
 import typer
 
 from glasspool._monitoring import OptionError, RuleOptions
+from glasspool._monitoring.options import flag
 
 __all__ = ["chosen", "takes_rule_options"]
 
@@ -29,7 +30,7 @@ def takes_rule_options(command: Callable[..., None]) -> Callable[..., None]:
             default = [] if field.name == "wait_objectives" else list(default)
         else:
             kind = type(default)
-        option = typer.Option(_flag(field.name), help=field.metadata["help"], metavar=_LISTS.get(field.name))
+        option = typer.Option(flag(field.name), help=field.metadata["help"], metavar=_LISTS.get(field.name))
         taken.append(
             inspect.Parameter(
                 field.name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=Annotated[kind, option]
@@ -57,7 +58,7 @@ def chosen(given: dict[str, Any]) -> RuleOptions:
 
 def bad(error: OptionError) -> typer.BadParameter:
     """The same said of the option of a command."""
-    return typer.BadParameter(error.problem, param_hint=f"'{_flag(error.option)}'")
+    return typer.BadParameter(error.problem, param_hint=f"'{flag(error.option)}'")
 
 
 def _objective(text: str) -> tuple[str, float]:
@@ -69,8 +70,3 @@ def _objective(text: str) -> tuple[str, float]:
     except ValueError:
         problem = f"{text!r}: write NAME=SECONDS, such as 'web-.*=0.5'"
         raise OptionError("wait_objectives", problem) from None
-
-
-def _flag(name: str) -> str:
-    # One objective or reason at a time.
-    return "--" + (name[:-1] if name in _LISTS else name).replace("_", "-")

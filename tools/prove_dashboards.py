@@ -44,6 +44,9 @@ PICTURES = {
     "runtime-tokens": ("glasspool-runtime", "Thread tokens in use"),
 }
 
+UNTIL = {"executor-waits-runs": "rushed_until"}
+"""Pictures of one situation: they end with it, by the program's account."""
+
 
 def pictures(finished: Run) -> None:
     """Draw the panels over the run, with windows short enough for a run of a minute."""
@@ -55,7 +58,8 @@ def pictures(finished: Run) -> None:
         expressions = [filled_in(target["expr"], **variables) for target in panel["targets"]]
         path = ROOT / "docs" / "images" / f"panel-{name}.png"
         path.parent.mkdir(parents=True, exist_ok=True)
-        draw(panel, expressions, finished.stores[0], start, finished.at, path)
+        end = finished.account[UNTIL[name]] if name in UNTIL else finished.at
+        draw(panel, expressions, finished.stores[0], start, end, path)
 
 
 def values(verdicts: list[Verdict]) -> list[str]:

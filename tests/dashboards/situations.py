@@ -44,7 +44,7 @@ class Account:
     def __init__(self) -> None:
         self.data: dict[str, Any] = {
             "tasks": [], "rejects": [], "executors": [], "shutdowns": [], "late": [], "failures": {}, "losses": {},
-            "blocked_since": [], "pools": {},
+            "blocked_since": [], "rushed_until": 0.0,
         }  # fmt: skip
 
     def executor(self, name: str, kind: str, limit: int, capacity: int | None) -> dict[str, Any]:
@@ -124,6 +124,12 @@ class Shop:
             else:
                 await self.submit(executor, name, seconds, "success")
             await anyio.sleep(every)
+
+    async def rush(self, orders: HybridExecutor) -> None:
+        """The work of before, all at once: waits rise, and every task runs as long as it did."""
+        for _, handle in await self.many(orders, 100, "checkout", 0.12, "success"):
+            await handle.outcome()
+        self.account.data["rushed_until"] = now()
 
     async def errors(self, orders: HybridExecutor) -> None:
         """More than one in ten tasks fails, in two ways."""
@@ -379,8 +385,8 @@ async def situations(shop: Shop, hold: float, out: str) -> None:
         await anyio.sleep(5)  # two exports and two scrapes see everything at 0
         async with anyio.create_task_group() as traffic:
             traffic.start_soon(shop.steady, mail, "letter", 0.02, 0.1, 220)
-            await shop.steady(orders, "checkout", 0.15, 0.1, 100)
-            for situation in (shop.errors, shop.timeouts, shop.cancels, shop.burst):
+            await shop.steady(orders, "checkout", 0.12, 0.1, 100)
+            for situation in (shop.rush, shop.errors, shop.timeouts, shop.cancels, shop.burst):
                 await situation(orders)
             await shop.storm(crawl)
             await shop.threads(threads)

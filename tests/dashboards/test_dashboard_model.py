@@ -23,6 +23,7 @@ from glasspool._monitoring.rulefiles import rule_files
 from glasspool.telemetry.catalog import ALL_METRICS, SUBMIT_WAIT, TASK_RETRIES
 
 ROOT = Path(__file__).resolve().parents[2]
+ASSETS = ROOT / "src" / "glasspool" / "assets"
 SHIPPED = {dashboard.uid: json.loads(dashboard.text) for dashboard in provisioning.dashboards()}
 PANELS = [
     pytest.param(uid, panel, id=f"{uid}: {panel['title']}")
@@ -184,7 +185,8 @@ def test_generated_files_are_fresh() -> None:
 
 
 def test_shipped_rules_are_those_of_the_generator() -> None:
-    assert provisioning.rules() == rule_files(RuleOptions())
+    shipped = {path.name: path.read_text(encoding="utf-8") for path in (ASSETS / "rules").iterdir()}
+    assert provisioning.rules() == rule_files(RuleOptions()) == shipped
 
 
 def test_every_alert_has_a_runbook() -> None:

@@ -83,7 +83,7 @@ async def fan_out() -> None:
                     await pile.include(trio.sleep, 0.6)
                 (await pile.drain()).raise_errors()
 
-        await every(5, request)
+        await every(20, request)
 
 
 async def etl() -> None:
@@ -151,10 +151,10 @@ async def service() -> None:
         while True:
             number += 1
             await executor.submit(handle, chance.expovariate(10))
-            if number % 3000 == 0:  # a deployment elsewhere: for a moment everything comes at once
+            if number % 1000 == 0:  # a deployment elsewhere: for a moment everything comes at once
                 for _ in range(30):
                     await executor.submit(handle, 0.2)
-            await trio.sleep(chance.expovariate(10))
+            await trio.sleep(chance.expovariate(3))
 
 
 async def connections() -> None:
@@ -206,7 +206,7 @@ async def long_polls() -> None:
 
         while True:
             nursery.start_soon(caller)
-            await trio.sleep(chance.expovariate(3))
+            await trio.sleep(chance.expovariate(1))
 
 
 PROGRAMS = {

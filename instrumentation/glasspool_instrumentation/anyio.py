@@ -51,15 +51,11 @@ class AnyioInstrumentor(TaskInstrumentor):
     _limiters = Limiters("anyio_limiter")
 
     def _instrument(
-        self,
-        selection: Selection,
-        *,
-        spans: object = None,
-        monitor: bool = True,
-        wait_objectives: Mapping[str, float] | None = None,
+        self, selection: Selection, *, wait_objectives: Mapping[str, float] | None = None, **options: Any
     ) -> None:
-        AnyioInstrumentor._limiters.objectives = WaitObjectives(wait_objectives)
-        AnyioInstrumentor._begin("anyio", (_patches,), selection, spans, monitor)
+        objectives = WaitObjectives(wait_objectives)
+        AnyioInstrumentor._begin("anyio", (_patches,), selection, **options)
+        AnyioInstrumentor._limiters.objectives = objectives
 
     def _uninstrument(self) -> None:
         cls = AnyioInstrumentor

@@ -3,18 +3,14 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Mapping
 from types import FunctionType
 from typing import Any
-
-from glasspool.telemetry.tracing import Spans
 
 from . import calls, pools
 from .calls import Call
 from .instrumentor import Instrumentor
 from .layers import core_calls, submitting
 from .naming import OTEL_THREADING, Selection
-from .objectives import WaitObjectives
 from .patching import Patch, Patches
 from .worker import Errand
 
@@ -46,21 +42,11 @@ class FuturesInstrumentor(Instrumentor):
     libraries = ("concurrent.futures",)
 
     _selection = Selection()
-    _spans: Spans = "parented"
-    _child_telemetry = False
-    _objectives = WaitObjectives()
+    _observing = pools.Observing()
 
-    def _instrument(
-        self,
-        selection: Selection,
-        *,
-        spans: Spans = "parented",
-        child_telemetry: bool = False,
-        wait_objectives: Mapping[str, float] | None = None,
-    ) -> None:
+    def _instrument(self, selection: Selection, **options: Any) -> None:
         cls = FuturesInstrumentor
-        cls._objectives = WaitObjectives(wait_objectives)
-        cls._selection, cls._spans, cls._child_telemetry = selection, spans, child_telemetry
+        cls._selection, cls._observing = selection, pools.Observing(**options)
         patches.put_on(cls)
 
     def _uninstrument(self) -> None:
@@ -74,13 +60,7 @@ class FuturesInstrumentor(Instrumentor):
         if state is None and (cls._on or wanted.any):
             name = pools.default_name(pool)
             if (wanted.any or cls._selection(name)) and not pools.is_plumbing(pool):
-                state = pools.observe(
-                    pool,
-                    name,
-                    spans=cls._spans,
-                    child_telemetry=cls._child_telemetry,
-                    wait_objective=cls._objectives(name),
-                )
+                state = cls._observing.begin(pool, name)
         return state
 
 

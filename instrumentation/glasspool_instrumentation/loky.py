@@ -7,19 +7,17 @@ home, where nobody's trace is current: the caller's is brought there.
 from __future__ import annotations
 
 import weakref
-from collections.abc import Mapping
 from typing import Any
 
 from opentelemetry import context as otel_context
 from opentelemetry.context import Context
 
-from glasspool.telemetry.tracing import Spans, attach, capture
+from glasspool.telemetry.tracing import attach, capture
 
 from . import pools
 from .instrumentor import Instrumentor
 from .layers import core_calls, submitting
 from .naming import Selection
-from .objectives import WaitObjectives
 from .patching import Patch, Patches
 
 __all__ = ["LokyInstrumentor"]
@@ -38,21 +36,11 @@ class LokyInstrumentor(Instrumentor):
     requires = ("loky >= 3.0",)
 
     _selection = Selection()
-    _spans: Spans = "parented"
-    _child_telemetry = False
-    _objectives = WaitObjectives()
+    _observing = pools.Observing()
 
-    def _instrument(
-        self,
-        selection: Selection,
-        *,
-        spans: Spans = "parented",
-        child_telemetry: bool = False,
-        wait_objectives: Mapping[str, float] | None = None,
-    ) -> None:
+    def _instrument(self, selection: Selection, **options: Any) -> None:
         cls = LokyInstrumentor
-        cls._objectives = WaitObjectives(wait_objectives)
-        cls._selection, cls._spans, cls._child_telemetry = selection, spans, child_telemetry
+        cls._selection, cls._observing = selection, pools.Observing(**options)
         _patches.put_on(cls)
 
     def _uninstrument(self) -> None:
@@ -70,13 +58,7 @@ def _submit(patch: Patch, original: Any) -> Any:
             name = pools.default_name(self)
             if not cls._selection(name):
                 return original(self, fn, *args, **kwargs)
-            state = pools.observe(
-                self,
-                name,
-                spans=cls._spans,
-                child_telemetry=cls._child_telemetry,
-                wait_objective=cls._objectives(name),
-            )
+            state = cls._observing.begin(self, name)
         if core_calls():
             return pools.serve(state, self, fn, lambda made: original(self, made, *args, **kwargs))
         return pools.submit(state, original, self, fn, args, kwargs)

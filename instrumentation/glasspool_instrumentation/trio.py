@@ -42,15 +42,11 @@ class TrioInstrumentor(TaskInstrumentor):
     _limiters = Limiters("trio_limiter")
 
     def _instrument(
-        self,
-        selection: Selection,
-        *,
-        spans: object = None,
-        monitor: bool = True,
-        wait_objectives: Mapping[str, float] | None = None,
+        self, selection: Selection, *, wait_objectives: Mapping[str, float] | None = None, **options: Any
     ) -> None:
-        TrioInstrumentor._limiters.objectives = WaitObjectives(wait_objectives)
-        TrioInstrumentor._begin("trio", (_patches,), selection, spans, monitor)
+        objectives = WaitObjectives(wait_objectives)
+        TrioInstrumentor._begin("trio", (_patches,), selection, **options)
+        TrioInstrumentor._limiters.objectives = objectives
 
     def _uninstrument(self) -> None:
         TrioInstrumentor._cease((_patches,))

@@ -134,7 +134,7 @@ is well. So the alerts on waits, on saturation, on full queues and on blocked pr
   token is a caller, mostly a request;
 - **executors that do not get on**: slots are free and still nothing starts, or a task is stuck.
 
-All others are left alone for as long as every slot is taken (`glasspool:executor_own_work:slots` shows them). An
+All others are left alone while they have work and no slot free (`glasspool:executor_own_work:tasks` shows them). An
 executor that hangs in its very first tasks is one of these: nothing tells it from a batch whose steps are long. Where
 that would hurt, declare an objective.
 

@@ -180,10 +180,13 @@ def queue(size: Curve, started: Curve, instance: str = A, capacity: float = 1000
     )
 
 
-def slots(used: float, limit: float = 8, instance: str = A) -> tuple[Series, ...]:
-    """Slots in use, and how many there are."""
+def slots(active: float, limit: float = 8, abandoned: float = 0, instance: str = A) -> tuple[Series, ...]:
+    """Slots taken by active tasks and by threads left behind, and how many there are."""
+    runner = {Key.RUNNER: "thread"}
     return (
-        Series(c.SLOT_USAGE, const(used), instance=instance),
+        Series(c.TASK_ACTIVE, const(active), runner, instance=instance),
+        Series(c.TASK_ABANDONED, const(abandoned), runner, instance=instance),
+        Series(c.SLOT_USAGE, const(active + abandoned), instance=instance),
         Series(c.SLOT_LIMIT, const(limit), instance=instance),
     )
 
@@ -207,14 +210,20 @@ DECLARED = Series(c.QUEUE_WAIT_LATE, NONE)
 
 
 def own_work_cases() -> Iterator[Case]:
-    """Every slot is taken: that others wait is a batch's ordinary state, unless somebody waits for them."""
+    """No slot is free: that others wait is a batch's ordinary state, unless somebody waits for them."""
     starting, filling, blocked = "GlasspoolNotStarting", "GlasspoolQueueFilling", "GlasspoolProducersStuck"
     every = {starting: (A,), filling: (A,), blocked: (A,)}
     held = (*queue(const(900), const(7)), Series(c.SUBMIT_OLDEST_AGE, ramp(1)))
     end = 15 * M
     yield Case("a batch whose tasks take long", (*held, *slots(8)), end, {})
+    yield Case(
+        "a batch with threads left behind", (*held, *slots(6, abandoned=2)), end, {"GlasspoolAbandonedThreads": (A,)}
+    )
+    unlimited = (*held, Series(c.TASK_ACTIVE, const(3), {Key.RUNNER: "futures"}))
+    yield Case("a batch in a pool of unknown size", unlimited, end, {})
     yield Case("slots are free and nothing gets on", (*held, *slots(7)), end, every)
-    yield Case("no known number of slots", held, end, every)
+    yield Case("nothing runs, and how many may is not known", held, end, every)
+    yield Case("every slot is held by a thread left behind", (*held, *slots(0, abandoned=8)), end, {**every, **left})
     yield Case("full, and an objective is declared", (*held, *slots(8), DECLARED), end, every)
     limited = of_type("anyio_limiter", *queue(const(3), const(7)), *slots(40, 40))
     yield Case("a limiter that lets nobody through", limited, end, {starting: (A,)})
@@ -222,8 +231,7 @@ def own_work_cases() -> Iterator[Case]:
     yield Case("full of stuck tasks", stuck, end, {**every, "GlasspoolTaskStuck": (A,)})
     slow = (*held, *slots(8), *overdue(ramp(1, -60), 100))
     yield Case("full of tasks that are longer than usual", slow, end, {})
-    none = Series(c.SLOT_LIMIT, NONE)
-    yield Case("closed: no slots, nothing held", (*queue(NONE, const(7)), Series(c.SLOT_USAGE, NONE), none), end, {})
+    yield Case("closed: no slots, nothing held", (*queue(NONE, const(7)), *slots(0, 0)), end, {})
     yield Case(
         "one instance of three has free slots",
         (*held, *slots(8), *queue(const(3), const(7), B), *slots(2, instance=B), *queue(NONE, ramp(1), C)),

@@ -184,7 +184,7 @@ def rules() -> dict[str, Expected]:
         "glasspool:queue_wait:p95_rate5m": by_executor(wait_p95, share=0.2, amount=0.06, open_now=False),
         "glasspool:queue_wait_slow:rate5m": by_executor(
             judged_alone(lambda v, e: v.per_second(waited(v, str(e["name"]), only_late=True), FIVE)), open_now=False),
-        "glasspool:executor_own_work:slots": Expected((NAME,), lambda v: {(BULK,): float(v.in_use(BULK))}, 0, 0),
+        "glasspool:executor_own_work:tasks": Expected((NAME,), lambda v: {(BULK,): float(len(v.active(BULK)))}, 0, 0),
     }  # fmt: skip
     for window in ("5m", "1h"):
         found[f"glasspool:slot_utilization:ratio_rate{window}"] = by_executor(used, amount=0.03, open_now=False)

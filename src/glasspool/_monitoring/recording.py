@@ -21,6 +21,7 @@ from glasspool.telemetry.catalog import (
     SLOT_SATURATED_TIME,
     SLOT_TIME,
     SLOT_USAGE,
+    TASK_ACTIVE,
     TASK_CANCELLATIONS,
     TASK_COMPLETED,
     TASK_OVERDUE_AGE,
@@ -68,7 +69,7 @@ CANCELLED_RATE = "glasspool:task_cancellations:rate5m"
 ERROR_RATIO = "glasspool:task_error:ratio_rate5m"
 UNASKED_CANCELS = "glasspool:task_unasked_cancel:ratio_rate5m"
 WAIT_P95 = "glasspool:queue_wait:p95_rate5m"
-OWN_WORK = "glasspool:executor_own_work:slots"
+OWN_WORK = "glasspool:executor_own_work:tasks"
 _SLOW_RATE = "glasspool:queue_wait_slow:rate5m"
 
 WAIT_WINDOWS = ("5m", "30m", "1h", "6h", "3d")
@@ -243,11 +244,12 @@ def stuck(options: RuleOptions) -> str:
 
 def _own_work(options: RuleOptions) -> Rule:
     others = match(Key.EXECUTOR_TYPE, *LIMITER_TYPES, negate=True)
-    full = f"{series(SLOT_USAGE, others)} >= {series(SLOT_LIMIT, others)} > 0"
+    active = without((Key.RUNNER,), series(TASK_ACTIVE, others))
+    free = f"{series(SLOT_LIMIT)} > {series(SLOT_USAGE)}"
     overdue = without((Key.TASK_NAME,), stuck(options), "max")
     return Rule(
         OWN_WORK,
-        f"{full} unless ({judged(options)}) unless {overdue}",
-        "Slots of executors that are busy with work of their own, as a batch is: every slot taken, no limiter, no wait"
-        " objective, no task stuck. That others wait behind it alerts nobody.",
+        f"{active} > 0 and {series(QUEUE_SIZE)} unless {free} unless ({judged(options)}) unless {overdue}",
+        "Active tasks of executors that are busy with work of their own, as a batch is: no slot free, no limiter, no"
+        " wait objective, no task stuck. That others wait behind it alerts nobody.",
     )

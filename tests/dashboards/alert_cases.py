@@ -216,9 +216,8 @@ def own_work_cases() -> Iterator[Case]:
     held = (*queue(const(900), const(7)), Series(c.SUBMIT_OLDEST_AGE, ramp(1)))
     end = 15 * M
     yield Case("a batch whose tasks take long", (*held, *slots(8)), end, {})
-    yield Case(
-        "a batch with threads left behind", (*held, *slots(6, abandoned=2)), end, {"GlasspoolAbandonedThreads": (A,)}
-    )
+    left = {"GlasspoolAbandonedThreads": (A,)}
+    yield Case("a batch with threads left behind", (*held, *slots(6, abandoned=2)), end, left)
     unlimited = (*held, Series(c.TASK_ACTIVE, const(3), {Key.RUNNER: "futures"}))
     yield Case("a batch in a pool of unknown size", unlimited, end, {})
     yield Case("slots are free and nothing gets on", (*held, *slots(7)), end, every)

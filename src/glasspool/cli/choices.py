@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable
-from dataclasses import MISSING, fields
+from dataclasses import fields
 from typing import Annotated, Any
 
 import typer
@@ -23,7 +23,6 @@ def takes_rule_options(command: Callable[..., None]) -> Callable[..., None]:
     own = [each for each in parameters if each.kind is not each.VAR_KEYWORD]
     taken = []
     for field in fields(RuleOptions):
-        assert field.default is not MISSING  # noqa: S101  # each has one
         default: Any = field.default
         if field.name in _LISTS:
             kind: Any = list[str]
@@ -53,12 +52,7 @@ def chosen(given: dict[str, Any]) -> RuleOptions:
             }
         )
     except OptionError as error:
-        raise bad(error) from None
-
-
-def bad(error: OptionError) -> typer.BadParameter:
-    """The same said of the option of a command."""
-    return typer.BadParameter(error.problem, param_hint=f"'{flag(error.option)}'")
+        raise typer.BadParameter(error.problem, param_hint=f"'{flag(error.option)}'") from None
 
 
 def _objective(text: str) -> tuple[str, float]:

@@ -201,7 +201,7 @@ async def long_polls() -> None:
     async with HybridExecutor("long-polls", max_in_flight=500) as executor, trio.open_nursery() as nursery:
 
         async def caller() -> None:
-            with trio.move_on_after(chance.uniform(10, 300)):
+            with trio.move_on_after(chance.uniform(5, 90)):
                 await executor.run(poll)
 
         while True:

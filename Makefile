@@ -9,7 +9,7 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN = $(VENV)/bin
 
-.PHONY: demo test docs check clean
+.PHONY: demo test docs check record-alerts clean
 
 demo: $(VENV)/.demo-ready
 	$(BIN)/glasspool demo $(ARGS)
@@ -30,6 +30,10 @@ check: $(VENV)/.test-ready
 	$(BIN)/lint-imports
 	$(BIN)/python tools/generate_docs.py --check
 	$(BIN)/python -m dashboards --check
+
+# The series that tests/alerting replays, from real programs: takes a quarter of an hour.
+record-alerts: $(VENV)/.test-ready
+	$(BIN)/python tools/record_alert_series.py $(ARGS)
 
 clean:
 	rm -rf $(VENV)

@@ -1,17 +1,14 @@
-"""Dashboards, recording rules and alerts as code over the metrics catalog.
+"""The dashboards as code over the metrics catalog, and the generator of everything that is made from it and the rules.
 
 Run ``python -m dashboards`` to write the generated files into ``src/glasspool/assets``, from where the wheel and
-``glasspool dashboards``/``glasspool rules`` serve them; ``--check`` says whether they are stale.
+``glasspool dashboards``/``glasspool rules`` serve them; ``--check`` says whether they are stale. The rules and alerts
+themselves, and how an expression is written, are in ``glasspool._monitoring``: the wheel needs them.
 
 =================  =====================================================================================
-`expressions`      PromQL from catalog entries: the only place where names become query text
-`options`          what an installation may choose, checked
-`recording`        the recording rules
-`alerts`           the alerts
-`rulefiles`        rules and alerts as YAML
 `panels`           one panel: question, expressions, unit; its form in Grafana's model
 `boards`           a dashboard: variables, annotations, layout, numbering
 `overview`, `drilldown`, `runtime`   the three dashboards
+`catalogue`        all of them, and where their thresholds stand
 `docs`             the generated lists in the documentation
 =================  =====================================================================================
 """

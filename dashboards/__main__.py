@@ -3,45 +3,39 @@
 from __future__ import annotations
 
 import argparse
+import json
 import sys
-from dataclasses import fields
 from pathlib import Path
 
 from dashboards.docs import documentation
-from dashboards.options import RuleOptions
-from dashboards.rulefiles import rule_files
+from glasspool._monitoring import RuleOptions, rule_files
 
 ROOT = Path(__file__).resolve().parent.parent
 ASSETS = Path("src/glasspool/assets")
 
 
-def generated(options: RuleOptions, traces: str) -> dict[Path, str]:
+def generated() -> dict[Path, str]:
     """Path below the root to content, for everything this package generates."""
     # The SDK needs a newer Python than the rules do; a reader of the rules need not have it.
     from dashboards.boards import build_board
-    from dashboards.catalogue import boards
+    from dashboards.catalogue import boards, places
 
-    files = {ASSETS / "dashboards" / f"{board.uid}.json": build_board(board, traces) for board in boards()}
+    options = RuleOptions()
+    lines = options.lines()
+    files = {ASSETS / "dashboards" / f"{board.uid}.json": build_board(board) for board in boards(lines)}
+    files[ASSETS / "thresholds.json"] = json.dumps(places(lines), sort_keys=True) + "\n"
     files |= {ASSETS / "rules" / name: text for name, text in rule_files(options).items()}
     return files | documentation(options)
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Returns the exit status: 0, 1 for stale files, 2 for options that cannot work."""
+    """Returns the exit status: 0, or 1 for stale files under ``--check``."""
     parser = argparse.ArgumentParser(prog="python -m dashboards", description=__doc__)
     parser.add_argument("--check", action="store_true", help="write nothing; fail when a file is stale")
     parser.add_argument("--out", type=Path, default=ROOT, help="write below this directory (default: this checkout)")
-    parser.add_argument("--traces", default="tempo", help="trace data source: tempo or jaeger (default: tempo)")
-    for field in fields(RuleOptions):
-        kind = tuple_of_words if field.name == "reject_reasons" else type(field.default)
-        parser.add_argument(f"--{field.name.replace('_', '-')}", type=kind, default=field.default, metavar="VALUE")
-    chosen = vars(parser.parse_args(arguments))
-    check, out, traces = chosen.pop("check"), chosen.pop("out"), chosen.pop("traces")
-    try:
-        files = generated(RuleOptions(**chosen), traces)
-    except ValueError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
+    chosen = parser.parse_args(arguments)
+    check, out = chosen.check, chosen.out
+    files = generated()
     stale = [path for path, text in files.items() if not _same(out / path, text)]
     for path in stale:
         print(f"stale: {path}" if check else f"written: {path}")
@@ -51,11 +45,6 @@ def main(arguments: list[str] | None = None) -> int:
     if check and stale:
         print("run `python -m dashboards` and commit the result", file=sys.stderr)
     return 1 if check and stale else 0
-
-
-def tuple_of_words(text: str) -> tuple[str, ...]:
-    """Words separated by commas."""
-    return tuple(word.strip() for word in text.split(","))
 
 
 def _same(path: Path, text: str) -> bool:

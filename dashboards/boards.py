@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from grafana_foundation_sdk.builders import dashboard as builders
@@ -10,11 +10,14 @@ from grafana_foundation_sdk.builders import prometheus
 from grafana_foundation_sdk.cog.encoder import JSONEncoder
 from grafana_foundation_sdk.models import dashboard
 
-from dashboards.expressions import EXECUTOR_LABELS, by, count, events, label, series
 from dashboards.panels import DATASOURCE, Link, Panel, build_panel
+from glasspool._monitoring.expressions import EXECUTOR_LABELS, by, count, events, label, series
 from glasspool.telemetry.catalog import EXECUTOR_CLOSED, EXECUTOR_OPENED, TASK_DURATION, Key, Metric
 
-__all__ = ["Board", "Row", "build_board", "executor_variable", "task_variable", "type_variable"]
+__all__ = ["Board", "Lines", "Row", "build_board", "executor_variable", "task_variable", "type_variable"]
+
+Lines = Mapping[str, float]
+"""The thresholds that panels draw and the rules' options choose, by name."""
 
 _COLUMNS = 24
 _TAG = "glasspool"

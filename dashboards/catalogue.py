@@ -1,15 +1,39 @@
-"""The dashboards there are."""
+"""The dashboards there are, and where in each of them the thresholds stand that an installation may choose."""
 
 from __future__ import annotations
 
-from dashboards.boards import Board
+import json
+from collections.abc import Iterator
+from typing import Any
+
+from dashboards.boards import Board, Lines, build_board
 from dashboards.drilldown import drilldown
 from dashboards.overview import overview
 from dashboards.runtime import runtime
 
-__all__ = ["boards"]
+__all__ = ["boards", "places"]
 
 
-def boards() -> tuple[Board, ...]:
+def boards(lines: Lines) -> tuple[Board, ...]:
     """All three, in the order in which an on-call engineer opens them."""
-    return overview(), drilldown(), runtime()
+    return overview(lines), drilldown(lines), runtime(lines)
+
+
+def places(lines: Lines) -> dict[str, dict[str, list[list[str | int]]]]:
+    """Uid of a dashboard, and name of a threshold, to the steps that lead to it in the JSON: found by changing it."""
+    found: dict[str, dict[str, list[list[str | int]]]] = {}
+    before = {board.uid: json.loads(build_board(board)) for board in boards(lines)}
+    for name, value in lines.items():
+        for board in boards({**lines, name: value * 2 + 1}):
+            ways = list(_differences(before[board.uid], json.loads(build_board(board))))
+            if ways:
+                found.setdefault(board.uid, {})[name] = ways
+    return found
+
+
+def _differences(one: Any, other: Any) -> Iterator[list[str | int]]:
+    if isinstance(one, (dict, list)):
+        for key in one if isinstance(one, dict) else range(len(one)):
+            yield from ([key, *way] for way in _differences(one[key], other[key]))
+    elif one != other:
+        yield []

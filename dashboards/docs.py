@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import fields
 from pathlib import Path
 
-from dashboards.alerts import alerts
-from dashboards.options import RuleOptions
-from dashboards.recording import recording_groups
+from glasspool._monitoring.alerts import alerts
+from glasspool._monitoring.options import RuleOptions, flag
+from glasspool._monitoring.recording import recording_groups
 
 __all__ = ["documentation"]
 
@@ -22,7 +23,7 @@ def _dashboards() -> str:
     from dashboards.catalogue import boards
 
     lines = [_NOTE, _DASHBOARDS_HEAD]
-    for board in boards():
+    for board in boards(RuleOptions().lines()):
         lines += [f"## {board.title}", "", board.description, "", f"Uid `{board.uid}`.", ""]
         for row in board.rows:
             lines += [f"### {row.title}", "", "| panel | question | what to do |", "|---|---|---|"]
@@ -32,7 +33,14 @@ def _dashboards() -> str:
 
 
 def _alerts(options: RuleOptions) -> str:
-    lines = [_NOTE, _ALERTS_HEAD, "## Alerts", "", "| alert | severity | for | condition |", "|---|---|---|---|"]
+    lines = [
+        _NOTE,
+        _ALERTS_HEAD.replace("{options}", _options()),
+        "## Alerts",
+        "",
+        "| alert | severity | for | condition |",
+        "|---|---|---|---|",
+    ]
     for alert in alerts(options):
         lines.append(
             f"| [{alert.name}](runbooks/{alert.runbook}.md) | {alert.severity} | {alert.hold} | `{_cell(alert.expr)}` |"
@@ -41,6 +49,19 @@ def _alerts(options: RuleOptions) -> str:
     for group in recording_groups(options):
         lines += [f"| `{rule.record}` | {_cell(rule.help)} | `{_cell(rule.expr)}` |" for rule in group.rules]
     return "\n".join([*lines, ""])
+
+
+def _options() -> str:
+    lines = ["| option | default | meaning |", "|---|---|---|"]
+    for field in fields(RuleOptions):
+        lines.append(f"| `{flag(field.name)}` | {_default(field.default)} | {_cell(field.metadata['help'])} |")
+    return "\n".join(lines)
+
+
+def _default(value: object) -> str:
+    if isinstance(value, tuple):
+        return ", ".join(map(str, value))
+    return f"{value:g}" if isinstance(value, float) else str(value)
 
 
 def _cell(text: str) -> str:
@@ -63,8 +84,11 @@ executor: executors of one name and two types are two executors, and no panel of
 
 **Traces.** Exemplars (the dots in *Waits against runs* and on the heatmaps) open the trace behind them when the
 Prometheus data source has an exemplar link to Tempo or Jaeger, as in `examples/stack/grafana/datasources.yaml`.
-A click on a line opens the executor's spans. The committed dashboards name Tempo;
-`python -m dashboards --traces jaeger --out DIR` makes the same for Jaeger.
+A click on a line opens the executor's spans, in Tempo; `glasspool dashboards export DIR --traces jaeger` writes
+dashboards that open Jaeger.
+
+**Thresholds.** The lines that panels draw are those of the alerts. `glasspool dashboards export` takes the
+[options of the rules](alerts.md#options) and draws them where these put them.
 
 **Annotations** mark executors opened and closed; in the overview they are off until you switch them on.
 
@@ -87,15 +111,62 @@ _ALERTS_HEAD = """# Rules and alerts
 `glasspool rules export DIR` writes `glasspool.rules.yaml` (recording rules) and `glasspool.alerts.yaml` for Prometheus'
 `rule_files`; vmalert and Mimir read the same files. Pages wake somebody up, tickets wait for the morning.
 
-Thresholds, objectives and traffic floors are arguments of the generator (`dashboards/options.py` lists them):
+Every alert fires series by series, so one bad process of many is named by its `instance`. Alerts on rare events fire on
+the first event, also when the series was born with it, and stay up for `--event-window` after the last.
 
-    python -m dashboards --wait-seconds 1 --objective 0.995 --wait-floor 200 --out build
+## Who is waited for
 
-An objective that is no bucket bound is refused: between two bounds a histogram knows nothing. Every alert fires
-series by series, so one bad process of many is named by its `instance`. Alerts on rare events fire on the first event,
-also when the series was born with it, and stay up for `event_window` after the last.
+That tasks wait is no trouble by itself: a batch fills its slots, its queue and its producers' time for hours, and
+is well. So the alerts on waits, on saturation, on full queues and on blocked producers watch
+
+- **executors with a wait objective**: how long a task may wait before somebody is hurt. The executor declares it,
+
+  ```python
+  HybridExecutor("web", max_in_flight=64, wait_objective=0.5)         # seconds
+  wrap_executor(ThreadPoolExecutor(8), "web", wait_objective=0.5)
+  FuturesInstrumentor().instrument(wait_objectives={"web-*": 0.5})    # anyio, trio, loky and Dask alike
+  ```
+
+  or the rules choose it by name, `glasspool rules export DIR --wait-objective 'web-.*=0.5'`. A declared one is counted
+  exactly (`glasspool_queue_wait_late_total`); one that the rules choose must be a bucket bound, because between two
+  bounds a histogram knows nothing. Executors of one name and type are one executor here: give them one objective.
+- **limiters** (`anyio.to_thread`'s 40 tokens and the like), except for the wait objective itself: whoever waits for a
+  token is a caller, mostly a request;
+- **executors that do not get on**: slots are free and still nothing starts, or a task is stuck.
+
+All others are left alone while they have work and no slot free (`glasspool:executor_own_work:tasks` shows them). An
+executor that hangs in its very first tasks is one of these: nothing tells it from a batch whose steps are long. Where
+that would hurt, declare an objective.
+
+## What is stuck
+
+How long a call may take nobody has said, but how long calls have taken is known. A task is *overdue* when it has run
+for a minute and longer than any earlier one of its name that ended by itself, of which there must be ten
+(`glasspool_task_overdue_age_seconds` and, beside it, `_longest_seconds`). A call in a thread or another process whose
+name is new is compared with all runs of its executor once ten others have overtaken it. `GlasspoolTaskStuck` fires at
+five minutes and ten times the longest. Nothing is said of tasks without such a history, of coroutines of a new name
+(consumers, connections), and of the tasks of event loops, a server's among them. Where short and endless calls share a
+name, `--long-lived 'ws-.*'` leaves executors out.
+
+## Options
+
+`glasspool rules export --help` lists them. `glasspool dashboards export` takes the same ones, so that the lines its
+panels draw are the thresholds of the alerts:
+
+    glasspool rules export DIR --wait-objective 'web-.*=0.5' --in-time-share 0.995 --grafana-url https://grafana.example.org
+    glasspool dashboards export DIR --in-time-share 0.995 --traces jaeger
+
+{options}
 
 What no alert here can see: a process that ends between two scrapes takes its last figures with it (OTLP flushes at
 exit; a scrape does not happen again), and a process that is gone has no series at all: alert on `up` or on absence
 beside these.
+
+## How they are tried
+
+`tests/alerting` holds healthy programs (an idle uvicorn under `opentelemetry-instrument`, the same under load, with
+long polls, with a slow start and a rolling restart, batches of an hour, bursts, fan-outs, connections that live for
+hours) and sick ones. Their series, recorded from real runs or taken on a mock clock, go through every rule in
+`promtool`: in three hours no healthy program raises an alert, and each sick one raises the right one, and only that,
+within ten minutes.
 """

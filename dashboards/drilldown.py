@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from dashboards.alerts import DRILLDOWN_UID
-from dashboards.boards import Board, Row, executor_variable, task_variable, type_variable
-from dashboards.expressions import (
+from dashboards.boards import Board, Lines, Row, executor_variable, task_variable, type_variable
+from dashboards.panels import Panel, Target
+from glasspool._monitoring.alerts import DRILLDOWN_UID
+from glasspool._monitoring.expressions import (
     EXECUTOR,
     EXECUTOR_LABELS,
     INSTANCE_LABELS,
@@ -22,7 +23,6 @@ from dashboards.expressions import (
     top,
     total,
 )
-from dashboards.panels import Panel, Target
 from glasspool.telemetry.catalog import (
     CANCEL_DURATION,
     EXECUTOR_TIME,
@@ -30,6 +30,7 @@ from glasspool.telemetry.catalog import (
     QUEUE_OLDEST_AGE,
     QUEUE_SIZE,
     QUEUE_WAIT,
+    QUEUE_WAIT_OBJECTIVE,
     SLOT_LIMIT,
     SLOT_LIMIT_TIME,
     SLOT_SATURATED_TIME,
@@ -45,6 +46,7 @@ from glasspool.telemetry.catalog import (
     TASK_COMPLETED,
     TASK_DURATION,
     TASK_OLDEST_AGE,
+    TASK_OVERDUE_AGE,
     TASK_REJECTED,
     TASK_SUBMITTED,
     Key,
@@ -68,7 +70,7 @@ def _rate(metric: Metric, *matchers: str) -> str:
     return rate(series(metric, *_FILTER, *matchers), _WINDOW)
 
 
-def drilldown() -> Board:
+def drilldown(lines: Lines) -> Board:
     """The dashboard behind every executor's line."""
     return Board(
         DRILLDOWN_UID,
@@ -78,8 +80,8 @@ def drilldown() -> Board:
         (executor_variable(SERVICE, every=False), type_variable(EXECUTOR, every=False), task_variable(_FILTER)),
         (
             Row("Waiting and running", _times()),
-            Row("Backpressure", _backpressure()),
-            Row("Capacity", _capacity()),
+            Row("Backpressure", _backpressure(lines)),
+            Row("Capacity", _capacity(lines)),
             Row("How tasks end", _outcomes()),
             Row("Tasks", _tasks()),
             Row("Instances", _instances()),
@@ -103,7 +105,8 @@ def _times() -> tuple[Panel, ...]:
             " find which"
             " below. Dots are exemplars: click one to open its trace.",
             targets=(*_quantiles(QUEUE_WAIT, "wait", (0.5, 0.95, 0.99), _WAITED),
-                     *_quantiles(TASK_DURATION, "run", (0.5, 0.95, 0.99))),
+                     *_quantiles(TASK_DURATION, "run", (0.5, 0.95, 0.99)),
+                     Target(_of(QUEUE_WAIT_OBJECTIVE, "min"), "wait objective")),
             unit="s",
             width=24,
             height=9,
@@ -133,7 +136,7 @@ def _heatmap(title: str, question: str, action: str, buckets: str) -> Panel:
     )  # fmt: skip
 
 
-def _backpressure() -> tuple[Panel, ...]:
+def _backpressure(lines: Lines) -> tuple[Panel, ...]:
     return (
         Panel(
             title="Submit wait",
@@ -163,14 +166,15 @@ def _backpressure() -> tuple[Panel, ...]:
             unit="s",
             width=8,
             warn=10,
-            alarm=60,
+            alarm=lines["producer_seconds"],
         ),
     )
 
 
-def _capacity() -> tuple[Panel, ...]:
+def _capacity(lines: Lines) -> tuple[Panel, ...]:
     used = f"max({_rate(SLOT_TIME)} / ({_rate(SLOT_LIMIT_TIME)} > 0))"
     limited = f"max({_rate(SLOT_SATURATED_TIME)} / ({_rate(EXECUTOR_TIME)} > 0))"
+    name = label(Key.TASK_NAME)
     estimate = f"sum({rate(total(TASK_DURATION, *_FILTER), _WINDOW)})"
     return (
         Panel(
@@ -181,7 +185,7 @@ def _capacity() -> tuple[Panel, ...]:
             targets=(Target(used, "mean utilisation"), Target(limited, "time at the limit")),
             unit="percentunit",
             warn=0.7,
-            alarm=0.9,
+            alarm=lines["saturated_share"],
             maximum=1,
         ),
         Panel(
@@ -207,12 +211,12 @@ def _capacity() -> tuple[Panel, ...]:
         Panel(
             title="Oldest queued and oldest running",
             question="Is anything stuck?",
-            action="A straight line upwards is one task that does not end. Find it by name in run times, or in"
-            " the trace"
-            " of a span that has started and not ended.",
+            action="A straight line upwards is a task that does not end. An overdue one has outlived every run of its"
+            " name before; others may be meant to live.",
             targets=(
                 Target(_of(QUEUE_OLDEST_AGE, "max"), "oldest queued"),
                 Target(_of(TASK_OLDEST_AGE, "max"), "oldest running"),
+                Target(by((name,), series(TASK_OVERDUE_AGE, *_FILTER), "max"), f"overdue {{{{{name}}}}}"),
             ),
             unit="s",
             link="traces",

@@ -6,11 +6,11 @@ hundreds of executors the panels stay readable and answer at once.
 
 from __future__ import annotations
 
-from dashboards import recording as r
-from dashboards.alerts import OVERVIEW_UID
-from dashboards.boards import Board, Row, type_variable
-from dashboards.expressions import EXECUTOR_LABELS, SERVICE, by, label, series, top, worst_executors
+from dashboards.boards import Board, Lines, Row, type_variable
 from dashboards.panels import Column, Panel, Target
+from glasspool._monitoring import recording as r
+from glasspool._monitoring.alerts import OVERVIEW_UID
+from glasspool._monitoring.expressions import EXECUTOR_LABELS, SERVICE, by, label, series, top, worst_executors
 from glasspool.telemetry.catalog import (
     QUEUE_OLDEST_AGE,
     SLOT_LIMIT,
@@ -65,15 +65,15 @@ def _counting(condition: str) -> str:
     return f"count({condition}) or vector(0)"
 
 
-def overview() -> Board:
+def overview(lines: Lines) -> Board:
     """The first dashboard to open."""
     filters = _FILTER
     rows = (
-        Row("Right now", _stats()),
-        Row("Who is about to fall over", _pressure()),
-        Row("Saturation", _saturation()),
-        Row("Queues and waits", _queues()),
-        Row("Work", _work()),
+        Row("Right now", _stats(lines)),
+        Row("Who is about to fall over", _pressure(lines)),
+        Row("Saturation", _saturation(lines)),
+        Row("Queues and waits", _queues(lines)),
+        Row("Work", _work(lines)),
         Row("Refused and cancelled", _refused()),
     )
     return Board(
@@ -87,7 +87,7 @@ def overview() -> Board:
     )
 
 
-def _stats() -> tuple[Panel, ...]:
+def _stats(lines: Lines) -> tuple[Panel, ...]:
     def stat(title: str, question: str, action: str, expr: str, warn: float | None, alarm: float | None) -> Panel:
         return Panel(
             title=title, question=question, action=action, targets=(Target(expr, title),), unit="short",
@@ -137,30 +137,30 @@ def _stats() -> tuple[Panel, ...]:
         ),
         Panel(
             title="Late starts, worst executor",
-            question="What share of the tasks of the worst executor does not start within the objective's bound?",
-            action="Above 1 % for long the wait objective's budget burns; open the executor and compare waits"
-            " with runs.",
+            question="What share of the tasks of the worst executor misses its wait objective?",
+            action="Orange: the budget burns, if it lasts. Open the executor and compare waits with runs. Executors"
+            " that declare no objective are left out.",
             targets=(Target(f"max({_recorded(r.wait_slow('5m'))})", "late starts"),),
             unit="percentunit",
             kind="stat",
-            warn=0.01,
-            alarm=0.144,
+            warn=lines["budget"],
+            alarm=lines["page_burn"],
             width=4,
             height=4,
         ),
     )
 
 
-def _pressure() -> tuple[Panel, ...]:
+def _pressure(lines: Lines) -> tuple[Panel, ...]:
     columns = (
         Column("Pressure", "percentunit", 0.7, 0.9),
         Column("Slots in use", "percentunit", 0.9, 1.0),
         Column("Mean utilisation 5m", "percentunit"),
-        Column("Time at limit 5m", "percentunit", 0.5, 0.9),
-        Column("Queue full", "percentunit", 0.5, 0.8),
+        Column("Time at limit 5m", "percentunit", 0.5, lines["saturated_share"]),
+        Column("Queue full", "percentunit", 0.5, lines["queue_fill"]),
         Column("Oldest queued", "s", 1, 30),
         Column("Wait p95", "s", 0.5, 5),
-        Column("Errors and timeouts", "percentunit", 0.01, 0.05),
+        Column("Errors and timeouts", "percentunit", 0.01, lines["error_ratio"]),
     )
     targets = tuple(
         _now(expression)
@@ -205,7 +205,7 @@ def _pressure() -> tuple[Panel, ...]:
     )
 
 
-def _saturation() -> tuple[Panel, ...]:
+def _saturation(lines: Lines) -> tuple[Panel, ...]:
     return (
         _lines(
             "Slots in use",
@@ -220,12 +220,12 @@ def _saturation() -> tuple[Panel, ...]:
             "Near 1 it is no burst but a shortage: add slots or instances, or make tasks shorter.",
             r.saturated_share("5m"),
             warn=0.5,
-            alarm=0.9,
+            alarm=lines["saturated_share"],
         ),
     )
 
 
-def _queues() -> tuple[Panel, ...]:
+def _queues(lines: Lines) -> tuple[Panel, ...]:
     oldest = series(QUEUE_OLDEST_AGE, *_FILTER)
     return (
         _lines(
@@ -234,7 +234,7 @@ def _queues() -> tuple[Panel, ...]:
             "Above 0.8 producers are about to block or be refused; find out whether arrivals rose or work slowed.",
             r.QUEUE_FILL,
             warn=0.5,
-            alarm=0.8,
+            alarm=lines["queue_fill"],
         ),
         Panel(
             title="Oldest queued task",
@@ -257,16 +257,17 @@ def _queues() -> tuple[Panel, ...]:
         ),
         _lines(
             "Tasks that start late",
-            "What share of tasks misses the wait objective's bound?",
-            "0.01 spends the budget of a 99 % objective exactly; 0.144 spends a month's in two days and pages.",
+            "What share of tasks misses its executor's wait objective? Executors without one have no line.",
+            "At the lower line a month's budget of late starts lasts a month; at the upper one it is gone in two days,"
+            " and a page comes.",
             r.wait_slow("5m"),
-            warn=0.01,
-            alarm=0.144,
+            warn=lines["budget"],
+            alarm=lines["page_burn"],
         ),
     )
 
 
-def _work() -> tuple[Panel, ...]:
+def _work(lines: Lines) -> tuple[Panel, ...]:
     kind = EXECUTOR_LABELS[1]
     outcome = label(Key.TASK_OUTCOME)
     return (
@@ -294,7 +295,7 @@ def _work() -> tuple[Panel, ...]:
             "Open the executor: its error types and run times tell a broken dependency from a slow one.",
             r.ERROR_RATIO,
             warn=0.01,
-            alarm=0.05,
+            alarm=lines["error_ratio"],
         ),
     )
 

@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import json
-import re
 from dataclasses import dataclass, field
 from typing import Literal
-from urllib.parse import quote
 
 from grafana_foundation_sdk.builders import common as common_builders
 from grafana_foundation_sdk.builders import dashboard as board_builders
@@ -15,11 +12,11 @@ from grafana_foundation_sdk.models import common, dashboard
 from grafana_foundation_sdk.models import heatmap as heatmap_models
 from grafana_foundation_sdk.models.prometheus import PromQueryFormat
 
-from dashboards.alerts import DRILLDOWN_UID
-from dashboards.expressions import EXECUTOR_LABELS
-from glasspool.telemetry.catalog import Key
+from glasspool._monitoring.alerts import DRILLDOWN_UID
+from glasspool._monitoring.expressions import EXECUTOR_LABELS
+from glasspool._monitoring.retouching import traces_url
 
-__all__ = ["DATASOURCE", "Column", "Link", "Panel", "Target", "build_panel", "traces_url"]
+__all__ = ["DATASOURCE", "Column", "Link", "Panel", "Target", "build_panel"]
 
 DATASOURCE = common.DataSourceRef(type_val="prometheus", uid="${datasource}")
 
@@ -203,21 +200,3 @@ class Link(board_builders.DashboardLink):
 
 def _link(title: str, url: str) -> board_builders.DashboardLink:
     return Link(title).type(dashboard.DashboardLinkType.LINK).url(url).target_blank(False)
-
-
-def traces_url(traces: str) -> str:
-    """Grafana's Explore on the executor's spans. Raises ValueError for an unknown kind of trace data source."""
-    found = {
-        "tempo": {"queryType": "traceql", "query": f'{{ span.{Key.EXECUTOR_NAME} = "${{executor}}" }}'},
-        "jaeger": {"queryType": "search", "tags": f'{{"{Key.EXECUTOR_NAME}":"${{executor}}"}}'},
-    }
-    if traces not in found:
-        raise ValueError(
-            f"traces={traces!r}: no such kind of trace data source; choose one of: {', '.join(sorted(found))}"
-        )
-    query = {"refId": "A", "datasource": {"type": traces, "uid": "${traces}"}, **found[traces]}
-    pane = {"datasource": "${traces}", "queries": [query], "range": {"from": "${__from}", "to": "${__to}"}}
-    # Grafana fills in its variables only where it can still read them, so they alone stay unquoted.
-    text = quote(json.dumps({"glasspool": pane}, separators=(",", ":")), safe="")
-    text = re.sub(r"%24%7B(\w+)%7D", r"${\1}", text)
-    return f"/explore?schemaVersion=1&orgId=${{__org.id}}&panes={text}"

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from dashboards.alerts import RUNTIME_UID
-from dashboards.boards import Board, Row, executor_variable
-from dashboards.expressions import (
+from dashboards.boards import Board, Lines, Row, executor_variable
+from dashboards.panels import Panel, Target
+from glasspool._monitoring.alerts import RUNTIME_UID
+from glasspool._monitoring.expressions import (
     EXECUTOR,
     EXECUTOR_LABELS,
     INSTANCE_LABELS,
@@ -20,7 +21,6 @@ from dashboards.expressions import (
     top,
     total,
 )
-from dashboards.panels import Panel, Target
 from glasspool.telemetry.catalog import (
     CONTEXT_LOSSES,
     EVENTLOOP_DELAY,
@@ -53,7 +53,7 @@ _LIMITERS = match(Key.EXECUTOR_TYPE, "anyio_limiter", "trio_limiter")
 _PROCESS_POOLS = match(Key.EXECUTOR_TYPE, "process_pool", "loky")
 
 
-def runtime() -> Board:
+def runtime(lines: Lines) -> Board:
     """The dashboard for what is wrong in a process as a whole."""
     return Board(
         RUNTIME_UID,
@@ -62,7 +62,7 @@ def runtime() -> Board:
         EXECUTOR,
         (executor_variable(SERVICE, every=True),),
         (
-            Row("Event loops", _loops()),
+            Row("Event loops", _loops(lines)),
             Row("Thread limiters", _limiters()),
             Row("Workers", _workers()),
             Row("Lifecycle", _lifecycle()),
@@ -71,7 +71,7 @@ def runtime() -> Board:
     )
 
 
-def _loops() -> tuple[Panel, ...]:
+def _loops(lines: Lines) -> tuple[Panel, ...]:
     stall = series(EVENTLOOP_STALL, *SERVICE)
     delay = bucket(EVENTLOOP_DELAY, *SERVICE)
     where = (_LOOP, *INSTANCE_LABELS)
@@ -85,7 +85,7 @@ def _loops() -> tuple[Panel, ...]:
             targets=(Target(top(_SHOWN, by(where, stall, "max"), stall, where), f"{{{{{_LOOP}}}}} {PER_INSTANCE}"),),
             unit="s",
             warn=0.25,
-            alarm=1,
+            alarm=lines["stall_seconds"],
             width=8,
         ),
         Panel(
@@ -98,7 +98,7 @@ def _loops() -> tuple[Panel, ...]:
                 for level in (0.5, 0.95, 0.99)
             ),
             unit="s",
-            warn=0.1,
+            warn=lines["tick_seconds"],
             alarm=1,
             width=8,
         ),

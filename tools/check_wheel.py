@@ -10,6 +10,8 @@ WANTED = [
     "glasspool/py.typed",
     "glasspool/assets/dashboards/",
     "glasspool/assets/rules/",
+    "glasspool/assets/thresholds.json",
+    "glasspool/_monitoring/rulefiles.py",
     "glasspool_instrumentation/__init__.py",
     "glasspool_instrumentation/py.typed",
 ]

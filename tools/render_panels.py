@@ -7,6 +7,7 @@ expressions, legends, units, thresholds and titles.
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from itertools import pairwise
 from pathlib import Path
 from typing import Any, Protocol
@@ -19,6 +20,13 @@ import matplotlib.pyplot as plt
 __all__ = ["Source", "draw"]
 
 BACKGROUND, TEXT, GRID = "#181b1f", "#ccccdc", "#33363b"
+STEP = 1
+"""Seconds between two points of a line."""
+CALCULATIONS: dict[str, tuple[str, Callable[[list[float]], float]]] = {
+    "lastNotNull": ("last", lambda values: values[-1]),
+    "max": ("max", max),
+}
+"""What the panels' legends show of a line: Grafana's name of it, its head and how it is worked out."""
 COLOURS = {"green": "#73bf69", "orange": "#ff9830", "red": "#f2495c"}
 
 
@@ -31,7 +39,7 @@ class Source(Protocol):
 
 def draw(panel: dict[str, Any], expressions: list[str], source: Source, start: float, end: float, path: Path) -> None:
     """Draw one panel over a range of time into a PNG file."""
-    figure, axes = plt.subplots(figsize=(7.6, 3.3), dpi=90, facecolor=BACKGROUND)
+    figure, axes = plt.subplots(figsize=(8.4, 3.3), dpi=90, facecolor=BACKGROUND)
     axes.set_facecolor(BACKGROUND)
     axes.set_title(panel["title"], color=TEXT, loc="left", fontsize=11, fontweight="bold")
     {"timeseries": _lines, "heatmap": _heatmap, "table": _table}[panel["type"]](
@@ -62,17 +70,18 @@ def _lines(axes: Any, panel: dict[str, Any], expressions: list[str], source: Sou
     stacked = "stacking" in defaults.get("custom", {})
     lines: list[tuple[str, list[float], list[float]]] = []
     for target, expr in zip(panel["targets"], expressions, strict=True):
-        for series in source.query_range(expr, start, end, 1):
+        for series in source.query_range(expr, start, end, STEP):
             values = [(float(t) - start, float(v)) for t, v in series["values"]]
             lines.append((_legend(target["legendFormat"], series["metric"]), *map(list, zip(*values, strict=True))))
     lines.sort(key=lambda line: -line[2][-1])
+    width = max((len(name) for name, _, _ in lines), default=0)
+    labels = [_row(name.ljust(width), panel, ys) for name, _, ys in lines]
     if stacked:
         times = sorted({t for _, xs, _ in lines for t in xs})
         table = [dict(zip(xs, ys, strict=True)) for _, xs, ys in lines]
-        axes.stackplot(times, [[known.get(t, 0) for t in times] for known in table], alpha=0.55,
-                       labels=[name for name, _, _ in lines])  # fmt: skip
-    for name, xs, ys in lines if not stacked else ():
-        axes.plot(xs, ys, linewidth=1.4, label=f"{name}  {_format(ys[-1], defaults['unit'])}")
+        axes.stackplot(times, [[known.get(t, 0) for t in times] for known in table], alpha=0.55, labels=labels)
+    for (_, xs, ys), label in zip(lines, labels, strict=True) if not stacked else ():
+        axes.plot(*_with_gaps(xs, ys), linewidth=1.4, label=label)
     for step in defaults["thresholds"]["steps"][1:]:
         if axes.get_ylim()[1] > step["value"] * 0.4:
             axes.axhline(step["value"], color=COLOURS[step["color"]], linewidth=1, linestyle="--")
@@ -80,7 +89,32 @@ def _lines(axes: Any, panel: dict[str, Any], expressions: list[str], source: Sou
     axes.yaxis.set_major_formatter(lambda value, _: _format(value, defaults["unit"]))
     axes.set_xlabel("seconds", color=TEXT, fontsize=8)
     axes.grid(color=GRID, linewidth=0.6)
-    axes.legend(loc="center left", bbox_to_anchor=(1.01, 0.5), fontsize=7, labelcolor=TEXT, frameon=False)
+    head = " " * width + "".join(CALCULATIONS[name][0].rjust(9) for name in panel["options"]["legend"]["calcs"])
+    legend = axes.legend(
+        loc="center left", bbox_to_anchor=(1.01, 0.5), labelcolor=TEXT, frameon=False, title=head,
+        prop={"family": "monospace", "size": 7}, title_fontproperties={"family": "monospace", "size": 7},
+        alignment="right",
+    )  # fmt: skip
+    legend.get_title().set_color(TEXT)
+
+
+def _row(name: str, panel: dict[str, Any], values: list[float]) -> str:
+    """A line of the legend with the figures that the panel asks for: one alone would be taken for another."""
+    unit = panel["fieldConfig"]["defaults"]["unit"]
+    figures = (CALCULATIONS[each][1](values) for each in panel["options"]["legend"]["calcs"])
+    return name + "".join(_format(figure, unit).rjust(9) for figure in figures)
+
+
+def _with_gaps(xs: list[float], ys: list[float]) -> tuple[list[float], list[float]]:
+    """The line broken where the store has no answer, as Grafana breaks it."""
+    times, values = [], []
+    for x, y in zip(xs, ys, strict=True):
+        if times and x - times[-1] > 1.5 * STEP:
+            times.append(x)
+            values.append(float("nan"))
+        times.append(x)
+        values.append(y)
+    return times, values
 
 
 def _heatmap(

@@ -12,11 +12,12 @@ import sys
 import anyio
 from anyio.lowlevel import checkpoint
 
-from glasspool import HybridExecutor
+from glasspool import HybridExecutor, provisioning
+from glasspool._monitoring import RuleOptions
 from glasspool.telemetry import configure
 from glasspool.telemetry.registry import REGISTRY
 
-ABSENT = ("opentelemetry.sdk", "prometheus_client", "rich", "typer", "trio")
+ABSENT = ("opentelemetry.sdk", "prometheus_client", "rich", "typer", "trio", "yaml", "grafana_foundation_sdk")
 
 
 def absent(module: str) -> bool:
@@ -45,10 +46,21 @@ async def main() -> None:
     assert any("glasspool[" in note for note in notes), notes
 
 
+def exports() -> None:
+    """Rules and dashboards with options, which need nothing but what the wheel holds."""
+    options = RuleOptions(wait_objectives=(("web-.*", 0.5),), queue_fill=0.7)
+    rules = provisioning.rules(options)
+    assert "web-.*" in rules["glasspool.rules.yaml"], rules
+    shown = [provisioning.adapted(each, options, "jaeger") for each in provisioning.dashboards()]
+    assert len(shown) == 3, shown
+    assert all("tempo" not in each.text for each in shown)
+
+
 if __name__ == "__main__":
     present = [module for module in ABSENT if not absent(module)]
     assert not present, f"not the core alone: {present}"
     anyio.run(main)
+    exports()
     command = subprocess.run(
         [sys.executable, "-c", "from glasspool.cli import main; main()"], capture_output=True, text=True, check=False
     )

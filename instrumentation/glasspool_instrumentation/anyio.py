@@ -10,7 +10,7 @@ import functools
 import importlib
 import logging
 import weakref
-from collections.abc import Awaitable, Coroutine
+from collections.abc import Awaitable, Coroutine, Mapping
 from typing import Any
 
 from opentelemetry.trace import SpanKind
@@ -23,6 +23,7 @@ from .from_thread import PortalCoroutine, calling, is_portals_own, portal_call
 from .layers import awaiting, core_calls, submitting
 from .limiters import Limiters, run_in_thread
 from .naming import Selection, look_through
+from .objectives import WaitObjectives
 from .observed import Observed
 from .patching import Patch, Patches
 from .remote import Away
@@ -43,7 +44,8 @@ DEFAULT_LIMITER = "anyio.to_thread"
 class AnyioInstrumentor(TaskInstrumentor):
     """Observes anyio's task groups, thread limiters and worker processes.
 
-    Options choose among the tasks of task groups: see :class:`TaskInstrumentor`.
+    Options choose among the tasks of task groups: see :class:`TaskInstrumentor`. ``wait_objectives`` is for the
+    limiters, by their names: ``{"anyio.to_thread": 0.5}``; see ``WaitObjectives``.
     """
 
     libraries = ("anyio",)
@@ -53,8 +55,12 @@ class AnyioInstrumentor(TaskInstrumentor):
     _limiters = Limiters("anyio_limiter")
     _processes = Limiters("anyio_process", "process", SpanKind.PRODUCER)
 
-    def _instrument(self, selection: Selection, *, spans: object = None, monitor: bool = True) -> None:
-        AnyioInstrumentor._begin("anyio", (_patches, token_patches), selection, spans, monitor)
+    def _instrument(
+        self, selection: Selection, *, wait_objectives: Mapping[str, float] | None = None, **options: Any
+    ) -> None:
+        objectives = WaitObjectives(wait_objectives)
+        AnyioInstrumentor._begin("anyio", (_patches, token_patches), selection, **options)
+        AnyioInstrumentor._limiters.objectives = AnyioInstrumentor._processes.objectives = objectives
 
     def _uninstrument(self) -> None:
         cls = AnyioInstrumentor

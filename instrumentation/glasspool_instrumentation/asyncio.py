@@ -37,8 +37,8 @@ class AsyncioInstrumentor(TaskInstrumentor):
 
     libraries = ("asyncio",)
 
-    def _instrument(self, selection: Selection, *, spans: object = None, monitor: bool = True) -> None:
-        AsyncioInstrumentor._begin("asyncio", (_patches, futures.patches), selection, spans, monitor)
+    def _instrument(self, selection: Selection, **options: Any) -> None:
+        AsyncioInstrumentor._begin("asyncio", (_patches, futures.patches), selection, **options)
 
     def _uninstrument(self) -> None:
         AsyncioInstrumentor._cease((_patches, futures.patches))

@@ -11,7 +11,7 @@ import logging
 import types
 import uuid
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from opentelemetry.trace import SpanKind
@@ -22,6 +22,7 @@ from .home import away
 from .instrumentor import Instrumentor
 from .layers import core_calls, submitting
 from .naming import Selection, caller_module, look_through
+from .objectives import WaitObjectives
 from .observed import Observed
 from .patching import Patch, Patches
 from .remote import Away
@@ -37,8 +38,8 @@ class DaskInstrumentor(Instrumentor):
     """Observes what this process submits to Dask clusters through ``distributed.Client``.
 
     ``include`` and ``exclude`` match the executor's name: the client's ``name`` if it was given one, else the module
-    that submits. Workers that have no glasspool run the plain function: counted all the same, with neither running
-    time nor trace context.
+    that submits; ``wait_objectives``: see ``WaitObjectives``, matched alike. Workers that have no glasspool run the
+    plain function: counted all the same, with neither running time nor trace context.
     """
 
     libraries = ("distributed",)
@@ -47,9 +48,17 @@ class DaskInstrumentor(Instrumentor):
     _selection = Selection()
     _spans: Spans = "parented"
     _observed: dict[str, Observed] = {}  # noqa: RUF012  # one switch for all objects of this class
+    _objectives = WaitObjectives()
 
-    def _instrument(self, selection: Selection, *, spans: Spans = "parented") -> None:
+    def _instrument(
+        self,
+        selection: Selection,
+        *,
+        spans: Spans = "parented",
+        wait_objectives: Mapping[str, float] | None = None,
+    ) -> None:
         cls = DaskInstrumentor
+        cls._objectives = WaitObjectives(wait_objectives)
         cls._selection, cls._spans = selection, spans
         _patches.put_on(cls)
 
@@ -70,7 +79,14 @@ class DaskInstrumentor(Instrumentor):
         observed = cls._observed.get(name)
         if observed is None:
             observed = cls._observed[name] = Observed(
-                name, "dask", "cluster", workers=False, shutdown=False, spans=cls._spans, kind=SpanKind.PRODUCER
+                name,
+                "dask",
+                "cluster",
+                workers=False,
+                shutdown=False,
+                spans=cls._spans,
+                kind=SpanKind.PRODUCER,
+                wait_objective=cls._objectives(name),
             )
         return observed
 

@@ -6,8 +6,6 @@ import threading
 from types import FunctionType
 from typing import Any
 
-from glasspool.telemetry.tracing import Spans
-
 from . import calls, pools
 from .calls import Call
 from .instrumentor import Instrumentor
@@ -37,18 +35,18 @@ class FuturesInstrumentor(Instrumentor):
 
     ``include`` and ``exclude`` match the executor's name: the pool's ``thread_name_prefix``, else the module that
     made it. ``spans`` as in ``wrap_executor``; ``child_telemetry``: process workers set up an SDK of their own from
-    the ``OTEL_*`` settings and flush it when they exit.
+    the ``OTEL_*`` settings and flush it when they exit; ``wait_objectives``: see ``WaitObjectives``, matched like
+    ``include``.
     """
 
     libraries = ("concurrent.futures",)
 
     _selection = Selection()
-    _spans: Spans = "parented"
-    _child_telemetry = False
+    _observing = pools.Observing()
 
-    def _instrument(self, selection: Selection, *, spans: Spans = "parented", child_telemetry: bool = False) -> None:
+    def _instrument(self, selection: Selection, **options: Any) -> None:
         cls = FuturesInstrumentor
-        cls._selection, cls._spans, cls._child_telemetry = selection, spans, child_telemetry
+        cls._selection, cls._observing = selection, pools.Observing(**options)
         patches.put_on(cls)
 
     def _uninstrument(self) -> None:
@@ -62,7 +60,7 @@ class FuturesInstrumentor(Instrumentor):
         if state is None and (cls._on or wanted.any):
             name = pools.default_name(pool)
             if (wanted.any or cls._selection(name)) and not pools.is_plumbing(pool):
-                state = pools.observe(pool, name, spans=cls._spans, child_telemetry=cls._child_telemetry)
+                state = cls._observing.begin(pool, name)
         return state
 
 

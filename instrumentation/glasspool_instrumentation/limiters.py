@@ -22,6 +22,7 @@ from . import loops
 from .calls import hide_frames, ours
 from .layers import awaiting, submitting
 from .naming import caller_module, check_name, look_through
+from .objectives import WaitObjectives
 from .observed import Observed
 from .tokens import Claim, LimiterRecorder, is_limiter
 
@@ -48,9 +49,13 @@ class ObservedLimiter(Observed):
 
     recorder: LimiterRecorder
 
-    def __init__(self, limiter: Any, name: str, type: str, runner: str, kind: SpanKind) -> None:
-        recorder = functools.partial(LimiterRecorder, limiter)
-        super().__init__(name, type, runner, slots=True, workers=False, shutdown=False, kind=kind, recorder=recorder)
+    def __init__(
+        self, limiter: Any, name: str, type: str, runner: str, kind: SpanKind, wait_objective: float | None
+    ) -> None:
+        super().__init__(
+            name, type, runner, slots=True, workers=False, shutdown=False, kind=kind, wait_objective=wait_objective,
+            recorder=functools.partial(LimiterRecorder, limiter),
+        )  # fmt: skip
         self.queue_size = self.recorder.queue_size
 
     def admit(self, task: TaskRecord) -> None:
@@ -75,6 +80,7 @@ class Limiters:
 
     def __init__(self, type: str, runner: str = "thread", kind: SpanKind = SpanKind.INTERNAL) -> None:
         self.type = type
+        self.objectives = WaitObjectives()
         self._runner = runner
         self._kind = kind
         self._observed: dict[int, tuple[ObservedLimiter, Any, Any]] = {}  # with its limiter and loop, weakly
@@ -101,7 +107,8 @@ class Limiters:
             reference = weakref.ref(limiter, gone)
         except TypeError:  # somebody's own, with slots
             return None
-        observed = ObservedLimiter(limiter, default_name or limiter_name(limiter), self.type, self._runner, self._kind)
+        name = default_name or limiter_name(limiter)
+        observed = ObservedLimiter(limiter, name, self.type, self._runner, self._kind, self.objectives(name))
         loop = loops.current()
         self._observed[key] = observed, reference, loop and weakref.ref(loop)
         return observed

@@ -12,7 +12,7 @@ from typing import Any
 from opentelemetry import context as otel_context
 from opentelemetry.context import Context
 
-from glasspool.telemetry.tracing import Spans, attach, capture
+from glasspool.telemetry.tracing import attach, capture
 
 from . import pools
 from .instrumentor import Instrumentor
@@ -29,19 +29,18 @@ class LokyInstrumentor(Instrumentor):
     """Observes every loky pool; joblib's ``loky`` backend (its default) submits its batches to one.
 
     ``include`` and ``exclude`` match the executor's name: the module that first used the pool. ``spans`` and
-    ``child_telemetry`` as in ``wrap_executor``.
+    ``child_telemetry`` as in ``wrap_executor``; ``wait_objectives``: see ``WaitObjectives``, matched like ``include``.
     """
 
     libraries = ("loky", "joblib")
     requires = ("loky >= 3.0",)
 
     _selection = Selection()
-    _spans: Spans = "parented"
-    _child_telemetry = False
+    _observing = pools.Observing()
 
-    def _instrument(self, selection: Selection, *, spans: Spans = "parented", child_telemetry: bool = False) -> None:
+    def _instrument(self, selection: Selection, **options: Any) -> None:
         cls = LokyInstrumentor
-        cls._selection, cls._spans, cls._child_telemetry = selection, spans, child_telemetry
+        cls._selection, cls._observing = selection, pools.Observing(**options)
         _patches.put_on(cls)
 
     def _uninstrument(self) -> None:
@@ -59,7 +58,7 @@ def _submit(patch: Patch, original: Any) -> Any:
             name = pools.default_name(self)
             if not cls._selection(name):
                 return original(self, fn, *args, **kwargs)
-            state = pools.observe(self, name, spans=cls._spans, child_telemetry=cls._child_telemetry)
+            state = cls._observing.begin(self, name)
         if core_calls():
             return pools.serve(state, self, fn, lambda made: original(self, made, *args, **kwargs))
         return pools.submit(state, original, self, fn, args, kwargs)

@@ -126,6 +126,7 @@ class NotingRecorder(Recorder):
         unfinished = queued + in_flight
         slot_acc, saturated_acc, freed_at = self.slot_acc, self.saturated_acc, self.freed_at
         accepted = succeeded = failed = cancelled = 0
+        late_after = self.late_after
         sampled: dict[tuple[Histogram, int], tuple[float, Any]] = {}  # per bucket the latest value with a span
         series: Histogram | None
         try:
@@ -161,6 +162,8 @@ class NotingRecorder(Recorder):
                     queued -= 1
                     in_flight += 1
                     active.append(call)
+                    if value > late_after:
+                        totals.late += 1
                     series = waits
                 else:
                     began, call.phase = call.phase == _ACTIVE, _DONE

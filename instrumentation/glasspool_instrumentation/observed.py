@@ -37,6 +37,7 @@ class Observed:
         spans: Spans = "parented",
         kind: SpanKind = SpanKind.INTERNAL,
         explicit: bool = False,
+        wait_objective: float | None = None,
         recorder: Callable[..., Recorder] = Recorder,
     ) -> None:
         shape = Shape(
@@ -52,7 +53,9 @@ class Observed:
         self.runner = runner
         self.kind = kind
         self.explicit = explicit  # wrapped by name: stays observed when the instrumentors are taken off
-        self.recorder = recorder(name, type, shape, limit=limit, worker_limits=limits).open()
+        self.recorder = recorder(
+            name, type, shape, limit=limit, worker_limits=limits, wait_objective=wait_objective
+        ).open()
         self.spans_all = spans == "all"
         self.tracer = TaskTracer(name, type, spans)
         self.queue_size: Callable[[], int] = lambda: self.recorder.queued

@@ -8,7 +8,7 @@ import os
 import sys
 import threading
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from concurrent.futures import Future, ProcessPoolExecutor, ThreadPoolExecutor
 from typing import Any, NamedTuple
 
@@ -23,10 +23,12 @@ from .bootstrap import Settings, parent_settings
 from .layers import submitting
 from .naming import caller_module
 from .noted import NotingRecorder
+from .objectives import WaitObjectives
 from .observed import Observed
 from .patching import Patch
 
 __all__ = [
+    "Observing",
     "PoolKind",
     "PoolState",
     "by_id",
@@ -102,6 +104,7 @@ def observe(
     spans: Spans = "parented",
     child_telemetry: bool = False,
     explicit: bool = False,
+    wait_objective: float | None = None,
 ) -> PoolState:
     """Begin to observe a pool, or find the observation that there is."""
     with _lock:
@@ -120,6 +123,7 @@ def observe(
             spans=spans,
             kind=SpanKind.PRODUCER if kind.remote else SpanKind.INTERNAL,
             explicit=explicit,
+            wait_objective=wait_objective,
             recorder=Recorder if kind.remote else NotingRecorder,
         )
         settings = parent_settings() if child_telemetry and kind.remote else None
@@ -135,6 +139,34 @@ def observe(
             observed.queue_size = getattr(getattr(pool, "_work_queue", None), "qsize", observed.queue_size)
         state = _pools[key] = PoolState(observed, kind, alive, settings)
         return state
+
+
+class Observing:
+    """How an instrumentor observes the pools that it finds: its options, in ``wrap_executor``'s words.
+
+    ``wait_objectives``: see ``WaitObjectives``; the names are those of the pools. Unknown options raise ``TypeError``.
+    """
+
+    def __init__(
+        self,
+        *,
+        spans: Spans = "parented",
+        child_telemetry: bool = False,
+        wait_objectives: Mapping[str, float] | None = None,
+    ) -> None:
+        self._spans: Spans = spans
+        self._child_telemetry = child_telemetry
+        self._objectives = WaitObjectives(wait_objectives)
+
+    def begin(self, pool: Any, name: str) -> PoolState:
+        """Begin to observe a pool under this name, or find the observation that there is."""
+        return observe(
+            pool,
+            name,
+            spans=self._spans,
+            child_telemetry=self._child_telemetry,
+            wait_objective=self._objectives(name),
+        )
 
 
 def find(pool: Any) -> PoolState | None:

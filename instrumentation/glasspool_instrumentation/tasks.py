@@ -28,7 +28,13 @@ class TaskInstrumentor(Instrumentor):
 
     @classmethod
     def _begin(
-        cls, name: str, patches: tuple[Patches, ...], selection: Selection, spans: object, monitor: bool
+        cls,
+        name: str,
+        patches: tuple[Patches, ...],
+        selection: Selection,
+        *,
+        spans: object = None,
+        monitor: bool = True,
     ) -> None:
         cls._selection = selection
         cls._traced = None if spans is None else Selection(spans, parameter="spans")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import weakref
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Mapping
 from typing import Any
 
 from . import loops
@@ -12,6 +12,7 @@ from .coroutines import ObservedCoroutine, cancellation_in, failure_text, nurser
 from .layers import awaiting, core_calls, submitting
 from .limiters import Limiters, run_in_thread
 from .naming import Selection
+from .objectives import WaitObjectives
 from .patching import Patch, Patches
 from .tasks import TaskInstrumentor
 from .tokens import Claim
@@ -33,7 +34,8 @@ _REASONS = {
 class TrioInstrumentor(TaskInstrumentor):
     """Observes trio's nurseries and thread limiters in every run that begins while it is on.
 
-    Options: see :class:`TaskInstrumentor`.
+    Options: see :class:`TaskInstrumentor`. ``wait_objectives`` is for the limiters, by their names:
+    ``{"trio.to_thread": 0.5}``; see ``WaitObjectives``.
     """
 
     libraries = ("trio",)
@@ -41,8 +43,12 @@ class TrioInstrumentor(TaskInstrumentor):
 
     _limiters = Limiters("trio_limiter")
 
-    def _instrument(self, selection: Selection, *, spans: object = None, monitor: bool = True) -> None:
-        TrioInstrumentor._begin("trio", (_patches, token_patches), selection, spans, monitor)
+    def _instrument(
+        self, selection: Selection, *, wait_objectives: Mapping[str, float] | None = None, **options: Any
+    ) -> None:
+        objectives = WaitObjectives(wait_objectives)
+        TrioInstrumentor._begin("trio", (_patches, token_patches), selection, **options)
+        TrioInstrumentor._limiters.objectives = objectives
 
     def _uninstrument(self) -> None:
         TrioInstrumentor._cease((_patches, token_patches))

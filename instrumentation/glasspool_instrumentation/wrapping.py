@@ -11,6 +11,7 @@ from concurrent.futures import Executor
 from types import FunctionType
 from typing import Any, TypeVar
 
+from glasspool.telemetry.objectives import check_wait_objective
 from glasspool.telemetry.tracing import Spans
 
 from . import calls, pools
@@ -24,19 +25,25 @@ _Pool = TypeVar("_Pool", bound=Executor)
 
 
 def wrap_executor(
-    pool: _Pool, name: str | None = None, *, spans: Spans = "parented", child_telemetry: bool = False
+    pool: _Pool,
+    name: str | None = None,
+    *,
+    spans: Spans = "parented",
+    child_telemetry: bool = False,
+    wait_objective: float | None = None,
 ) -> _Pool:
     """Observe ``pool`` from its next ``submit`` on, and return it: a drop-in for itself.
 
     ``name`` is the executor's name in metrics and spans (default: its ``thread_name_prefix``, else the calling
     module). ``spans``: ``parented`` gives a span to the calls of a submitter whose own span is recorded, ``all`` to
     every call, ``off`` to none. ``child_telemetry``: workers of a process pool set up an OpenTelemetry SDK from the
-    ``OTEL_*`` settings and flush it when they exit.
+    ``OTEL_*`` settings and flush it when they exit. ``wait_objective``: seconds a call may wait before it is late; the
+    alerts on waits watch the pool then (default None: its calls may wait, as those of a batch do).
 
         pool = wrap_executor(ThreadPoolExecutor(8), "etl")
 
-    Raises ``TypeError`` for what is no ``concurrent.futures.Executor``, ``ValueError`` for an empty name and for a
-    pool that is wrapped already.
+    Raises ``TypeError`` for what is no ``concurrent.futures.Executor``, ``ValueError`` for an empty name, for a pool
+    that is wrapped already, and for an objective that is not above 0.
     """
     given: object = pool
     if not isinstance(given, Executor):
@@ -46,12 +53,15 @@ def wrap_executor(
         check_name(name)
     if spans not in ("all", "parented", "off"):
         raise ValueError(f"spans= must be 'all', 'parented' or 'off'; got {spans!r}")
+    wait_objective = check_wait_objective(wait_objective)
     state = pools.find(pool)
     if type(pool) in _made or (state is not None and state.observed.explicit):
         known = state.observed.recorder.name if state is not None else "?"
         raise ValueError(f"{pool!r} is wrapped already, as {known!r}; unwrap_executor(pool) first to rename it")
     pools.drop(pool)  # an instrumentor may observe it under a default name
-    pools.observe(pool, name, spans=spans, child_telemetry=child_telemetry, explicit=True)
+    pools.observe(
+        pool, name, spans=spans, child_telemetry=child_telemetry, explicit=True, wait_objective=wait_objective
+    )
     pool.__class__ = _observing(type(pool))
     return pool
 

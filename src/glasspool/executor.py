@@ -33,6 +33,7 @@ from .reporting import Reporter, checked_observers
 from .submission import Submission
 from .task import TaskHandle
 from .telemetry import tracing
+from .telemetry.objectives import check_wait_objective
 from .telemetry.observers import Observer
 from .telemetry.tracing import Spans
 
@@ -62,6 +63,9 @@ class HybridExecutor:
         cancels everything, the block's body too, and the block raises an ``ExceptionGroup`` of the failures.
     :param spans: ``"all"`` (default), ``"parented"`` (only tasks whose submitter has a recording span) or ``"off"``.
     :param max_task_names: distinct task names that metrics show, default 25; 0 shows none.
+    :param wait_objective: seconds a task may wait in the queue before it is late. Late tasks are counted, and the
+        alerts on waits, on a full queue and on saturation watch this executor. None (default): its tasks may wait, as
+        those of a batch do.
     :param observers: callables that are told of every event (:class:`glasspool.telemetry.observers.TaskEvent`).
     :raises TypeError, ValueError: naming the parameter, its value and the fix.
     """
@@ -75,6 +79,7 @@ class HybridExecutor:
         on_error: Literal["collect", "escalate"] = "collect",
         spans: Spans = "all",
         max_task_names: int = 25,
+        wait_objective: float | None = None,
         observers: Iterable[Observer] = (),
     ) -> None:
         self._name = options_.name("name", name)
@@ -83,6 +88,7 @@ class HybridExecutor:
         self._escalate = options_.choice("on_error", on_error, ("collect", "escalate")) == "escalate"
         self._spans: Spans = cast("Spans", options_.choice("spans", spans, ("all", "parented", "off")))
         self._max_names = cast("int", options_.count("max_task_names", max_task_names, least=0))
+        self._wait_objective = check_wait_objective(wait_objective)
         self._observers = checked_observers(observers)
         self._work: Submission | None = None  # set once, when the block is entered
         self._group: anyio.abc.TaskGroup | None = None
@@ -99,7 +105,7 @@ class HybridExecutor:
         base.run(tracing.attach, tracing.without_span())
         reporter = Reporter(
             self._name, limit=self._limit, capacity=self._capacity, max_task_names=self._max_names,
-            spans=self._spans, observers=self._observers, clock=backend.clock,
+            wait_objective=self._wait_objective, spans=self._spans, observers=self._observers, clock=backend.clock,
         )  # fmt: skip
         engine = Engine(
             self._name, backend, reporter, base, limit=self._limit, capacity=self._capacity, escalate=self._escalate

@@ -11,15 +11,16 @@ import tempfile
 import urllib.error
 import urllib.request
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib import resources
 from pathlib import Path
 from typing import Any, NoReturn
 from urllib.parse import urlsplit
 
+from glasspool._monitoring import RuleOptions, retouched, rule_files
 from glasspool.errors import GlasspoolError
 
-__all__ = ["Dashboard", "ProvisioningError", "choose", "dashboards", "export", "push", "rules"]
+__all__ = ["Dashboard", "ProvisioningError", "adapted", "choose", "dashboards", "export", "push", "rules"]
 
 _PREFIX = "glasspool-"
 
@@ -52,9 +53,19 @@ def dashboards() -> tuple[Dashboard, ...]:
     return tuple(found)
 
 
-def rules() -> dict[str, str]:
-    """File name to content of the recording rules and alerts."""
-    return _assets("rules", ".yaml")
+def rules(options: RuleOptions | None = None) -> dict[str, str]:
+    """File name to content of the recording rules and alerts, with these options (default: the shipped ones)."""
+    return rule_files(RuleOptions() if options is None else options)
+
+
+def adapted(dashboard: Dashboard, options: RuleOptions, traces: str) -> Dashboard:
+    """The dashboard with the thresholds of these options, leading to this kind of trace data source.
+
+    Raises OptionError for an unknown kind.
+    """
+    places = json.loads((resources.files("glasspool") / "assets" / "thresholds.json").read_text(encoding="utf-8"))
+    text = retouched(dashboard.text, places.get(dashboard.uid, {}), options.lines(), traces)
+    return replace(dashboard, text=text)
 
 
 def choose(names: Iterable[str]) -> tuple[Dashboard, ...]:

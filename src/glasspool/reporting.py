@@ -41,6 +41,7 @@ class Reporter:
         limit: int,
         capacity: int | None,
         max_task_names: int,
+        wait_objective: float | None,
         spans: Spans,
         observers: Iterable[Observer],
         clock: Callable[[], float],
@@ -48,7 +49,7 @@ class Reporter:
         self.name = name
         self.recorder = Recorder(
             name, "hybrid", HYBRID, limit=limit, capacity=capacity, worker_limits={"thread": limit},
-            max_task_names=max_task_names, clock=clock,
+            max_task_names=max_task_names, wait_objective=wait_objective, clock=clock,
         )  # fmt: skip
         self._tracer = TaskTracer(name, "hybrid", spans)
         self._observers = Observers(observers, self.recorder)

@@ -111,7 +111,9 @@ async def main() -> None:
     release, until = threading.Event(), anyio.Event()
     async with (
         monitor_event_loop("main", interval=0.02),
-        HybridExecutor("shop", max_in_flight=2, max_queued=1, observers=[faulty_observer]) as executor,
+        HybridExecutor(
+            "shop", max_in_flight=2, max_queued=1, wait_objective=0.5, observers=[faulty_observer]
+        ) as executor,
         anyio.create_task_group() as producers,
     ):
         with trace.get_tracer("shop").start_as_current_span("request") as span:

@@ -35,6 +35,22 @@ GOOD = {"max_in_flight": 1}
         (TypeError, r"on_error must be one of .* not None", "x", {**GOOD, "on_error": None}),
         (ValueError, r"spans must be one of 'all', 'parented', 'off', not 'some'", "x", {**GOOD, "spans": "some"}),
         (ValueError, r"max_task_names must be at least 0, not -1", "x", {**GOOD, "max_task_names": -1}),
+        (ValueError, r"wait_objective must be above 0 and finite, got 0:", "x", {**GOOD, "wait_objective": 0}),
+        (ValueError, r"wait_objective must be above 0 and finite, got -1", "x", {**GOOD, "wait_objective": -1}),
+        (ValueError, r"wait_objective must be .* got nan", "x", {**GOOD, "wait_objective": float("nan")}),
+        (ValueError, r"wait_objective must be .* got inf", "x", {**GOOD, "wait_objective": float("inf")}),
+        (
+            TypeError,
+            r"wait_objective must be a number of seconds or None, not True",
+            "x",
+            {**GOOD, "wait_objective": True},
+        ),
+        (
+            TypeError,
+            r"wait_objective must be a number of seconds or None, not '1'",
+            "x",
+            {**GOOD, "wait_objective": "1"},
+        ),
         (TypeError, r"observers: 5 is not callable", "x", {**GOOD, "observers": [5]}),
         (TypeError, r"observers: .* coroutine function", "x", {**GOOD, "observers": [echo]}),
         (

@@ -6,7 +6,7 @@ A case is written in seconds and sampled at 15 s and at 60 s, so every alert is 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from glasspool.telemetry import catalog as c
 from glasspool.telemetry.catalog import Key, Metric, prometheus_label
@@ -47,6 +47,16 @@ def plus(*curves: Curve) -> Curve:
     def value(t: float) -> float | None:
         values = [curve(t) for curve in curves]
         return None if None in values else sum(v for v in values if v is not None)
+
+    return value
+
+
+def minus(curve: Curve) -> Curve:
+    """The same below 0."""
+
+    def value(t: float) -> float | None:
+        now = curve(t)
+        return None if now is None else -now
 
     return value
 
@@ -95,10 +105,24 @@ class Case:
 NONE = const(0)
 
 
+Waits = Callable[..., tuple["Series", ...]]
+
+
 def waits(total: Curve, good: Curve, timeouts: Curve = NONE, instance: str = A) -> tuple[Series, ...]:
-    """The wait histogram of one instance, as far as the objective reads it."""
+    """The waits of one instance that declares an objective: how many there were, and how many were late."""
     started = {Key.QUEUE_OUTCOME: "started"}
     return (
+        Series(c.QUEUE_WAIT, total, started, "_count", instance),
+        Series(c.QUEUE_WAIT, timeouts, {Key.QUEUE_OUTCOME: "timeout"}, "_count", instance),
+        Series(c.QUEUE_WAIT_LATE, plus(total, timeouts, minus(good)), instance=instance),
+    )
+
+
+def bucketed(total: Curve, good: Curve, timeouts: Curve = NONE, instance: str = A) -> tuple[Series, ...]:
+    """The same of one that declares none: its wait histogram, as far as an option of the rules reads it."""
+    started = {Key.QUEUE_OUTCOME: "started"}
+    return (
+        Series(c.QUEUE_SIZE, NONE, instance=instance),
         Series(c.QUEUE_WAIT, total, started, "_count", instance),
         Series(c.QUEUE_WAIT, timeouts, {Key.QUEUE_OUTCOME: "timeout"}, "_count", instance),
         Series(c.QUEUE_WAIT, good, {**started, "le": "0.5"}, "_bucket", instance),
@@ -111,8 +135,11 @@ def slow(share: float, since: float = 0, until: float = float("inf"), rate: floa
     return ramp(rate), plus(ramp(rate), ramp(-rate * share, since, until))
 
 
-def objective_cases() -> Iterator[Case]:
-    """The wait objective. What burns fast also burns slowly, once half an hour has passed."""
+def objective_cases(waits: Waits) -> Iterator[Case]:
+    """The wait objective, declared or by an option of the rules.
+
+    What burns fast also burns slowly, once half an hour has passed.
+    """
     page, ticket = "GlasspoolWaitObjectiveBurning", "GlasspoolWaitObjectiveBurningSlowly"
     fast, both = {page: (A,)}, {page: (A,), ticket: (A,)}
     hour = 5 * H  # good until then, so that the six-hour window is quiet while the one-hour window burns
@@ -151,6 +178,110 @@ def queue(size: Curve, started: Curve, instance: str = A, capacity: float = 1000
         Series(c.QUEUE_CAPACITY, const(capacity), instance=instance),
         Series(c.QUEUE_WAIT, started, {Key.QUEUE_OUTCOME: "started"}, "_count", instance),
     )
+
+
+def slots(active: float, limit: float = 8, abandoned: float = 0, instance: str = A) -> tuple[Series, ...]:
+    """Slots taken by active tasks and by threads left behind, and how many there are."""
+    runner = {Key.RUNNER: "thread"}
+    return (
+        Series(c.TASK_ACTIVE, const(active), runner, instance=instance),
+        Series(c.TASK_ABANDONED, const(abandoned), runner, instance=instance),
+        Series(c.SLOT_USAGE, const(active + abandoned), instance=instance),
+        Series(c.SLOT_LIMIT, const(limit), instance=instance),
+    )
+
+
+def overdue(age: Curve, longest: float, instance: str = A, task: str = "send") -> tuple[Series, ...]:
+    """A task that runs longer than any before it; absent where its age is."""
+    labels = {Key.TASK_NAME: task}
+    return (
+        Series(c.TASK_OVERDUE_AGE, age, labels, instance=instance),
+        Series(c.TASK_OVERDUE_LONGEST, lambda t: None if age(t) is None else longest, labels, instance=instance),
+    )
+
+
+def of_type(kind: str, *series: Series) -> tuple[Series, ...]:
+    """The same series of another type of executor."""
+    return tuple(replace(each, labels={**each.labels, Key.EXECUTOR_TYPE: kind}) for each in series)
+
+
+DECLARED = Series(c.QUEUE_WAIT_LATE, NONE)
+"""An executor that declares an objective which nothing has missed."""
+
+
+def own_work_cases() -> Iterator[Case]:
+    """No slot is free: that others wait is a batch's ordinary state, unless somebody waits for them."""
+    starting, filling, blocked = "GlasspoolNotStarting", "GlasspoolQueueFilling", "GlasspoolProducersStuck"
+    every = {starting: (A,), filling: (A,), blocked: (A,)}
+    held = (*queue(const(900), const(7)), Series(c.SUBMIT_OLDEST_AGE, ramp(1)))
+    end = 15 * M
+    yield Case("a batch whose tasks take long", (*held, *slots(8)), end, {})
+    left = {"GlasspoolAbandonedThreads": (A,)}
+    yield Case("a batch with threads left behind", (*held, *slots(6, abandoned=2)), end, left)
+    unlimited = (*held, Series(c.TASK_ACTIVE, const(3), {Key.RUNNER: "futures"}))
+    yield Case("a batch in a pool of unknown size", unlimited, end, {})
+    yield Case("slots are free and nothing gets on", (*held, *slots(7)), end, every)
+    yield Case("nothing runs, and how many may is not known", held, end, every)
+    yield Case("every slot is held by a thread left behind", (*held, *slots(0, abandoned=8)), end, {**every, **left})
+    yield Case("full, and an objective is declared", (*held, *slots(8), DECLARED), end, every)
+    limited = of_type("anyio_limiter", *queue(const(3), const(7)), *slots(40, 40))
+    yield Case("a limiter that lets nobody through", limited, end, {starting: (A,)})
+    stuck = (*held, *slots(8), *overdue(ramp(1, -60), 0.5))
+    yield Case("full of stuck tasks", stuck, end, {**every, "GlasspoolTaskStuck": (A,)})
+    slow = (*held, *slots(8), *overdue(ramp(1, -60), 100))
+    yield Case("full of tasks that are longer than usual", slow, end, {})
+    yield Case("closed: no slots, nothing held", (*queue(NONE, const(7)), *slots(0, 0)), end, {})
+    yield Case(
+        "one instance of three has free slots",
+        (*held, *slots(8), *queue(const(3), const(7), B), *slots(2, instance=B), *queue(NONE, ramp(1), C)),
+        end,
+        {starting: (B,)},
+    )
+
+
+def stuck_cases() -> Iterator[Case]:
+    """Tasks that outlive those before them."""
+    name = "GlasspoolTaskStuck"
+    yield Case("a task stuck for five minutes", overdue(ramp(1, 0), 0.1), 8 * M, {name: (A,)})
+    yield Case("not yet five minutes", overdue(ramp(1, 0), 0.1), 5 * M, {})
+    yield Case("nine times the longest", overdue(const(900), 100), 10 * M, {})
+    yield Case("eleven times the longest", overdue(const(1100), 100), 10 * M, {name: (A,)})
+    over = steps((0, 400.0), (10 * M, None))
+    yield Case("stuck, and then over", overdue(over, 0.1), 12 * M, {})
+    again = steps((0, 400.0), (10 * M, None), (20 * M, 400.0))
+    yield Case("stuck over a restart", overdue(again, 0.1), 23 * M, {name: (A,)})
+    yield Case("stuck in one of two kinds", (*overdue(const(400), 0.1), *overdue(const(400), 60, task="report")),
+               10 * M, {name: (A,)})  # fmt: skip
+    yield Case("stuck in one instance of three", (*overdue(const(400), 60), *overdue(const(400), 0.1, B)),
+               10 * M, {name: (B,)})  # fmt: skip
+    old = Series(c.TASK_OLDEST_AGE, ramp(1))
+    yield Case("old age alone is no reason", (old,), 3 * H, {}, (60,))
+
+
+def loop_cases() -> Iterator[Case]:
+    """Event loops that are blocked for long, and often."""
+    name, loop = "GlasspoolEventLoopBlocked", {Key.EVENTLOOP_NAME: "main"}
+    yield from gauge_cases(c.EVENTLOOP_STALL, name, 1, loop, 5 * M)
+
+    def ticks(late: Curve, instance: str = A) -> tuple[Series, ...]:
+        return (
+            Series(c.EVENTLOOP_DELAY, ramp(10), loop, "_count", instance),
+            Series(c.EVENTLOOP_DELAY, plus(ramp(10), minus(late)), {**loop, "le": "0.1"}, "_bucket", instance),
+        )
+
+    end = 20 * M
+    yield Case("one timer of ninety is late", ticks(ramp(10 / 90)), end, {name: (A,)})
+    yield Case("one timer of a hundred and ten", ticks(ramp(10 / 110)), end, {})
+    yield Case("a slow start", ticks(ramp(5, 0, 3 * M)), end, {})
+    yield Case("soon after a slow start", ticks(ramp(5, 0, 3 * M)), 5 * M, {})
+    yield Case("late timers for ten minutes", ticks(ramp(5, 10 * M)), end, {name: (A,)})
+    yield Case("late timers for four", ticks(ramp(5, 16 * M)), end, {})
+    yield Case("late timers over a restart", ticks(restarted(ramp(1), 12 * M)), end, {name: (A,)})
+    yield Case("late timers in one instance of three", (*ticks(NONE), *ticks(ramp(1), B), *ticks(NONE, C)), end,
+               {name: (B,)})  # fmt: skip
+    still = (Series(c.EVENTLOOP_DELAY, const(5), loop, "_count"),
+             Series(c.EVENTLOOP_DELAY, const(1), {**loop, "le": "0.1"}, "_bucket"))  # fmt: skip
+    yield Case("a loop that has ended", still, end, {})
 
 
 def starting_cases() -> Iterator[Case]:
@@ -212,21 +343,28 @@ def pressure_cases() -> Iterator[Case]:
             *queue(size, ramp(1), instance),
         )
 
+    def waited_for(*series: Series) -> Iterator[tuple[str, tuple[Series, ...]]]:
+        yield "limiter", of_type("anyio_limiter", *series)
+        yield "trio's limiter", of_type("trio_limiter", *series)
+        yield "declared", (*series, *(replace(DECLARED, instance=instance) for instance in (A, B, C)))
+
     end = 20 * M
-    yield Case("at the limit above 0.9 and never empty", busy(0.91, const(3)), end, {name: (A,)})
-    yield Case("at the limit for 0.9", busy(0.89, const(3)), end, {})
-    yield Case("at the limit, queue empty at times", busy(0.99, steps((0, 3), (18 * M, 0), (19 * M, 3))), end, {})
-    yield Case("at the limit over a restart", busy(0.95, const(3), cut=12 * M), end, {name: (A,)})
-    yield Case("at the limit from the first minute", busy(1, const(3)), 8 * M, {name: (A,)})
-    yield Case(
-        "one instance of three at the limit",
-        (*busy(1, const(3)), *busy(0.5, const(3), B), *busy(0.5, const(3), C)),
-        end,
-        {name: (A,)},
-    )
-    yield Case("idle", busy(0, const(0)), end, {})
+    one_of_three = (*busy(1, const(3)), *busy(0.5, const(3), B), *busy(0.5, const(3), C))
+    for title, series, at, firing in (
+        ("at the limit above 0.9 and never empty", busy(0.91, const(3)), end, (A,)),
+        ("at the limit for 0.9", busy(0.89, const(3)), end, ()),
+        ("at the limit, queue empty at times", busy(0.99, steps((0, 3), (18 * M, 0), (19 * M, 3))), end, ()),
+        ("at the limit over a restart", busy(0.95, const(3), cut=12 * M), end, (A,)),
+        ("at the limit from the first minute", busy(1, const(3)), 8 * M, (A,)),
+        ("at the limit for four minutes", busy(1, const(3)), 4 * M, ()),
+        ("one instance of three at the limit", one_of_three, end, (A,)),
+        ("idle", busy(0, const(0)), end, ()),
+    ):
+        for who, found in waited_for(*series):
+            yield Case(f"{title} ({who})", found, at, {name: firing} if firing else {})
+    yield Case("a batch at the limit", busy(1, const(3)), end, {})
     closed = (Series(c.SLOT_SATURATED_TIME, const(50)), Series(c.EXECUTOR_TIME, const(60)), *queue(const(3), ramp(1)))
-    yield Case("closed executor", closed, end, {})
+    yield Case("closed executor", (*closed, DECLARED), end, {})
 
     yield Case("queue over 0.8", queue(const(801), ramp(1)), 8 * M, {other: (A,)})
     yield Case("queue at 0.8", queue(const(800), ramp(1)), 8 * M, {})
@@ -305,6 +443,8 @@ def ratio_cases() -> Iterator[Case]:
         end,
         {storm: (B,)},
     )
+    clients = of_type("anyio", *cancelled("parent_scope", ramp(0.7)))
+    yield Case("tasks of a loop are cancelled when clients leave", clients, end, {})
     yield Case("quiet after a storm", cancelled("unknown", ramp(0.7, 0, 5 * M)), end, {})
 
 
@@ -342,18 +482,16 @@ def first_event(metric: Metric, name: str, labels: dict[str, str]) -> Case:
     return Case(f"{name} first {labels}", (Series(metric, steps((0, 0), (5 * M, 1)), labels),), 6 * M, {name: (A,)})
 
 
-def objective() -> list[Case]:
+def objective(waits: Waits = waits) -> list[Case]:
     """What needs hours or days, and only the objective's rules."""
-    return list(objective_cases())
+    return list(objective_cases(waits))
 
 
 def cases() -> list[Case]:
     """All others."""
-    found: list[Case] = [*starting_cases(), *pressure_cases(), *ratio_cases()]
-    loop = {Key.EVENTLOOP_NAME: "main"}
-    found += gauge_cases(c.EVENTLOOP_STALL, "GlasspoolEventLoopBlocked", 1, loop, M)
+    found: list[Case] = [*starting_cases(), *own_work_cases(), *pressure_cases(), *ratio_cases()]
+    found += [*loop_cases(), *stuck_cases()]
     found += gauge_cases(c.SUBMIT_OLDEST_AGE, "GlasspoolProducersStuck", 60, {}, M)
-    found += gauge_cases(c.TASK_OLDEST_AGE, "GlasspoolTaskStuck", 3600, {}, 5 * M)
     found += gauge_cases(c.TASK_CANCELLING_OLDEST_AGE, "GlasspoolCancelNotObeyed", 60, {}, M)
     found += gauge_cases(c.TASK_ABANDONED, "GlasspoolAbandonedThreads", 0, {Key.RUNNER: "thread"}, 2 * M)
     watched: tuple[tuple[Metric, str, str, tuple[str, ...]], ...] = (

@@ -16,9 +16,16 @@ from account_view import View, cumulative, each, quantile
 from glasspool.telemetry import catalog as c
 from glasspool.telemetry.catalog import Key, Metric, prometheus_label
 
+LATE_TIMERS = "GlasspoolEventLoopBlocked (ticket)"
+"""Two alerts have that name; the page is about one long block."""
+
 WINDOW = 150.0
 """What the panels' interval and range are set to: the whole run."""
-ORDERS, LIMITER = "orders", "anyio.to_thread"
+ORDERS, LIMITER, BULK = "orders", "anyio.to_thread", "bulk"
+WAITED_FOR = (ORDERS, LIMITER)
+"""Where somebody is hurt by waiting: an objective is declared, or it is a limiter."""
+JUDGED = (ORDERS, LIMITER, "crawl", "mail")
+"""Where there is a wait objective: of the executor, of the instrumentor, or by an option of the rules."""
 NAME, TYPE = prometheus_label(Key.EXECUTOR_NAME), prometheus_label(Key.EXECUTOR_TYPE)
 Lines = dict[tuple[str, ...], float]
 
@@ -99,12 +106,21 @@ def wait_p95(v: View, e: dict[str, object]) -> float | None:
 
 
 def late(v: View, e: dict[str, object]) -> float | None:
+    if e["name"] not in JUDGED:
+        return None
     waits = v.waits_over(str(e["name"]))
     return sum(is_late for _, _, is_late in waits) / len(waits) if waits else None
 
 
 def waited(v: View, name: str, only_late: bool = False) -> float:
     return float(sum(is_late or not only_late for _, _, is_late in v.waits_over(name)))
+
+
+def judged_alone(
+    value: Callable[[View, dict[str, object]], float],
+) -> Callable[[View, dict[str, object]], float | None]:
+    """The value where there is a wait objective."""
+    return lambda v, e: value(v, e) if e["name"] in JUDGED else None
 
 
 def failed(v: View, e: dict[str, object]) -> float | None:
@@ -135,6 +151,8 @@ def by_kind(v: View, count: Callable[[str], float]) -> Lines:
 
 
 def late_over_days(v: View, e: dict[str, object]) -> float | None:
+    if e["name"] not in JUDGED:
+        return None
     total = v.summed_rates(str(e["name"]))
     return v.summed_rates(str(e["name"]), only_late=True) / total if total else None
 
@@ -165,7 +183,8 @@ def rules() -> dict[str, Expected]:
         "glasspool:task_unasked_cancel:ratio_rate5m": by_executor(unasked, open_now=False),
         "glasspool:queue_wait:p95_rate5m": by_executor(wait_p95, share=0.2, amount=0.06, open_now=False),
         "glasspool:queue_wait_slow:rate5m": by_executor(
-            lambda v, e: v.per_second(waited(v, str(e["name"]), only_late=True), FIVE), open_now=False),
+            judged_alone(lambda v, e: v.per_second(waited(v, str(e["name"]), only_late=True), FIVE)), open_now=False),
+        "glasspool:executor_own_work:tasks": Expected((NAME,), lambda v: {(BULK,): float(len(v.active(BULK)))}, 0, 0),
     }  # fmt: skip
     for window in ("5m", "1h"):
         found[f"glasspool:slot_utilization:ratio_rate{window}"] = by_executor(used, amount=0.03, open_now=False)
@@ -173,10 +192,10 @@ def rules() -> dict[str, Expected]:
     for window, seconds in (("5m", 300), ("30m", 1800), ("1h", 3600), ("6h", 21600)):
         found[f"glasspool:queue_wait_slow:ratio_rate{window}"] = by_executor(late, amount=0.03, open_now=False)
         found[f"glasspool:queue_wait:rate{window}"] = by_executor(
-            lambda v, e, s=float(seconds): v.per_second(waited(v, str(e["name"])), s), open_now=False)  # type: ignore[misc]  # the window is bound here  # fmt: skip
+            judged_alone(lambda v, e, s=float(seconds): v.per_second(waited(v, str(e["name"])), s)), open_now=False)  # type: ignore[misc]  # the window is bound here  # fmt: skip
     # Summed from the run's first samples on, where VictoriaMetrics divides by next to no time: hence the tolerance.
     found["glasspool:queue_wait:rate3d"] = by_executor(
-        lambda v, e: v.summed_rates(str(e["name"])) / 259200, share=0.35, amount=1e-5, open_now=False
+        judged_alone(lambda v, e: v.summed_rates(str(e["name"])) / 259200), share=0.35, amount=1e-5, open_now=False
     )
     found["glasspool:queue_wait_slow:ratio_rate3d"] = by_executor(late_over_days, amount=0.05, open_now=False)
     return found
@@ -185,13 +204,15 @@ def rules() -> dict[str, Expected]:
 def alerts() -> dict[str, Expected]:
     """The values with which each alert fires; nobody else may."""
     why, kind = prometheus_label(Key.ERROR_TYPE), prometheus_label(Key.LOSS_KIND)
+    loop = prometheus_label(Key.EVENTLOOP_NAME)
 
     def named(value: Callable[[View, dict[str, object]], float | None], above: float, share: float = RATE,
-              amount: float = 0.03) -> Expected:  # fmt: skip
-        """The executors whose value is above the threshold."""
+              amount: float = 0.03, among: tuple[str, ...] = ()) -> Expected:  # fmt: skip
+        """The executors, or those among some, whose value is above the threshold."""
 
         def lines(v: View) -> Lines:
-            found = {(str(e["name"]),): value(v, e) for e in v.executors(open_now=False)}
+            every = [e for e in v.executors(open_now=False) if not among or e["name"] in among]
+            found = {(str(e["name"]),): value(v, e) for e in every}
             return {key: result for key, result in found.items() if result is not None and result > above}
 
         return Expected((NAME,), lines, share, amount)
@@ -202,14 +223,15 @@ def alerts() -> dict[str, Expected]:
     return {
         "GlasspoolWaitObjectiveBurning": named(late, 0.144),
         "GlasspoolWaitObjectiveBurningSlowly": named(late_over_days, 0.01, amount=0.05),
-        "GlasspoolNotStarting": named(stuck, 0, 0, 0),
-        "GlasspoolEventLoopBlocked": Expected(
-            (prometheus_label(Key.EVENTLOOP_NAME),), lambda v: {("main",): v.at - v.account["frozen"]}, 0, AGE),
-        "GlasspoolSaturated": named(lambda v, e: min(1.0, saturation(v, e)), 0.9),
+        "GlasspoolNotStarting": named(stuck, 0, 0, 0, WAITED_FOR),
+        "GlasspoolEventLoopBlocked": Expected((loop,), lambda v: {("main",): v.at - v.account["frozen"]}, 0, AGE),
+        LATE_TIMERS: Expected((loop,), lambda v: {("main",): late_timers(v)}, RATE, 0.01),
+        "GlasspoolSaturated": named(lambda v, e: min(1.0, saturation(v, e)), 0.9, among=WAITED_FOR),
         "GlasspoolQueueFilling": named(fill, 0.8, 0, 0),
         "GlasspoolProducersStuck": Expected(
             (NAME,), lambda v: {(ORDERS,): v.at - min(v.account["blocked_since"])}, 0, AGE),
-        "GlasspoolTaskStuck": named(lambda v, e: v.oldest(v.active(str(e["name"])), "started"), 5, 0, AGE),
+        "GlasspoolTaskStuck": named(
+            lambda v, e: v.oldest(v.active(str(e["name"])), "started"), 5, 0, AGE, WAITED_FOR),
         "GlasspoolCancelNotObeyed": named(lambda v, e: v.oldest(v.asked(str(e["name"])), "asked"), 5, 0, AGE),
         "GlasspoolErrorRatio": named(lambda v, e: failed(v, e) if judged(v, e) >= 20 else None, 0.05),
         "GlasspoolCancelStorm": named(
@@ -223,6 +245,12 @@ def alerts() -> dict[str, Expected]:
         "GlasspoolDrainCutTasks": Expected((NAME,), lambda v: {("batch",): 1.0}, 0.1, 0.1),
         "GlasspoolTelemetryUnhealthy": Expected((NAME,), lambda v: {("mail",): 1.0}, 0, 0),
     }  # fmt: skip
+
+
+def late_timers(v: View) -> float:
+    """The share of the last two minutes' timers that were late."""
+    late = [delay > 0.1 for instant, delay in v.account["late"] if instant > max(v.start, v.at - 120)]
+    return sum(late) / len(late)
 
 
 def judged(v: View, e: dict[str, object]) -> int:
@@ -319,6 +347,7 @@ def drilldown() -> dict[tuple[str, str], Expected]:
     return {
         **quantiles("Waits against runs", "ABC", c.QUEUE_WAIT, lambda v: v.waits(ORDERS)),
         **quantiles("Waits against runs", "DEF", c.TASK_DURATION, orders_runs),
+        ("Waits against runs", "G"): one(lambda v: 0.5, 0, 0),
         ("Queue waits", "A"): heat(c.QUEUE_WAIT, lambda v: v.waits(ORDERS)),
         ("Run times", "A"): heat(c.TASK_DURATION, orders_runs, HISTORY),
         **quantiles("Submit wait", "ABC", c.SUBMIT_WAIT, lambda v: v.submit_waits(ORDERS)),
@@ -334,6 +363,8 @@ def drilldown() -> dict[tuple[str, str], Expected]:
         ("Queue against capacity", "B"): one(lambda v: float(str(me(v)["capacity"])), 0, 0),
         ("Oldest queued and oldest running", "A"): one(lambda v: v.oldest(v.queued(ORDERS), "accepted"), 0, AGE),
         ("Oldest queued and oldest running", "B"): one(lambda v: v.oldest(v.active(ORDERS), "started"), 0, AGE),
+        ("Oldest queued and oldest running", "C"): Expected(
+            (task,), lambda v: {("checkout",): v.oldest(v.active(ORDERS), "started")}, 0, AGE),
         ("Arrivals against completions", "A"): one(lambda v: v.per_second(accepted(v, ORDERS), WINDOW)),
         ("Arrivals against completions", "B"): one(lambda v: v.per_second(len(v.ended(executor=ORDERS)), WINDOW)),
         ("Outcomes", "A"): counted(outcome, lambda v: outcomes(v.since_birth, executor=ORDERS), amount=0.5),

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 
 import yaml
 from account_view import View
-from expectations import ORDERS, WINDOW, Expected, alerts, panels, rules
+from expectations import LATE_TIMERS, ORDERS, WINDOW, Expected, alerts, panels, rules
 from proof_run import Run
 from queries import filled_in
 from stores import Sample, Store
@@ -47,6 +47,8 @@ def expressions(run: Run) -> Iterator[tuple[str, str, Expected]]:
         for group in yaml.safe_load(path.read_text())["groups"]:
             for rule in group["rules"]:
                 name = rule.get("record") or rule["alert"]
+                if rule["expr"].startswith("1 - "):
+                    name = LATE_TIMERS
                 yield name, rule["expr"], expected_rules[name]
 
 

@@ -108,7 +108,7 @@ SITUATIONS = (
         "GlasspoolErrorRatio on etl: below the floor",
     ),
     Situation(
-        "blocked loop (six blocks of 0.4 s, then for good)",
+        "blocked loop (twelve blocks of 0.4 s, then for good)",
         ("Event loop stalled now", "Event loop delay", "Event loop delays"),
         ("GlasspoolEventLoopBlocked",),
         "-",
@@ -120,5 +120,11 @@ SITUATIONS = (
         "tidy",
     ),
     Situation("broken observer (mail)", ("Telemetry failures",), ("GlasspoolTelemetryUnhealthy",), "all others"),
+    Situation(
+        "a batch (bulk: both slots taken by long steps, three more wait)",
+        ("Slots in use", "Oldest queued task"),
+        (),
+        "every alert on bulk",
+    ),
     Situation("steady light work (mail)", ("Arrivals against completions",), (), _HEALTHY),
 )

@@ -28,6 +28,7 @@ from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import BatchSpanProcessor
 
 from glasspool import HybridExecutor, QueueFull, TaskTimeout
+from glasspool.telemetry import overdue
 from glasspool.telemetry.eventloop import monitor_event_loop
 from glasspool.telemetry.setup import configure
 from glasspool_instrumentation import AnyioInstrumentor, wrap_executor
@@ -43,7 +44,7 @@ class Account:
     def __init__(self) -> None:
         self.data: dict[str, Any] = {
             "tasks": [], "rejects": [], "executors": [], "shutdowns": [], "late": [], "failures": {}, "losses": {},
-            "blocked_since": [], "pools": {},
+            "blocked_since": [], "rushed_until": 0.0,
         }  # fmt: skip
 
     def executor(self, name: str, kind: str, limit: int, capacity: int | None) -> dict[str, Any]:
@@ -131,6 +132,12 @@ class Shop:
             else:
                 await self.submit(executor, name, seconds, "success")
             await anyio.sleep(every)
+
+    async def rush(self, orders: HybridExecutor) -> None:
+        """The work of before, all at once: waits rise, and every task runs as long as it did."""
+        for _, handle in await self.many(orders, 100, "checkout", 0.12, "success"):
+            await handle.outcome()
+        self.account.data["rushed_until"] = now()
 
     async def errors(self, orders: HybridExecutor) -> None:
         """More than one in ten tasks fails, in two ways."""
@@ -317,7 +324,7 @@ class Shop:
         await anyio.sleep(0.3)
 
     async def blocks(self) -> None:
-        for _ in range(6):
+        for _ in range(12):
             await anyio.sleep(0.5)
             time.sleep(0.4)  # what must never be done on a loop
 
@@ -329,10 +336,11 @@ class Shop:
             self.account.data["late"].append((now(), max(0.0, time.perf_counter() - due)))
 
     async def standstill(self, orders: HybridExecutor, group: Any) -> None:
-        """Four stuck tasks, one of which was asked to end, a full queue, three blocked producers."""
-        await self.many(orders, 3, "stuck", 1e6, "")
-        record = self.account.task("orders", "stuck", outcome="")
-        handle = await orders.submit(refuses, record, self.let_go, name="stuck")
+        """Four tasks of a kind that takes moments hang, one of them although it was asked to end: a full queue, three
+        blocked producers."""
+        await self.many(orders, 3, "checkout", 1e6, "")
+        record = self.account.task("orders", "checkout", outcome="")
+        handle = await orders.submit(refuses, record, self.let_go, name="checkout")
         record["accepted"] = now()
         await until(lambda: record["started"])
         record["asked"] = now()
@@ -346,6 +354,11 @@ class Shop:
         for _ in range(3):
             group.start_soon(producer)
         await anyio.sleep(0.1)
+
+    async def batch(self, bulk: HybridExecutor) -> None:
+        """Two long steps and three more behind them: a batch that is busy with its own work."""
+        await self.many(bulk, 2, "haul", 1e6, "")
+        await self.many(bulk, 3, "haul", 1, "")
 
 
 async def until(condition: Callable[[], Any]) -> None:
@@ -370,10 +383,11 @@ async def situations(shop: Shop, hold: float, out: str) -> None:
     warm["accepted"] = now()
     async with (
         monitor_event_loop("main"),
-        shop.executor("orders", 4, 20) as orders,
+        shop.executor("orders", 4, 20, wait_objective=0.5) as orders,
         shop.executor("mail", 8, 100, observers=[broken_observer]) as mail,
         shop.executor("threads", 3, 10) as threads,
         shop.executor("crawl", 10, 100) as crawl,
+        shop.executor("bulk", 2, 10) as bulk,
         anyio.create_task_group() as group,
     ):
         shop.account.data["failures"]["observer"] = 1
@@ -386,8 +400,8 @@ async def situations(shop: Shop, hold: float, out: str) -> None:
         await anyio.sleep(5)  # two exports and two scrapes see everything at 0
         async with anyio.create_task_group() as traffic:
             traffic.start_soon(shop.steady, mail, "letter", 0.02, 0.1, 220)
-            await shop.steady(orders, "checkout", 0.15, 0.1, 100)
-            for situation in (shop.errors, shop.timeouts, shop.cancels, shop.burst):
+            await shop.steady(orders, "checkout", 0.12, 0.1, 100)
+            for situation in (shop.rush, shop.errors, shop.timeouts, shop.cancels, shop.burst):
                 await situation(orders)
             await shop.storm(crawl)
             await shop.threads(threads)
@@ -395,6 +409,7 @@ async def situations(shop: Shop, hold: float, out: str) -> None:
             await shop.pool(pool)
             await shop.limiter(group)
             await shop.blocks()
+            await shop.batch(bulk)
         await shop.standstill(orders, group)
         await anyio.sleep(hold)
         shop.account.data["frozen"] = now()
@@ -422,7 +437,9 @@ def main() -> None:
     trace.set_tracer_provider(tracers)
     handle = configure(prometheus_port=0)
     print(f"PORT {handle.prometheus_port}", flush=True)
-    AnyioInstrumentor().instrument(exclude=["*"], monitor=False)  # the limiter alone, not this program's task groups
+    # The limiter alone, not this program's task groups.
+    AnyioInstrumentor().instrument(exclude=["*"], monitor=False, wait_objectives={LIMITER: 0.5})
+    overdue.WATCHED_AFTER = 2.0  # the standstill lasts half a minute
     account = Account()
     anyio.run(situations, Shop(account), float(hold), out)
 

@@ -3,21 +3,37 @@
 from __future__ import annotations
 
 import subprocess
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import yaml
-from alert_cases import Case, Series, cases, objective
+from alert_cases import (
+    DECLARED,
+    Case,
+    Series,
+    bucketed,
+    cases,
+    const,
+    objective,
+    overdue,
+    queue,
+    ramp,
+    slots,
+)
 from backend_tools import need
 
-from dashboards.alerts import alerts
-from dashboards.options import RuleOptions
-from dashboards.rulefiles import rule_files
+from glasspool._monitoring.alerts import alerts
+from glasspool._monitoring.options import RuleOptions
+from glasspool._monitoring.rulefiles import rule_files
 from glasspool.telemetry import catalog as c
 from glasspool.telemetry.catalog import Key
 
 CASES = cases()
 OBJECTIVE = objective()
+BUCKETED = [case for case in objective(bucketed) if case.at <= 7200]
+"""The arithmetic of days is the same wherever the late ones come from."""
+BY_NAME = RuleOptions(wait_objectives=(("mail", 0.5),))
 
 
 def write_rules(directory: Path, options: RuleOptions, about: str = "") -> list[str]:
@@ -31,7 +47,10 @@ def write_rules(directory: Path, options: RuleOptions, about: str = "") -> list[
 
 def values(series: Series, end: float, interval: int) -> str:
     samples = [series.curve(t) for t in range(0, int(end) + interval, interval)]
-    return " ".join("_" if sample is None else f"{sample:.10g}" for sample in samples)
+    born = next((number for number, sample in enumerate(samples) if sample is not None), len(samples))
+    # What a scrape does not find any more it marks as stale.
+    absent = ["_"] * born + ["stale"] * (len(samples) - born)
+    return " ".join(gone if sample is None else f"{sample:.10g}" for sample, gone in zip(samples, absent, strict=True))
 
 
 def case_group(case: Case, interval: int) -> dict[str, object]:
@@ -91,6 +110,41 @@ def test_the_wait_objective(tmp_path: Path, interval: int) -> None:
     promtool_test(tmp_path, [case_group(case, interval) for case in chosen], interval, RuleOptions(), "queue_wait")
 
 
+def test_the_wait_objective_by_an_option_of_the_rules(tmp_path: Path) -> None:
+    promtool_test(tmp_path, [case_group(case, 60) for case in BUCKETED], 60, BY_NAME, "queue_wait")
+
+
+def test_waits_without_an_objective_are_nobodys_business(tmp_path: Path) -> None:
+    """Neither declared nor chosen by name: the same series that burn above."""
+    late = [replace(case, firing={}) for case in BUCKETED if case.firing]
+    other = RuleOptions(wait_objectives=(("mai", 0.5), ("mails", 0.5), ("ail", 0.5)))
+    for directory, options in ((tmp_path / "none", RuleOptions()), (tmp_path / "others", other)):
+        directory.mkdir()
+        promtool_test(directory, [case_group(case, 60) for case in late], 60, options, "queue_wait")
+
+
+def test_what_an_executor_declares_goes_before_an_option(tmp_path: Path) -> None:
+    """Its own count says that nothing is late, whatever the buckets say of half a second."""
+    every = Series(c.QUEUE_WAIT, lambda t: t, {Key.QUEUE_OUTCOME: "started"}, "_count")
+    bucket = Series(c.QUEUE_WAIT, const(0), {Key.QUEUE_OUTCOME: "started", "le": "0.5"}, "_bucket")
+    case = Case("declared and chosen", (every, bucket, Series(c.QUEUE_SIZE, const(0)), DECLARED), 4000, {})
+    promtool_test(tmp_path, [case_group(case, 60)], 60, BY_NAME)
+
+
+def test_full_executors_chosen_by_name_are_waited_for(tmp_path: Path) -> None:
+    at_limit = (Series(c.SLOT_SATURATED_TIME, ramp(1)), Series(c.EXECUTOR_TIME, ramp(1)))
+    held = (*queue(const(900), const(7)), *slots(8), *at_limit)
+    every = dict.fromkeys(("GlasspoolNotStarting", "GlasspoolQueueFilling", "GlasspoolSaturated"), ("a:1",))
+    for title, options, firing in (("chosen", BY_NAME, every), ("not chosen", RuleOptions(), {})):
+        (tmp_path / title).mkdir()
+        promtool_test(tmp_path / title, [case_group(Case(title, held, 900, firing), 60)], 60, options)
+
+
+def test_executors_whose_tasks_may_live_for_ever(tmp_path: Path) -> None:
+    case = Case("connections", overdue(const(4000), 0.1), 900, {})
+    promtool_test(tmp_path, [case_group(case, 60)], 60, RuleOptions(long_lived="ws-.*|mail"))
+
+
 def test_every_alert_has_cases_in_which_it_fires() -> None:
     named = {name: {case.title for case in CASES + OBJECTIVE if name in case.firing} for name in _names()}
     assert all(len(titles) >= 3 for titles in named.values()), named
@@ -107,10 +161,11 @@ def test_bounds_are_found_in_both_spellings(tmp_path: Path) -> None:
     series = []
     for instance, spelling in (("scraped", "1.0"), ("otlp", "1")):
         series += [
+            Series(c.QUEUE_SIZE, const(0), instance=instance),
             Series(c.QUEUE_WAIT, lambda t: t, started, "_count", instance),
             Series(c.QUEUE_WAIT, lambda t: 0.5 * t, {**started, "le": spelling}, "_bucket", instance),
         ]
-    options = RuleOptions(wait_seconds=1.0)
+    options = RuleOptions(wait_objectives=(("m.*l", 1.0),))
     both = ("scraped", "otlp")
     firing = {"GlasspoolWaitObjectiveBurning": both, "GlasspoolWaitObjectiveBurningSlowly": both}
     case = Case("both spellings", tuple(series), 4000, firing)

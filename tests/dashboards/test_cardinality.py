@@ -43,11 +43,12 @@ def lines(executor: int) -> Iterator[tuple[str, float, float]]:
     busy = (executor * 37 % 101) / 100
     for metric, value in ((c.SLOT_LIMIT, 10.0), (c.SLOT_USAGE, round(busy * 10)), (c.QUEUE_SIZE, busy * 90),
                           (c.QUEUE_CAPACITY, 100.0), (c.QUEUE_OLDEST_AGE, busy * 5), (c.SUBMIT_PENDING, 0.0),
-                          (c.SUBMIT_OLDEST_AGE, 0.0), (c.TASK_OLDEST_AGE, busy)):  # fmt: skip
+                          (c.SUBMIT_OLDEST_AGE, 0.0), (c.TASK_OLDEST_AGE, busy),
+                          (c.QUEUE_WAIT_OBJECTIVE, 0.5)):  # fmt: skip
         yield one(metric, value)
     for metric, growth in ((c.TASK_SUBMITTED, 5 + busy), (c.SLOT_TIME, busy * 10), (c.SLOT_LIMIT_TIME, 10.0),
                            (c.SLOT_SATURATED_TIME, busy), (c.EXECUTOR_TIME, 1.0), (c.EXECUTOR_OPENED, 0.0),
-                           (c.EXECUTOR_CLOSED, 0.0)):  # fmt: skip
+                           (c.EXECUTOR_CLOSED, 0.0), (c.QUEUE_WAIT_LATE, busy / 10)):  # fmt: skip
         yield one(metric, 1, growth)
     yield one(c.TASK_ACTIVE, busy * 10, **label(Key.RUNNER, "inline"))
     yield one(c.TASK_ABANDONED, 0, **label(Key.RUNNER, "inline"))

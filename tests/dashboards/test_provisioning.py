@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import socket
 from collections.abc import Iterator
+from dataclasses import fields
 from pathlib import Path
 
 import pytest
@@ -13,8 +14,12 @@ from fake_grafana import EDITOR, VIEWER, FakeGrafana, serving
 from typer.testing import CliRunner, Result
 
 from glasspool import provisioning
+from glasspool._monitoring import RuleOptions, rule_files
+from glasspool._monitoring.options import flag
+from glasspool._monitoring.retouching import TRACES
 from glasspool.cli.dashboards import dashboards_app, rules_app
 
+ASSETS = Path(provisioning.__file__).parent / "assets"
 UIDS = ["glasspool-executor", "glasspool-overview", "glasspool-runtime"]
 
 
@@ -25,7 +30,7 @@ def grafana() -> Iterator[FakeGrafana]:
 
 
 def run(*arguments: str, token: str | None = None) -> Result:
-    environment = {"GRAFANA_TOKEN": token}
+    environment = {"GRAFANA_TOKEN": token, "COLUMNS": "200"}
     return CliRunner().invoke(dashboards_app, list(arguments), env=environment)
 
 
@@ -66,6 +71,106 @@ def test_rules_export(tmp_path: Path) -> None:
         for rule in group["rules"]
     }
     assert {"glasspool:slot_utilization:ratio", "GlasspoolNotStarting"} <= names
+
+
+def rules(directory: Path, *options: str) -> Result:
+    return CliRunner().invoke(rules_app, ["export", str(directory), *options], env={"COLUMNS": "200"})
+
+
+def test_rules_without_options_are_the_shipped_ones(tmp_path: Path) -> None:
+    assert rules(tmp_path).exit_code == 0
+    for path in sorted(tmp_path.iterdir()):
+        assert path.read_text(encoding="utf-8") == (ASSETS / "rules" / path.name).read_text(encoding="utf-8")
+
+
+def test_every_option_of_the_rules_is_on_the_command_line_with_its_help(tmp_path: Path) -> None:
+    shown = CliRunner().invoke(rules_app, ["export", "--help"], env={"COLUMNS": "500"})
+    again = run("export", "--help")
+    for field in fields(RuleOptions):
+        assert f"{flag(field.name)} " in shown.stdout
+        assert field.metadata["help"] in shown.stdout
+        assert f"{flag(field.name)} " in again.stdout
+
+
+def test_rules_with_options(tmp_path: Path) -> None:
+    options = ["--wait-objective", "web-.*=0.5", "--wait-objective", "a=b=1", "--in-time-share", "0.995"]
+    options += ["--reject-reason", "queue_full", "--grafana-url", "https://grafana.example.org", "--wait-floor", "7"]
+    done = rules(tmp_path, *options)
+    assert done.exit_code == 0, done.stderr
+    chosen = RuleOptions(
+        wait_objectives=(("web-.*", 0.5), ("a=b", 1.0)),
+        in_time_share=0.995,
+        reject_reasons=("queue_full",),
+        grafana_url="https://grafana.example.org",
+        wait_floor=7,
+    )
+    for name, text in rule_files(chosen).items():
+        assert (tmp_path / name).read_text(encoding="utf-8") == text
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (("--wait-objective", "web=0.3"), "'--wait-objective': 0.3 s is no bucket bound"),
+        (("--wait-objective", "web"), "'--wait-objective': 'web': write NAME=SECONDS, such as 'web-.*=0.5'"),
+        (("--wait-objective", "web=soon"), "'--wait-objective': 'web=soon': write NAME=SECONDS"),
+        (("--wait-objective", "=0.5"), "'--wait-objective': a name is missing"),
+        (("--queue-fill", "80"), "'--queue-fill': must lie between 0 and 1, both excluded; got 80.0"),
+        (("--event-window", "quarter"), "'--event-window': 'quarter' is no duration"),
+        (("--reject-reason", "full"), "'--reject-reason': must be among queue_full"),
+        (("--wait-floor", "x"), "'--wait-floor'"),
+        (("--wait-seconds", "1"), "No such option"),
+    ],
+)
+def test_options_that_cannot_work_write_nothing(tmp_path: Path, options: tuple[str, ...], message: str) -> None:
+    for done in (rules(tmp_path, *options), run("export", str(tmp_path), *options)):
+        assert done.exit_code == 2
+        assert message in " ".join(done.stderr.replace("│", " ").split())
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_dashboards_draw_the_thresholds_of_the_options(tmp_path: Path) -> None:
+    done = run("export", str(tmp_path), "--error-ratio", "0.005", "--producer-seconds", "90", "--tick-seconds", "2.5")
+    assert done.exit_code == 0, done.stderr
+    panels = {
+        (path.stem, panel["title"]): panel
+        for path in tmp_path.iterdir()
+        for panel in json.loads(path.read_text(encoding="utf-8"))["panels"]
+    }
+
+    def steps(board: str, title: str) -> list[float | None]:
+        panel = panels[f"glasspool-{board}", title]
+        return [step["value"] for step in panel["fieldConfig"]["defaults"]["thresholds"]["steps"]]
+
+    assert steps("overview", "Errors and timeouts") == [None, 0.005, 0.005], "a warning does not come after its alarm"
+    assert steps("executor", "Longest-blocked producer") == [None, 10, 90]
+    assert steps("runtime", "Event loop delay") == [None, 2.5, 2.5]
+    assert steps("overview", "Queue against capacity") == [None, 0.5, 0.8]
+
+
+@pytest.mark.filterwarnings("ignore:Prefer using dashboardv2:DeprecationWarning")
+@pytest.mark.parametrize("traces", TRACES)
+def test_a_dashboard_that_is_adapted_is_the_one_that_would_be_generated(traces: str) -> None:
+    """The generator's SDK is not in the wheel; what is done to its result must come to the same."""
+    pytest.importorskip("grafana_foundation_sdk", reason="grafana-foundation-sdk needs Python 3.11 or later")
+    from dashboards.boards import build_board
+    from dashboards.catalogue import boards
+
+    options = RuleOptions(queue_fill=0.7, saturated_share=0.95, error_ratio=0.1, in_time_share=0.98, stall_seconds=3)
+    generated = {board.uid: build_board(board, traces) for board in boards(options.lines())}
+    for shipped in provisioning.dashboards():
+        assert provisioning.adapted(shipped, options, traces).text == generated[shipped.uid]
+
+
+def test_dashboards_for_jaeger(tmp_path: Path) -> None:
+    assert run("export", str(tmp_path), "executor", "--traces", "jaeger").exit_code == 0
+    text = (tmp_path / "glasspool-executor.json").read_text(encoding="utf-8")
+    sources = {v["name"]: v["query"] for v in json.loads(text)["templating"]["list"] if v["type"] == "datasource"}
+    assert sources == {"datasource": "prometheus", "traces": "jaeger"}
+    assert "tempo" not in text
+    refused = run("export", str(tmp_path), "--traces", "zipkin")
+    assert refused.exit_code == 2
+    assert "'zipkin'" in refused.stderr
 
 
 def test_unknown_dashboard_names_the_known_ones(tmp_path: Path) -> None:

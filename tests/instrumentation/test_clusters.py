@@ -87,6 +87,13 @@ def test_dask(client: Any, tracer: Tracer, spans: InMemorySpanExporter) -> None:
     )
 
 
+def test_dask_by_name(client: Any) -> None:
+    gi.DaskInstrumentor().instrument(wait_objectives={__name__: 3600, "*": 1e-9})
+    assert client.submit(work.add, 1).result(LIMIT) == 2
+    work.until(lambda: outcomes(__name__) == {"success": 1}, "the outcome")
+    assert (value(catalog.QUEUE_WAIT_OBJECTIVE, __name__), value(catalog.QUEUE_WAIT_LATE, __name__)) == (3600, 0)
+
+
 def test_a_wrapped_dask_executor(client: Any, tracer: Tracer, spans: InMemorySpanExporter) -> None:
     pool = gi.wrap_executor(client.get_executor(), "cluster")
     with tracer.start_as_current_span("request") as request:

@@ -42,8 +42,10 @@ class Clock:
 
 
 def full_recorder(registry: Registry, name: str = "mail", **options: Any) -> Recorder:
-    """An open recorder of a hybrid executor with 2 slots and 10 queue places."""
-    chosen: dict[str, Any] = {"limit": 2, "capacity": 10, "worker_limits": {"thread": 2}, **options}
+    """An open recorder of a hybrid executor with 2 slots, 10 queue places and half a second to start in."""
+    chosen: dict[str, Any] = {
+        "limit": 2, "capacity": 10, "worker_limits": {"thread": 2}, "wait_objective": 0.5, **options
+    }  # fmt: skip
     return Recorder(name, "hybrid", FULL, registry=registry, **chosen).open()
 
 

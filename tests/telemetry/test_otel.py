@@ -14,9 +14,10 @@ from opentelemetry.sdk.metrics.view import View
 from glasspool.telemetry import catalog, exemplars, providers
 from glasspool.telemetry.catalog import Key
 from glasspool.telemetry.otel import Instruments
+from glasspool.telemetry.overdue import ENOUGH_RUNS
 from glasspool.telemetry.registry import Registry, Snapshot
 
-from .support import full_recorder, run_python, run_task, sampled_span
+from .support import Clock, full_recorder, run_python, run_task, sampled_span
 
 KINDS = {"counter": "Sum", "updowncounter": "Sum", "gauge": "Gauge", "histogram": "Histogram"}
 
@@ -63,8 +64,15 @@ def sdk(monkeypatch) -> Iterator[Sdk]:
 
 
 def test_every_metric_arrives_with_kind_and_labels_of_the_catalog(sdk):
-    mail = full_recorder(sdk.registry)
+    clock = Clock()
+    mail = full_recorder(sdk.registry, clock=clock)
     run_task(mail, outcome="cancelled", error_type="cancelled", reason="explicit", requested=mail.clock())
+    for _ in range(ENOUGH_RUNS):
+        run_task(mail, clock=clock, run=0.25)
+    overdue = mail.task("send", "inline")
+    mail.accept(overdue, queued=False)
+    mail.begin(overdue)
+    clock.pass_(100.0)
     mail.shutdown_took(0.1, cut=False)
     found = sdk.metrics()
     missing = set(catalog.BY_NAME) - set(found)

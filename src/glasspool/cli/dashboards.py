@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import enum
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
 from glasspool import provisioning
+
+from .choices import chosen, takes_rule_options
 
 __all__ = ["dashboards_app", "rules_app"]
 
@@ -19,6 +22,13 @@ rules_app = typer.Typer(help="Recording rules and alerts for Prometheus.", no_ar
 
 Names = Annotated[list[str] | None, typer.Argument(metavar="[NAME]...", help="Dashboards; all when none is given.")]
 Directory = Annotated[Path, typer.Argument(metavar="DIR", help="Made if missing.")]
+
+
+class Traces(str, enum.Enum):
+    """Kinds of trace data source."""
+
+    tempo = "tempo"
+    jaeger = "jaeger"
 
 
 @contextmanager
@@ -38,11 +48,22 @@ def list_dashboards() -> None:
 
 
 @dashboards_app.command("export")
-def export_dashboards(directory: Directory, names: Names = None) -> None:
-    """Write dashboards as JSON, for Grafana's file provisioning or its import dialog."""
+@takes_rule_options
+def export_dashboards(
+    directory: Directory,
+    names: Names = None,
+    traces: Annotated[Traces, typer.Option(help="Kind of the trace data source that panels lead to.")] = Traces.tempo,
+    **given: Any,
+) -> None:
+    """Write dashboards as JSON, for Grafana's file provisioning or its import dialog.
+
+    The options are those of `glasspool rules export`: give the same ones, and the lines that panels draw are the
+    thresholds of the alerts.
+    """
+    options = chosen(given)
     with _said_plainly():
-        files = {dashboard.file_name: dashboard.text for dashboard in provisioning.choose(names or ())}
-        for path in provisioning.export(files, directory):
+        wanted = [provisioning.adapted(each, options, traces.value) for each in provisioning.choose(names or ())]
+        for path in provisioning.export({each.file_name: each.text for each in wanted}, directory):
             typer.echo(str(path))
 
 
@@ -62,10 +83,15 @@ def push_dashboards(
 
 
 @rules_app.command("export")
-def export_rules(directory: Directory) -> None:
-    """Write recording rules and alerts as YAML, for Prometheus' rule_files."""
+@takes_rule_options
+def export_rules(directory: Directory, **given: Any) -> None:
+    """Write recording rules and alerts as YAML, for Prometheus' rule_files.
+
+    Executors that declare a wait objective need no option; `--wait-objective` is for those that declare none.
+    """
+    options = chosen(given)
     with _said_plainly():
-        for path in provisioning.export(provisioning.rules(), directory):
+        for path in provisioning.export(provisioning.rules(options), directory):
             typer.echo(str(path))
 
 

@@ -25,6 +25,8 @@ __all__ = [
     "EXECUTOR_OPENED",
     "EXECUTOR_TIME",
     "FAILURE_KINDS",
+    "LIMITER_TYPES",
+    "LOOP_TYPES",
     "LOSS_KINDS",
     "OTHER",
     "OUTCOMES",
@@ -34,6 +36,8 @@ __all__ = [
     "QUEUE_OUTCOMES",
     "QUEUE_SIZE",
     "QUEUE_WAIT",
+    "QUEUE_WAIT_LATE",
+    "QUEUE_WAIT_OBJECTIVE",
     "REJECT_REASONS",
     "SHUTDOWN_DURATION",
     "SHUTDOWN_OUTCOMES",
@@ -55,6 +59,8 @@ __all__ = [
     "TASK_COMPLETED",
     "TASK_DURATION",
     "TASK_OLDEST_AGE",
+    "TASK_OVERDUE_AGE",
+    "TASK_OVERDUE_LONGEST",
     "TASK_REJECTED",
     "TASK_RETRIES",
     "TASK_SUBMITTED",
@@ -133,6 +139,10 @@ EXECUTOR_FAILURE_KINDS: Final[tuple[str, ...]] = ("observer", "export", "callbac
 FAILURE_KINDS: Final[tuple[str, ...]] = (*EXECUTOR_FAILURE_KINDS, *LOSS_KINDS)
 SHUTDOWN_OUTCOMES: Final[tuple[str, ...]] = ("drained", "cut")
 WORKER_STATES: Final[tuple[str, ...]] = ("busy", "idle")
+LOOP_TYPES: Final[tuple[str, ...]] = ("asyncio", "anyio", "trio")
+"""Executor types that are event loops: their tasks are started, not submitted, and a server's live as long as it."""
+LIMITER_TYPES: Final[tuple[str, ...]] = ("anyio_limiter", "trio_limiter")
+"""Executor types that are capacity limiters: whoever waits for a token is a caller, mostly a request."""
 
 WAIT_BUCKETS: Final = (
     0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5,
@@ -259,6 +269,23 @@ TASK_CANCELLING_OLDEST_AGE: Final = Metric(
     "Age of the oldest request to end that has not been obeyed yet; 0 when there is none.",
     rare=True,
 )
+TASK_OVERDUE_AGE: Final = Metric(
+    "glasspool.task.overdue.age",
+    "gauge",
+    "s",
+    "Age of the oldest active task of this name that has run for a minute, and longer than any before it; absent"
+    " while there is none, and on event loops.",
+    (Key.TASK_NAME,),
+    rare=True,
+)
+TASK_OVERDUE_LONGEST: Final = Metric(
+    "glasspool.task.overdue.longest",
+    "gauge",
+    "s",
+    "What task.overdue.age is to be compared with: no earlier run of its kind that ended by itself was longer.",
+    (Key.TASK_NAME,),
+    rare=True,
+)
 TASK_DURATION: Final = Metric(
     "glasspool.task.duration",
     "histogram",
@@ -293,6 +320,20 @@ QUEUE_WAIT: Final = Metric(
     (Key.QUEUE_OUTCOME,),
     WAIT_BUCKETS,
     exemplars=True,
+)
+QUEUE_WAIT_LATE: Final = Metric(
+    "glasspool.queue.wait.late",
+    "counter",
+    "{task}",
+    "Tasks that waited longer than the executor's wait objective, or whose deadline passed in the queue; absent where"
+    " no objective is declared.",
+    rare=True,
+)
+QUEUE_WAIT_OBJECTIVE: Final = Metric(
+    "glasspool.queue.wait.objective",
+    "gauge",
+    "s",
+    "How long a task may wait before it is late; absent where no objective is declared.",
 )
 SUBMIT_PENDING: Final = Metric(
     "glasspool.submit.pending", "updowncounter", "{task}", "Producers blocked in submit now, for want of room."

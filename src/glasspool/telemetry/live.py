@@ -41,7 +41,8 @@ class Live:
 
     ``type`` is the contract's ``glasspool.executor.type``; ``limit`` the number of slots and ``capacity`` the number
     of queue places (``None``: unbounded or unknown); ``max_task_names`` caps the task names shown (0: none);
-    ``clock`` gives monotonic seconds. Recorders of one name and type are summed by the registry.
+    ``clock`` gives monotonic seconds; a task is late when it waits longer than ``wait_objective`` seconds (``None``:
+    there is no objective). Recorders of one name and type are summed by the registry.
     """
 
     def __init__(
@@ -54,6 +55,7 @@ class Live:
         capacity: int | None = None,
         worker_limits: dict[str, int] | None = None,
         max_task_names: int = 25,
+        wait_objective: float | None = None,
         clock: Callable[[], float] = time.perf_counter,
         registry: Registry = REGISTRY,
     ) -> None:
@@ -66,6 +68,7 @@ class Live:
         self.limit = limit
         self.full_at: float = limit or inf  # slots in use from which on the executor is saturated
         self.worker_limits = worker_limits or {}
+        self.late_after = inf if wait_objective is None else wait_objective
         self.registry = registry
         self.totals: Totals
         self.dormant: bool
@@ -94,6 +97,8 @@ class Live:
                 self.limit_acc = -now * self.limit
             if self.capacity is None:
                 totals.unbounded = True
+            if self.late_after != inf:
+                totals.has_objective = True
             if totals.sink is None and providers.sink is not None:
                 providers.sink.take(totals)
             self.is_open = True

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import itertools
 from bisect import bisect_left
+from math import inf
 
 from opentelemetry.trace import Span
 
@@ -124,6 +125,8 @@ class Recorder(Live):
             with totals.lock:
                 series.counts[index] += 1
                 series.sum += wait
+                if wait > self.late_after:
+                    self.totals.late += 1
                 if found is not None:
                     series.keep(index, found)
                 sink = totals.sink
@@ -240,6 +243,8 @@ class Recorder(Live):
             series.observe(wait, None if task.span is None else exemplars.of(task.span, wait))
         if outcome == "cancelled":
             measured = self._cancelled(task, now, reason, requested)
+        elif outcome == "timeout" and self.late_after != inf:
+            self.totals.late += 1
         return series, wait, measured
 
     def _cancelled(

@@ -12,10 +12,12 @@ import weakref
 from collections import Counter
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from math import inf
 from typing import TYPE_CHECKING, Any, Protocol
 
 from . import catalog
 from .catalog import OTHER, PROCESS, Key, Metric
+from .overdue import overdue
 from .series import Budget, Exemplar, Histogram, Sink, Totals
 
 if TYPE_CHECKING:
@@ -200,6 +202,8 @@ def _read(totals: Totals, out: _Collection) -> None:
         add(catalog.SLOT_SATURATED_TIME, saturated_time)
     for histogram in totals.histograms():
         out.histogram(histogram)
+    if totals.has_objective:
+        add(catalog.QUEUE_WAIT_LATE, totals.late)
     if totals.name != OTHER:  # gauges of unlike executors under one name would say nothing
         _read_gauges(totals, now, out)
 
@@ -238,11 +242,18 @@ def _read_gauges(totals: Totals, now: dict[Live, float], out: _Collection) -> No
     if shape.requests:
         add(catalog.TASK_CANCELLING, sum(len(r.asked_since(now[r])) for r in live))
         add(catalog.TASK_CANCELLING_OLDEST_AGE, oldest(lambda r: r.asked_since(now[r])))
+    for name, (age, longest) in overdue(totals, now).items():
+        extra = {Key.TASK_NAME: name} if name else {}
+        add(catalog.TASK_OVERDUE_AGE, age, **extra)
+        add(catalog.TASK_OVERDUE_LONGEST, longest, **extra)
     if shape.queue:
         add(catalog.QUEUE_SIZE, sum(r.queue_size() for r in live))
         add(catalog.QUEUE_OLDEST_AGE, oldest(lambda r: [task.accepted for task in list(r.queued_tasks)[:1]]))
         if not totals.unbounded:
             add(catalog.QUEUE_CAPACITY, sum(r.capacity or 0 for r in live))
+        objective = min((r.late_after for r in live), default=inf)
+        if objective != inf:
+            add(catalog.QUEUE_WAIT_OBJECTIVE, objective)
     if shape.submit:
         add(catalog.SUBMIT_PENDING, sum(len(r.pending) for r in live))
         add(catalog.SUBMIT_OLDEST_AGE, oldest(lambda r: list(r.pending.values())[:1]))

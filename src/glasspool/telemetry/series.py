@@ -121,6 +121,8 @@ class Totals:
         # Whoever counts a measurement reads it under the lock: what is counted while it is None is handed over at once.
         self.sink: Sink | None = None
         self.unbounded = False  # a recorder with an unbounded queue was seen: capacity is omitted
+        self.late = 0  # tasks that waited longer than their recorder's objective
+        self.has_objective = False  # a recorder with a wait objective was seen: late tasks are shown
         self.completed: dict[tuple[str, str, str], int] = {}
         for runner in shape.runners:
             self.completed["success", "", runner] = 0
@@ -146,6 +148,8 @@ class Totals:
         self._budget = budget
         self._names = names
         self.task_names: dict[str, str] = {}
+        self.watched: dict[tuple[int, float], int] = {}  # see overdue.py
+        self.overdue_names: set[str] = set()
         self._error_types: set[str] = set()
         self.capped: set[str] = set()  # caps that were hit and not yet logged
         self._logged: set[str] = set()
@@ -158,8 +162,8 @@ class Totals:
             len(catalog.QUEUE_OUTCOMES) * shape.queue + shape.submit + len(catalog.SHUTDOWN_OUTCOMES) * shape.shutdown
         )
         last_resorts = _series_of(catalog.TASK_DURATION) + _series_of(catalog.CANCEL_DURATION) + runners
-        counters = 20 + len(catalog.CANCEL_REASONS) * len(catalog.CANCEL_PHASES) + 3 * runners
-        gauges = 8 + 2 * runners + 3 * workers + 2 * shape.requests
+        counters = 21 + len(catalog.CANCEL_REASONS) * len(catalog.CANCEL_PHASES) + 3 * runners
+        gauges = 9 + 2 * runners + 3 * workers + 2 * shape.requests
         return waits * _series_of(catalog.QUEUE_WAIT) + last_resorts + counters + gauges
 
     def _histogram(self, metric: Metric, extra: dict[str, Any]) -> Histogram:
@@ -184,6 +188,20 @@ class Totals:
             return OTHER
         self.task_names[name] = name
         return name
+
+    def shown_name(self, name: str) -> str:
+        """The same for whoever only looks: a name that finds no room is ``_OTHER`` and is not counted as folded."""
+        if len(self.task_names) < self._names:
+            return self.task_name(name)
+        return self.task_names.get(name, OTHER if self._names else "")
+
+    def room_for_overdue(self, name: str) -> bool:
+        """Whether the two gauges of an overdue task of this (shown) name find room among the process's series."""
+        if name not in self.overdue_names:
+            if not self._budget.take(2):
+                return False
+            self.overdue_names.add(name)
+        return True
 
     def error_type(self, name: str) -> str:
         """The error type as a metric label: itself for the first ones, then ``_OTHER``."""

@@ -2,6 +2,10 @@
 
 Each fires series by series, so one bad process of many is named. Counters of rare events use only their bounded
 labels, which stand at 0 from the moment an executor opens; the first event is therefore seen.
+
+An executor whose tasks wait is not in trouble: a batch fills its slots, its queue and its producers' patience for
+hours. Alerts on waiting are about executors for which somebody waits (limiters, declared wait objectives) and about
+those that do not get on: slots are free, or a task is stuck.
 """
 
 from __future__ import annotations
@@ -9,12 +13,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from dashboards import recording as r
-from dashboards.expressions import EXECUTOR_LABELS, count, events, label, match, series, without
-from dashboards.options import LONG_FACTOR, PAGE_FACTOR, TICKET_FACTOR, RuleOptions, seconds
 from glasspool.telemetry.catalog import (
     CONTEXT_LOSSES,
+    EVENTLOOP_DELAY,
     EVENTLOOP_STALL,
+    LIMITER_TYPES,
+    LOOP_TYPES,
     QUEUE_SIZE,
     QUEUE_WAIT,
     SHUTDOWN_DURATION,
@@ -23,12 +27,27 @@ from glasspool.telemetry.catalog import (
     TASK_CANCELLATIONS,
     TASK_CANCELLING_OLDEST_AGE,
     TASK_COMPLETED,
-    TASK_OLDEST_AGE,
     TASK_REJECTED,
     TELEMETRY_FAILURES,
     Key,
     Metric,
 )
+
+from . import recording as r
+from .expressions import (
+    EXECUTOR_LABELS,
+    any_of,
+    bound,
+    bucket,
+    count,
+    events,
+    label,
+    match,
+    rate,
+    series,
+    without,
+)
+from .options import LONG_FACTOR, PAGE_FACTOR, TICKET_FACTOR, RuleOptions, seconds
 
 __all__ = ["DRILLDOWN_UID", "OVERVIEW_UID", "RUNTIME_UID", "Alert", "alerts"]
 
@@ -38,6 +57,7 @@ RUNTIME_UID = "glasspool-runtime"
 
 _NAME, _TYPE = (f"{{{{ $labels.{name} }}}}" for name in EXECUTOR_LABELS)
 _WHO = f"{_NAME} ({_TYPE})"
+_LOOP = f"Event loop {{{{ $labels.{label(Key.EVENTLOOP_NAME)} }}}}"
 
 
 @dataclass(frozen=True)
@@ -59,7 +79,7 @@ class Alert:
         return words.lstrip("-")
 
     def link(self, options: RuleOptions) -> str:
-        """The dashboard, filtered to what the alert is about."""
+        """The dashboard in the Grafana of the options, filtered to what the alert is about."""
         executor = f"&var-executor={{{{ $labels.{EXECUTOR_LABELS[0]} | urlquery }}}}"
         chosen = "" if self.dashboard == RUNTIME_UID else executor
         instance = "{{ with $labels.instance }}&var-instance={{ . | urlquery }}{{ end }}"
@@ -78,24 +98,21 @@ def _burning(factor: float, long: str, short: str, options: RuleOptions) -> str:
 
 
 def _pages(o: RuleOptions) -> tuple[Alert, ...]:
-    late = f"tasks do not start within {o.wait_seconds:g} s"
     started = without((Key.QUEUE_OUTCOME,), f"increase({count(QUEUE_WAIT, match(Key.QUEUE_OUTCOME, 'started'))}[5m])")
-    waiting = f"min_over_time({series(QUEUE_SIZE)}[5m]) > 0 and {series(QUEUE_SIZE)} offset 5m > 0"
-    stall = series(EVENTLOOP_STALL)
     return (
         Alert(
             "GlasspoolWaitObjectiveBurning",
             "page",
             f"({_burning(PAGE_FACTOR, '1h', '5m', o)}) or ({_burning(LONG_FACTOR, '6h', '30m', o)})",
             "2m",
-            f"{_WHO}: {{{{ $value | humanizePercentage }}}} of its {late}",
+            f"{_WHO}: {{{{ $value | humanizePercentage }}}} of its tasks start later than its wait objective",
             DRILLDOWN_UID,
             "Waits against runs",
         ),
         Alert(
             "GlasspoolNotStarting",
             "page",
-            f"{waiting} and {started} == 0",
+            f"{_waiting('5m')} and {started} == 0 unless {r.OWN_WORK}",
             "0s",
             f"{_WHO}: {{{{ $value }}}} tasks or more have waited for 5 minutes and none was started",
             DRILLDOWN_UID,
@@ -104,34 +121,50 @@ def _pages(o: RuleOptions) -> tuple[Alert, ...]:
         Alert(
             "GlasspoolEventLoopBlocked",
             "page",
-            f"max_over_time({stall}[1m]) > {o.stall_seconds:g}",
-            "1m",
-            f"Event loop {{{{ $labels.{label(Key.EVENTLOOP_NAME)} }}}}: blocked for"
-            " {{ $value | humanizeDuration }}",
+            f"max_over_time({series(EVENTLOOP_STALL)}[1m]) > {o.stall_seconds:g}",
+            "5m",
+            f"{_LOOP}: blocked for {{{{ $value | humanizeDuration }}}} and more, again or still",
             RUNTIME_UID,
             "Event loop stalled now",
         ),
     )
 
 
+def _waiting(window: str) -> str:
+    """Tasks were queued at every sample of the window, which is as old as that."""
+    return f"min_over_time({series(QUEUE_SIZE)}[{window}]) > 0 and {series(QUEUE_SIZE)} offset {window} > 0"
+
+
 def _pressure_tickets(o: RuleOptions) -> tuple[Alert, ...]:
-    never_empty = f"min_over_time({series(QUEUE_SIZE)}[10m]) > 0"
+    waited_for = any_of(series(QUEUE_SIZE, match(Key.EXECUTOR_TYPE, *LIMITER_TYPES)), r.judged(o))
+    in_time = rate(bucket(EVENTLOOP_DELAY, bound(EVENTLOOP_DELAY, o.tick_seconds)), "2m")
+    late_ticks = f"1 - {without(('le',), in_time)} / ({rate(count(EVENTLOOP_DELAY), '2m')} > 0)"
     return (
+        Alert(
+            "GlasspoolEventLoopBlocked",
+            "ticket",
+            f"{late_ticks} > {o.late_ticks:g}",
+            "5m",
+            f"{_LOOP}: {{{{ $value | humanizePercentage }}}} of its timers are more than {o.tick_seconds:g} s late",
+            RUNTIME_UID,
+            "Event loop delay",
+        ),
         Alert(
             "GlasspoolWaitObjectiveBurningSlowly",
             "ticket",
             _burning(TICKET_FACTOR, "3d", "6h", o),
             "30m",
-            f"{_WHO}: over three days {{{{ $value | humanizePercentage }}}} of its tasks did not start within"
-            f" {o.wait_seconds:g} s",
+            f"{_WHO}: over three days {{{{ $value | humanizePercentage }}}} of its tasks started later than its wait"
+            " objective",
             DRILLDOWN_UID,
             "Waits against runs",
         ),
         Alert(
             "GlasspoolSaturated",
             "ticket",
-            f"{r.saturated_ratio('10m')} > {o.saturated_share:g} and {never_empty}",
-            "5m",
+            f"{r.saturated_ratio(o.saturated_window)} > {o.saturated_share:g} and {_waiting(o.saturated_window)}"
+            f" and ({waited_for})",
+            "2m",
             f"{_WHO}: at its limit {{{{ $value | humanizePercentage }}}} of the time, and the queue never empties",
             DRILLDOWN_UID,
             "Utilisation and time at the limit",
@@ -139,7 +172,7 @@ def _pressure_tickets(o: RuleOptions) -> tuple[Alert, ...]:
         Alert(
             "GlasspoolQueueFilling",
             "ticket",
-            f"{r.QUEUE_FILL} > {o.queue_fill:g}",
+            f"{r.QUEUE_FILL} > {o.queue_fill:g} unless {r.OWN_WORK}",
             "5m",
             f"{_WHO}: {{{{ $value | humanizePercentage }}}} of the queue is taken",
             DRILLDOWN_UID,
@@ -148,7 +181,7 @@ def _pressure_tickets(o: RuleOptions) -> tuple[Alert, ...]:
         Alert(
             "GlasspoolProducersStuck",
             "ticket",
-            f"{series(SUBMIT_OLDEST_AGE)} > {o.producer_seconds:g}",
+            f"{series(SUBMIT_OLDEST_AGE)} > {o.producer_seconds:g} unless {r.OWN_WORK}",
             "1m",
             f"{_WHO}: a producer has been blocked in submit for {{{{ $value | humanizeDuration }}}}",
             DRILLDOWN_UID,
@@ -157,9 +190,10 @@ def _pressure_tickets(o: RuleOptions) -> tuple[Alert, ...]:
         Alert(
             "GlasspoolTaskStuck",
             "ticket",
-            f"{series(TASK_OLDEST_AGE)} > {o.task_seconds:g}",
-            "5m",
-            f"{_WHO}: a task has been running for {{{{ $value | humanizeDuration }}}}",
+            r.stuck(o),
+            "1m",
+            f"{_WHO}: a task {{{{ $labels.{label(Key.TASK_NAME)} }}}} has been running for"
+            f" {{{{ $value | humanizeDuration }}}}, {o.task_factor:g} times longer than any before it",
             DRILLDOWN_UID,
             "Oldest queued and oldest running",
         ),
@@ -181,6 +215,8 @@ def _outcome_tickets(o: RuleOptions) -> tuple[Alert, ...]:
 
     judged = match(Key.TASK_OUTCOME, "cancelled", negate=True)
     asked = match(Key.CANCEL_REASON, "explicit", "shutdown", negate=True)
+    # Cancelling is how the tasks of a loop are told that a client has left or a race is won.
+    submitted = match(Key.EXECUTOR_TYPE, *LOOP_TYPES, negate=True)
     return (
         Alert(
             "GlasspoolErrorRatio",
@@ -195,7 +231,7 @@ def _outcome_tickets(o: RuleOptions) -> tuple[Alert, ...]:
         Alert(
             "GlasspoolCancelStorm",
             "ticket",
-            f"{r.UNASKED_CANCELS} > {o.cancel_ratio:g} and "
+            f"{r.UNASKED_CANCELS}{{{submitted}}} > {o.cancel_ratio:g} and "
             + enough(TASK_CANCELLATIONS, asked, Key.CANCEL_REASON, Key.TASK_PHASE),
             "5m",
             f"{_WHO}: {{{{ $value | humanizePercentage }}}} of its tasks are cancelled and nobody asked for it",

@@ -19,6 +19,7 @@ __all__ = [
     "INSTANCE_LABELS",
     "PER_INSTANCE",
     "SERVICE",
+    "any_of",
     "bound",
     "bucket",
     "by",
@@ -26,6 +27,7 @@ __all__ = [
     "events",
     "label",
     "match",
+    "matching",
     "quantile",
     "rare_quantile",
     "rate",
@@ -64,6 +66,12 @@ def match(key: str, *values: str, negate: bool = False) -> str:
     if len(values) == 1:
         return f'{label(key)}{"!=" if negate else "="}"{values[0].translate(_ESCAPED)}"'
     pattern = "|".join(re.escape(value) for value in values).translate(_ESCAPED)
+    return f'{label(key)}{"!~" if negate else "=~"}"{pattern}"'
+
+
+def matching(key: str, *patterns: str, negate: bool = False) -> str:
+    """A matcher of one attribute by regular expressions, one of which must match the whole value."""
+    pattern = (patterns[0] if len(patterns) == 1 else "|".join(f"(?:{each})" for each in patterns)).translate(_ESCAPED)
     return f'{label(key)}{"!~" if negate else "=~"}"{pattern}"'
 
 
@@ -111,6 +119,11 @@ def total(metric: Metric, *matchers: str) -> str:
 def rate(selector: str, window: str) -> str:
     """Per-second growth of a counter over a window."""
     return f"rate({selector}[{window}])"
+
+
+def any_of(*vectors: str) -> str:
+    """The series of the first vector, and of each later one those whose labels no earlier one has."""
+    return " or ".join(vectors)  # nothing binds weaker
 
 
 def without(keys: Iterable[str], expression: str, how: str = "sum") -> str:

@@ -9,29 +9,36 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from dashboards.expressions import bound, bucket, count, events, match, rate, series, without
-from dashboards.options import RuleOptions, seconds
 from glasspool.telemetry.catalog import (
     EXECUTOR_TIME,
+    LIMITER_TYPES,
     QUEUE_CAPACITY,
     QUEUE_SIZE,
     QUEUE_WAIT,
+    QUEUE_WAIT_LATE,
     SLOT_LIMIT,
     SLOT_LIMIT_TIME,
     SLOT_SATURATED_TIME,
     SLOT_TIME,
     SLOT_USAGE,
+    TASK_ACTIVE,
     TASK_CANCELLATIONS,
     TASK_COMPLETED,
+    TASK_OVERDUE_AGE,
+    TASK_OVERDUE_LONGEST,
     TASK_REJECTED,
     TASK_SUBMITTED,
     Key,
 )
 
+from .expressions import any_of, bound, bucket, count, events, match, matching, rate, series, without
+from .options import RuleOptions, seconds
+
 __all__ = [
     "CANCELLED_RATE",
     "COMPLETED_RATE",
     "ERROR_RATIO",
+    "OWN_WORK",
     "PRESSURE",
     "QUEUE_FILL",
     "REJECTED_RATE",
@@ -42,8 +49,11 @@ __all__ = [
     "WAIT_WINDOWS",
     "Group",
     "Rule",
+    "judged",
     "recording_groups",
+    "saturated_ratio",
     "saturated_share",
+    "stuck",
     "utilization",
     "wait_rate",
     "wait_slow",
@@ -59,6 +69,7 @@ CANCELLED_RATE = "glasspool:task_cancellations:rate5m"
 ERROR_RATIO = "glasspool:task_error:ratio_rate5m"
 UNASKED_CANCELS = "glasspool:task_unasked_cancel:ratio_rate5m"
 WAIT_P95 = "glasspool:queue_wait:p95_rate5m"
+OWN_WORK = "glasspool:executor_own_work:tasks"
 _SLOW_RATE = "glasspool:queue_wait_slow:rate5m"
 
 WAIT_WINDOWS = ("5m", "30m", "1h", "6h", "3d")
@@ -112,7 +123,7 @@ def saturated_ratio(window: str) -> str:
 def recording_groups(options: RuleOptions) -> tuple[Group, ...]:
     """All recording rules, in the order in which they depend on each other."""
     return (
-        Group("glasspool-executors", (*_states(), *_rates())),
+        Group("glasspool-executors", (*_states(), _own_work(options), *_rates())),
         Group("glasspool-wait-objective", tuple(_wait_objective(options)), options.long_interval),
     )
 
@@ -184,11 +195,29 @@ def _counted() -> str:
     return match(Key.QUEUE_OUTCOME, "started", "timeout")
 
 
+def judged(options: RuleOptions) -> str:
+    """A vector with one series for each executor that has a wait objective: declared, or by an option of the rules."""
+    named = [pattern for pattern, _ in options.wait_objectives]
+    declared = series(QUEUE_WAIT_LATE)
+    return any_of(declared, series(QUEUE_SIZE, matching(Key.EXECUTOR_NAME, *named))) if named else declared
+
+
+def _late(options: RuleOptions, window: str) -> str:
+    """Tasks a second that missed their executor's objective: its own count of them, else what the buckets say."""
+    started = match(Key.QUEUE_OUTCOME, "started")
+    vectors = [rate(series(QUEUE_WAIT_LATE), window)]
+    for pattern, limit in options.wait_objectives:
+        name = matching(Key.EXECUTOR_NAME, pattern)
+        every = without((Key.QUEUE_OUTCOME,), rate(count(QUEUE_WAIT, name, _counted()), window))
+        within = rate(bucket(QUEUE_WAIT, name, started, bound(QUEUE_WAIT, limit)), window)
+        vectors.append(f"clamp_min({every} - {without((Key.QUEUE_OUTCOME, 'le'), within)}, 0)")
+    return any_of(*vectors)
+
+
 def _wait_objective(options: RuleOptions) -> list[Rule]:
     rates, ratios = [], []
-    within = bucket(QUEUE_WAIT, match(Key.QUEUE_OUTCOME, "started"), bound(QUEUE_WAIT, options.wait_seconds))
-    slow = f"Share of the tasks of the last {{}} that did not start within {options.wait_seconds:g} s."
-    asked = "Tasks a second, over {}, that started or whose deadline passed in the queue."
+    slow = "Share of the tasks of the last {} that missed their executor's wait objective."
+    asked = "Tasks a second, over {}, that started or whose deadline passed in the queue, where there is an objective."
     for window in WAIT_WINDOWS:
         if window == _SUMMED_WINDOW:
             summed = f"sum_over_time({wait_rate('5m')}[{window}])"
@@ -198,11 +227,29 @@ def _wait_objective(options: RuleOptions) -> list[Rule]:
             ratios.append(Rule(wait_slow(window), ratio, slow.format(window)))
             continue
         every = without((Key.QUEUE_OUTCOME,), rate(count(QUEUE_WAIT, _counted()), window))
-        good = without((Key.QUEUE_OUTCOME, "le"), rate(within, window))
-        rates.append(Rule(wait_rate(window), every, asked.format(window)))
-        ratio = f"clamp_min(1 - {good} / ({every} > 0), 0)"
-        ratios.append(Rule(wait_slow(window), ratio, slow.format(window)))
+        late = _late(options, window)
+        rates.append(Rule(wait_rate(window), f"{every} and ({judged(options)})", asked.format(window)))
+        ratios.append(Rule(wait_slow(window), f"({late}) / ({every} > 0)", slow.format(window)))
         if window == "5m":
-            late = f"clamp_min({every} - {good}, 0)"
-            rates.append(Rule(_SLOW_RATE, late, "Tasks a second that did not start in time."))
+            rates.append(Rule(_SLOW_RATE, late, "Tasks a second that missed their executor's wait objective."))
     return rates + ratios
+
+
+def stuck(options: RuleOptions) -> str:
+    """Ages of tasks that have run far longer than any before them."""
+    free = (matching(Key.EXECUTOR_NAME, options.long_lived, negate=True),) if options.long_lived else ()
+    age, longest = series(TASK_OVERDUE_AGE, *free), series(TASK_OVERDUE_LONGEST, *free)
+    return f"{age} > {options.task_seconds:g} and {age} > {options.task_factor:g} * {longest}"
+
+
+def _own_work(options: RuleOptions) -> Rule:
+    others = match(Key.EXECUTOR_TYPE, *LIMITER_TYPES, negate=True)
+    active = without((Key.RUNNER,), series(TASK_ACTIVE, others))
+    free = f"{series(SLOT_LIMIT)} > {series(SLOT_USAGE)}"
+    overdue = without((Key.TASK_NAME,), stuck(options), "max")
+    return Rule(
+        OWN_WORK,
+        f"{active} > 0 and {series(QUEUE_SIZE)} unless {free} unless ({judged(options)}) unless {overdue}",
+        "Active tasks of executors that are busy with work of their own, as a batch is: no slot free, no limiter, no"
+        " wait objective, no task stuck. That others wait behind it alerts nobody.",
+    )

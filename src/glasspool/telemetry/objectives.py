@@ -1,0 +1,21 @@
+"""What may be a wait objective: the check that executors, wrappers and instrumentors share."""
+
+from __future__ import annotations
+
+import math
+
+__all__ = ["check_wait_objective"]
+
+
+def check_wait_objective(value: object, parameter: str = "wait_objective") -> float | None:
+    """Seconds above 0, or None where nobody is hurt by waiting. Raises TypeError, ValueError for anything else."""
+    if value is None:
+        return None
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        raise TypeError(f"{parameter} must be a number of seconds or None, not {value!r}")
+    if not 0 < value < math.inf:  # NaN neither
+        raise ValueError(
+            f"{parameter} must be above 0 and finite, got {value!r}: the seconds that a task may wait before it is "
+            "late; None (the default) means that tasks of this executor may wait"
+        )
+    return float(value)

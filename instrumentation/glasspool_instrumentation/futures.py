@@ -9,18 +9,12 @@ from typing import Any
 from glasspool.telemetry.tracing import Spans
 
 from . import calls, pools
-from .calls import Call
 from .instrumentor import Instrumentor
-from .layers import core_calls, submitting
+from .layers import RECORDED, core_calls, submitting
 from .naming import OTEL_THREADING, Selection
 from .patching import Patch, Patches
-from .worker import Errand
 
 __all__ = ["FuturesInstrumentor", "patches", "wanted"]
-
-
-RECORDED = frozenset({Call, Errand})
-"""What an outer layer submits in place of the function that it records."""
 
 
 class _Wanted(threading.local):

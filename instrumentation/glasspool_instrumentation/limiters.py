@@ -12,13 +12,14 @@ import weakref
 from collections.abc import Awaitable, Callable
 from typing import Any
 
-from glasspool.telemetry.tracing import TaskTracer, attach, function_name
+from glasspool.telemetry.names import function_name, look_through
+from glasspool.telemetry.tracing import TaskTracer, attach
 from glasspool.telemetry.within import running
 
 from . import loops
 from .calls import hide_frames, ours
 from .layers import awaiting, submitting
-from .naming import caller_module, check_name, look_through
+from .naming import caller_module, check_name
 from .observed import Observed
 
 __all__ = ["Limiters", "limiter_name", "name_limiter", "run_in_thread"]
@@ -90,10 +91,10 @@ def _tokens(limiter: Any) -> int | None:
 class _Threaded:
     """The function in its thread. Looks like the user's to whoever asks for its name."""
 
-    def __init__(self, observed: Observed, fn: Callable[..., Any], free: bool) -> None:
+    def __init__(self, observed: Observed, fn: Callable[..., Any], args: tuple[Any, ...], free: bool) -> None:
         self._fn: Any = fn
         self._observed = observed
-        named = look_through(fn)
+        named = look_through(fn, args)
         self._task = task = observed.recorder.task(function_name(named), "thread")
         task.span = observed.start_span(task, named, None)
         self._queued = not free
@@ -178,15 +179,16 @@ async def run_in_thread(
     fn: Callable[..., Any],
     run: Callable[[Any], Awaitable[Any]],
     why: Callable[[BaseException], str],
+    args: tuple[Any, ...] = (),
 ) -> Any:
-    """Await ``run(function)``, which runs the function in a thread under ``limiter``.
+    """Await ``run(function)``, which calls the function (with ``args``) in a thread under ``limiter``.
 
     ``why`` gives the cancel reason of an exception, or "" if it is no cancellation.
     """
     recorder = observed.recorder
     # Not the limiter's figure alone: calls that were let through take their tokens only after a checkpoint.
     free = not recorder.queued and recorder.in_flight < recorder.full_at and limiter.available_tokens > 0
-    call = _Threaded(observed, fn, free)
+    call = _Threaded(observed, fn, args, free)
     token = awaiting.set(True)
     try:
         return await run(call)

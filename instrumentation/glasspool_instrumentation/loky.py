@@ -9,10 +9,9 @@ from __future__ import annotations
 import weakref
 from typing import Any
 
-from opentelemetry import context as otel_context
 from opentelemetry.context import Context
 
-from glasspool.telemetry.tracing import Spans, attach, capture
+from glasspool.telemetry.tracing import Spans, attach, capture, detach
 
 from . import pools
 from .instrumentor import Instrumentor
@@ -93,7 +92,7 @@ def _dispatch_next(patch: Patch, original: Any) -> Any:
         try:
             return original(self)
         finally:
-            otel_context.detach(token)
+            detach(token)
 
     return dispatch_next
 

@@ -59,7 +59,7 @@ class Observed:
         self.waiting: OrderedDict[TaskRecord, None] = OrderedDict()  # tasks of a remote pool without a slot, in order
 
     def start_span(self, task: TaskRecord, function: Any, parent: Context | None) -> Span | None:
-        """The span of a task that is being submitted, if it gets one."""
+        """The span of a task that is being submitted, if it gets one. ``function`` is it, or its qualified name."""
         return self.tracer.start(
             task_name=task.name,
             label=task.label,
@@ -77,6 +77,7 @@ class Observed:
         outcome: str,
         error: BaseException | None = None,
         *,
+        error_type: str = "",
         assigned: bool = True,
         reason: str = "",
         message: str | None = None,
@@ -84,12 +85,14 @@ class Observed:
         abandoned: bool = False,
         thread: threading.Thread | None = None,
     ) -> None:
-        """The task's one outcome: the recorder's move, then the span's end."""
-        error_type = ""
+        """The task's one outcome: the recorder's move, then the span's end.
+
+        ``error_type`` is for errors that are known by no more than that.
+        """
         if outcome == "error" and error is not None:
             error_type = error_type_of(error)
-        elif outcome != "success":
-            error_type = outcome
+        elif outcome != "error":
+            error_type = "" if outcome == "success" else outcome
         span = task.span
         recorder = self.recorder
         duration = recorder.settle(

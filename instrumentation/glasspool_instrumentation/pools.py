@@ -34,6 +34,7 @@ __all__ = [
     "drop",
     "find",
     "forget",
+    "is_dask",
     "is_plumbing",
     "kind_of",
     "observe",
@@ -90,9 +91,14 @@ def kind_of(pool: Any) -> PoolKind:
     modules = {base.__module__ for base in type(pool).__mro__}
     if any(module.startswith(("loky.", "joblib.externals.loky.")) for module in modules):
         return PoolKind("loky", "process", True)
-    if "distributed.cfexecutor" in modules:
+    if is_dask(type(pool)):
         return PoolKind("dask", "cluster", True)
     return PoolKind("futures", "futures", False)
+
+
+def is_dask(cls: type) -> bool:
+    """Is it the executor of a Dask client, whose ``map`` does not pass through its ``submit``?"""
+    return any(base.__module__ == "distributed.cfexecutor" for base in cls.__mro__)
 
 
 def observe(

@@ -220,7 +220,7 @@ class HybridExecutor:
         :raises NestedWait: there is no room and the caller is a task of this executor.
         """
         work = self._submission("submit")
-        return await work.submit(work.plan(fn, **options), fn, args, None, copy_context())
+        return await work.submit(work.plan(fn, args, **options), fn, args, None, copy_context())
 
     @overload
     def submit_nowait(
@@ -238,7 +238,7 @@ class HybridExecutor:
         :raises QueueFull: neither a slot nor a queue place is free, or others wait for one.
         """
         work = self._submission("submit_nowait")
-        return work.submit_nowait(work.plan(fn, **options), fn, args, None, copy_context())
+        return work.submit_nowait(work.plan(fn, args, **options), fn, args, None, copy_context())
 
     @overload
     async def run(
@@ -258,7 +258,7 @@ class HybridExecutor:
         """
         work = self._submission("run")
         work.engine.check_waiter("run")
-        handle = await work.submit(work.plan(fn, **options), fn, args, None, copy_context())
+        handle = await work.submit(work.plan(fn, args, **options), fn, args, None, copy_context())
         try:
             completed = await handle.outcome()
         except BaseException:

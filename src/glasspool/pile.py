@@ -132,7 +132,7 @@ class Pile:
         """
         self._check_open()
         work = self._work
-        handle = await work.submit(work.plan(fn, **options), fn, args, self._ledger, copy_context())
+        handle = await work.submit(work.plan(fn, args, **options), fn, args, self._ledger, copy_context())
         if self._closed is not None:  # closed while there was no room
             self._work.engine.request_cancel(handle, self._closed)
         return handle

@@ -26,7 +26,7 @@ from opentelemetry import trace
 
 from glasspool.telemetry import providers
 from glasspool.telemetry.names import function_name, look_through
-from glasspool.telemetry.tracing import TaskTracer, attach, detach, error_type_of, inject
+from glasspool.telemetry.tracing import TaskTracer, attach, detach, enter, error_type_of, inject, leave
 from glasspool.telemetry.within import recognise
 
 from .layers import is_recorded, recorded
@@ -78,10 +78,10 @@ class Call(NotedCall):
             return fn(*args, **kwargs)  # run again by the pool, or given up before: counted once
         span = self.span
         notes = self.recorder.notes
-        token = None
+        token: Any = None
         if span is not None:
             TaskTracer.begin(span)
-            token = attach(None if self.packed else carried, span)
+            token = enter(span) if self.packed else attach(carried, span)
         elif not self.packed and (carried or _current()):
             token = otel_context.attach(carried)
         self.began = True
@@ -92,14 +92,14 @@ class Call(NotedCall):
         except BaseException as error:
             self.ended = _clock()
             if token is not None:
-                detach(token)
+                leave(token) if self.packed else detach(token)
             self.error_type = error_type_of(error)
             self._end("error", error, threading.current_thread())
             hide_frames(error)
             raise
         self.ended = _clock()
         if token is not None:
-            detach(token)
+            leave(token) if self.packed else detach(token)
         self.outcome = "success"
         if span is None and len(notes) < BATCH and providers.sink is None and not self.observed.closing:
             notes.append(self)

@@ -10,11 +10,12 @@ import asyncio
 from collections.abc import Callable, Coroutine, Generator
 from typing import Any
 
+from opentelemetry import trace
 from opentelemetry.context import Context
 from opentelemetry.trace import Span
 
 from glasspool.telemetry.recorder import TaskRecord
-from glasspool.telemetry.tracing import TaskTracer, attach, capture, detach, error_text
+from glasspool.telemetry.tracing import Entered, TaskTracer, attach, capture, detach, enter, error_text
 
 from .calls import hide_frames, ours
 from .layers import submitting
@@ -72,7 +73,11 @@ class PassedThrough(Coroutine[Any, Any, Any]):
         return self
 
     def __next__(self) -> Any:
-        return self.send(None)
+        try:
+            return self.send(None)
+        except BaseException as error:
+            hide_frames(error)
+            raise
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._coro, name)  # cr_frame, cr_await, gi_code, __name__ …: for those who inspect tasks
@@ -84,34 +89,43 @@ class PassedThrough(Coroutine[Any, Any, Any]):
 class SteppedCoroutine(PassedThrough):
     """Has its span current in each of its steps and at no other time: its context is not its own.
 
-    What it makes current itself stays so for its later steps.
+    A span that it makes current itself is current in its later steps. All else that it changes in the context (baggage,
+    say) is everybody's.
     """
 
-    __slots__ = ("_current", "_span")
+    __slots__ = ("_span",)
 
     def __init__(self, coro: Coroutine[Any, Any, Any], span: Span) -> None:
         super().__init__(coro)
         self._span = span
-        self._current: Context | None = None  # in its last step
 
     def send(self, value: Any) -> Any:
-        return self._step(self._coro.send, value)
-
-    def throw(self, *error: Any) -> Any:
-        return self._step(self._coro.throw, *error)
-
-    def _step(self, step: Callable[..., Any], *args: Any) -> Any:
-        token = attach(self._current, self._span if self._current is None else None)
-        self._current = None
+        entered = enter(self._span)
         try:
-            value = step(*args)
-            self._current = capture()
-        except BaseException as error:  # it has ended
+            return self._coro.send(value)
+        except BaseException as error:
             hide_frames(error)
             raise
         finally:
-            detach(token)
-        return value
+            self._leave(entered)
+
+    def throw(self, *error: Any) -> Any:
+        entered = enter(self._span)
+        try:
+            return self._coro.throw(*error)
+        except BaseException as raised:
+            hide_frames(raised)
+            raise
+        finally:
+            self._leave(entered)
+
+    def _leave(self, entered: Entered) -> None:
+        found = capture()
+        if found is entered.context:
+            detach(entered.token)
+        else:
+            self._span = trace.get_current_span(found)
+            attach(found, entered.outside)
 
 
 class ObservedCoroutine(PassedThrough):
@@ -193,5 +207,5 @@ class ObservedCoroutine(PassedThrough):
         self._observed.settle(task, outcome, failure, reason=reason, message=message)
 
 
-ours(ObservedCoroutine.send, ObservedCoroutine.throw, SteppedCoroutine._step)
+ours(PassedThrough.__next__, ObservedCoroutine.send, ObservedCoroutine.throw)
 ours(SteppedCoroutine.send, SteppedCoroutine.throw)

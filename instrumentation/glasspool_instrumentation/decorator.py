@@ -9,7 +9,7 @@ from typing import Any, ParamSpec, TypeVar, overload
 
 from glasspool.telemetry.names import function_name, look_through, qualified_name
 from glasspool.telemetry.recorder import TaskRecord
-from glasspool.telemetry.tracing import Spans, TaskTracer, attach, detach, error_type_of
+from glasspool.telemetry.tracing import Spans, TaskTracer, enter, error_type_of, leave
 from glasspool.telemetry.within import within_task
 
 from .calls import hide_frames, ours
@@ -121,12 +121,12 @@ class _Calls:
         if span is None:
             return task, None
         TaskTracer.begin(span)
-        return task, attach(None, span)
+        return task, enter(span)
 
     def end(self, task: TaskRecord, token: Any, error: BaseException | None) -> None:
         """The call ends, by this error or none."""
         if token is not None:
-            detach(token)
+            leave(token)
         destroyed = isinstance(error, GeneratorExit)  # a coroutine that was closed, or thrown away with its loop
         outcome = "success" if error is None else "cancelled" if destroyed or cancellation_in(error) else "error"
         failure = error if outcome == "error" else None

@@ -11,7 +11,7 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Mapping
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 from opentelemetry import context as otel_context
 from opentelemetry import propagate, trace
@@ -26,16 +26,19 @@ from .registry import REGISTRY
 
 __all__ = [
     "ContextMode",
+    "Entered",
     "Spans",
     "TaskTracer",
     "attach",
     "capture",
     "context_in",
     "detach",
+    "enter",
     "error_text",
     "error_type_of",
     "extract",
     "inject",
+    "leave",
     "without_span",
 ]
 
@@ -214,19 +217,43 @@ def attach(context: Context | None, span: Span | None = None) -> contextvars.Tok
     return otel_context.attach(context if span is None else trace.set_span_in_context(span, context))
 
 
-def detach(token: Any) -> None:
-    """Make current again what was before ``attach``. Does nothing, and says nothing, where that is not known.
+def detach(token: Any) -> bool:
+    """Make current again what was before ``attach``. False, and nothing done or said, where that is not known.
 
     A coroutine that is thrown away with its loop, or closed by somebody else, ends in another context than it began in.
     OpenTelemetry's own ``detach`` logs an error with a traceback then.
     """
     if type(token) is not contextvars.Token:  # a runtime context of somebody's own
         otel_context.detach(token)
-        return
+        return True
     try:
         token.var.reset(token)
     except (ValueError, RuntimeError):  # another context; detached before
-        pass
+        return False
+    return True
+
+
+class Entered(NamedTuple):
+    """A span that was made current in a context of its user's: what is needed to leave it."""
+
+    span: Span
+    outside: Span
+    context: Context
+    token: Any
+
+
+def enter(span: Span) -> Entered:
+    """Make a span current in a context that is not its own, until ``leave``."""
+    outside = trace.get_current_span()
+    token = attach(None, span)
+    return Entered(span, outside, otel_context.get_current(), token)
+
+
+def leave(entered: Entered) -> None:
+    """Take the span away again, and nothing else: what was attached meanwhile and not detached stays."""
+    found = otel_context.get_current()
+    if detach(entered.token) and found is not entered.context:
+        attach(found, entered.outside if trace.get_current_span(found) is entered.span else None)
 
 
 def without_span(context: Context | None = None) -> Context:

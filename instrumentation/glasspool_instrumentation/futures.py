@@ -96,7 +96,8 @@ def _patches_of(cls: type) -> list[Patch]:
     return [
         Patch(cls, "__init__", _init),
         Patch(cls, "submit", _submit),
-        Patch(cls, "shutdown", pools.shutting_down("cancel_futures")),
+        Patch(cls, "shutdown", pools.shutting_down),
+        *(Patch(cls, name, pools.killing) for name in pools.KILLERS if hasattr(cls, name)),
     ]
 
 

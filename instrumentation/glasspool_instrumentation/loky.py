@@ -68,7 +68,7 @@ def _submit(patch: Patch, original: Any) -> Any:
 
 def _patches_of(module: Any) -> list[Patch]:
     cls = module.ProcessPoolExecutor
-    return [Patch(cls, "submit", _submit), Patch(cls, "shutdown", pools.shutting_down("kill_workers"))]
+    return [Patch(cls, "submit", _submit), Patch(cls, "shutdown", pools.shutting_down)]
 
 
 _callers: weakref.WeakKeyDictionary[Any, Context] = weakref.WeakKeyDictionary()  # joblib.Parallel -> its caller's

@@ -38,9 +38,6 @@ class NotedCall(TaskRecord):
 class NotingRecorder(Recorder):
     """``fresh`` takes calls that were accepted, ``notes`` calls that have started or ended, each in order."""
 
-    alive: Callable[[], int] | None = None
-    """How many threads the pool has now."""
-
     def _clear(self) -> None:
         super()._clear()
         self.fresh: deque[NotedCall] = deque()
@@ -68,8 +65,7 @@ class NotingRecorder(Recorder):
             return
         with self.totals.lock:
             measured = self._enter()
-            if self.alive is not None:
-                self.workers[self.shape.runners[0]] = self.alive()
+            super().catch_up()
             self.active_tasks = dict.fromkeys(self._active)
             # Entering has left the oldest waiting call at the head; its age is asked for, no more.
             self.queued_tasks = dict.fromkeys([self.fresh[0]] if self.fresh else ())

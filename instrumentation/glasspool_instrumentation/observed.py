@@ -6,6 +6,7 @@ import threading
 import time
 from collections import OrderedDict
 from collections.abc import Callable
+from concurrent.futures import BrokenExecutor
 from typing import Any
 
 from opentelemetry.context import Context
@@ -32,6 +33,7 @@ class Observed:
         workers: bool = True,
         shutdown: bool = True,
         unretrieved: bool = False,
+        breakable: bool = False,
         spans: Spans = "parented",
         kind: SpanKind = SpanKind.INTERNAL,
         explicit: bool = False,
@@ -44,6 +46,7 @@ class Observed:
             slots=limit is not None,
             shutdown=shutdown,
             unretrieved=unretrieved,
+            breakable=breakable,
         )
         limits = {runner: limit} if workers and limit is not None else None
         self.runner = runner
@@ -56,6 +59,7 @@ class Observed:
         # Mutable state, under the recorder's lock.
         self.closing = False  # nothing more will be submitted: closed when the last task has settled
         self.cutting = False  # a shutdown that cancels what is queued is going on
+        self.killing = False  # the workers are being killed on purpose: what they ran is cancelled, not broken
         self.waiting: OrderedDict[TaskRecord, None] = OrderedDict()  # tasks of a remote pool without a slot, in order
 
     def start_span(self, task: TaskRecord, function: Any, parent: Context | None) -> Span | None:
@@ -116,7 +120,9 @@ class Observed:
 
     def refuse(self, error: BaseException) -> None:
         """The executor did not take a call. Wrong arguments are the caller's and are not counted."""
-        if isinstance(error, RuntimeError):  # shut down, broken, or the interpreter is ending
+        if isinstance(error, BrokenExecutor):  # its workers have died, or could not be set up
+            self.recorder.reject("broken")
+        elif isinstance(error, RuntimeError):  # shut down, or the interpreter is ending
             self.recorder.reject("already_shutdown")
 
     def serves(self) -> None:
@@ -133,10 +139,6 @@ class Observed:
             self.recorder.serving -= 1
         if self.closing:
             self.close_when_empty()
-
-    def workers_are(self, count: int) -> None:
-        """So many threads or processes of this pool are alive."""
-        self.recorder.workers[self.runner] = count
 
     # -- remote pools: which task holds a slot is known by order, since the workers tell only when they are done -----
 

@@ -76,8 +76,17 @@ class Away:
 
     def done(self, future: Future[Any]) -> None:
         """The future is done. What has not come home with a report is cancelled, or failed on the way."""
-        cancelled = future.cancelled()
-        self.finish(None if cancelled else future.exception(), cancelled=cancelled)
+        error = None if future.cancelled() else future.exception()
+        if future.cancelled() or self._killed(error):
+            self.finish(None, cancelled=True, reason="explicit" if error is None else "shutdown")
+        else:
+            self.finish(error, cancelled=False)
+
+    def _killed(self, error: BaseException | None) -> bool:
+        """Did it end because its workers were killed on purpose?"""
+        if isinstance(error, BrokenExecutor):
+            return self.observed.killing
+        return type(error).__name__ == "ShutdownExecutorError"  # loky's, which its copy in joblib has too
 
     def note(self, report: tuple[Any, ...]) -> None:
         """The worker's report is here, the result is not (Dask)."""
@@ -118,8 +127,6 @@ class Away:
                 assigned=assigned,
                 ran=None if report is None else report.ran,
             )
-        if isinstance(error, BrokenExecutor):
-            observed.workers_are(0)
         observed.promote()
 
     def _note(self, report: Report) -> None:

@@ -84,7 +84,7 @@ def _observing(cls: Any) -> type:
         return pools.submit(state, cls.submit, self, fn, args, kwargs)
 
     def shutdown(self: Any, wait: bool = True, **options: Any) -> None:
-        pools.shut_down(pools.find(self), cls.shutdown, self, "cancel_futures", wait, options)
+        pools.shut_down(by_id(id(self)), cls.shutdown, self, wait, options)
 
     def map(self: Any, fn: Callable[..., Any], *iterables: Any, **options: Any) -> Any:
         state = by_id(id(self))
@@ -94,7 +94,9 @@ def _observing(cls: Any) -> type:
 
         return map_through(state.observed, cls.map, self, fn, iterables, options)
 
-    replaced = [submit, shutdown, map] if is_dask(cls) else [submit, shutdown]
+    replaced = [submit, shutdown, *(_killing(cls, name) for name in pools.KILLERS if hasattr(cls, name))]
+    if is_dask(cls):
+        replaced.append(map)
     for function in replaced:
         function.__qualname__ = f"{cls.__qualname__}.{function.__name__}"
         function.__doc__ = getattr(cls, function.__name__).__doc__
@@ -109,3 +111,11 @@ def _observing(cls: Any) -> type:
     _subclasses[cls] = made
     _made.add(made)
     return _subclasses[cls]
+
+
+def _killing(cls: Any, name: str) -> Callable[..., Any]:
+    def kill(self: Any, *args: Any, **options: Any) -> Any:
+        return pools.kill_workers(by_id(id(self)), getattr(cls, name), self, args, options)
+
+    kill.__name__ = name
+    return kill

@@ -18,7 +18,10 @@ from glasspool.telemetry.series import Shape
 
 ROOT = Path(__file__).parents[2]
 
-FULL = Shape(runners=("inline", "thread"), workers=("thread",), queue=True, submit=True, slots=True, shutdown=True)
+FULL = Shape(
+    runners=("inline", "thread"), workers=("thread",), queue=True, submit=True, slots=True, shutdown=True,
+    breakable=True,
+)  # fmt: skip
 
 
 LIMIT = 300.0

@@ -44,6 +44,9 @@ class Live:
     ``clock`` gives monotonic seconds. Recorders of one name and type are summed by the registry.
     """
 
+    alive: Callable[[], int] | None = None
+    """How many workers a pool has that are alive now; asked at every reading."""
+
     def __init__(
         self,
         name: str,
@@ -138,10 +141,10 @@ class Live:
         self.saturated = False
 
     def catch_up(self) -> None:
-        """Enter what was noted and not yet counted; called before every reading, under the identity's lock.
-
-        Recorders that count at once have nothing to do here.
-        """
+        """Enter what was noted and not yet counted, and count the workers; called before every reading, under the
+        identity's lock."""
+        if self.alive is not None:
+            self.workers[self.shape.runners[0]] = self.alive()
 
     def when_caught_up(self, then: Callable[[], object]) -> None:
         """Catch up, then call ``then``."""
@@ -166,7 +169,7 @@ class Live:
         series = totals.submit_wait if blocked is not None else None
         with totals.lock:
             self.rejected += 1
-            totals.rejected[reason] += 1
+            totals.rejected[reason] = totals.rejected.get(reason, 0) + 1
             if series is not None and blocked is not None:
                 series.observe(blocked)
         sink = providers.sink

@@ -287,7 +287,7 @@ def _outcomes() -> tuple[Panel, ...]:
             title="Rejected submissions",
             question="Which submissions never became tasks, and why?",
             action="queue_full: the caller must slow down or the queue grow. already_shutdown: a caller outlives the"
-            " executor.",
+            " executor. broken: its workers have died; make a new pool.",
             targets=(Target(by((error,), _rate(TASK_REJECTED)), f"{{{{{error}}}}}"),),
             unit="ops",
             width=8,

@@ -308,7 +308,8 @@ def _refused() -> tuple[Panel, ...]:
         Panel(
             title="Rejected submissions by executor",
             question="Which executors refuse work?",
-            action="queue_full: shed load earlier or add capacity. already_shutdown: something submits after closing.",
+            action="queue_full: shed load earlier or add capacity. already_shutdown: something submits after closing."
+            " broken: a pool's workers have died.",
             targets=(Target(f"{top(SHOWN, rejected, _recorded(r.REJECTED_RATE))} > 0", _EXECUTOR),),
             unit="ops",
             alarm=0.001,

@@ -11,18 +11,20 @@ import importlib
 import logging
 import weakref
 from collections.abc import Awaitable, Coroutine, Mapping
+from contextvars import Context
 from typing import Any
 
 from opentelemetry.trace import SpanKind
 
-from glasspool.telemetry.tracing import capture, function_name, qualified_name
+from glasspool.telemetry.names import coroutine_names, function_name, look_through, qualified_name
+from glasspool.telemetry.tracing import capture, context_in
 
 from . import loops
 from .coroutines import ObservedCoroutine, cancellation_in, failure_text, nursery_cancelled
 from .from_thread import PortalCoroutine, calling, is_portals_own, portal_call
 from .layers import awaiting, core_calls, submitting
 from .limiters import Limiters, run_in_thread
-from .naming import Selection, look_through
+from .naming import Selection
 from .objectives import WaitObjectives
 from .observed import Observed
 from .patching import Patch, Patches
@@ -124,33 +126,25 @@ def _scope_reason(own: Any) -> str:
     return reason
 
 
-def _observe(group: Any, coro: Any, name: str) -> Any:
-    """The coroutine of a new child, observed if it is to be."""
+def _observe(group: Any, coro: Any, name: str, context: Context | None = None) -> Any:
+    """The coroutine of a new child, observed if it is to be; ``context`` is where it will run, if that was said."""
     if AnyioInstrumentor._tasks is None or not isinstance(coro, Coroutine):
         return coro
     portals = portal_call(coro)
     if portals is not None and is_portals_own(portals[0]):
         return coro
-    full, qualname, function = _names_of(coro) if portals is None else _names_of_function(portals[0])
-    started = AnyioInstrumentor.start(full, qualname, function)
+    if portals is None:
+        full, short = coroutine_names(coro)
+    else:
+        full, short = qualified_name(portals[0]), function_name(portals[0])
+    parent = None if context is None or AnyioInstrumentor._traced is None else context_in(context)
+    started = AnyioInstrumentor.start(full, short, parent)
     if started is None:
         return coro
-    ending = _Ending(group, name or qualname)
+    ending = _Ending(group, name or short)
     if portals is not None:
         return PortalCoroutine(coro, *started, ending, portals[1], group.cancel_scope)
     return ObservedCoroutine(coro, *started, ending)
-
-
-def _names_of_function(function: Any) -> tuple[str, str, Any]:
-    function = look_through(function)
-    return qualified_name(function), function_name(function), function
-
-
-def _names_of(coro: Any) -> tuple[str, str, Any]:
-    qualname = getattr(coro, "__qualname__", None) or type(coro).__qualname__
-    frame = getattr(coro, "cr_frame", None)
-    module = frame.f_globals.get("__name__", "") if frame is not None else type(coro).__module__
-    return f"{module}.{qualname}", qualname, coro
 
 
 def _create_task(patch: Patch, original: Any) -> Any:
@@ -160,7 +154,7 @@ def _create_task(patch: Patch, original: Any) -> Any:
         loops.watch()
         inside = submitting.inside
         quiet = core_calls()
-        made = coro if quiet else _observe(self, coro, str(options.get("name") or ""))
+        made = coro if quiet else _observe(self, coro, str(options.get("name") or ""), options.get("context"))
         submitting.inside = True
         try:
             return original(self, made, **options)
@@ -218,7 +212,7 @@ def _run_in_thread(patch: Patch, original: Any) -> Any:
             found: Awaitable[Any] = original(cls, call, args, abandon_on_cancel, passed)
             return found
 
-        return await run_in_thread(observed, limiter, func, run, _why)
+        return await run_in_thread(observed, limiter, func, run, _why, args)
 
     return run_sync_in_worker_thread
 
@@ -249,7 +243,7 @@ def _run_in_process(patch: Patch, original: Any) -> Any:
         observed = AnyioInstrumentor._processes.find(limiter, "anyio.to_process" if limiter is default else None)
         if observed is None:
             return await original(func, *args, cancellable=cancellable, limiter=limiter)
-        call = Away(observed, look_through(func), capture())
+        call = Away(observed, look_through(func, args), capture())
         errand = call.errand(func)
         call.accept()
         claim = Claim(limiter, functools.partial(observed.granted, call.task))

@@ -14,13 +14,12 @@ from collections.abc import Coroutine
 from concurrent.futures import Executor, ProcessPoolExecutor, ThreadPoolExecutor
 from typing import Any
 
-from opentelemetry.context import detach
-
+from glasspool.telemetry.names import coroutine_names
 from glasspool.telemetry.recorder import TaskRecord
-from glasspool.telemetry.tracing import attach
+from glasspool.telemetry.tracing import attach, context_in
 
 from . import futures, loops, pools
-from .coroutines import failure_text
+from .coroutines import SteppedCoroutine, failure_text
 from .layers import awaiting, core_calls, submitting
 from .naming import Selection
 from .observed import Observed
@@ -46,28 +45,21 @@ class AsyncioInstrumentor(TaskInstrumentor):
             pools.forget("thread_pool", "process_pool", "interpreter_pool", "futures")
 
     @classmethod
-    def begin(cls, coro: Any) -> tuple[Observed, TaskRecord] | None:
-        """The record of a task that is being made for ``coro``, if it is to be observed."""
+    def begin(cls, coro: Any, context: contextvars.Context | None) -> tuple[Observed, TaskRecord] | None:
+        """The record of a task that is being made for ``coro``, if it is to be observed.
+
+        In a context of its user's own it goes on with what is current there, not with what its maker is at.
+        """
         if cls._tasks is None:
             return None
-        name = getattr(coro, "__qualname__", None) or type(coro).__qualname__
-        frame = getattr(coro, "cr_frame", None)
-        module = frame.f_globals.get("__name__", "") if frame is not None else ""
-        return cls.start(f"{module}.{name}", name, _Named(module, name))
+        full, name = coroutine_names(coro)
+        return cls.start(full, name, None if context is None or cls._traced is None else context_in(context))
 
     @classmethod
     def unretrieved(cls) -> None:
         """A failed task was thrown away with its error unseen. Which one it was can no longer be chosen by name."""
         if cls._tasks is not None:
             cls._tasks.recorder.error_unretrieved()
-
-
-class _Named:
-    """Stands for a coroutine's function where only its name is asked for."""
-
-    def __init__(self, module: str, qualname: str) -> None:
-        self.__module__ = module
-        self.__qualname__ = qualname
 
 
 class _Ending:
@@ -139,7 +131,7 @@ def _create_task(patch: Patch, original: Any) -> Any:
         if not patch.active or submitting.inside or awaiting.get() or core_calls():
             return original(self, coro, **options)
         loops.watch()
-        begun = AsyncioInstrumentor.begin(coro) if isinstance(coro, Coroutine) else None
+        begun = AsyncioInstrumentor.begin(coro, options.get("context")) if isinstance(coro, Coroutine) else None
         if begun is None:
             return original(self, coro, **options)
         observed, record = begun
@@ -160,22 +152,11 @@ def _create_task(patch: Patch, original: Any) -> Any:
 def _make_task(loop: Any, original: Any, coro: Any, options: dict[str, Any], record: TaskRecord) -> Any:
     if record.span is None:
         return original(loop, coro, **options)
-    context = options.get("context")
-    if context is None:
+    if options.get("context") is None:
         # The task copies the context it is made in.
         return contextvars.copy_context().run(_with_span, record, original, loop, coro, options)
-    # A context of the user's own is shared, not copied: the span is in it while the task lives.
-    try:
-        token = context.run(attach, None, record.span)
-    except RuntimeError:  # somebody is in it, mostly the task that makes this one: it keeps the span that it has
-        return original(loop, coro, **options)
-    try:
-        task = original(loop, coro, **options)
-    except BaseException:
-        context.run(detach, token)
-        raise
-    task.add_done_callback(lambda _task: detach(token), context=context)
-    return task
+    # A context of the user's own is not copied: other tasks may run in it, and it may be entered again later.
+    return original(loop, SteppedCoroutine(coro, record.span), **options)
 
 
 def _with_span(record: TaskRecord, original: Any, loop: Any, coro: Any, options: dict[str, Any]) -> Any:

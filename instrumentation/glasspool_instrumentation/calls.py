@@ -17,6 +17,7 @@ import time
 from collections.abc import Callable
 from concurrent.futures import Future
 from contextvars import Context, ContextVar
+from functools import partial
 from types import FrameType, FunctionType
 from typing import Any
 
@@ -24,14 +25,16 @@ from opentelemetry import context as otel_context
 from opentelemetry import trace
 
 from glasspool.telemetry import providers
-from glasspool.telemetry.tracing import TaskTracer, attach, error_type_of, function_name, inject
+from glasspool.telemetry.names import function_name, look_through
+from glasspool.telemetry.tracing import TaskTracer, attach, detach, enter, error_type_of, inject, leave
 from glasspool.telemetry.within import recognise
 
-from .naming import OTEL_THREADING, look_through, original_of, peel
+from .layers import is_recorded, recorded
+from .naming import peel
 from .noted import BATCH, NotedCall, NotingRecorder
 from .observed import Observed
 
-__all__ = ["Call", "hide_frames", "ours", "submit"]
+__all__ = ["Call", "Handed", "hide_frames", "ours", "submit"]
 
 _clock = time.perf_counter
 # OpenTelemetry's get_current() costs four times what its context variable does.
@@ -40,62 +43,63 @@ _current: Callable[[], Any] = _variable.get if isinstance(_variable, ContextVar)
 _ids = itertools.count(1)
 
 
+@recorded
 class Call(NotedCall):
-    """What the pool runs in place of the user's function. Called once, by a worker."""
+    """One call of a user's function, which a worker runs by calling it.
 
-    __slots__ = ("carried", "context", "fn", "observed", "recorder")
+    It is kept until it has been counted, and by its future: so it keeps nothing of the user's. See ``Handed``.
+    """
 
-    def __init__(self, observed: Observed, recorder: NotingRecorder, fn: Any, context: Context | None) -> None:
+    __slots__ = ("observed", "packed", "recorder")
+
+    def __init__(self, observed: Observed, recorder: NotingRecorder, named: Any, carried: Any, packed: bool) -> None:
         self.observed = observed
         self.recorder = recorder
-        self.fn = fn
-        self.context = context  # the contextvars context the user packed the call into, if any
+        self.packed = packed  # the user packed the call into a context, in which it runs
         self.runner = observed.runner
         self.phase = 0
         self.began = False
         self.outcome = ""
         self.span = None  # id and label are set with it, error_type and reason with an outcome that has them
-        self.name = fn.__qualname__ if type(fn) is FunctionType else function_name(look_through(fn))
-        self.carried = carried = _current()
+        self.name = named.__qualname__ if type(named) is FunctionType else function_name(named)
         if carried or observed.spans_all:
-            self._start_span(look_through(fn))
+            self._start_span(named, carried)
         self.accepted = _clock()
 
-    def _start_span(self, function: Any) -> None:
-        recorded = self.observed.spans_all or trace.get_current_span(self.carried).is_recording()
+    def _start_span(self, named: Any, carried: Any) -> None:
+        recorded = self.observed.spans_all or trace.get_current_span(carried).is_recording()
         if recorded and providers.tracer() is not None:
             self.id = next(_ids)
             self.label = self.recorder.label(self.name)
-            self.span = self.observed.start_span(self, function, self.carried)
+            self.span = self.observed.start_span(self, named, carried)
 
-    def __call__(self, /, *args: Any, **kwargs: Any) -> Any:
-        fn, span, carried = self.fn, self.span, self.carried
-        if fn is None:
-            raise RuntimeError("an observed call runs once; it was called again")
-        self.fn = None
+    def __call__(self, carried: Any, fn: Any, /, *args: Any, **kwargs: Any) -> Any:
+        if self.began or self.outcome:
+            return fn(*args, **kwargs)  # run again by the pool, or given up before: counted once
+        span = self.span
         notes = self.recorder.notes
-        token = None
+        token: Any = None
         if span is not None:
             TaskTracer.begin(span)
-            token = self._attach(trace.set_span_in_context(span, carried))
-        elif self.context is None and (carried or _current()):
+            token = enter(span) if self.packed else attach(carried, span)
+        elif not self.packed and (carried or _current()):
             token = otel_context.attach(carried)
         self.began = True
         self.started = _clock()
         notes.append(self)
         try:
-            value = fn(*args, **kwargs) if self.context is None else self.context.run(fn, *args, **kwargs)
+            value = fn(*args, **kwargs)
         except BaseException as error:
             self.ended = _clock()
             if token is not None:
-                self._detach(token)
+                leave(token) if self.packed else detach(token)
             self.error_type = error_type_of(error)
             self._end("error", error, threading.current_thread())
             hide_frames(error)
             raise
         self.ended = _clock()
         if token is not None:
-            self._detach(token)
+            leave(token) if self.packed else detach(token)
         self.outcome = "success"
         if span is None and len(notes) < BATCH and providers.sink is None and not self.observed.closing:
             notes.append(self)
@@ -103,16 +107,13 @@ class Call(NotedCall):
             self._end("success", None, threading.current_thread())
         return value
 
-    def _attach(self, carried: Any) -> Any:
-        if self.context is None:
-            return otel_context.attach(carried)
-        return self.context.run(attach, None, self.span)
-
-    def _detach(self, token: Any) -> None:
-        if self.context is None:
-            otel_context.detach(token)
-        else:
-            self.context.run(otel_context.detach, token)
+    def within(self, context: Context, fn: Any, /, *args: Any, **kwargs: Any) -> Any:
+        """Run it in the context that the user packed it into: entered once, as without us."""
+        try:
+            return context.run(self, None, fn, *args, **kwargs)
+        except BaseException as error:
+            hide_frames(error)
+            raise
 
     def _end(self, outcome: str, error: BaseException | None, thread: threading.Thread | None = None) -> None:
         """Note the end (``ended`` is set), end the span, and enter the notes if that is due."""
@@ -146,7 +147,6 @@ class Call(NotedCall):
         outcome = "cancelled" if cancelled else "error" if error else "success"
         if not self._claim(outcome):
             return
-        self.fn = None
         self.ended = _clock()
         if cancelled:
             self.reason = "shutdown" if self.observed.cutting else "explicit"
@@ -169,31 +169,50 @@ class Call(NotedCall):
             self.outcome = self.outcome or outcome
             return first
 
+
+@recorded
+class Handed(partial[Any]):
+    """What the pool gets in place of the user's function: a call, where it is to run, and the function.
+
+    The pool alone keeps it, and lets go of it when it would have let go of the function.
+    """
+
+    __slots__ = ()
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.args[1], name)  # __name__, __qualname__, __doc__: of the user's function
+
     def __reduce__(self) -> Any:
         """A pool that pickles its calls runs a copy, which attaches the carried context where it arrives."""
+        call: Any = self.func
+        if type(call) is not Call:
+            return super().__reduce__()  # a context, which cannot be pickled
         from .worker import Errand  # only such pools need it
 
-        carried = self.carried if self.span is None else trace.set_span_in_context(self.span, self.carried)
-        fn: Any = self.fn
+        carried, fn = self.args
+        carried = carried if call.span is None else trace.set_span_in_context(call.span, carried)
         return Errand(fn, "", inject(carried), None, enveloped=False).__reduce__()
 
 
 def submit(observed: Observed, original: Callable[..., Future[Any]], pool: Any, fn: Any, args: Any, kwargs: Any) -> Any:
     """Hand a call to a thread pool's own ``submit`` (its class's function), observed."""
-    context = None
-    if type(fn) is not FunctionType or fn.__module__ == OTEL_THREADING:
-        if type(original_of(fn)) is Call:  # recorded by the layer that calls us
+    context, inner = None, fn
+    named = look_through(fn, args, kwargs)
+    if named is not fn or type(fn) is not FunctionType:
+        if is_recorded(fn, args, kwargs):  # by the layer that calls us
             return original(pool, fn, *args, **kwargs)
-        context, fn, args, more = peel(fn, args)
+        context, inner, args, more = peel(fn, args)
         if more:
             kwargs = {**more, **kwargs}
     recorder: Any = observed.recorder  # a NotingRecorder, for pools of threads
     if recorder.dormant:
         recorder.open()
-    call = Call(observed, recorder, fn, context)
+    carried = _current()
+    call = Call(observed, recorder, named, carried, context is not None)
+    handed = Handed(call, carried, inner) if context is None else Handed(call.within, context, inner)
     future: Any
     try:
-        future = original(pool, call, *args, **kwargs)
+        future = original(pool, handed, *args, **kwargs)
     except BaseException as error:
         observed.refuse(error)
         raise
@@ -212,7 +231,7 @@ def submit(observed: Observed, original: Callable[..., Future[Any]], pool: Any, 
 _PLAIN: Any = Future  # untyped, for the callback list has no public name
 _UNDER_WAY = ("PENDING", "RUNNING")
 _KEEPS_FRAMES = sys.version_info < (3, 11)  # a bare raise puts the old traceback back
-_OURS: set[Any] = {Call.__call__.__code__}
+_OURS: set[Any] = {Call.__call__.__code__, Call.within.__code__}
 
 
 _inherited: FrameType | None = None  # in a forked child: the parent's call that it was forked in

@@ -10,12 +10,12 @@ import asyncio
 from collections.abc import Callable, Coroutine, Generator
 from typing import Any, cast
 
-from opentelemetry import context as otel_context
 from opentelemetry import trace
+from opentelemetry.context import Context
 from opentelemetry.trace import Span
 
 from glasspool.telemetry.recorder import TaskRecord
-from glasspool.telemetry.tracing import TaskTracer
+from glasspool.telemetry.tracing import Entered, TaskTracer, attach, capture, detach, enter, error_text
 
 from .calls import hide_frames, ours
 from .layers import submitting
@@ -27,7 +27,15 @@ try:
 except ImportError:
     _TriosError = None  # type: ignore[assignment, misc]  # nobody sends one, then
 
-__all__ = ["Ending", "ObservedCoroutine", "cancellation_in", "failure_text", "nursery_cancelled", "start_task"]
+__all__ = [
+    "Ending",
+    "ObservedCoroutine",
+    "SteppedCoroutine",
+    "cancellation_in",
+    "failure_text",
+    "nursery_cancelled",
+    "start_task",
+]
 
 Ending = Callable[[BaseException], "tuple[str, str, str | None]"]
 """Outcome, cancel reason and message of a coroutine that ended with this exception."""
@@ -51,18 +59,14 @@ def nursery_cancelled(nursery: Any) -> bool:
 
 def failure_text(name: str, error: BaseException) -> str:
     """What is said of the sibling that failed on the spans of those that were cancelled for it. Never raises."""
-    try:
-        text = str(error)
-    except Exception:  # noqa: BLE001 - the user's own __str__
-        text = "(no text)"
-    return f"{name} failed: {type(error).__qualname__}: {text}"[:1024]
+    return f"{name} failed: {error_text(error)}"[:1024]
 
 
-def start_task(observed: Observed, name: str, function: Any, *, span: bool = True) -> TaskRecord:
+def start_task(observed: Observed, name: str, full: str, parent: Context | None, *, span: bool) -> TaskRecord:
     """The record of a task that runs from now on: tasks of an event loop wait in no queue that we could see."""
     task = observed.recorder.task(name, observed.runner)
     if span:
-        task.span = observed.start_span(task, function, None)
+        task.span = observed.start_span(task, full, parent)
     observed.recorder.accept(task, queued=False)
     observed.recorder.begin(task)
     if task.span is not None:
@@ -70,16 +74,89 @@ def start_task(observed: Observed, name: str, function: Any, *, span: bool = Tru
     return task
 
 
-class ObservedCoroutine(Coroutine[Any, Any, Any]):
-    """Behaves as ``coro`` does; settles its task when it ends, however it ends."""
+class PassedThrough(Coroutine[Any, Any, Any]):
+    """Behaves as ``coro`` does."""
 
-    __slots__ = ("__weakref__", "_coro", "_ending", "_observed", "_span", "_task", "_token")
+    __slots__ = ("__weakref__", "_coro")
+
+    def __init__(self, coro: Coroutine[Any, Any, Any]) -> None:
+        self._coro = coro
+
+    def close(self) -> None:
+        self._coro.close()
+
+    def __await__(self) -> Generator[Any, Any, Any]:
+        return self
+
+    def __iter__(self) -> Any:
+        return self
+
+    def __next__(self) -> Any:
+        try:
+            return self.send(None)
+        except BaseException as error:
+            hide_frames(error)
+            raise
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._coro, name)  # cr_frame, cr_await, gi_code, __name__ …: for those who inspect tasks
+
+    def __repr__(self) -> str:
+        return repr(self._coro)
+
+
+class SteppedCoroutine(PassedThrough):
+    """Has its span current in each of its steps and at no other time: its context is not its own.
+
+    A span that it makes current itself is current in its later steps. All else that it changes in the context (baggage,
+    say) is everybody's.
+    """
+
+    __slots__ = ("_span",)
+
+    def __init__(self, coro: Coroutine[Any, Any, Any], span: Span) -> None:
+        super().__init__(coro)
+        self._span = span
+
+    def send(self, value: Any) -> Any:
+        entered = enter(self._span)
+        try:
+            return self._coro.send(value)
+        except BaseException as error:
+            hide_frames(error)
+            raise
+        finally:
+            self._leave(entered)
+
+    def throw(self, *error: Any) -> Any:
+        entered = enter(self._span)
+        try:
+            return self._coro.throw(*error)
+        except BaseException as raised:
+            hide_frames(raised)
+            raise
+        finally:
+            self._leave(entered)
+
+    def _leave(self, entered: Entered) -> None:
+        found = capture()
+        if found is entered.context:
+            detach(entered.token)
+        else:
+            self._span = trace.get_current_span(found)
+            attach(found, entered.outside)
+
+
+class ObservedCoroutine(PassedThrough):
+    """Settles its task when ``coro`` ends, however it ends."""
+
+    __slots__ = ("_ending", "_observed", "_span", "_task", "_token")
 
     def __init__(self, coro: Coroutine[Any, Any, Any], observed: Observed, task: TaskRecord, ending: Ending) -> None:
-        self._coro = coro
+        super().__init__(coro)
         self._observed = observed
         self._task: TaskRecord | None = task
-        self._ending = ending
+        self._ending: Ending | None = ending
         self._span: Span | None = task.span
         self._token: Any = None
 
@@ -119,31 +196,11 @@ class ObservedCoroutine(Coroutine[Any, Any, Any]):
         try:
             self._coro.close()
         finally:
-            task, self._task = self._task, None
-            if task is not None:
-                self._observed.settle(task, "cancelled", reason="shutdown")
-
-    def __await__(self) -> Generator[Any, Any, Any]:
-        return self
-
-    def __iter__(self) -> Any:
-        return self
-
-    def __next__(self) -> Any:
-        return self.send(None)
+            self._settle("cancelled", reason="shutdown")
 
     def __del__(self) -> None:
         # Thrown away unfinished: the loop is gone. What it awaits is closed by its own collection.
-        task = self._task
-        if task is not None:
-            self._task = None
-            self._observed.settle(task, "cancelled", reason="shutdown")
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._coro, name)  # cr_frame, cr_await, gi_code, __name__ …: for those who inspect tasks
-
-    def __repr__(self) -> str:
-        return repr(self._coro)
+        self._settle("cancelled", reason="shutdown")
 
     def _look_for_request(self) -> None:
         """An exception is raised in the coroutine: perhaps because it is asked to end."""
@@ -154,13 +211,13 @@ class ObservedCoroutine(Coroutine[Any, Any, Any]):
     def _make_current(self, span: Span) -> None:
         # In the task's own context, at its first step and for its whole life: nobody else runs in that.
         self._span = None
-        self._token = otel_context.attach(trace.set_span_in_context(span))
+        self._token = attach(None, span)
 
     def _end(self, error: BaseException) -> None:
         if isinstance(error, StopIteration):
             self._settle("success")
             return
-        if self._task is not None:
+        if self._task is not None and self._ending is not None:
             outcome, reason, message = self._ending(error)
             self._settle(outcome, error if outcome == "error" else None, reason, message)
             hide_frames(error)
@@ -171,9 +228,12 @@ class ObservedCoroutine(Coroutine[Any, Any, Any]):
         task, self._task = self._task, None
         if task is None:
             return
-        if self._token is not None:
-            otel_context.detach(self._token)
+        # Whoever keeps the coroutine (a task, a task's handle) keeps nothing else.
+        token, self._token, self._ending = self._token, None, None
+        if token is not None:
+            detach(token)
         self._observed.settle(task, outcome, failure, reason=reason, message=message)
 
 
-ours(ObservedCoroutine.send, ObservedCoroutine.throw)
+ours(PassedThrough.__next__, ObservedCoroutine.send, ObservedCoroutine.throw)
+ours(SteppedCoroutine.send, SteppedCoroutine.throw)

@@ -1,37 +1,39 @@
-"""Dask: ``Client.submit``, and so ``Client.get_executor()``; one task is one submitted call, wherever it runs.
+"""Dask: what this process submits through a ``distributed.Client``.
 
-Its results stay on the cluster, so a report cannot travel with them: workers log it as an event, which reaches the
-client on the same stream before the result is announced.
+``submit`` and ``map``, and so ``get_executor()``: one task is one call, wherever it runs. ``compute``, ``persist`` and
+``get`` hand over a graph that the scheduler takes apart: one task is one future that they make, under the name of its
+key, and the trace context is lost to it.
+
+Results stay on the cluster, so a report cannot travel with them: workers log it as an event, which reaches the client
+on the same stream before the result is announced.
 """
 
 from __future__ import annotations
 
 import functools
-import logging
-import types
+import re
 import uuid
-import weakref
 from collections.abc import Callable, Mapping
 from typing import Any
 
 from opentelemetry.trace import SpanKind
 
-from glasspool.telemetry.tracing import Spans, capture
+from glasspool.telemetry.names import look_through
+from glasspool.telemetry.tracing import Spans, capture, inject
 
+from . import dask_states
+from .dask_launch import launcher_of
+from .dask_states import TOPIC, listen, watch
 from .home import away
 from .instrumentor import Instrumentor
 from .layers import core_calls, submitting
-from .naming import Selection, caller_module, look_through
+from .naming import Selection, caller_module
 from .objectives import WaitObjectives
 from .observed import Observed
 from .patching import Patch, Patches
 from .remote import Away
 
-__all__ = ["DaskInstrumentor"]
-
-logger = logging.getLogger("glasspool")
-
-_TOPIC = "glasspool"
+__all__ = ["DaskInstrumentor", "map_through", "submit_through"]
 
 
 class DaskInstrumentor(Instrumentor):
@@ -72,8 +74,7 @@ class DaskInstrumentor(Instrumentor):
     @classmethod
     def found(cls, client: Any) -> Observed | None:
         """The observation for calls through this client; None when it is not wanted."""
-        given = getattr(client, "name", None)
-        name = given if isinstance(given, str) and given else caller_module()
+        name = _given_name(client) or caller_module()
         if not cls._selection(name):
             return None
         observed = cls._observed.get(name)
@@ -91,83 +92,109 @@ class DaskInstrumentor(Instrumentor):
         return observed
 
 
-def _launch(function: Any, parts: Any, topic: str, /, *args: Any, **kwargs: Any) -> Any:
-    """Runs on the worker, sent there by value: it must work where glasspool is not installed."""
-    try:
-        from glasspool_instrumentation.worker import Errand, Sender
-    except ImportError:
-        return function(*args, **kwargs)
-    key, carrier, sender = parts
-    made = None if sender is None else Sender(*sender)
-    return Errand(function, key, carrier, made, enveloped=False, topic=topic)(*args, **kwargs)
+_ID = re.compile(r"[^-]+-(.+)-[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 
 
-def _by_value(function: Any) -> Any:
-    # cloudpickle sends functions of no module by value.
-    made = types.FunctionType(function.__code__, {"__builtins__": __builtins__}, function.__name__)
-    made.__module__ = None  # type: ignore[assignment]  # that is the point
-    made.__qualname__ = function.__qualname__
-    return made
+def _given_name(client: Any) -> str:
+    """The ``name`` that a client was given. It keeps no more of it than its id: class, name, UUID."""
+    found = _ID.fullmatch(str(client.id))
+    name = found[1] if found is not None else ""
+    return "" if name == "worker" else name  # Dask's own name for the clients that tasks have
 
 
-_launcher: Callable[..., Any] = _by_value(_launch)
-_listening: weakref.WeakSet[Any] = weakref.WeakSet()  # clients that hand us their workers' reports
+def _observed_for(patch: Patch, client: Any) -> Observed | None:
+    """The observation for a call of one of the client's methods (our caller's caller's), if it is to be recorded."""
+    if not patch.active or submitting.inside or core_calls(3):
+        return None
+    return DaskInstrumentor.found(client)
 
 
-def _received(event: Any) -> None:
-    _, report = event
-    call = away.get(report[0])
-    if call is not None:
-        call.note(tuple(report))
+# -- calls of functions ------------------------------------------------------------------------------------------------
+
+_OPTIONS = frozenset(
+    {"key", "workers", "resources", "retries", "priority", "fifo_timeout", "allow_other_workers", "actor", "actors",
+     "pure", "batch_size"}
+)  # fmt: skip
+"""Keywords of the client's methods; the others are the function's."""
 
 
 def _submit(patch: Patch, original: Any) -> Any:
     def submit(self: Any, func: Any, *args: Any, **kwargs: Any) -> Any:
-        if not patch.active or submitting.inside or core_calls() or not callable(func) or _is_actor(kwargs):
-            return original(self, func, *args, **kwargs)
-        observed = DaskInstrumentor.found(self)
+        observed = None if _is_actor(kwargs) or not callable(func) else _observed_for(patch, self)
         if observed is None:
             return original(self, func, *args, **kwargs)
         if kwargs.get("key") is None:
             kwargs["key"] = _key(func, args, kwargs)
-        return _send(observed, self, functools.partial(original, self), func, args, kwargs, _done)
+        call = _call(observed, func)
+        launch = functools.partial(launcher_of(func), func, TOPIC, call.parts())
+        future = _hand_over(observed, self, [call], functools.partial(original, self, launch, *args, **kwargs))
+        _accepted(call, self, future)
+        return future
 
     return submit
 
 
-def submit_through(observed: Observed, original: Any, pool: Any, fn: Any, args: Any, kwargs: Any) -> Any:
-    """Hand a call to the ``submit`` of a client's executor, observed."""
-    from dask.utils import funcname
+def _map(patch: Patch, original: Any) -> Any:
+    def map(self: Any, func: Any, *iterables: Any, **kwargs: Any) -> Any:
+        observed = _observed_for(patch, self)
+        if observed is None:
+            return original(self, func, *iterables, **kwargs)
+        return _mapped(observed, self, functools.partial(original, self), func, iterables, kwargs)
 
-    kwargs.setdefault("key", f"{funcname(fn)}-{uuid.uuid4()}")
-    return _send(observed, pool._client, original, fn, args, kwargs, Away.done)
+    return map
 
 
-def _send(
-    observed: Observed, client: Any, original: Any, func: Any, args: Any, kwargs: Any, done: Callable[[Away, Any], None]
+def _mapped(
+    observed: Observed, client: Any, original: Callable[..., Any], func: Any, iterables: Any, kwargs: dict[str, Any]
 ) -> Any:
-    if client not in _listening:
-        _listening.add(client)
-        client.subscribe_topic(_TOPIC, _received)
-    call = Away(observed, look_through(func), capture())
-    errand = call.errand(func)
-    parts = (errand.key, errand.carrier, None if errand.sender is None else tuple(errand.sender))
-    call.accept()
+    batch = kwargs.get("batch_size")
+    sizes = [len(it) for it in iterables] if all(hasattr(it, "__len__") for it in iterables) else []
+    if not sizes or not callable(func) or _is_actor(kwargs) or (batch and 1 < batch < sum(sizes)):
+        return original(func, *iterables, **kwargs)  # wrong, empty, or done in batches, each by a map() of its own
+    keys = _keys(func, iterables, min(sizes), kwargs)
+    calls = [_call(observed, func) for _ in keys]
+    launch = functools.partial(launcher_of(func), func, TOPIC)
+    kwargs = {**kwargs, "key": keys}
+    parts = [call.parts() for call in calls]
+    futures = _hand_over(observed, client, calls, functools.partial(original, launch, parts, *iterables, **kwargs))
+    for call, future in zip(calls, futures, strict=True):
+        _accepted(call, client, future)
+    return futures
+
+
+def _call(observed: Observed, func: Any) -> Away:
+    return Away(observed, look_through(func), capture())
+
+
+def _hand_over(observed: Observed, client: Any, calls: list[Away], submit: Callable[[], Any]) -> Any:
+    listen(client)
+    inside = submitting.inside
     submitting.inside = True
     try:
-        future = original(functools.partial(_launcher, func, parts, _TOPIC), *args, **kwargs)
-        future.add_done_callback(functools.partial(done, call))
+        return submit()
     except BaseException as error:
-        call.finish(error, cancelled=False)
+        for call in calls:
+            away.pop(call.key, None)
+        _refused(observed, error)
         raise
     finally:
-        submitting.inside = False
-    return future
+        submitting.inside = inside
 
 
-_OPTIONS = frozenset(
-    {"key", "workers", "resources", "retries", "priority", "fifo_timeout", "allow_other_workers", "actor", "actors"}
-)
+def _accepted(call: Away, client: Any, future: Any) -> None:
+    call.accept()
+    watch(client, future, call)
+
+
+def _refused(observed: Observed, error: BaseException) -> None:
+    if type(error).__name__ == "ClosedClientError":
+        observed.recorder.reject("already_shutdown")
+    else:
+        observed.refuse(error)
+
+
+def _is_actor(kwargs: dict[str, Any]) -> bool:
+    return bool(kwargs.get("actor") or kwargs.get("actors"))
 
 
 def _key(func: Any, args: Any, kwargs: dict[str, Any]) -> str:
@@ -177,22 +204,106 @@ def _key(func: Any, args: Any, kwargs: dict[str, Any]) -> str:
 
     if not kwargs.get("pure", True):
         return f"{funcname(func)}-{uuid.uuid4()}"
-    passed = {name: value for name, value in kwargs.items() if name not in _OPTIONS and name != "pure"}
-    return f"{funcname(func)}-{tokenize(func, passed, *args)}"
+    return f"{funcname(func)}-{tokenize(func, _passed(kwargs), *args)}"
 
 
-def _is_actor(kwargs: dict[str, Any]) -> bool:
-    return bool(kwargs.get("actor") or kwargs.get("actors"))
+def _keys(func: Any, iterables: Any, count: int, kwargs: dict[str, Any]) -> list[Any]:
+    """The same for a map of ``count`` calls."""
+    from dask.tokenize import tokenize
+    from dask.utils import funcname
+
+    key = kwargs.get("key") or funcname(func)
+    if not isinstance(key, str):
+        return list(key)
+    if not kwargs.get("pure", True):
+        made = uuid.uuid4()
+        return [f"{key}-{made}-{number}" for number in range(count)]
+    token = tokenize(func, _passed(kwargs))
+    return [f"{key}-{tokenize(token, args)}" for args in zip(*iterables, strict=False)]
 
 
-def _done(call: Away, future: Any) -> None:
-    if future.status == "cancelled":
-        call.finish(None, cancelled=True)
-        return
-    error = None
-    if future.status == "error":
-        error = future.exception()  # at hand already; this callback has a thread of its own
-    call.finish(error, cancelled=False)
+def _passed(kwargs: dict[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in kwargs.items() if name not in _OPTIONS}
 
 
-_patches = Patches({"distributed.client": lambda module: [Patch(module.Client, "submit", _submit)]})
+# -- graphs ------------------------------------------------------------------------------------------------------------
+
+
+def _graph_to_futures(patch: Patch, original: Any) -> Any:
+    def graph_to_futures(self: Any, *args: Any, **kwargs: Any) -> Any:
+        observed = _observed_for(patch, self)
+        if observed is None:
+            return original(self, *args, **kwargs)
+        from dask.utils import key_split
+
+        try:
+            futures = original(self, *args, **kwargs)
+        except BaseException as error:
+            _refused(observed, error)
+            raise
+        if inject():
+            observed.recorder.context_lost("missing")
+        for key, future in futures.items():
+            call = Away(observed, str(key_split(key)), capture())
+            call.parts()
+            _accepted(call, self, future)
+        return futures
+
+    return graph_to_futures
+
+
+def _send_to_scheduler(patch: Patch, original: Any) -> Any:
+    def send_to_scheduler(self: Any, msg: Any) -> Any:
+        if patch.active and msg.get("client") == "fire-and-forget":
+            dask_states.fired(self, msg.get("keys", ()))
+        return original(self, msg)
+
+    return send_to_scheduler
+
+
+# -- a client's executor, wrapped --------------------------------------------------------------------------------------
+
+
+def submit_through(observed: Observed, original: Any, pool: Any, fn: Any, args: Any, kwargs: Any) -> Any:
+    """Hand a call to the ``submit`` of a client's executor, observed."""
+    from dask.utils import funcname
+
+    kwargs.setdefault("key", f"{funcname(fn)}-{uuid.uuid4()}")
+    call = _call(observed, fn)
+    launch = functools.partial(launcher_of(fn), fn, TOPIC, call.parts())
+    future = _hand_over(observed, pool._client, [call], functools.partial(original, launch, *args, **kwargs))
+    call.accept()
+    future.add_done_callback(call.done)
+    return future
+
+
+class _Through:
+    """Stands for a client or its executor, whose ``map`` is observed."""
+
+    def __init__(self, shown: Any, **replaced: Any) -> None:
+        self.__dict__.update(replaced, _shown=shown)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._shown, name)
+
+
+def map_through(observed: Observed, original: Any, pool: Any, fn: Any, iterables: Any, options: Any) -> Any:
+    """The ``map`` of a client's executor, which does not pass through its ``submit``, observed."""
+    client = pool._client
+
+    def mapped(func: Any, *items: Any, **kwargs: Any) -> Any:
+        return _mapped(observed, client, client.map, func, items, kwargs)
+
+    return original(_Through(pool, _client=_Through(client, map=mapped)), fn, *iterables, **options)
+
+
+_patches = Patches(
+    {
+        "distributed.client": lambda module: [
+            Patch(module.Client, "submit", _submit),
+            Patch(module.Client, "map", _map),
+            Patch(module.Client, "_graph_to_futures", _graph_to_futures),
+            Patch(module.Client, "_send_to_scheduler", _send_to_scheduler),
+        ]
+    }
+)

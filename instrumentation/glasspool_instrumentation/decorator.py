@@ -7,16 +7,14 @@ import inspect
 from collections.abc import Callable
 from typing import Any, ParamSpec, TypeVar, overload
 
-from opentelemetry import context as otel_context
-from opentelemetry import trace
-
+from glasspool.telemetry.names import function_name, look_through, qualified_name
 from glasspool.telemetry.recorder import TaskRecord
-from glasspool.telemetry.tracing import Spans, TaskTracer, error_type_of, function_name
+from glasspool.telemetry.tracing import Spans, TaskTracer, enter, error_type_of, leave
 from glasspool.telemetry.within import within_task
 
 from .calls import hide_frames, ours
 from .coroutines import cancellation_in
-from .naming import check_name, look_through
+from .naming import check_name
 from .observed import Observed
 
 __all__ = ["instrumented"]
@@ -58,18 +56,18 @@ def instrumented(function: Any = None, /, *, name: str | None = None, spans: Spa
 
 
 def _decorate(function: Any, *, name: str | None, spans: Spans) -> Any:
-    named = look_through(function)
     given: object = function
     if not callable(given) or isinstance(given, type):
         raise TypeError(f"@instrumented takes a function; got {function!r}. Write @instrumented(name='…') above a def")
-    if inspect.isgeneratorfunction(named) or inspect.isasyncgenfunction(named):
+    if inspect.isgeneratorfunction(function) or inspect.isasyncgenfunction(function):
         raise TypeError(
-            f"@instrumented cannot observe the generator function {function_name(named)}: when a generator is done is "
-            "up to who iterates it. Decorate the function that consumes it"
+            f"@instrumented cannot observe the generator function {function_name(function)}: when a generator is done "
+            "is up to who iterates it. Decorate the function that consumes it"
         )
+    named = look_through(function)
     calls = _Calls(name or getattr(named, "__module__", None) or "functions", named, spans)
 
-    if inspect.iscoroutinefunction(named):
+    if inspect.iscoroutinefunction(function):
 
         @functools.wraps(function)
         async def observed_async(*args: Any, **kwargs: Any) -> Any:
@@ -107,14 +105,14 @@ class _Calls:
 
     def __init__(self, name: str, function: Any, spans: Spans) -> None:
         self._observed = Observed(name, "function", "inline", queue=False, workers=False, shutdown=False, spans=spans)
-        self._function = function
+        self._code = qualified_name(function)
         self._name = function_name(function)
 
     def begin(self) -> tuple[TaskRecord, Any]:
         """A call begins: its record, and the token of its span's context."""
         observed, recorder = self._observed, self._observed.recorder
         task = recorder.task(self._name, "inline")
-        span = task.span = observed.start_span(task, self._function, None)
+        span = task.span = observed.start_span(task, self._code, None)
         if within_task():
             task.started = recorder.clock()  # all that its span needs
         else:
@@ -123,15 +121,16 @@ class _Calls:
         if span is None:
             return task, None
         TaskTracer.begin(span)
-        return task, otel_context.attach(trace.set_span_in_context(span))
+        return task, enter(span)
 
     def end(self, task: TaskRecord, token: Any, error: BaseException | None) -> None:
         """The call ends, by this error or none."""
         if token is not None:
-            otel_context.detach(token)
-        outcome = "success" if error is None else "cancelled" if cancellation_in(error) else "error"
+            leave(token)
+        destroyed = isinstance(error, GeneratorExit)  # a coroutine that was closed, or thrown away with its loop
+        outcome = "success" if error is None else "cancelled" if destroyed or cancellation_in(error) else "error"
         failure = error if outcome == "error" else None
-        reason = "parent_scope" if outcome == "cancelled" else ""
+        reason = "shutdown" if destroyed else "parent_scope" if outcome == "cancelled" else ""
         if task.began:
             self._observed.settle(task, outcome, failure, reason=reason)
         elif task.span is not None:  # counted by the task around it

@@ -13,15 +13,13 @@ from collections.abc import Callable, Coroutine
 from concurrent.futures import Future
 from typing import Any
 
-from opentelemetry.context import detach
-
-from glasspool.telemetry.tracing import TaskTracer, attach, function_name
+from glasspool.telemetry.names import function_name, locals_of, look_through
+from glasspool.telemetry.tracing import TaskTracer, attach, detach
 from glasspool.telemetry.within import running
 
 from .calls import hide_frames, ours
 from .coroutines import ObservedCoroutine, cancellation_in
 from .layers import awaiting, core_calls, submitting
-from .naming import look_through
 from .observed import Observed
 from .patching import Patch
 
@@ -31,13 +29,13 @@ __all__ = ["PortalCoroutine", "calling", "is_portals_own", "portal_call"]
 class _Entering:
     """A function on its way from a thread to the loop; called there, once."""
 
-    def __init__(self, observed: Observed, fn: Callable[..., Any]) -> None:
+    def __init__(self, observed: Observed, fn: Callable[..., Any], args: tuple[Any, ...]) -> None:
         self._fn: Any = fn
         self._observed = observed
         self._lock = threading.Lock()
         self._given_up = False
         self._over = False
-        named = look_through(fn)
+        named = look_through(fn, args)
         self.task = task = observed.recorder.task(function_name(named), "inline")
         task.span = observed.start_span(task, named, None)
         observed.recorder.accept(task, queued=True)
@@ -139,7 +137,7 @@ def calling(find: Callable[[], Observed | None], *, sync: bool) -> Callable[[Pat
             observed = find() if patch.active and not _is_portals(args) and not core_calls() else None
             if observed is None:
                 return original(cls, func, args, *more, **options)
-            call = enter(observed, func)
+            call = enter(observed, func, args)
             token = awaiting.set(True)  # for the task that runs it, which asyncio makes in a copy of this context
             try:
                 return original(cls, call, args, *more, **options)
@@ -172,8 +170,8 @@ def portal_call(coro: Any) -> tuple[Any, Future[Any]] | None:
         return None
     if frame.f_globals.get("__name__") != "anyio.from_thread":
         return None
-    found = frame.f_locals
-    return (found["func"], found["future"]) if "func" in found and "future" in found else None
+    found = locals_of(frame, "func", "future")
+    return (found["func"], found["future"]) if len(found) == 2 else None
 
 
 def is_portals_own(function: Any) -> bool:
@@ -189,17 +187,18 @@ class PortalCoroutine(ObservedCoroutine):
 
     def __init__(self, coro: Any, observed: Observed, task: Any, ending: Any, future: Future[Any], scope: Any) -> None:
         super().__init__(coro, observed, task, ending)
-        self._future = future
+        self._future: Future[Any] | None = future
         self._scope = scope
 
     def _end(self, error: BaseException) -> None:
-        future = self._future
-        if not isinstance(error, StopIteration) or not future.done():
+        future, scope = self._future, self._scope
+        self._future = self._scope = None  # see ObservedCoroutine._settle
+        if future is None or not isinstance(error, StopIteration) or not future.done():
             super()._end(error)
         elif future.cancelled():
             # By whoever has the future, unless the group is being cancelled.
-            asked = not self._scope.cancel_called
-            self._settle("cancelled", None, *(("explicit", None) if asked else self._ending(CancelledError())[1:]))
+            ending = self._ending if scope.cancel_called else None
+            self._settle("cancelled", None, *(("explicit", None) if ending is None else ending(CancelledError())[1:]))
         else:
             failure = future.exception()
             self._settle("success" if failure is None else "error", failure)

@@ -7,18 +7,12 @@ from types import FunctionType
 from typing import Any
 
 from . import calls, pools
-from .calls import Call
 from .instrumentor import Instrumentor
-from .layers import core_calls, submitting
+from .layers import RECORDED, core_calls, submitting
 from .naming import OTEL_THREADING, Selection
 from .patching import Patch, Patches
-from .worker import Errand
 
 __all__ = ["FuturesInstrumentor", "patches", "wanted"]
-
-
-RECORDED = frozenset({Call, Errand})
-"""What an outer layer submits in place of the function that it records."""
 
 
 class _Wanted(threading.local):
@@ -100,7 +94,8 @@ def _patches_of(cls: type) -> list[Patch]:
     return [
         Patch(cls, "__init__", _init),
         Patch(cls, "submit", _submit),
-        Patch(cls, "shutdown", pools.shutting_down("cancel_futures")),
+        Patch(cls, "shutdown", pools.shutting_down),
+        *(Patch(cls, name, pools.killing) for name in pools.KILLERS if hasattr(cls, name)),
     ]
 
 

@@ -12,8 +12,29 @@ import sys
 import threading
 from contextvars import ContextVar
 from types import CodeType, FrameType
+from typing import Any, TypeVar
 
-__all__ = ["awaiting", "core_calls", "submitting"]
+from glasspool.telemetry.names import links
+
+__all__ = ["RECORDED", "awaiting", "core_calls", "is_recorded", "recorded", "submitting"]
+
+_Class = TypeVar("_Class", bound=type)
+
+RECORDED: set[type] = set()
+"""What an outer layer submits in place of the function that it records."""
+
+
+def recorded(cls: _Class) -> _Class:
+    """A class decorator: objects of this class stand for a function whose calls are recorded."""
+    RECORDED.add(cls)
+    return cls
+
+
+def is_recorded(fn: Any, args: Any, kwargs: Any) -> bool:
+    """Is this call recorded by an outer layer, also when somebody has wrapped it on its way here?"""
+    return any(
+        type(link) in RECORDED or type(getattr(link, "__self__", None)) in RECORDED for link in links(fn, args, kwargs)
+    )
 
 
 class _Submitting(threading.local):
@@ -27,7 +48,10 @@ submitting = _Submitting()
 awaiting: ContextVar[bool] = ContextVar("glasspool_awaiting", default=False)
 """True within an awaited call (``to_thread.run_sync``) that an outer layer records."""
 
-_PLUMBING = ("anyio", "asyncio", "trio", "concurrent", "uvloop", "glasspool_instrumentation", "opentelemetry", "wrapt")
+_PLUMBING = (
+    "anyio", "asyncio", "trio", "concurrent", "uvloop", "distributed", "glasspool_instrumentation", "opentelemetry",
+    "wrapt",
+)  # fmt: skip
 _USER, _CORE, _PASSED = range(3)
 _kinds: dict[CodeType, int] = {}  # looking up a code object is cheaper than looking at its module's name
 

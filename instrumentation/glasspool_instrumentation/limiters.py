@@ -14,14 +14,15 @@ from typing import Any
 
 from opentelemetry.trace import SpanKind
 
+from glasspool.telemetry.names import function_name, look_through
 from glasspool.telemetry.recorder import TaskRecord
-from glasspool.telemetry.tracing import TaskTracer, attach, function_name
+from glasspool.telemetry.tracing import TaskTracer, attach
 from glasspool.telemetry.within import running
 
 from . import loops
 from .calls import hide_frames, ours
 from .layers import awaiting, submitting
-from .naming import caller_module, check_name, look_through
+from .naming import caller_module, check_name
 from .objectives import WaitObjectives
 from .observed import Observed
 from .tokens import Claim, LimiterRecorder, is_limiter
@@ -130,10 +131,10 @@ class Limiters:
 class _Threaded:
     """The function in its thread. Looks like the user's to whoever asks for its name."""
 
-    def __init__(self, observed: ObservedLimiter, fn: Callable[..., Any]) -> None:
+    def __init__(self, observed: ObservedLimiter, fn: Callable[..., Any], args: tuple[Any, ...]) -> None:
         self._fn: Any = fn
         self._observed = observed
-        named = look_through(fn)
+        named = look_through(fn, args)
         self.task = task = observed.recorder.task(function_name(named), "thread")
         task.span = observed.start_span(task, named, None)
         self._settled = False
@@ -217,16 +218,17 @@ async def run_in_thread(
     fn: Callable[..., Any],
     run: Callable[[Any, Claim], Awaitable[Any]],
     why: Callable[[BaseException], str],
+    args: tuple[Any, ...] = (),
 ) -> Any:
-    """Await ``run(function, claim)``, which runs the function in a thread under ``limiter``, and tells the claim whose
-    it is.
+    """Await ``run(function, claim)``, which calls the function (with ``args``) in a thread under ``limiter``, and tells
+    the claim whose it is.
 
     ``why`` gives the cancel reason of an exception, or "" if it is no cancellation.
     """
     recorder = observed.recorder
     if not recorder.told:
         recorder.look()
-    call = _Threaded(observed, fn)
+    call = _Threaded(observed, fn, args)
     claim = Claim(limiter, functools.partial(observed.granted, call.task))
     token = awaiting.set(True)
     try:

@@ -9,10 +9,9 @@ from __future__ import annotations
 import weakref
 from typing import Any
 
-from opentelemetry import context as otel_context
 from opentelemetry.context import Context
 
-from glasspool.telemetry.tracing import attach, capture
+from glasspool.telemetry.tracing import attach, capture, detach
 
 from . import pools
 from .instrumentor import Instrumentor
@@ -68,7 +67,7 @@ def _submit(patch: Patch, original: Any) -> Any:
 
 def _patches_of(module: Any) -> list[Patch]:
     cls = module.ProcessPoolExecutor
-    return [Patch(cls, "submit", _submit), Patch(cls, "shutdown", pools.shutting_down("kill_workers"))]
+    return [Patch(cls, "submit", _submit), Patch(cls, "shutdown", pools.shutting_down)]
 
 
 _callers: weakref.WeakKeyDictionary[Any, Context] = weakref.WeakKeyDictionary()  # joblib.Parallel -> its caller's
@@ -92,7 +91,7 @@ def _dispatch_next(patch: Patch, original: Any) -> Any:
         try:
             return original(self)
         finally:
-            otel_context.detach(token)
+            detach(token)
 
     return dispatch_next
 

@@ -5,19 +5,17 @@ from __future__ import annotations
 import functools
 import sys
 from collections.abc import Iterable
-from concurrent.futures import process as _process
 from contextvars import Context
 from fnmatch import fnmatchcase
 from typing import Any
 
-__all__ = ["OTEL_THREADING", "Selection", "caller_module", "check_name", "look_through", "original_of", "peel"]
+__all__ = ["OTEL_THREADING", "Selection", "caller_module", "check_name", "peel"]
 
 OTEL_THREADING = "opentelemetry.instrumentation.threading"
 _PLUMBING = (
-    "concurrent.", "asyncio.", "anyio.", "trio.", "uvloop", "joblib.", "loky.", "distributed.",
+    "concurrent.", "asyncio.", "anyio.", "trio.", "uvloop", "joblib.", "loky.", "distributed.", "dask.",
     "glasspool.", "glasspool_instrumentation", "wrapt", "functools.",
 )  # fmt: skip
-_process_chunk = getattr(_process, "_process_chunk", None)
 
 
 class Selection:
@@ -82,7 +80,7 @@ def peel(function: Any, args: tuple[Any, ...]) -> tuple[Context | None, Any, tup
     we attach ourselves, is left out. Returns context, function, arguments, keywords.
     """
     if getattr(function, "__module__", None) == OTEL_THREADING:
-        function = original_of(function)
+        function = _original_of(function)
     if type(function) is functools.partial:
         inner = function.func
         owner = getattr(inner, "__self__", None)
@@ -94,24 +92,9 @@ def peel(function: Any, args: tuple[Any, ...]) -> tuple[Context | None, Any, tup
     return None, function, args, None
 
 
-def original_of(function: Any) -> Any:
+def _original_of(function: Any) -> Any:
     """The function behind the closure of opentelemetry's threading instrumentation; others as they are."""
     code = getattr(function, "__code__", None)
     if code is not None and "original_func" in code.co_freevars:
         return function.__closure__[code.co_freevars.index("original_func")].cell_contents
     return function
-
-
-def look_through(function: Any) -> Any:
-    """The user's function behind partials, process-pool chunks and contexts, for its name."""
-    while True:
-        if isinstance(function, functools.partial):
-            inner = function.func
-            packed = inner is _process_chunk or type(getattr(inner, "__self__", None)) is Context
-            function = function.args[0] if packed and function.args else inner
-        elif type(function).__name__ == "BatchedCalls" and getattr(function, "items", None):
-            function = function.items[0][0]  # what joblib sends to its workers
-        elif getattr(function, "__module__", None) == OTEL_THREADING and original_of(function) is not function:
-            function = original_of(function)
-        else:
-            return function

@@ -6,6 +6,7 @@ import threading
 import time
 from collections import OrderedDict
 from collections.abc import Callable
+from concurrent.futures import BrokenExecutor
 from typing import Any
 
 from opentelemetry.context import Context
@@ -34,6 +35,7 @@ class Observed:
         shutdown: bool = True,
         unretrieved: bool = False,
         requests: bool = False,
+        breakable: bool = False,
         spans: Spans = "parented",
         kind: SpanKind = SpanKind.INTERNAL,
         explicit: bool = False,
@@ -48,6 +50,7 @@ class Observed:
             shutdown=shutdown,
             unretrieved=unretrieved,
             requests=requests,
+            breakable=breakable,
         )
         limits = {runner: limit} if workers and limit is not None else None
         self.runner = runner
@@ -62,10 +65,11 @@ class Observed:
         # Mutable state, under the recorder's lock.
         self.closing = False  # nothing more will be submitted: closed when the last task has settled
         self.cutting = False  # a shutdown that cancels what is queued is going on
+        self.killing = False  # the workers are being killed on purpose: what they ran is cancelled, not broken
         self.waiting: OrderedDict[TaskRecord, None] = OrderedDict()  # tasks of a remote pool without a slot, in order
 
     def start_span(self, task: TaskRecord, function: Any, parent: Context | None) -> Span | None:
-        """The span of a task that is being submitted, if it gets one."""
+        """The span of a task that is being submitted, if it gets one. ``function`` is it, or its qualified name."""
         return self.tracer.start(
             task_name=task.name,
             label=task.label,
@@ -83,6 +87,7 @@ class Observed:
         outcome: str,
         error: BaseException | None = None,
         *,
+        error_type: str = "",
         assigned: bool = True,
         reason: str = "",
         message: str | None = None,
@@ -90,12 +95,14 @@ class Observed:
         abandoned: bool = False,
         thread: threading.Thread | None = None,
     ) -> None:
-        """The task's one outcome: the recorder's move, then the span's end."""
-        error_type = ""
+        """The task's one outcome: the recorder's move, then the span's end.
+
+        ``error_type`` is for errors that are known by no more than that.
+        """
         if outcome == "error" and error is not None:
             error_type = error_type_of(error)
-        elif outcome != "success":
-            error_type = outcome
+        elif outcome != "error":
+            error_type = "" if outcome == "success" else outcome
         span = task.span
         recorder = self.recorder
         duration = recorder.settle(
@@ -119,7 +126,9 @@ class Observed:
 
     def refuse(self, error: BaseException) -> None:
         """The executor did not take a call. Wrong arguments are the caller's and are not counted."""
-        if isinstance(error, RuntimeError):  # shut down, broken, or the interpreter is ending
+        if isinstance(error, BrokenExecutor):  # its workers have died, or could not be set up
+            self.recorder.reject("broken")
+        elif isinstance(error, RuntimeError):  # shut down, or the interpreter is ending
             self.recorder.reject("already_shutdown")
 
     def serves(self) -> None:
@@ -136,10 +145,6 @@ class Observed:
             self.recorder.serving -= 1
         if self.closing:
             self.close_when_empty()
-
-    def workers_are(self, count: int) -> None:
-        """So many threads or processes of this pool are alive."""
-        self.recorder.workers[self.runner] = count
 
     # -- remote pools: which task holds a slot is known by order, since the workers tell only when they are done -----
 

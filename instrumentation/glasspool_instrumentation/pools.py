@@ -10,6 +10,7 @@ import threading
 import weakref
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future, ProcessPoolExecutor, ThreadPoolExecutor
+from multiprocessing import connection
 from typing import Any, NamedTuple
 
 from opentelemetry.trace import SpanKind
@@ -28,6 +29,7 @@ from .observed import Observed
 from .patching import Patch
 
 __all__ = [
+    "KILLERS",
     "Observing",
     "PoolKind",
     "PoolState",
@@ -36,7 +38,10 @@ __all__ = [
     "drop",
     "find",
     "forget",
+    "is_dask",
     "is_plumbing",
+    "kill_workers",
+    "killing",
     "kind_of",
     "observe",
     "remember_maker",
@@ -80,6 +85,9 @@ by_id: Callable[[int], PoolState | None] = _pools.get
 _makers: weakref.WeakKeyDictionary[Any, str] = weakref.WeakKeyDictionary()  # pool -> module that made it
 _lock = threading.RLock()
 
+KILLERS = ("terminate_workers", "kill_workers")
+"""Methods that pools of processes have since Python 3.14."""
+
 
 def kind_of(pool: Any) -> PoolKind:
     """The kind of any executor. Unknown ones are taken to run their calls in this process."""
@@ -92,9 +100,14 @@ def kind_of(pool: Any) -> PoolKind:
     modules = {base.__module__ for base in type(pool).__mro__}
     if any(module.startswith(("loky.", "joblib.externals.loky.")) for module in modules):
         return PoolKind("loky", "process", True)
-    if "distributed.cfexecutor" in modules:
+    if is_dask(type(pool)):
         return PoolKind("dask", "cluster", True)
     return PoolKind("futures", "futures", False)
+
+
+def is_dask(cls: type) -> bool:
+    """Is it the executor of a Dask client, whose ``map`` does not pass through its ``submit``?"""
+    return any(base.__module__ == "distributed.cfexecutor" for base in cls.__mro__)
 
 
 def observe(
@@ -124,6 +137,7 @@ def observe(
             kind=SpanKind.PRODUCER if kind.remote else SpanKind.INTERNAL,
             explicit=explicit,
             wait_objective=wait_objective,
+            breakable=kind.type != "dask",
             recorder=Recorder if kind.remote else NotingRecorder,
         )
         settings = parent_settings() if child_telemetry and kind.remote else None
@@ -134,9 +148,10 @@ def observe(
             observed.close_when_empty()
 
         alive = weakref.ref(pool, gone)
-        if isinstance(observed.recorder, NotingRecorder):
-            observed.recorder.alive = lambda: len(getattr(alive(), "_threads", None) or ())
-            observed.queue_size = getattr(getattr(pool, "_work_queue", None), "qsize", observed.queue_size)
+        if limit is not None:
+            observed.recorder.alive = lambda: workers_of(alive())
+        if isinstance(observed.recorder, NotingRecorder) and hasattr(pool, "_work_queue"):
+            observed.queue_size = lambda: _queue_size(alive())
         state = _pools[key] = PoolState(observed, kind, alive, settings)
         return state
 
@@ -184,9 +199,7 @@ def submit(state: PoolState, original: Callable[..., Future[Any]], pool: Any, fn
         from .dask import submit_through  # it needs this module
 
         return submit_through(observed, original, pool, fn, args, kwargs)
-    future = remote.submit(observed, original, fn, args, kwargs, settings=state.settings)
-    _count_workers(state, pool)
-    return future
+    return remote.submit(observed, original, fn, args, kwargs, settings=state.settings)
 
 
 def serve(state: PoolState, pool: Any, fn: Any, original: Callable[[Any], Future[Any]]) -> Future[Any]:
@@ -203,40 +216,65 @@ def serve(state: PoolState, pool: Any, fn: Any, original: Callable[[Any], Future
     finally:
         submitting.inside = inside
     state.observed.serves()
-    _count_workers(state, pool)
     future.add_done_callback(state.observed.served)
     return future
 
 
-def _count_workers(state: PoolState, pool: Any) -> None:
-    alive = getattr(pool, "_processes", None)
-    if alive is None:
-        alive = getattr(pool, "_threads", None)  # each with an interpreter of its own
-    if alive is not None and not state.observed.recorder.dormant:
-        state.observed.workers_are(len(alive))
+def workers_of(pool: Any) -> int:
+    """How many of a pool's processes, or threads, are alive. Nobody is waited for: that is the pool's business."""
+    processes = getattr(pool, "_processes", None)
+    if not processes:
+        return sum(thread.is_alive() for thread in list(getattr(pool, "_threads", None) or ()))
+    sentinels = []
+    for process in list(processes.values()):
+        try:
+            sentinels.append(process.sentinel)
+        except ValueError:  # closed
+            pass
+    try:
+        return len(sentinels) - len(connection.wait(sentinels, timeout=0))
+    except (OSError, ValueError):  # one of them was closed meanwhile
+        return 0
 
 
-def shutting_down(cutting: str) -> Callable[[Patch, Any], Any]:
-    """What makes the replacement of ``shutdown``; the option ``cutting`` says that it cancels what is queued."""
+def _queue_size(pool: Any) -> int:
+    return 0 if pool is None else int(pool._work_queue.qsize())
 
-    def make(patch: Patch, original: Any) -> Any:
-        def shutdown(self: Any, wait: bool = True, **options: Any) -> None:
-            shut_down(find(self) if patch.active else None, original, self, cutting, wait, options)
 
-        return shutdown
+def shutting_down(patch: Patch, original: Any) -> Any:
+    """The replacement of ``shutdown``."""
 
-    return make
+    def shutdown(self: Any, wait: bool = True, **options: Any) -> None:
+        shut_down(find(self) if patch.active else None, original, self, wait, options)
+
+    return shutdown
 
 
 def shut_down(
-    state: PoolState | None, original: Callable[..., None], pool: Any, cutting: str, wait: bool, options: dict[str, Any]
+    state: PoolState | None, original: Callable[..., None], pool: Any, wait: bool, options: dict[str, Any]
 ) -> None:
     """Call the pool's own ``shutdown`` (its class's function), observed if the pool is."""
     if state is None:
         original(pool, wait, **options)
     else:
-        cancel = bool(options.get(cutting))
+        cancel = bool(options.get("cancel_futures") or options.get("kill_workers"))  # the latter is loky's
         state.observed.shut_down(lambda: original(pool, wait, **options), wait=wait, cancel=cancel)
+
+
+def killing(patch: Patch, original: Any) -> Any:
+    """The replacement of one of ``KILLERS``."""
+
+    def kill(self: Any, *args: Any, **options: Any) -> Any:
+        return kill_workers(find(self) if patch.active else None, original, self, args, options)
+
+    return kill
+
+
+def kill_workers(state: PoolState | None, original: Callable[..., Any], pool: Any, args: Any, options: Any) -> Any:
+    """Call the pool's own ``terminate_workers`` or ``kill_workers`` (its class's function), observed if the pool is."""
+    if state is not None:
+        state.observed.killing = True
+    return original(pool, *args, **options)
 
 
 def remember_maker(pool: Any) -> None:

@@ -14,18 +14,17 @@ from collections.abc import Callable
 from concurrent.futures import BrokenExecutor, Future
 from typing import Any
 
-from opentelemetry import context as otel_context
 from opentelemetry import trace
 from opentelemetry.context import Context
 from opentelemetry.trace import SpanKind
 
 from glasspool.telemetry.catalog import Key
-from glasspool.telemetry.tracing import TaskTracer, capture, error_type_of, function_name, inject
+from glasspool.telemetry.names import function_name, look_through, qualified_name
+from glasspool.telemetry.tracing import TaskTracer, attach, capture, detach, inject
 
 from .bootstrap import Settings
 from .home import away, new_key
-from .layers import submitting
-from .naming import look_through
+from .layers import is_recorded, submitting
 from .observed import Observed
 from .worker import Errand, Report, Sender
 
@@ -35,26 +34,34 @@ __all__ = ["Away", "submit"]
 class Away:
     """One call while it is away."""
 
-    __slots__ = ("accepted", "context", "function", "key", "observed", "report", "task")
+    __slots__ = ("accepted", "code", "context", "fired", "key", "observed", "report", "task")
 
-    def __init__(self, observed: Observed, function: Any, context: Context) -> None:
+    def __init__(self, observed: Observed, named: Any, context: Context) -> None:
+        """``named`` is the user's function, or the name of what is done."""
         self.observed = observed
-        self.function: Any = function
-        self.context = context
+        self.context: Context | None = context  # until it is on its way
         self.key = new_key()
         self.accepted = False
         self.report: tuple[Any, ...] | None = None
-        self.task = observed.recorder.task(function_name(function), observed.runner)
-        self.task.span = observed.start_span(self.task, function, context)
+        self.fired = False  # and forgotten (Dask)
+        self.task = observed.recorder.task(named if isinstance(named, str) else function_name(named), observed.runner)
+        self.task.span = span = observed.start_span(self.task, named, context)
+        self.code = "" if span is None else named if isinstance(named, str) else qualified_name(named)
 
     def errand(self, fn: Callable[..., Any], settings: Settings | None = None) -> Errand:
         """What is sent in place of ``fn``. From here on a report is expected."""
+        key, carrier, sender = self.parts()
+        return Errand(fn, key, carrier, sender, settings=settings)
+
+    def parts(self) -> tuple[str, dict[str, str], Sender | None]:
+        """What the worker has to know of it. From here on a report is expected."""
         recorder, task, context, sender = self.observed.recorder, self.task, self.context, None
+        self.context = None
         if task.span is not None:
             context = trace.set_span_in_context(task.span, context)
-            sender = Sender(recorder.name, recorder.type, task.runner, task.name, task.label, task.id)
+            sender = Sender(recorder.name, recorder.type, task.runner, task.name, task.label, task.id, self.code)
         away[self.key] = self
-        return Errand(fn, self.key, inject(context), sender, settings=settings)
+        return self.key, inject(context), sender
 
     def accept(self) -> None:
         """The pool has it."""
@@ -69,20 +76,30 @@ class Away:
 
     def done(self, future: Future[Any]) -> None:
         """The future is done. What has not come home with a report is cancelled, or failed on the way."""
-        cancelled = future.cancelled()
-        self.finish(None if cancelled else future.exception(), cancelled=cancelled)
-        self.function = None
+        error = None if future.cancelled() else future.exception()
+        if future.cancelled() or self._killed(error):
+            self.finish(None, cancelled=True, reason="explicit" if error is None else "shutdown")
+        else:
+            self.finish(error, cancelled=False)
+
+    def _killed(self, error: BaseException | None) -> bool:
+        """Did it end because its workers were killed on purpose?"""
+        if isinstance(error, BrokenExecutor):
+            return self.observed.killing
+        return type(error).__name__ == "ShutdownExecutorError"  # loky's, which its copy in joblib has too
 
     def note(self, report: tuple[Any, ...]) -> None:
         """The worker's report is here, the result is not (Dask)."""
         self.report = report
 
-    def finish(self, error: BaseException | None, *, cancelled: bool) -> None:
+    def finish(self, error: BaseException | None, *, cancelled: bool, reason: str = "explicit") -> None:
         """It has ended, with a report noted before or with none. Nothing if it has come home already."""
         if away.pop(self.key, None) is not None:
-            self._end(None if self.report is None else Report(*self.report), error, cancelled)
+            self._end(None if self.report is None else Report(*self.report), error, cancelled, reason)
 
-    def _end(self, report: Report | None, error: BaseException | None, cancelled: bool) -> None:
+    def _end(
+        self, report: Report | None, error: BaseException | None, cancelled: bool, reason: str = "explicit"
+    ) -> None:
         observed, task, recorder = self.observed, self.task, self.observed.recorder
         if not self.accepted:  # a worker was quicker than the submitter
             self.accept()
@@ -99,13 +116,17 @@ class Away:
                 recorder.context_lost("unpicklable")
         self._consumer_span(report, error)
         if cancelled:
-            reason = "shutdown" if observed.cutting else "explicit"
-            observed.settle(task, "cancelled", assigned=assigned, reason=reason)
+            observed.settle(task, "cancelled", assigned=assigned, reason="shutdown" if observed.cutting else reason)
         else:
-            outcome = "success" if error is None else "error"
-            observed.settle(task, outcome, error, assigned=assigned, ran=None if report is None else report.ran)
-        if isinstance(error, BrokenExecutor):
-            observed.workers_are(0)
+            failed = error is not None or (report is not None and report.error != "")
+            observed.settle(
+                task,
+                "error" if failed else "success",
+                error,
+                error_type="" if report is None else report.error,
+                assigned=assigned,
+                ran=None if report is None else report.ran,
+            )
         observed.promote()
 
     def _note(self, report: Report) -> None:
@@ -132,7 +153,7 @@ class Away:
         run = TaskTracer(recorder.name, recorder.type, "all").start(
             task_name=task.name,
             label=task.label,
-            function=self.function,
+            function=self.code,
             task_id=task.id,
             runner=task.runner,
             queue_size=0,
@@ -143,9 +164,8 @@ class Away:
         )
         if run is None:
             return
-        outcome = "success" if error is None else "error"
-        named = "" if error is None else error_type_of(error)
-        TaskTracer.end(run, outcome, error_type=named, error=error, duration=report.ran, at=end)
+        outcome = "error" if error is not None or report.error else "success"
+        TaskTracer.end(run, outcome, error_type=report.error, error=error, duration=report.ran, at=end)
 
 
 def submit(
@@ -158,12 +178,12 @@ def submit(
     settings: Settings | None = None,
 ) -> Future[Any]:
     """Hand a call to a process pool's own ``submit``, observed."""
-    if type(fn) is Errand:  # recorded by the layer that calls us
+    if is_recorded(fn, args, kwargs):  # by the layer that calls us
         return original(fn, *args, **kwargs)
-    call = Away(observed, look_through(fn), capture())
+    call = Away(observed, look_through(fn, args, kwargs), capture())
     errand = call.errand(fn, settings)
     submitting.inside = True
-    token = otel_context.attach(Context())  # workers forked within this call are born with no trace
+    token = attach(Context())  # workers forked within this call are born with no trace
     try:
         future = original(errand, *args, **kwargs)
     except BaseException as error:
@@ -171,7 +191,7 @@ def submit(
         observed.refuse(error)
         raise
     finally:
-        otel_context.detach(token)
+        detach(token)
         submitting.inside = False
     if not call.accepted:
         call.accept()

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Any
+from opentelemetry.context import Context
+
+from glasspool.telemetry.recorder import TaskRecord
 
 from . import loops
 from .coroutines import start_task
@@ -57,10 +59,13 @@ class TaskInstrumentor(Instrumentor):
             observed.close_when_empty()
 
     @classmethod
-    def start(cls, full: str, qualname: str, function: Any) -> tuple[Observed, Any] | None:
-        """The record of a task that runs from now on, if it is to be observed; ``full`` is its name with the module."""
+    def start(cls, full: str, name: str, parent: Context | None = None) -> tuple[Observed, TaskRecord] | None:
+        """The record of a task that runs from now on, if it is to be observed; ``full`` is its name with the module.
+
+        ``parent`` is the OpenTelemetry context that it will run in (default: the current one).
+        """
         observed = cls._tasks
-        if observed is None or not (cls._selection.everything or cls._selection(full, qualname)):
+        if observed is None or not (cls._selection.everything or cls._selection(full, name)):
             return None
-        traced = cls._traced is not None and cls._traced(full, qualname)
-        return observed, start_task(observed, qualname, function, span=traced)
+        traced = cls._traced is not None and cls._traced(full, name)
+        return observed, start_task(observed, name, full, parent, span=traced)

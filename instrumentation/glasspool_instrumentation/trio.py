@@ -7,6 +7,8 @@ import weakref
 from collections.abc import Awaitable, Mapping
 from typing import Any
 
+from glasspool.telemetry.names import coroutine_names
+
 from . import loops
 from .coroutines import ObservedCoroutine, cancellation_in, failure_text, nursery_cancelled
 from .layers import awaiting, core_calls, submitting
@@ -70,11 +72,10 @@ class _Instrument:
         if core_calls(3):
             return
         coro = task.coro
-        qualname = getattr(coro, "__qualname__", None) or task.name
-        module = coro.cr_frame.f_globals.get("__name__", "") if coro.cr_frame is not None else ""
-        if module.startswith("trio._core"):  # the run's own plumbing
+        full, name = coroutine_names(coro)
+        if full.startswith("trio._core"):  # the run's own plumbing
             return
-        started = TrioInstrumentor.start(f"{module}.{qualname}", qualname, coro)
+        started = TrioInstrumentor.start(full, name)
         if started is not None:
             task.coro = ObservedCoroutine(coro, *started, _Ending(task))
 
@@ -151,7 +152,7 @@ def _run_sync(patch: Patch, original: Any) -> Any:
             found: Awaitable[Any] = original(call, *args, limiter=claim, **options)  # it lends to its own object
             return found
 
-        return await run_in_thread(observed, limiter, sync_fn, run, _why)
+        return await run_in_thread(observed, limiter, sync_fn, run, _why, args)
 
     return run_sync
 

@@ -13,19 +13,18 @@ import time
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
-from opentelemetry import context as otel_context
 from opentelemetry import trace
 from opentelemetry.context import Context
 from opentelemetry.trace import Span, SpanKind
 
 from glasspool.telemetry import providers
 from glasspool.telemetry.catalog import Key
-from glasspool.telemetry.tracing import TaskTracer, error_type_of, extract
+from glasspool.telemetry.tracing import TaskTracer, attach, detach, error_type_of, extract
 from glasspool.telemetry.within import running
 
 from . import bootstrap
 from .home import receive, receive_error
-from .layers import submitting
+from .layers import recorded, submitting
 
 __all__ = ["Errand", "Report", "Result"]
 
@@ -39,6 +38,7 @@ class Report(NamedTuple):
     spanned: bool  # the worker made the CONSUMER span itself
     stale: bool  # the worker still had a stranger's trace, inherited when it was forked
     missing: bool  # a trace was to be carried and did not arrive
+    error: str  # the type of the function's error, if it raised one
 
 
 class Sender(NamedTuple):
@@ -50,12 +50,14 @@ class Sender(NamedTuple):
     task: str
     label: str
     task_id: int
+    code: str  # the function's qualified name
 
 
+@recorded
 class Errand:
     """A call on its way to a worker. Picklable if the function is."""
 
-    __slots__ = ("carrier", "enveloped", "fn", "key", "over", "sender", "settings", "topic")
+    __slots__ = ("carrier", "enveloped", "fn", "key", "sender", "settings", "topic")
 
     def __init__(
         self,
@@ -74,9 +76,13 @@ class Errand:
         self.sender = sender  # None: the call has no span
         self.settings = settings  # for an SDK in the worker; None: it gets none
         self.enveloped = enveloped  # results are pickled on their way home, so a report can travel with them
-
         self.topic = topic  # Dask: where the worker logs its report
-        self.over = False  # see Running
+
+    @classmethod
+    def unpacked(cls, fn: Callable[..., Any], topic: str, parts: Any) -> Errand:
+        """What ``Away.parts()`` says, with the function: a call by Dask."""
+        key, carrier, sender = parts
+        return cls(fn, key, carrier, None if sender is None else Sender(*sender), enveloped=False, topic=topic)
 
     def __reduce__(self) -> Any:
         return _unpack, (self.fn, self.key, self.carrier, self.sender, self.settings, self.enveloped)
@@ -87,61 +93,91 @@ class Errand:
         return self.fn
 
     def __call__(self, /, *args: Any, **kwargs: Any) -> Any:
-        submitting.inside = False
-        stale = _clear_inherited(self.carrier)
-        if self.settings is not None or self.sender is not None:
-            bootstrap.prepare_worker(self.settings)
-        context = extract(self.carrier)
-        parent = trace.get_current_span(context).get_span_context()
-        missing = self.sender is not None and not parent.is_valid
-        span = self._consumer_span(context)
-        token = otel_context.attach(context if span is None else trace.set_span_in_context(span, context))
-        within = running.set(self)
-        begun = time.perf_counter()
+        run = _Run(self)
         try:
             value = self.fn(*args, **kwargs)
         except BaseException as error:
-            report = Report(self.key, time.perf_counter() - begun, os.getpid(), span is not None, stale, missing)
-            if span is not None:
-                TaskTracer.end(span, "error", error_type=error_type_of(error), error=error, duration=report.ran)
-            self._log(report)
-            if self.enveloped:
-                _send_along(error, report)
-            frames = error.__traceback__
-            error.__traceback__ = frames.tb_next if frames is not None else None  # our own frame is on top
+            run.end(self, error)
             raise
-        finally:
-            self.over = True
-            running.reset(within)
-            otel_context.detach(token)
-        report = Report(self.key, time.perf_counter() - begun, os.getpid(), span is not None, stale, missing)
-        if span is not None:
-            TaskTracer.end(span, "success", duration=report.ran)
-        self._log(report)
+        report = run.end(self, None)
         return Result(value, report) if self.enveloped else value
 
-    def _log(self, report: Report) -> None:
+    async def run_async(self, /, *args: Any, **kwargs: Any) -> Any:
+        """The same for a coroutine function, on the worker's event loop."""
+        run = _Run(self)
+        try:
+            value = await self.fn(*args, **kwargs)
+        except BaseException as error:
+            run.end(self, error)
+            raise
+        run.end(self, None)
+        return value
+
+    def log(self, report: Report) -> None:
+        """Send the report home, where the result does not bring it."""
         if self.topic:
             from distributed import get_worker
 
             get_worker().log_event(self.topic, tuple(report))
 
-    def _consumer_span(self, context: Context) -> Span | None:
-        sender = self.sender
-        if sender is None or providers.tracer() is None:
-            return None
-        # "all": whether this is traced was decided at home, and the carrier says so to the sampler.
-        return TaskTracer(sender.executor, sender.type, "all").start(
-            task_name=sender.task,
-            label=sender.label,
-            function=self.fn,
-            task_id=sender.task_id,
-            runner=sender.runner,
-            queue_size=0,
-            parent=context,
-            kind=SpanKind.CONSUMER,
-            attributes={Key.PROCESS_PID: os.getpid()},
-        )
+
+class _Run:
+    """One run of an errand's function: it begins here, in the context that was carried, and is over with ``end``.
+
+    It is what contexts that were copied meanwhile may keep, so it keeps nothing of the call.
+    """
+
+    __slots__ = ("_begun", "_missing", "_span", "_stale", "_token", "_within", "over")
+
+    def __init__(self, errand: Errand) -> None:
+        submitting.inside = False
+        self.over = False  # see Running
+        self._stale = _clear_inherited(errand.carrier)
+        if errand.settings is not None or errand.sender is not None:
+            bootstrap.prepare_worker(errand.settings)
+        context = extract(errand.carrier)
+        parent = trace.get_current_span(context).get_span_context()
+        self._missing = errand.sender is not None and not parent.is_valid
+        self._span = _consumer_span(errand.sender, context)
+        self._token = attach(context, self._span)
+        self._within = running.set(self)
+        self._begun = time.perf_counter()
+
+    def end(self, errand: Errand, error: BaseException | None) -> Report:
+        """The function has ended, by this error or none. Frames of ours come off the error's traceback."""
+        ran = time.perf_counter() - self._begun
+        self.over, span = True, self._span
+        named = "" if error is None else error_type_of(error)
+        report = Report(errand.key, ran, os.getpid(), span is not None, self._stale, self._missing, named)
+        if span is not None:
+            outcome = "success" if error is None else "error"
+            TaskTracer.end(span, outcome, error_type=named, error=error, duration=ran)
+        errand.log(report)
+        if error is not None:
+            if errand.enveloped:
+                _send_along(error, report)
+            frames = error.__traceback__
+            error.__traceback__ = frames.tb_next if frames is not None else None  # our own frame is on top
+        detach(self._within)
+        detach(self._token)
+        return report
+
+
+def _consumer_span(sender: Sender | None, context: Context) -> Span | None:
+    if sender is None or providers.tracer() is None:
+        return None
+    # "all": whether this is traced was decided at home, and the carrier says so to the sampler.
+    return TaskTracer(sender.executor, sender.type, "all").start(
+        task_name=sender.task,
+        label=sender.label,
+        function=sender.code,
+        task_id=sender.task_id,
+        runner=sender.runner,
+        queue_size=0,
+        parent=context,
+        kind=SpanKind.CONSUMER,
+        attributes={Key.PROCESS_PID: os.getpid()},
+    )
 
 
 def _unpack(fn: Any, key: str, carrier: dict[str, str], sender: Any, settings: Any, enveloped: bool) -> Errand:
@@ -195,7 +231,7 @@ def _clear_inherited(carrier: dict[str, str]) -> bool:
         return False
     _cleared = True
     inherited = trace.get_current_span().get_span_context()
-    otel_context.attach(Context())
+    attach(Context())
     return inherited.is_valid and f"{inherited.trace_id:032x}" not in carrier.get("traceparent", "")
 
 

@@ -17,7 +17,7 @@ from glasspool.telemetry.tracing import Spans
 from . import calls, pools
 from .layers import core_calls
 from .naming import check_name
-from .pools import by_id
+from .pools import by_id, is_dask
 
 __all__ = ["unwrap_executor", "wrap_executor"]
 
@@ -94,15 +94,25 @@ def _observing(cls: Any) -> type:
         return pools.submit(state, cls.submit, self, fn, args, kwargs)
 
     def shutdown(self: Any, wait: bool = True, **options: Any) -> None:
-        pools.shut_down(pools.find(self), cls.shutdown, self, "cancel_futures", wait, options)
+        pools.shut_down(by_id(id(self)), cls.shutdown, self, wait, options)
 
-    for function in (submit, shutdown):
+    def map(self: Any, fn: Callable[..., Any], *iterables: Any, **options: Any) -> Any:
+        state = by_id(id(self))
+        if state is None:
+            return cls.map(self, fn, *iterables, **options)
+        from .dask import map_through  # it needs the pools
+
+        return map_through(state.observed, cls.map, self, fn, iterables, options)
+
+    replaced = [submit, shutdown, *(_killing(cls, name) for name in pools.KILLERS if hasattr(cls, name))]
+    if is_dask(cls):
+        replaced.append(map)
+    for function in replaced:
         function.__qualname__ = f"{cls.__qualname__}.{function.__name__}"
         function.__doc__ = getattr(cls, function.__name__).__doc__
         function.__module__ = cls.__module__
     space = {
-        "submit": submit,
-        "shutdown": shutdown,
+        **{function.__name__: function for function in replaced},
         "__module__": cls.__module__,
         "__qualname__": cls.__qualname__,
         "__doc__": cls.__doc__,
@@ -111,3 +121,11 @@ def _observing(cls: Any) -> type:
     _subclasses[cls] = made
     _made.add(made)
     return _subclasses[cls]
+
+
+def _killing(cls: Any, name: str) -> Callable[..., Any]:
+    def kill(self: Any, *args: Any, **options: Any) -> Any:
+        return pools.kill_workers(by_id(id(self)), getattr(cls, name), self, args, options)
+
+    kill.__name__ = name
+    return kill

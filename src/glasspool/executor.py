@@ -232,7 +232,7 @@ class HybridExecutor:
         :raises NestedWait: there is no room, and waiting for it inside a task closes a circle of waits.
         """
         work = self._submission("submit")
-        return await work.submit(work.plan(fn, **options), fn, args, None, copy_context())
+        return await work.submit(work.plan(fn, args, **options), fn, args, None, copy_context())
 
     @overload
     def submit_nowait(
@@ -250,7 +250,7 @@ class HybridExecutor:
         :raises QueueFull: neither a slot nor a queue place is free, or others wait for one.
         """
         work = self._submission("submit_nowait")
-        return work.submit_nowait(work.plan(fn, **options), fn, args, None, copy_context())
+        return work.submit_nowait(work.plan(fn, args, **options), fn, args, None, copy_context())
 
     @overload
     async def run(
@@ -271,7 +271,7 @@ class HybridExecutor:
         work = self._submission("run")
         engine = work.engine
         await engine.check_waiter("run")
-        handle = await work.submit(work.plan(fn, **options), fn, args, None, copy_context())
+        handle = await work.submit(work.plan(fn, args, **options), fn, args, None, copy_context())
         try:
             completed = await handle.outcome()
         except BaseException:

@@ -152,7 +152,7 @@ class Pile:
         """
         self._check_open()
         work = self._work
-        plan = work.plan(fn, **options)
+        plan = work.plan(fn, args, **options)
         try:
             handle = await work.submit(plan, fn, args, self._ledger, copy_context())
         except ExecutorClosed as error:

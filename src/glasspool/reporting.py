@@ -11,6 +11,7 @@ from typing import Any
 from .closing import LATE, CutTask, ExecutorStats, ShutdownReport
 from .task import CURRENT, Plan, TaskHandle, current_task
 from .telemetry import providers, tracing
+from .telemetry.names import look_through
 from .telemetry.observers import Observer, Observers, TaskEvent, check_observer
 from .telemetry.recorder import Recorder, TaskRecord
 from .telemetry.series import Shape
@@ -78,7 +79,7 @@ class Reporter:
         return self._tracer.start(
             task_name=record.name,
             label=record.label,
-            function=handle._item.function,
+            function=look_through(handle._item.function, handle._item.arguments),
             task_id=record.id,
             runner=record.runner,
             queue_size=self.recorder.queued,

@@ -24,8 +24,8 @@ from .runners.inline import InlineRunner
 from .runners.thread import ThreadRunner
 from .task import Plan, TaskHandle, WorkItem
 from .telemetry.carrying import Carried
+from .telemetry.names import function_name
 from .telemetry.recorder import TaskRecord
-from .telemetry.tracing import function_name
 
 __all__ = ["Submission"]
 
@@ -41,6 +41,8 @@ class Submission:
     def plan(
         self,
         fn: Callable[..., Any],
+        args: tuple[Any, ...] = (),
+        /,
         name: str | None = None,
         timeout: float | None = None,
         deadline: float | None = None,
@@ -62,7 +64,7 @@ class Submission:
             chosen = None if is_async else self._thread
         else:
             chosen = self._runner(check.runner(runner), is_async)
-        name = function_name(fn) if name is None else check.name("name", name)
+        name = function_name(fn, args) if name is None else check.name("name", name)
         plan = Plan(name, self.engine.recorder.label(name), chosen, "inline" if chosen is None else chosen.name)
         if timeout is not None:
             plan.timeout = check.seconds("timeout", timeout)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextvars
+import functools
 import threading
 
 import anyio
@@ -13,6 +15,8 @@ from opentelemetry.trace import SpanKind, StatusCode
 from glasspool import HybridExecutor
 from glasspool.telemetry import catalog
 from glasspool.telemetry.catalog import SPAN_EVENT_STARTED, Key
+from glasspool.telemetry.reading import total
+from glasspool.telemetry.registry import REGISTRY
 
 from .support import Gate, cancelled_once_blocked, echo, fail, forever, turns
 
@@ -239,3 +243,105 @@ async def test_the_span_of_an_error_without_text_ends(sdk):
         handle = await executor.submit(fail, Unspeakable(), name="mute")
         assert (await handle.outcome()).outcome == "error"
     assert sdk.span("spans mute").attributes[Key.TASK_OUTCOME] == "error"
+
+
+async def connect():
+    raise ConnectionRefusedError("db:5432")
+
+
+async def session(*others):
+    async with anyio.create_task_group() as group:
+        group.start_soon(connect)
+        group.start_soon(anyio.sleep_forever)
+        for other in others:
+            group.start_soon(other)
+
+
+@pytest.mark.parametrize("runner", ["inline", "thread"])
+async def test_the_failure_of_a_task_group_goes_by_the_type_of_its_errors(sdk, runner):
+    def in_thread():
+        anyio.run(session)
+
+    before = REGISTRY.collect()
+    async with HybridExecutor("groups", max_in_flight=1) as executor:
+        handle = await executor.submit(session if runner == "inline" else in_thread, name="session")
+        completed = await handle.outcome()
+    assert type(completed.error).__name__ == "ExceptionGroup"
+    assert [type(error) for error in completed.error.exceptions] == [ConnectionRefusedError]
+    span = sdk.span("groups session")
+    assert span.status.description == "ConnectionRefusedError: db:5432"
+    assert span.attributes[Key.ERROR_TYPE] == "ConnectionRefusedError"
+    (event,) = [event for event in span.events if event.name == "exception"]
+    assert "ExceptionGroup" in event.attributes["exception.type"]
+    wanted = {Key.EXECUTOR_NAME: "groups", Key.ERROR_TYPE: "ConnectionRefusedError"}
+    assert total(REGISTRY.collect(), catalog.TASK_COMPLETED, wanted) == 1
+    assert total(before, catalog.TASK_COMPLETED, wanted) == 0
+
+
+async def test_observers_are_told_the_type_too(sdk):
+    seen = []
+    async with HybridExecutor("told", max_in_flight=1, observers=[seen.append]) as executor:
+        await (await executor.submit(session)).outcome()
+    assert [event.error_type for event in seen if event.kind == "settled"] == ["ConnectionRefusedError"]
+
+
+async def add(left, right):
+    return left + right
+
+
+def decorated(function):
+    @functools.wraps(function)
+    async def wrapper(*args):
+        return await function(*args)
+
+    return wrapper
+
+
+def undressed(function):
+    async def wrapper(*args):
+        return await function(*args)
+
+    wrapper.__wrapped__ = function
+    return wrapper
+
+
+class Callable:
+    def __init__(self, function):
+        self.__wrapped__ = function
+
+    async def __call__(self, *args):
+        return await self.__wrapped__(*args)
+
+
+def plus(left, right):
+    return left + right
+
+
+@pytest.mark.parametrize(
+    ("function", "arguments", "name"),
+    [
+        (add, (1, 2), "add"),
+        (functools.partial(add, 1), (2,), "add"),
+        (functools.partial(functools.partial(add), 1), (2,), "add"),
+        (decorated(add), (1, 2), "add"),
+        (functools.partial(decorated(functools.partial(add, 1))), (2,), "add"),
+        (undressed(add), (1, 2), "add"),
+        (Callable(add), (1, 2), "add"),
+        (plus, (1, 2), "plus"),
+        (contextvars.copy_context().run, (plus, 1, 2), "plus"),
+        (functools.partial(contextvars.copy_context().run, plus), (1, 2), "plus"),
+    ],
+)
+async def test_a_task_has_its_functions_name_whatever_it_is_wrapped_in(sdk, function, arguments, name):
+    async with HybridExecutor("names", max_in_flight=1) as executor:
+        handle = await executor.submit(function, *arguments)
+        assert await handle == 3
+        assert handle.name == name
+        assert await executor.run(function, *arguments) == 3
+        assert await executor.submit_nowait(function, *arguments) == 3
+        async with executor.pile() as pile:
+            assert (await pile.include(function, *arguments)).name == name
+    spans = sdk.spans(f"names {name}")
+    assert len(spans) == 4
+    assert {span.attributes[Key.CODE_FUNCTION] for span in spans} == {f"{__name__}.{name}"}
+    assert {span.attributes[Key.TASK_NAME] for span in spans} == {name}

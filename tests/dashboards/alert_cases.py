@@ -495,7 +495,12 @@ def cases() -> list[Case]:
     found += gauge_cases(c.TASK_CANCELLING_OLDEST_AGE, "GlasspoolCancelNotObeyed", 60, {}, M)
     found += gauge_cases(c.TASK_ABANDONED, "GlasspoolAbandonedThreads", 0, {Key.RUNNER: "thread"}, 2 * M)
     watched: tuple[tuple[Metric, str, str, tuple[str, ...]], ...] = (
-        (c.TASK_REJECTED, "GlasspoolRejecting", Key.ERROR_TYPE, ("queue_full", "already_shutdown", "submit_timeout")),
+        (
+            c.TASK_REJECTED,
+            "GlasspoolRejecting",
+            Key.ERROR_TYPE,
+            ("queue_full", "already_shutdown", "broken", "submit_timeout"),
+        ),
         (c.CONTEXT_LOSSES, "GlasspoolContextLosses", Key.LOSS_KIND, c.CONTEXT_LOSS_KINDS),
         (c.TELEMETRY_FAILURES, "GlasspoolTelemetryUnhealthy", Key.FAILURE_KIND, c.FAILURE_KINDS),
     )

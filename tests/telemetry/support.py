@@ -21,6 +21,7 @@ ROOT = Path(__file__).parents[2]
 FULL = Shape(
     runners=("inline", "thread"), workers=("thread",),
     queue=True, submit=True, slots=True, shutdown=True, requests=True,
+    breakable=True,
 )  # fmt: skip
 
 

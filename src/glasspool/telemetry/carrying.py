@@ -5,9 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from opentelemetry import context as otel_context
-
-from .tracing import extract, inject
+from .tracing import attach, detach, extract, inject
 from .within import running
 
 __all__ = ["Carried"]
@@ -35,7 +33,7 @@ class Carried:
         return self.fn
 
     def __call__(self, /, *args: Any, **kwargs: Any) -> Any:
-        token = otel_context.attach(extract(self.carrier))
+        token = attach(extract(self.carrier))
         within = running.set(self)
         try:
             return self.fn(*args, **kwargs)
@@ -46,4 +44,4 @@ class Carried:
         finally:
             self.over = True
             running.reset(within)
-            otel_context.detach(token)
+            detach(token)

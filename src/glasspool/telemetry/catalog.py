@@ -117,7 +117,13 @@ class Key:
 
 OUTCOMES: Final[tuple[str, ...]] = ("success", "error", "timeout", "cancelled")
 QUEUE_OUTCOMES: Final[tuple[str, ...]] = ("started", "cancelled", "timeout")
-REJECT_REASONS: Final[tuple[str, ...]] = ("queue_full", "already_shutdown", "submit_cancelled", "submit_timeout")
+REJECT_REASONS: Final[tuple[str, ...]] = (
+    "queue_full",
+    "already_shutdown",
+    "broken",
+    "submit_cancelled",
+    "submit_timeout",
+)
 CANCEL_REASONS: Final[tuple[str, ...]] = (
     "explicit",
     "sibling_failure",
@@ -221,7 +227,8 @@ TASK_REJECTED: Final = Metric(
     "glasspool.task.rejected",
     "counter",
     "{task}",
-    "Submissions that never became a task: queue full, executor closed, submitter cancelled or out of time.",
+    "Submissions that never became a task: queue full, executor closed or its workers dead, submitter cancelled or out "
+    "of time.",
     (Key.ERROR_TYPE,),
     rare=True,
 )

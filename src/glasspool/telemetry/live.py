@@ -45,6 +45,9 @@ class Live:
     there is no objective). Recorders of one name and type are summed by the registry.
     """
 
+    alive: Callable[[], int] | None = None
+    """How many workers a pool has that are alive now; asked at every reading."""
+
     def __init__(
         self,
         name: str,
@@ -146,9 +149,6 @@ class Live:
         self.saturated = False
         self.freed_at = 0.0  # when slots last became free; see handed_over
 
-    alive: Callable[[], int] | None = None
-    """How many workers there are now, where that is known only when somebody asks."""
-
     def catch_up(self) -> None:
         """Bring up to date what only a reading asks for; called before every one, under the identity's lock.
 
@@ -180,7 +180,7 @@ class Live:
         series = totals.submit_wait if blocked is not None else None
         with totals.lock:
             self.rejected += 1
-            totals.rejected[reason] += 1
+            totals.rejected[reason] = totals.rejected.get(reason, 0) + 1
             if series is not None and blocked is not None:
                 series.observe(blocked)
             sink = totals.sink

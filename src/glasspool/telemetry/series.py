@@ -33,7 +33,7 @@ class Shape:
     ``queue``: tasks can wait; ``submit``: producers can block; ``slots``: there is a limit on concurrency;
     ``workers``: runners whose threads or processes are counted; ``runners``: values of ``glasspool.runner``;
     ``unretrieved``: it is told when a task is thrown away with its error unseen; ``requests``: it is told when a task
-    is asked to end.
+    is asked to end; ``breakable``: it refuses calls when its workers have died.
     """
 
     runners: tuple[str, ...] = ("inline",)
@@ -44,6 +44,7 @@ class Shape:
     shutdown: bool = False
     unretrieved: bool = False
     requests: bool = False
+    breakable: bool = False
 
 
 class Histogram:
@@ -129,7 +130,7 @@ class Totals:
             self.completed["timeout", "timeout", runner] = 0
             self.completed["cancelled", "cancelled", runner] = 0
         self.abandoned = dict.fromkeys(shape.runners, 0)
-        self.rejected = dict.fromkeys(catalog.REJECT_REASONS, 0)
+        self.rejected = {why: 0 for why in catalog.REJECT_REASONS if why != "broken" or shape.breakable}
         self.cancellations = {(r, p): 0 for r in catalog.CANCEL_REASONS for p in catalog.CANCEL_PHASES}
         self.losses = dict.fromkeys(catalog.CONTEXT_LOSS_KINDS, 0)
         self.failures = dict.fromkeys(catalog.EXECUTOR_FAILURE_KINDS, 0)

@@ -7,13 +7,11 @@ whoever happens to run. With no tracer provider set nothing here calls OpenTelem
 from __future__ import annotations
 
 import contextvars
-import functools
 import logging
 import threading
 import time
 from collections.abc import Callable, Mapping
-from types import FunctionType
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 from opentelemetry import context as otel_context
 from opentelemetry import propagate, trace
@@ -22,19 +20,25 @@ from opentelemetry.trace import Link, Span, SpanKind, Status, StatusCode
 
 from . import catalog, providers
 from .catalog import Key
+from .failures import error_text, error_type_of
+from .names import qualified_name
 from .registry import REGISTRY
 
 __all__ = [
     "ContextMode",
+    "Entered",
     "Spans",
     "TaskTracer",
     "attach",
     "capture",
+    "context_in",
+    "detach",
+    "enter",
+    "error_text",
     "error_type_of",
     "extract",
-    "function_name",
     "inject",
-    "qualified_name",
+    "leave",
     "without_span",
 ]
 
@@ -48,38 +52,6 @@ logger = logging.getLogger("glasspool")
 
 _MAX_NAME = 128  # characters of a task name in a span name
 _ERROR_REASONS = frozenset({"sibling_failure", "dependency", "deadline"})  # cancellations that are failures
-
-
-def unwrap(function: Callable[..., Any]) -> Any:
-    """The user's function behind partials and bound ``__call__``s."""
-    while isinstance(function, functools.partial):
-        function = function.func
-    return function
-
-
-def qualified_name(function: Callable[..., Any]) -> str:
-    """``module.qualname`` of the user's function (``code.function.name``)."""
-    if type(function) is FunctionType:
-        return f"{function.__module__}.{function.__qualname__}"
-    function = unwrap(function)
-    named = function if hasattr(function, "__qualname__") else type(function)
-    module = getattr(named, "__module__", None)
-    return f"{module}.{named.__qualname__}" if module and module != "builtins" else str(named.__qualname__)
-
-
-def function_name(function: Callable[..., Any]) -> str:
-    """The qualified name without module: what a task is called unless ``name=`` says otherwise."""
-    if type(function) is FunctionType:
-        return function.__qualname__
-    function = unwrap(function)
-    named = function if hasattr(function, "__qualname__") else type(function)
-    return str(named.__qualname__)
-
-
-def error_type_of(error: BaseException) -> str:
-    """``error.type`` of an exception: ``module.qualname``, builtins bare (OpenTelemetry's recording-errors rule)."""
-    cls = type(error)
-    return cls.__qualname__ if cls.__module__ == "builtins" else f"{cls.__module__}.{cls.__qualname__}"
 
 
 class TaskTracer:
@@ -97,7 +69,7 @@ class TaskTracer:
         *,
         task_name: str,
         label: str,
-        function: Callable[..., Any],
+        function: Callable[..., Any] | str,
         task_id: int,
         runner: str,
         queue_size: int,
@@ -110,7 +82,8 @@ class TaskTracer:
     ) -> Span | None:
         """The task's span, started now, or None when nobody listens or ``spans`` says no.
 
-        ``at``: its start in wall-clock nanoseconds, when that was not now.
+        ``function`` is the user's own, or its qualified name; ``at`` the start in wall-clock nanoseconds, when that
+        was not now.
 
         ``parent`` is the submitter's OpenTelemetry context (default: the current one); ``label`` is the capped task
         name, used in the span's name, ``task_name`` the full one.
@@ -140,7 +113,7 @@ class TaskTracer:
                     Key.TASK_ID: task_id,
                     Key.TASK_ATTEMPT: attempt,
                     Key.QUEUE_SIZE: queue_size,
-                    Key.CODE_FUNCTION: qualified_name(function),
+                    Key.CODE_FUNCTION: function if isinstance(function, str) else qualified_name(function),
                     **(attributes or {}),
                 },
                 record_exception=False,
@@ -196,12 +169,11 @@ class TaskTracer:
                     if message is not None:
                         found[Key.CANCEL_MESSAGE] = message
                 span.set_attributes(found)
-                if outcome == "error" and error is not None:
-                    span.record_exception(error)
                 if outcome == "error":
-                    span.set_status(
-                        Status(StatusCode.ERROR, f"{error_type}: {error}"[:1024] if error is not None else error_type)
-                    )
+                    text = error_type if error is None else error_text(error)
+                    span.set_status(Status(StatusCode.ERROR, text))
+                    if error is not None:
+                        span.record_exception(error)
                 elif outcome == "timeout":
                     span.set_status(Status(StatusCode.ERROR, "timeout"))
                 elif outcome == "cancelled" and reason in _ERROR_REASONS:
@@ -230,15 +202,58 @@ def capture() -> Context:
     return otel_context.get_current()
 
 
+def context_in(context: contextvars.Context) -> Context:
+    """The OpenTelemetry context (span and baggage) that is current in ``context``, whoever is in that now."""
+    return context.copy().run(otel_context.get_current)
+
+
 def attach(context: Context | None, span: Span | None = None) -> contextvars.Token[Context]:
     """Make ``context``, with ``span`` current in it if there is one, the current one here.
 
-    In a context that is the task's own the token can be forgotten; elsewhere hand it to
-    ``opentelemetry.context.detach`` in a ``finally``.
+    In a context that is the task's own the token can be forgotten; elsewhere hand it to ``detach`` in a ``finally``.
     """
     if context is None:
         context = otel_context.get_current()
     return otel_context.attach(context if span is None else trace.set_span_in_context(span, context))
+
+
+def detach(token: Any) -> bool:
+    """Make current again what was before ``attach``. False, and nothing done or said, where that is not known.
+
+    A coroutine that is thrown away with its loop, or closed by somebody else, ends in another context than it began in.
+    OpenTelemetry's own ``detach`` logs an error with a traceback then.
+    """
+    if type(token) is not contextvars.Token:  # a runtime context of somebody's own
+        otel_context.detach(token)
+        return True
+    try:
+        token.var.reset(token)
+    except (ValueError, RuntimeError):  # another context; detached before
+        return False
+    return True
+
+
+class Entered(NamedTuple):
+    """A span that was made current in a context of its user's: what is needed to leave it."""
+
+    span: Span
+    outside: Span
+    context: Context
+    token: Any
+
+
+def enter(span: Span) -> Entered:
+    """Make a span current in a context that is not its own, until ``leave``."""
+    outside = trace.get_current_span()
+    token = attach(None, span)
+    return Entered(span, outside, otel_context.get_current(), token)
+
+
+def leave(entered: Entered) -> None:
+    """Take the span away again, and nothing else: what was attached meanwhile and not detached stays."""
+    found = otel_context.get_current()
+    if detach(entered.token) and found is not entered.context:
+        attach(found, entered.outside if trace.get_current_span(found) is entered.span else None)
 
 
 def without_span(context: Context | None = None) -> Context:

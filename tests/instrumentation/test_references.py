@@ -1,4 +1,4 @@
-"""Nothing of a call but its figures outlives it: with the collector off, an observed call lets go of what a bare one does.
+"""Nothing of a call but its figures outlives it: with the collector off, an observed call keeps what a bare one keeps.
 
 Every scenario runs bare first, and notes at its checkpoints what is still alive; then observed, where no more may be.
 """

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from dashboards.expressions import bound, bucket, count, events, match, rate, series, without
+from dashboards.expressions import bound, bucket, count, events, grown, match, rate, series, without
 from dashboards.options import RuleOptions, seconds
 from glasspool.telemetry.catalog import (
     EXECUTOR_TIME,
@@ -62,6 +62,7 @@ WAIT_P95 = "glasspool:queue_wait:p95_rate5m"
 _SLOW_RATE = "glasspool:queue_wait_slow:rate5m"
 
 WAIT_WINDOWS = ("5m", "30m", "1h", "6h", "3d")
+_STARTED, _TIMED_OUT = (match(Key.QUEUE_OUTCOME, outcome) for outcome in ("started", "timeout"))
 _SUMMED_WINDOW = "3d"
 """Too long to read every bucket of: made of the samples of the five-minute rules."""
 
@@ -150,9 +151,9 @@ def _rates() -> list[Rule]:
     judged = without(ended, events(series(TASK_COMPLETED, match(Key.TASK_OUTCOME, "cancelled", negate=True)), "5m"))
     unasked = without(
         (Key.CANCEL_REASON, Key.TASK_PHASE),
-        rate(series(TASK_CANCELLATIONS, match(Key.CANCEL_REASON, "explicit", "shutdown", negate=True)), "5m"),
+        events(series(TASK_CANCELLATIONS, match(Key.CANCEL_REASON, "explicit", "shutdown", negate=True)), "5m"),
     )
-    waited = without((Key.QUEUE_OUTCOME,), rate(bucket(QUEUE_WAIT, _counted()), "5m"))
+    waited = without((Key.QUEUE_OUTCOME,), grown(bucket(QUEUE_WAIT, _STARTED), bucket(QUEUE_WAIT, _TIMED_OUT), "5m"))
     return [
         Rule(SUBMITTED_RATE, f"{events(series(TASK_SUBMITTED), '5m')} / 300", "Tasks accepted a second."),
         Rule(
@@ -163,13 +164,13 @@ def _rates() -> list[Rule]:
         Rule(REJECTED_RATE, rate(series(TASK_REJECTED), "5m"), "Submissions refused a second, by reason."),
         Rule(
             CANCELLED_RATE,
-            without((Key.TASK_PHASE,), rate(series(TASK_CANCELLATIONS), "5m")),
+            f"{without((Key.TASK_PHASE,), events(series(TASK_CANCELLATIONS), '5m'))} / 300",
             "Cancellations a second, by reason.",
         ),
         Rule(ERROR_RATIO, f"{failed} / ({judged} > 0)", "Errors and timeouts among the tasks that were not cancelled."),
         Rule(
             UNASKED_CANCELS,
-            f"{unasked} / ({without(ended, rate(series(TASK_COMPLETED), '5m'))} > 0)",
+            f"{unasked} / ({without(ended, events(series(TASK_COMPLETED), '5m'))} > 0)",
             "Cancellations other than explicit and shutdown, among all tasks that ended.",
         ),
         Rule(
@@ -180,13 +181,9 @@ def _rates() -> list[Rule]:
     ]
 
 
-def _counted() -> str:
-    return match(Key.QUEUE_OUTCOME, "started", "timeout")
-
-
 def _wait_objective(options: RuleOptions) -> list[Rule]:
     rates, ratios = [], []
-    within = bucket(QUEUE_WAIT, match(Key.QUEUE_OUTCOME, "started"), bound(QUEUE_WAIT, options.wait_seconds))
+    within = bucket(QUEUE_WAIT, _STARTED, bound(QUEUE_WAIT, options.wait_seconds))
     slow = f"Share of the tasks of the last {{}} that did not start within {options.wait_seconds:g} s."
     asked = "Tasks a second, over {}, that started or whose deadline passed in the queue."
     for window in WAIT_WINDOWS:
@@ -197,12 +194,13 @@ def _wait_objective(options: RuleOptions) -> list[Rule]:
             ratio = f"sum_over_time({_SLOW_RATE}[{window}]) / ({summed} > 0)"
             ratios.append(Rule(wait_slow(window), ratio, slow.format(window)))
             continue
-        every = without((Key.QUEUE_OUTCOME,), rate(count(QUEUE_WAIT, _counted()), window))
-        good = without((Key.QUEUE_OUTCOME, "le"), rate(within, window))
-        rates.append(Rule(wait_rate(window), every, asked.format(window)))
+        ended = grown(count(QUEUE_WAIT, _STARTED), count(QUEUE_WAIT, _TIMED_OUT), window)
+        every = without((Key.QUEUE_OUTCOME,), ended)
+        good = without((Key.QUEUE_OUTCOME, "le"), f"increase({within}[{window}])")
+        rates.append(Rule(wait_rate(window), f"{every} / {seconds(window)}", asked.format(window)))
         ratio = f"clamp_min(1 - {good} / ({every} > 0), 0)"
         ratios.append(Rule(wait_slow(window), ratio, slow.format(window)))
         if window == "5m":
-            late = f"clamp_min({every} - {good}, 0)"
+            late = f"clamp_min({every} - {good}, 0) / {seconds(window)}"
             rates.append(Rule(_SLOW_RATE, late, "Tasks a second that did not start in time."))
     return rates + ratios

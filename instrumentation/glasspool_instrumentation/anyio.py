@@ -10,10 +10,12 @@ import importlib
 import logging
 import weakref
 from collections.abc import Awaitable, Coroutine
+from itertools import product
 from typing import Any
 
 from opentelemetry.trace import SpanKind
 
+from glasspool.telemetry.catalog import CONTEXT_LOSS_KINDS
 from glasspool.telemetry.tracing import capture, function_name, qualified_name
 
 from . import loops
@@ -31,6 +33,8 @@ __all__ = ["AnyioInstrumentor"]
 
 logger = logging.getLogger("glasspool")
 
+_REASONS = ("explicit", "sibling_failure", "parent_scope", "deadline", "shutdown")
+
 DEFAULT_LIMITER = "anyio.to_thread"
 """The executor name of the default thread limiter: 40 tokens, on which FastAPI and Starlette run sync endpoints."""
 
@@ -46,10 +50,10 @@ class AnyioInstrumentor(TaskInstrumentor):
 
     _processes: Observed | None = None
     _entering: Observed | None = None  # calls from threads
-    _limiters = Limiters("anyio_limiter")
+    _limiters = Limiters("anyio_limiter", ("parent_scope",))
 
     def _instrument(self, selection: Selection, *, spans: object = None, monitor: bool = True) -> None:
-        AnyioInstrumentor._begin("anyio", (_patches,), selection, spans, monitor)
+        AnyioInstrumentor._begin("anyio", (_patches,), selection, spans, monitor, _REASONS)
 
     def _uninstrument(self) -> None:
         cls = AnyioInstrumentor
@@ -204,7 +208,11 @@ def _from_thread() -> Observed:
     observed = cls._entering
     if observed is None:
         observed = cls._entering = Observed(
-            "anyio.from_thread", "anyio_from_thread", "inline", shutdown=False, workers=False
+            "anyio.from_thread",
+            "anyio_from_thread",
+            "inline",
+            workers=False,
+            cancels=product(("parent_scope", "shutdown"), ("running",)),
         )
     return observed
 
@@ -226,9 +234,10 @@ def _run_in_process(patch: Patch, original: Any) -> Any:
                 "anyio_process",
                 "process",
                 limit=int(limiter.total_tokens),
-                shutdown=False,
                 workers=False,
                 kind=SpanKind.PRODUCER,
+                cancels=[("explicit", "queued")],
+                losses=CONTEXT_LOSS_KINDS,
             )
         call = Away(observed, look_through(func), capture())
         errand = call.errand(func)

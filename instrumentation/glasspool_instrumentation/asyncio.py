@@ -29,6 +29,7 @@ from .tasks import TaskInstrumentor
 
 __all__ = ["AsyncioInstrumentor"]
 
+_REASONS = ("explicit", "sibling_failure", "parent_scope", "shutdown")
 _NOT_RETRIEVED = "Task exception was never retrieved"
 
 
@@ -38,7 +39,7 @@ class AsyncioInstrumentor(TaskInstrumentor):
     libraries = ("asyncio",)
 
     def _instrument(self, selection: Selection, *, spans: object = None, monitor: bool = True) -> None:
-        AsyncioInstrumentor._begin("asyncio", (_patches, futures.patches), selection, spans, monitor)
+        AsyncioInstrumentor._begin("asyncio", (_patches, futures.patches), selection, spans, monitor, _REASONS)
 
     def _uninstrument(self) -> None:
         AsyncioInstrumentor._cease((_patches, futures.patches))

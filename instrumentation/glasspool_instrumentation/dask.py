@@ -12,10 +12,12 @@ import types
 import uuid
 import weakref
 from collections.abc import Callable
+from itertools import product
 from typing import Any
 
 from opentelemetry.trace import SpanKind
 
+from glasspool.telemetry.catalog import CANCEL_PHASES, CONTEXT_LOSS_KINDS
 from glasspool.telemetry.tracing import Spans, capture
 
 from .home import away
@@ -70,7 +72,14 @@ class DaskInstrumentor(Instrumentor):
         observed = cls._observed.get(name)
         if observed is None:
             observed = cls._observed[name] = Observed(
-                name, "dask", "cluster", workers=False, shutdown=False, spans=cls._spans, kind=SpanKind.PRODUCER
+                name,
+                "dask",
+                "cluster",
+                workers=False,
+                spans=cls._spans,
+                kind=SpanKind.PRODUCER,
+                cancels=product(("explicit", "shutdown"), CANCEL_PHASES),
+                losses=CONTEXT_LOSS_KINDS,
             )
         return observed
 

@@ -106,7 +106,15 @@ class _Calls:
     """The observation shared by all calls of one function."""
 
     def __init__(self, name: str, function: Any, spans: Spans) -> None:
-        self._observed = Observed(name, "function", "inline", queue=False, workers=False, shutdown=False, spans=spans)
+        self._observed = Observed(
+            name,
+            "function",
+            "inline",
+            queue=False,
+            workers=False,
+            spans=spans,
+            cancels=[("parent_scope", "running")],
+        )
         self._function = function
         self._name = function_name(function)
 

@@ -9,9 +9,11 @@ from __future__ import annotations
 import math
 import threading
 import weakref
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable
+from itertools import product
 from typing import Any
 
+from glasspool.telemetry.catalog import CANCEL_PHASES
 from glasspool.telemetry.tracing import TaskTracer, attach, function_name
 from glasspool.telemetry.within import running
 
@@ -40,10 +42,11 @@ def limiter_name(limiter: Any) -> str:
 
 
 class Limiters:
-    """The observed limiters of one library."""
+    """The observed limiters of one library. ``reasons``: those for which its calls are cancelled."""
 
-    def __init__(self, type: str) -> None:
+    def __init__(self, type: str, reasons: Iterable[str]) -> None:
         self.type = type
+        self._cancels = tuple(product(reasons, CANCEL_PHASES))
         self._observed: dict[int, tuple[Observed, Any, Any]] = {}  # with its limiter and loop, weakly
         loops.at_end(self._ended)
 
@@ -57,7 +60,7 @@ class Limiters:
                 observed.recorder.set_limit(limit)
             return observed
         name = default_name or limiter_name(limiter)
-        observed = Observed(name, self.type, "thread", limit=limit, workers=False, shutdown=False)
+        observed = Observed(name, self.type, "thread", limit=limit, workers=False, cancels=self._cancels)
         key = id(limiter)
 
         def gone(_: object) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 from opentelemetry.context import Context
@@ -19,7 +19,10 @@ __all__ = ["Observed"]
 
 
 class Observed:
-    """What is kept for one executor object. Thread-safe; the lock is that of the recorder's identity."""
+    """What is kept for one executor object. Thread-safe; the lock is that of the recorder's identity.
+
+    ``cancels``, ``rejects`` and ``losses`` are what can happen in it: see ``Shape``.
+    """
 
     def __init__(
         self,
@@ -30,8 +33,10 @@ class Observed:
         limit: int | None = None,
         queue: bool = True,
         workers: bool = True,
-        shutdown: bool = True,
         unretrieved: bool = False,
+        cancels: Iterable[tuple[str, str]],
+        rejects: tuple[str, ...] = (),
+        losses: tuple[str, ...] = (),
         spans: Spans = "parented",
         kind: SpanKind = SpanKind.INTERNAL,
         explicit: bool = False,
@@ -42,8 +47,10 @@ class Observed:
             workers=(runner,) if workers else (),
             queue=queue,
             slots=limit is not None,
-            shutdown=shutdown,
             unretrieved=unretrieved,
+            cancels=tuple(cancels),
+            rejects=rejects,
+            losses=losses,
         )
         limits = {runner: limit} if workers and limit is not None else None
         self.runner = runner

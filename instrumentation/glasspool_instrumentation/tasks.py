@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from itertools import product
 from typing import Any
 
 from . import loops
@@ -28,14 +30,26 @@ class TaskInstrumentor(Instrumentor):
 
     @classmethod
     def _begin(
-        cls, name: str, patches: tuple[Patches, ...], selection: Selection, spans: object, monitor: bool
+        cls,
+        name: str,
+        patches: tuple[Patches, ...],
+        selection: Selection,
+        spans: object,
+        monitor: bool,
+        reasons: Iterable[str],
     ) -> None:
         cls._selection = selection
         cls._traced = None if spans is None else Selection(spans, parameter="spans")
         for each in patches:
             each.put_on(cls)
         cls._tasks = Observed(
-            name, name, "inline", queue=False, workers=False, shutdown=False, unretrieved=name == "asyncio"
+            name,
+            name,
+            "inline",
+            queue=False,
+            workers=False,
+            unretrieved=name == "asyncio",
+            cancels=product(reasons, ("running",)),
         )
         loops.use(cls, monitor=monitor)
 

@@ -37,10 +37,11 @@ class TrioInstrumentor(TaskInstrumentor):
     libraries = ("trio",)
     requires = ("trio >= 0.22",)
 
-    _limiters = Limiters("trio_limiter")
+    _limiters = Limiters("trio_limiter", ("parent_scope", *_REASONS.values()))
 
     def _instrument(self, selection: Selection, *, spans: object = None, monitor: bool = True) -> None:
-        TrioInstrumentor._begin("trio", (_patches,), selection, spans, monitor)
+        reasons = ("sibling_failure", "parent_scope", *_REASONS.values())
+        TrioInstrumentor._begin("trio", (_patches,), selection, spans, monitor, reasons)
 
     def _uninstrument(self) -> None:
         TrioInstrumentor._cease((_patches,))

@@ -52,7 +52,6 @@ __all__ = [
     "TASK_DURATION",
     "TASK_OLDEST_AGE",
     "TASK_REJECTED",
-    "TASK_RETRIES",
     "TASK_SUBMITTED",
     "TASK_UNRETRIEVED",
     "TELEMETRY_FAILURES",
@@ -84,7 +83,6 @@ class Key:
     RUNNER: Final = "glasspool.runner"
     TASK_NAME: Final = "glasspool.task.name"
     TASK_ID: Final = "glasspool.task.id"
-    TASK_ATTEMPT: Final = "glasspool.task.attempt"
     TASK_OUTCOME: Final = "glasspool.task.outcome"
     TASK_PHASE: Final = "glasspool.task.phase"
     TASK_DURATION: Final = "glasspool.task.duration"
@@ -111,14 +109,13 @@ REJECT_REASONS: Final[tuple[str, ...]] = ("queue_full", "already_shutdown", "sub
 CANCEL_REASONS: Final[tuple[str, ...]] = (
     "explicit",
     "sibling_failure",
-    "dependency",
     "shutdown",
     "parent_scope",
     "deadline",
     "keyboard_interrupt",
     "unknown",
 )
-CANCEL_PHASES: Final[tuple[str, ...]] = ("queued", "running", "retry_wait")
+CANCEL_PHASES: Final[tuple[str, ...]] = ("queued", "running")
 CONTEXT_LOSS_KINDS: Final[tuple[str, ...]] = ("missing", "stale", "unpicklable")
 FAILURE_KINDS: Final[tuple[str, ...]] = ("observer", "export", "callback", "name_cap", "label_cap")
 SHUTDOWN_OUTCOMES: Final[tuple[str, ...]] = ("drained", "cut")
@@ -213,14 +210,6 @@ TASK_CANCELLATIONS: Final = Metric(
     (Key.CANCEL_REASON, Key.TASK_PHASE),
     rare=True,
 )
-TASK_RETRIES: Final = Metric(
-    "glasspool.task.retries",
-    "counter",
-    "{retry}",
-    "Attempts after the first, by the error that caused them.",
-    (Key.ERROR_TYPE,),
-    rare=True,
-)
 TASK_ACTIVE: Final = Metric(
     "glasspool.task.active", "updowncounter", "{task}", "Tasks in flight: they hold a slot now.", (Key.RUNNER,)
 )
@@ -280,9 +269,10 @@ SUBMIT_WAIT: Final = Metric(
     "glasspool.submit.wait.duration",
     "histogram",
     "s",
-    "How long submit blocked the producer before the task was accepted or the producer gave up (backpressure).",
+    "How long submit blocked producers that found no room, until acceptance or until they gave up (backpressure).",
     (),
     WAIT_BUCKETS,
+    rare=True,
     exemplars=True,
 )
 SLOT_USAGE: Final = Metric("glasspool.slot.usage", "updowncounter", "{slot}", "Slots held now.")
@@ -374,7 +364,6 @@ SPAN_ATTRIBUTES: Final = (
     Attribute(Key.RUNNER, "string", "How the function is run: inline, thread, process, …", "always"),
     Attribute(Key.TASK_NAME, "string", "The task's name: name=, else the function's qualified name.", "always"),
     Attribute(Key.TASK_ID, "int", "Number of the task in its process, from 1.", "always"),
-    Attribute(Key.TASK_ATTEMPT, "int", "Which attempt this is, from 1.", "always"),
     Attribute(Key.TASK_OUTCOME, "string", "success, error, timeout or cancelled.", "at the end"),
     Attribute(Key.QUEUE_SIZE, "int", "Tasks queued when this one was submitted.", "always"),
     Attribute(Key.QUEUE_WAIT, "double", "Seconds from acceptance to start, or to leaving the queue.", "at the end"),

@@ -20,7 +20,17 @@ if TYPE_CHECKING:
     from .otel import Instruments
     from .registry import Registry
 
-__all__ = ["SCOPE", "bind", "has_meter_provider", "has_tracer_provider", "refresh", "renew", "sink", "tracer"]
+__all__ = [
+    "SCOPE",
+    "bind",
+    "has_meter_provider",
+    "has_tracer_provider",
+    "listening",
+    "refresh",
+    "renew",
+    "sink",
+    "tracer",
+]
 
 _MISSING: Any = object()
 _GLOBALS_KNOWN = hasattr(_metrics_internal, "_METER_PROVIDER") and hasattr(trace, "_TRACER_PROVIDER")
@@ -69,6 +79,11 @@ def tracer() -> trace.Tracer | None:
     ):
         refresh()
     return _tracer
+
+
+def listening() -> bool:
+    """Whether a provider of metrics or traces was set, as far as it has been noticed."""
+    return sink is not None or _tracer is not None
 
 
 def _globals_meter() -> Any:

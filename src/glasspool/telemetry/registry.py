@@ -12,16 +12,23 @@ import weakref
 from collections import Counter
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from itertools import zip_longest
 from typing import TYPE_CHECKING, Any, Protocol
 
-from . import catalog
+from . import catalog, providers
+from .budget import Budget
 from .catalog import OTHER, PROCESS, Key, Metric
-from .series import Budget, Exemplar, Histogram, Totals
+from .series import Exemplar, Histogram, Totals
 
 if TYPE_CHECKING:
     from .live import Live
 
 __all__ = ["REGISTRY", "HistogramPoint", "Point", "Registry", "Snapshot", "Source"]
+
+# What the process itself can get wrong, at 0 from the first executor on: the caps always, the rest (but for observers,
+# who belong to an executor) where OpenTelemetry listens.
+_CAPS = ("name_cap", "label_cap")
+_EXPORT = tuple(kind for kind in catalog.FAILURE_KINDS if kind not in (*_CAPS, "observer"))
 
 
 @dataclass(frozen=True)
@@ -83,26 +90,31 @@ class Registry:
 
     def attach(self, recorder: Live) -> Totals:
         """The totals of this recorder's identity; beyond the caps those of the name ``_OTHER``."""
+        shape, names = recorder.shape, recorder.max_task_names
         with self.lock:
             self._recorders.add(recorder)
-            totals = self._identities.get((recorder.name, recorder.type))
-            if totals is not None:
-                return totals
             name = recorder.name
-            fresh = name not in self._names
-            if (fresh and len(self._names) >= self.budget.names) or not self.budget.take(
-                Totals.base_series(recorder.shape)
-            ):
+            if (name, recorder.type) not in self._identities and not self._enter(name, shape.series(names)):
                 self._failures["name_cap"] += 1
                 name = OTHER
-                totals = self._identities.get((name, recorder.type))
-                if totals is not None:
-                    return totals
-            else:
-                self._names.add(name)
-            totals = Totals(name, recorder.type, recorder.shape, self.budget, recorder.max_task_names)
-            self._identities[name, recorder.type] = totals
+            totals = self._identities.get((name, recorder.type))
+            if totals is not None:
+                with totals.lock:
+                    totals.expect(shape)
+                return totals
+            if name == OTHER:
+                self.budget.use(shape.series(names, gauges=False))
+            totals = self._identities[name, recorder.type] = Totals(name, recorder.type, shape, self.budget, names)
             return totals
+
+    def _enter(self, name: str, series: int) -> bool:
+        if name in self._names:  # under another type
+            return self.budget.take(series)
+        if len(self._names) >= self.budget.names:
+            return False
+        self._names.add(name)
+        self.budget.enter(series)
+        return True
 
     def telemetry_failed(self, kind: str) -> None:
         """Count a failure that belongs to no single executor."""
@@ -123,10 +135,11 @@ class Registry:
             for histogram in source.collect(out.add):
                 out.histogram(histogram)
         process = {Key.EXECUTOR_NAME: PROCESS, Key.EXECUTOR_TYPE: "process"}
-        if identities or sources or any(failures.values()):
-            for kind, count in failures.items():
+        expected = (*_CAPS, *(_EXPORT if providers.listening() else ())) if identities or sources else ()
+        for kind, count in failures.items():
+            if count or kind in expected:
                 out.add(catalog.TELEMETRY_FAILURES, {**process, Key.FAILURE_KIND: kind}, count)
-        return Snapshot(out.points, out.histograms)
+        return out.snapshot()
 
 
 class _Collection:
@@ -134,7 +147,8 @@ class _Collection:
 
     def __init__(self) -> None:
         self.points: dict[str, list[Point]] = {}
-        self.histograms: dict[str, list[HistogramPoint]] = {}
+        self._histograms: dict[str, list[HistogramPoint]] = {}
+        self._others: dict[tuple[str, frozenset[tuple[str, Any]]], HistogramPoint] = {}
 
     def add(self, metric: Metric, attributes: dict[str, Any], value: float) -> None:
         self.points.setdefault(metric.name, []).append(Point(attributes, value))
@@ -142,7 +156,25 @@ class _Collection:
     def histogram(self, series: Histogram) -> None:
         found = tuple(series.exemplars) if series.exemplars else ()
         point = HistogramPoint(series.attributes, tuple(series.counts), series.sum, found)
-        self.histograms.setdefault(series.metric.name, []).append(point)
+        if series.attributes.get(Key.EXECUTOR_NAME) != OTHER:
+            self._histograms.setdefault(series.metric.name, []).append(point)
+            return
+        # Each identity keeps what it has no room for under its own lock; they are one series.
+        key = series.metric.name, frozenset(series.attributes.items())
+        known = self._others.get(key)
+        self._others[key] = point if known is None else _together(known, point)
+
+    def snapshot(self) -> Snapshot:
+        for (name, _), point in self._others.items():
+            self._histograms.setdefault(name, []).append(point)
+        return Snapshot(self.points, self._histograms)
+
+
+def _together(left: HistogramPoint, right: HistogramPoint) -> HistogramPoint:
+    counts = tuple(map(int.__add__, left.counts, right.counts))
+    pairs = zip_longest(left.exemplars, right.exemplars)
+    newest = tuple(max(pair, key=lambda found: found[-1] if found else 0.0) for pair in pairs)
+    return HistogramPoint(left.attributes, counts, left.sum + right.sum, newest)
 
 
 def _read(totals: Totals, out: _Collection) -> None:
@@ -177,11 +209,9 @@ def _read(totals: Totals, out: _Collection) -> None:
         add(catalog.SLOT_TIME, slot_time)
         add(catalog.SLOT_LIMIT_TIME, limit_time)
         add(catalog.SLOT_SATURATED_TIME, saturated_time)
-    for family in (totals.queue_wait, totals.shutdown, totals.duration, totals.cancel_duration):
+    for family in totals.histograms():
         for histogram in list(family.values()):
             out.histogram(histogram)
-    if totals.submit_wait is not None:
-        out.histogram(totals.submit_wait)
     if totals.name != OTHER:  # gauges of unlike executors under one name would say nothing
         _read_gauges(totals, now, out)
 
@@ -212,29 +242,32 @@ def _read_gauges(totals: Totals, now: dict[Live, float], out: _Collection) -> No
         return max((now[r] - instant for r in live for instant in since(r)), default=0.0)
 
     active = sum((r.active_by_runner() for r in live), Counter[str]())
-    for runner in dict.fromkeys((*shape.runners, *active, *totals.abandoned)):
-        extra = {Key.RUNNER: runner}
-        add(catalog.TASK_ACTIVE, active[runner], **extra)
-        add(catalog.TASK_ABANDONED, totals.abandoned.get(runner, 0), **extra)
+    used = [runner for (_, _, runner), count in list(totals.completed.items()) if count]
+    runners = dict.fromkeys((shape.runners[0], *used, *active))  # gauges of the others appear with their first task
+    for runner in runners:
+        add(catalog.TASK_ACTIVE, active[runner], **{Key.RUNNER: runner})
+    for runner in list(totals.abandoned):
+        add(catalog.TASK_ABANDONED, totals.abandoned[runner], **{Key.RUNNER: runner})
     add(catalog.TASK_OLDEST_AGE, oldest(lambda r: [task.started for task in list(r.active_tasks)[:1]]))
     if shape.queue:
         add(catalog.QUEUE_SIZE, sum(r.queued for r in live))
         add(catalog.QUEUE_OLDEST_AGE, oldest(lambda r: [task.accepted for task in list(r.queued_tasks)[:1]]))
         if not totals.unbounded:
             add(catalog.QUEUE_CAPACITY, sum(r.capacity or 0 for r in live))
-    if shape.submit:
+    if totals.blocked:
         add(catalog.SUBMIT_PENDING, sum(len(r.pending) for r in live))
         add(catalog.SUBMIT_OLDEST_AGE, oldest(lambda r: list(r.pending.values())[:1]))
     if shape.slots:
         add(catalog.SLOT_USAGE, sum(r.in_flight + r.abandoned for r in live))
         add(catalog.SLOT_LIMIT, sum(r.limit or 0 for r in live))
-    for runner in shape.workers:
+    for runner in filter(runners.__contains__, shape.workers):
         busy = active[runner] + totals.abandoned.get(runner, 0)
         alive = max(sum(r.workers.get(runner, 0) for r in live), busy)
         busy = min(busy + sum(r.serving for r in live), alive)  # those served may be waiting
         extra = {Key.RUNNER: runner}
         add(catalog.WORKER_COUNT, busy, **extra, **{Key.WORKER_STATE: "busy"})
-        add(catalog.WORKER_COUNT, alive - busy, **extra, **{Key.WORKER_STATE: "idle"})
+        if shape.idle:
+            add(catalog.WORKER_COUNT, alive - busy, **extra, **{Key.WORKER_STATE: "idle"})
         add(catalog.WORKER_LIMIT, sum(r.worker_limits.get(runner, 0) for r in live), **extra)
 
 

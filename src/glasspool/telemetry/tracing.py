@@ -47,7 +47,7 @@ ContextMode = Literal["parent", "link"]
 logger = logging.getLogger("glasspool")
 
 _MAX_NAME = 128  # characters of a task name in a span name
-_ERROR_REASONS = frozenset({"sibling_failure", "dependency", "deadline"})  # cancellations that are failures
+_ERROR_REASONS = frozenset({"sibling_failure", "deadline"})  # cancellations that are failures
 
 
 def unwrap(function: Callable[..., Any]) -> Any:
@@ -103,7 +103,6 @@ class TaskTracer:
         queue_size: int,
         parent: Context | None = None,
         mode: ContextMode = "parent",
-        attempt: int = 1,
         kind: SpanKind = SpanKind.INTERNAL,
         attributes: Mapping[str, Any] | None = None,
         at: int | None = None,
@@ -138,7 +137,6 @@ class TaskTracer:
                     Key.RUNNER: runner,
                     Key.TASK_NAME: task_name,
                     Key.TASK_ID: task_id,
-                    Key.TASK_ATTEMPT: attempt,
                     Key.QUEUE_SIZE: queue_size,
                     Key.CODE_FUNCTION: qualified_name(function),
                     **(attributes or {}),

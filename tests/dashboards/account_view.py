@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections import Counter
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
@@ -71,36 +70,34 @@ class View:
         return [wait for _, wait, _ in self.waits_over(executor)]
 
     def waits_over(self, executor: str) -> list[tuple[float, float, bool]]:
-        """The same with the instant at which each was known, and whether the objective counts it as late."""
+        """The same with the instant at which each was known, and whether the objective counts it as late.
+
+        Timeouts count with their history: of a series that was not there a window ago the whole count is taken.
+        """
         found = []
         for task in self.tasks(executor=executor):
             left = task["started"] or (task["ended"] if task["outcome"] == "timeout" else None)
             if task["type"] == "process_pool" and task["outcome"] == "success":
                 left = task["accepted"]  # only the pool knows, and it is milliseconds
-            if left is not None and left >= self.start:
+            timed_out = task["outcome"] == "timeout" and task["started"] is None
+            if left is not None and (left >= self.start or timed_out):
                 wait = max(0.0, left - task["accepted"])
-                found.append(
-                    (left, wait, wait > LATE_SECONDS or (task["outcome"] == "timeout" and task["started"] is None))
-                )
+                found.append((left, wait, wait > LATE_SECONDS or timed_out))
         return found
 
     def summed_rates(self, executor: str, only_late: bool = False) -> float:
         """The integral over the run of the five-minute rate of waits, in tasks; the three-day rules are made of it."""
-        total = 0.0
-        for instant, _, late in self.waits_over(executor):
-            if late or not only_late:
-                # A task is in the rate from its instant on; an exact store divides by the time covered so far.
-                since = max(instant - self.start, 1.0)
-                total += math.log((self.at - self.start) / since) if self.exact else (self.at - instant) / 300
-        return total
+        # A task is in the rate from its instant on.
+        waits = self.waits_over(executor)
+        return sum((self.at - instant) / 300 for instant, _, late in waits if late or not only_late)
 
     def runs(self, **facts: Any) -> list[float]:
         """Running times of ended tasks, since the start."""
         return [t["ended"] - t["started"] for t in self.recent(self.tasks(**facts), "ended") if t["started"]]
 
     def submit_waits(self, executor: str) -> list[float]:
-        """What producers waited, those that gave up included, since the start."""
-        accepted = [t["submit_wait"] for t in self.recent(self.tasks(executor=executor), "accepted")]
+        """What producers waited that found no room, those that gave up included, since the start."""
+        accepted = [t["submit_wait"] for t in self.recent(self.tasks(executor=executor, blocked=True), "accepted")]
         return accepted + [
             r["waited"] for r in self.account["rejects"] if r["executor"] == executor and r["waited"] is not None
         ]

@@ -181,6 +181,10 @@ class AsyncioBackend:
     """A running asyncio loop (uvloop's too)."""
 
     name = "asyncio"
+    # Anybody may cancel a native task, also before its first step.
+    cancels: tuple[tuple[str, str], ...] = (
+        ("parent_scope", "queued"), ("parent_scope", "running"), ("unknown", "queued"), ("unknown", "running"),
+    )  # fmt: skip
 
     def __init__(self) -> None:
         self.pause: Awaitable[None] | None = _PAUSE

@@ -83,7 +83,11 @@ async def glasspool_(count: int) -> None:
 
 def set_up(telemetry: str) -> None:
     """Configure the telemetry that a case names."""
-    if telemetry == "prometheus":
+    if telemetry in ("configured", "configured and watched"):
+        from glasspool.telemetry import configure
+
+        configure(prometheus_port=0, otlp=False, monitor_event_loops=telemetry == "configured and watched")
+    elif telemetry == "prometheus":
         from prometheus_client import CollectorRegistry
 
         from glasspool.telemetry.prometheus import register
@@ -109,6 +113,8 @@ CASES: dict[str, tuple[Callable[[int], Awaitable[None]], str]] = {
     "aiometer": (aiometer_, ""),
     "glasspool, no SDK": (glasspool_, ""),
     "glasspool, Prometheus": (glasspool_, "prometheus"),
+    "glasspool, configure(), no monitor": (glasspool_, "configured"),
+    "glasspool, configure(), monitor": (glasspool_, "configured and watched"),
     "glasspool, SDK metrics": (glasspool_, "sdk metrics"),
     "glasspool, spans sampled out": (glasspool_, "spans sampled out"),
     "glasspool, spans": (glasspool_, "spans"),
@@ -165,7 +171,7 @@ def main() -> None:
     figures: dict[str, dict[str, float]] = {}
     python = f"{platform.python_implementation()} {platform.python_version()}"
     print(f"{python}, anyio {version('anyio')}, trio {version('trio')}, aiometer {version('aiometer')}")
-    print(f"{'µs per task':32}" + "".join(f"{b:>10}" for b in BACKENDS))
+    print(f"{'µs per task':36}" + "".join(f"{b:>10}" for b in BACKENDS))
     for case in CASES:
         row = figures[case] = {}
         for backend in BACKENDS:
@@ -174,9 +180,9 @@ def main() -> None:
             command = [sys.executable, __file__, "--tasks", str(args.tasks), "--rounds", str(args.rounds)]
             done = subprocess.run([*command, "--case", case, backend], check=True, capture_output=True, text=True)
             row[backend] = float(done.stdout)
-        print(f"{case:32}" + "".join(f"{row[b]:10.1f}" if b in row else f"{'–':>10}" for b in BACKENDS), flush=True)
+        print(f"{case:36}" + "".join(f"{row[b]:10.1f}" if b in row else f"{'–':>10}" for b in BACKENDS), flush=True)
     ratios = [figures["glasspool, no SDK"][b] / figures["aiometer"][b] for b in BACKENDS]
-    print(f"{'as_completed / aiometer':32}" + "".join(f"{ratio:10.2f}" for ratio in ratios))
+    print(f"{'as_completed / aiometer':36}" + "".join(f"{ratio:10.2f}" for ratio in ratios))
     if args.json:
         with open(args.json, "w", encoding="utf-8") as file:
             json.dump(figures, file, indent=2)

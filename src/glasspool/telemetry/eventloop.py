@@ -1,6 +1,6 @@
 """How late an event loop is: a timer that should run every tenth of a second, and how overdue it is right now.
 
-``configure()`` starts one for each loop with open executors (watching.py). By hand, on asyncio (uvloop too) and trio::
+Each loop with open executors has one (watching.py). By hand, on asyncio (uvloop too) and trio::
 
     async with monitor_event_loop(name="api"):
         ...
@@ -41,6 +41,9 @@ logger = logging.getLogger("glasspool")
 on_change: list[Callable[[Any], None]] = []
 """Called with a loop, or the token of a trio run, when a monitor of it is started or stopped before its end."""
 
+_LATE = 0.1
+"""Seconds from which a timer is late: what the ticket on blocked loops counts."""
+
 _running: weakref.WeakKeyDictionary[Any, set[weakref.ref[EventLoopMonitor]]] = weakref.WeakKeyDictionary()
 
 
@@ -71,6 +74,7 @@ class EventLoopMonitor:
         interval: float = 0.1,
         registry: Registry = REGISTRY,
         clock: Callable[[], float] = time.perf_counter,
+        quiet: bool = False,
     ) -> None:
         if not isinstance(name, str):
             raise TypeError(f"name={name!r}: the name of an event loop is a string")
@@ -82,6 +86,7 @@ class EventLoopMonitor:
             raise ValueError(f"interval={interval!r}: the seconds between two ticks must be above 0 and finite")
         self.name = name
         self.interval = float(interval)
+        self.quiet = quiet  # no series until the loop was late: nobody has asked for them
         self._registry = registry
         self._clock = clock
         self._due = math.inf  # when the next tick should run; written by the loop, read by any thread
@@ -121,6 +126,8 @@ class EventLoopMonitor:
             self._due = now + self.interval
             with loops.lock:
                 series.observe(delay)
+                if delay > _LATE:
+                    loops.show(self)
                 sink = loops.sink
             if sink is not None:
                 sink.record(series, delay, None)
@@ -168,6 +175,12 @@ class EventLoopMonitor:
     ) -> None:
         self.stop()
 
+    def show(self) -> None:
+        """Show the series also of a loop that was never late. From any thread."""
+        self.quiet = False
+        if self._loops is not None:
+            self._loops.show(self)
+
     def stall(self) -> float:
         """Seconds for which the loop has now left its timer waiting; 0.0 while it is on time. From any thread."""
         ticks = self._run
@@ -186,6 +199,7 @@ class _EventLoops:
         self._series: dict[str, Histogram] = {}
         # Weak: a loop that was thrown away takes its monitor along.
         self._live: weakref.WeakKeyDictionary[EventLoopMonitor, str] = weakref.WeakKeyDictionary()
+        self._shown: set[str] = set()
 
     @classmethod
     def of(cls, registry: Registry) -> _EventLoops:
@@ -208,7 +222,16 @@ class _EventLoops:
                     self._registry.telemetry_failed("label_cap")
                 self._series.setdefault(name, Histogram(catalog.EVENTLOOP_DELAY, {Key.EVENTLOOP_NAME: name}))
             self._live[monitor] = name
+            if not monitor.quiet:
+                self._shown.add(name)
             return self._series[name]
+
+    def show(self, monitor: EventLoopMonitor) -> None:
+        """The series of this monitor's loop are shown from now on, with all that they have counted."""
+        with self.lock:
+            monitor.quiet = False
+            if monitor in self._live:
+                self._shown.add(self._live[monitor])
 
     def histograms(self) -> list[Histogram]:
         """The histograms; the caller holds the lock."""
@@ -225,10 +248,11 @@ class _EventLoops:
             stalls = dict.fromkeys(self._series, 0.0)
             for monitor, name in list(self._live.items()):
                 stalls[name] = max(stalls[name], monitor.stall())
+            self._shown.update(name for name, stall in stalls.items() if stall > _LATE)
             for name, stall in stalls.items():
-                if name != OTHER:  # the stall of unlike loops would say nothing
+                if name != OTHER and name in self._shown:  # the stall of unlike loops would say nothing
                     add(catalog.EVENTLOOP_STALL, {Key.EVENTLOOP_NAME: name}, stall)
-            yield from self._series.values()
+            yield from [series for name, series in self._series.items() if name in self._shown]
 
 
 class _Ticks(abc.ABC):

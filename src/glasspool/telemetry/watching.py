@@ -1,7 +1,7 @@
 """The loops that are watched without a word from the application: one monitor each, for as long as it is wanted.
 
-``configure()`` wants one for every loop in which executors are open, the instrumentors for the loops that they meet. A
-monitor that the application started itself stands in for it. Nothing here keeps a loop or an executor alive.
+There is one for every loop in which executors are open, and the instrumentors want one for the loops that they meet.
+Without ``configure()`` or an instrumentor a loop has no series until it was late. A monitor that the application started itself stands in for it. Nothing here keeps a loop or an executor alive.
 """
 
 from __future__ import annotations
@@ -32,9 +32,9 @@ def current() -> Any:
 
 
 def watch_executors(on: bool) -> None:
-    """Whether loops with open executors are watched from now on. From any thread."""
-    global _executors_wanted
-    _executors_wanted = on
+    """Whether loops with open executors are watched and shown from now on. From any thread."""
+    global _executors_wanted, _quiet
+    _executors_wanted, _quiet = on, False
     with _lock:
         known = list(_loops.values())
     for loop in known:
@@ -88,9 +88,15 @@ class _Loop:
 
     def settle(self) -> bool:
         """Start or stop the monitor as it is wanted now, in the thread of the loop. False: it could not start yet."""
-        if self.stop_unwanted() or self.monitor() is not None:
+        if self.stop_unwanted():
             return True
-        monitor = EventLoopMonitor(self._library)
+        quiet = _quiet and not self.instrumented
+        running = self.monitor()
+        if running is not None:
+            if running.quiet and not quiet:
+                running.show()
+            return True
+        monitor = EventLoopMonitor(self._library, quiet=quiet)
         self._monitor = weakref.ref(monitor)
         try:
             monitor.start()
@@ -178,7 +184,7 @@ def _forked() -> None:
 
 _lock = threading.RLock()  # a garbage collection within it may end an executor
 _loops: weakref.WeakKeyDictionary[Any, _Loop] = weakref.WeakKeyDictionary()  # by loop or trio token
-_executors_wanted = False
+_executors_wanted = _quiet = True  # until configure() says otherwise
 eventloop.on_change.append(_changed)
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_forked)

@@ -32,13 +32,12 @@ def ask(sockets: Mapping[int, Path], seconds: float) -> Answers:
             connection = stack.enter_context(socket.socket(socket.AF_UNIX, socket.SOCK_STREAM))
             found = _connected(connection, path)
             if found:
-                selector.register(connection, selectors.EVENT_READ, (number, bytearray()))
+                selector.register(connection, selectors.EVENT_READ, (connection, number, bytearray()))
             elif found is None:
                 answers.silent.add(number)
         while selector.get_map() and (left := deadline - time.monotonic()) > 0:
             for key, _ in selector.select(left):
-                connection = key.fileobj  # type: ignore[assignment]  # what was registered above
-                number, line = key.data
+                connection, number, line = key.data
                 try:
                     part = connection.recv(1 << 16)
                 except OSError:  # it has ended
@@ -51,7 +50,7 @@ def ask(sockets: Mapping[int, Path], seconds: float) -> Answers:
                 elif _alive(sockets[number]):
                     answers.silent.add(number)
                 selector.unregister(connection)
-        answers.silent.update(key.data[0] for key in selector.get_map().values())
+        answers.silent.update(key.data[1] for key in selector.get_map().values())
     return answers
 
 

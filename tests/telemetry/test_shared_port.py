@@ -228,6 +228,23 @@ def test_a_port_of_somebody_else_is_noted_counted_and_taken_when_it_is_free(port
             assert program.err.count("LOG WARNING") == 1
 
 
+def test_a_port_that_was_refused_is_had_by_way_of_another_process(port, meeting):
+    with socket.socket() as foreign:
+        foreign.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        foreign.bind(("127.0.0.1", port))
+        foreign.listen()
+        with started(port, 4, meeting) as first, started(port, 5, meeting) as second:
+            for program in (first, second):
+                program.until(lambda program=program: "cannot listen" in program.err, "saying so")
+            foreign.close()
+            first.until(lambda: sorted(scrape(port).get(SUBMITTED, {}).values()) == [4, 5], "both")
+            for program in (first, second):
+                program.tell("while handle.prometheus_port != port: time.sleep(0.01)")
+                program.tell("print('shown')")
+                program.until_said("shown")
+            assert failures(port, "port_taken") == 2
+
+
 def test_another_service_on_the_port_is_somebody_else(port, meeting):
     with started(port, 1, meeting) as first:
         first.until_said("ready")

@@ -101,7 +101,7 @@ class TelemetryHandle:
         self.notes: list[str] = []
         self._service = os.environ.get("OTEL_SERVICE_NAME", "").strip() or service_name
         self._port: SharedPort | None = None
-        self._port_lock = threading.Lock()
+        self._port_lock = threading.RLock()
         self._asked = 0  # for this port, by the last call
         self._inherited = False  # that call was the parent's
         self._pipeline: Pipeline | None = None
@@ -197,7 +197,7 @@ class TelemetryHandle:
 
     def _after_fork(self) -> None:
         self._lost = 0
-        self._port_lock = threading.Lock()
+        self._port_lock = threading.RLock()
         if self._port is not None:  # its threads have stayed with the parent
             self._port.abandon()
             self._port = None

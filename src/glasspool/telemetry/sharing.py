@@ -11,6 +11,7 @@ import socket
 import threading
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from glasspool.errors import ConfigurationError
@@ -44,6 +45,7 @@ class SharedPort:
         self.endpoint: prometheus.Endpoint | None = None
         self._note = note
         self._refused = False
+        self._said = False  # that it is, since the port was last had
         self._patience = 0  # refusals that are not spoken of: a process that ends gives its lock back before its port
         self._closed = False
         self._lock = threading.Lock()  # guards endpoint and _closed
@@ -70,9 +72,11 @@ class SharedPort:
         if self.endpoint is not None:
             self.endpoint.close()
         if self._siblings is not None and self._thread is not None:
-            self._wake(self._siblings)
+            _touch(self._siblings.path)
             self._thread.join(_PAUSE + _ANSWER_SECONDS)
             self._siblings.leave()
+            for path in self._siblings.others().values():  # the port is free: one of them need not wait to see that
+                _touch(path)
 
     def abandon(self) -> None:
         """Close what a forked child has inherited, where the threads do not exist."""
@@ -94,7 +98,10 @@ class SharedPort:
 
     def _take(self) -> None:
         with self._lock:
-            if self._closed or self.endpoint is not None or not (self._siblings is None or self._siblings.lead()):
+            if self._closed or self.endpoint is not None:
+                return
+            if self._siblings is not None and not self._siblings.lead():
+                self._refused = False  # another one serves it
                 return
             try:
                 self.endpoint = self._listen()
@@ -103,15 +110,17 @@ class SharedPort:
                     self._siblings.follow()
                 self._refuse(error)
                 return
-        if self._refused:
-            self._refused = False
+        if self._said:
+            self._refused = self._said = False
             logger.info("the Prometheus endpoint listens now, on port %d", self.endpoint.port)
 
     def _refuse(self, error: ConfigurationError) -> None:
         if self._patience:
             self._patience -= 1
-        elif not self._refused:
-            self._refused = True
+            return
+        self._refused = True
+        if not self._said:
+            self._said = True
             REGISTRY.telemetry_failed("port_taken")
             again = "; tried again as long as this process lives" if self._siblings is not None else ""
             self._note(f"no Prometheus endpoint: {error}{again}")
@@ -129,7 +138,8 @@ class SharedPort:
             else:
                 with connection:
                     self._answer(connection)
-            if time.monotonic() >= due and not self._closed:
+                due = 0.0  # it may have been told that the port is free
+            if time.monotonic() >= due:
                 siblings.stay()
                 self._take()
                 due = time.monotonic() + (_REFUSED_PAUSE if self._refused else _PAUSE)
@@ -143,7 +153,9 @@ class SharedPort:
         except Exception:
             logger.exception("the figures of this process could not be handed to the one that serves them")
 
-    def _wake(self, siblings: Siblings) -> None:
-        with socket.socket(socket.AF_UNIX) as connection:
-            connection.setblocking(False)
-            connection.connect_ex(str(siblings.path))
+
+def _touch(path: Path) -> None:
+    """Wake whoever listens there."""
+    with socket.socket(socket.AF_UNIX) as connection:
+        connection.setblocking(False)
+        connection.connect_ex(str(path))

@@ -58,9 +58,9 @@ A `HybridExecutor` with two task names is {series} series or fewer until it clos
 
 ## Processes behind one port
 
-The `processes` metrics are in a scrape of the port of `configure()` only. Where several processes share it, the series
-of each but the first carry `{number}`, a number from 1 that the next process gets when one has ended: see
-[exporting](exporting.md#several-processes-on-one-port).
+The `processes` metrics are only in a scrape of a port that `configure()` was given by number. Where several processes
+share it, the series of each but the first carry `{number}`, a number from 1 that the next process gets when one has
+ended: see [exporting](exporting.md#several-processes-on-one-port).
 
 ## Values
 

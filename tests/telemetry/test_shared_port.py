@@ -493,7 +493,7 @@ def test_beside_an_opentelemetry_reader_no_series_appears_twice_and_the_others_c
     read = (
         "from opentelemetry import metrics; from opentelemetry.exporter.prometheus import PrometheusMetricReader; "
         "from opentelemetry.sdk.metrics import MeterProvider; "
-        "metrics.set_meter_provider(MeterProvider([PrometheusMetricReader()])); work(1); print('read')"
+        "metrics.set_meter_provider(MeterProvider([PrometheusMetricReader()])); work(1); print('taken over')"
     )
     with started(port, 1, meeting) as first, started(port, 2, meeting) as second:
         for program in (first, second):
@@ -501,7 +501,7 @@ def test_beside_an_opentelemetry_reader_no_series_appears_twice_and_the_others_c
         # Whichever of them has the port.
         for program in (first, second):
             program.tell(read)
-            program.until_said("read\n")
+            program.until_said("taken over")
         found = scrape(port)
         assert (found[KNOWN], found[ANSWERED]) == ({"": 2}, {"": 1})
         lines = [line for line in fetch(port).decode().splitlines() if line.startswith(f"{SUBMITTED}{{")]

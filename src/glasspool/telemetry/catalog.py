@@ -448,12 +448,12 @@ PROCESSES_ANSWERED: Final = Metric(
     "glasspool.processes.answered",
     "gauge",
     "{process}",
-    "Processes whose series are in this scrape. Fewer than known: the rest of it is a part of the whole.",
+    "Processes whose series are in this scrape; fewer than known: it is a part of the whole.",
     identity=False,
 )
 
 PORT_METRICS: Final = (PROCESSES_KNOWN, PROCESSES_ANSWERED)
-"""What only a scrape of the port of ``configure()`` has: it is about the scrape, no process's own figure."""
+"""What only a scrape of a port that can be shared has: it is about the scrape, no process's own figure."""
 
 SPAN_EVENT_STARTED: Final = "glasspool.task.started"
 """The span event that marks the start of running; absent when the task never started."""

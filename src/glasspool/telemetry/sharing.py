@@ -50,8 +50,9 @@ class SharedPort:
         self._closed = False
         self._lock = threading.Lock()  # guards endpoint and _closed
         self._siblings = self._meet(port, host, service) if port else None
-        joined = Joined(prometheus.default_registry(), collector, self._siblings)
-        self._listen: Callable[[], prometheus.Endpoint] = lambda: prometheus.listen(port, host, joined)
+        own = prometheus.default_registry()
+        shown = Joined(own, collector, self._siblings) if port else own  # any free port is nobody else's
+        self._listen: Callable[[], prometheus.Endpoint] = lambda: prometheus.listen(port, host, shown)
         self._take()
         self._thread: threading.Thread | None = None
         if self._siblings is not None:

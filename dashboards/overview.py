@@ -10,7 +10,16 @@ from dashboards.boards import Board, Lines, Row, type_variable
 from dashboards.panels import Column, Panel, Target
 from glasspool._monitoring import recording as r
 from glasspool._monitoring.alerts import OVERVIEW_UID
-from glasspool._monitoring.expressions import EXECUTOR_LABELS, SERVICE, by, label, series, top, worst_executors
+from glasspool._monitoring.expressions import (
+    EXECUTOR_LABELS,
+    INSTANCE_LABELS,
+    SERVICE,
+    by,
+    label,
+    series,
+    top,
+    worst_executors,
+)
 from glasspool.telemetry.catalog import (
     QUEUE_OLDEST_AGE,
     SLOT_LIMIT,
@@ -303,7 +312,7 @@ def _work(lines: Lines) -> tuple[Panel, ...]:
 def _refused() -> tuple[Panel, ...]:
     why = label(Key.ERROR_TYPE)
     reason = label(Key.CANCEL_REASON)
-    rejected = worst_executors(by(("job", "instance", *EXECUTOR_LABELS), _recorded(r.REJECTED_RATE)))
+    rejected = worst_executors(by((*INSTANCE_LABELS, *EXECUTOR_LABELS), _recorded(r.REJECTED_RATE)))
     return (
         Panel(
             title="Rejected submissions by executor",

@@ -30,7 +30,11 @@ __all__ = [
     "LOSS_KINDS",
     "OTHER",
     "OUTCOMES",
+    "PORT_KINDS",
+    "PORT_METRICS",
     "PROCESS",
+    "PROCESSES_ANSWERED",
+    "PROCESSES_KNOWN",
     "QUEUE_CAPACITY",
     "QUEUE_OLDEST_AGE",
     "QUEUE_OUTCOMES",
@@ -111,6 +115,7 @@ class Key:
     THREAD_ID: Final = "thread.id"
     THREAD_NAME: Final = "thread.name"
     PROCESS_PID: Final = "process.pid"
+    PROCESS_NUMBER: Final = "glasspool.process.number"
 
 
 OUTCOMES: Final[tuple[str, ...]] = ("success", "error", "timeout", "cancelled")
@@ -139,7 +144,10 @@ LOSS_KINDS: Final[tuple[str, ...]] = ("span_queue_full", "span_export", "span_sh
 EXECUTOR_FAILURE_KINDS: Final[tuple[str, ...]] = ("observer", "export", "callback", "name_cap", "label_cap")
 """Failures that may be an executor's own; the others are always the process's."""
 
-FAILURE_KINDS: Final[tuple[str, ...]] = (*EXECUTOR_FAILURE_KINDS, *LOSS_KINDS)
+PORT_KINDS: Final[tuple[str, ...]] = ("port_taken", "process_silent")
+"""Failures of the Prometheus endpoint: no scrape shows this process, or one did without another process."""
+
+FAILURE_KINDS: Final[tuple[str, ...]] = (*EXECUTOR_FAILURE_KINDS, *LOSS_KINDS, *PORT_KINDS)
 SHUTDOWN_OUTCOMES: Final[tuple[str, ...]] = ("drained", "cut")
 WORKER_STATES: Final[tuple[str, ...]] = ("busy", "idle")
 LOOP_TYPES: Final[tuple[str, ...]] = ("asyncio", "anyio", "trio")
@@ -424,9 +432,28 @@ EVENTLOOP_STALL: Final = Metric(
 )
 
 ALL_METRICS: Final = tuple(value for value in list(globals().values()) if isinstance(value, Metric))
-"""Every metric, in the order of this file."""
+"""Every metric of a process, in the order of this file."""
 
 BY_NAME: Final = {metric.name: metric for metric in ALL_METRICS}
+
+PROCESSES_KNOWN: Final = Metric(
+    "glasspool.processes.known",
+    "gauge",
+    "{process}",
+    "Processes that share the Prometheus port of this scrape, the answering one included; absent where they cannot"
+    " know of each other.",
+    identity=False,
+)
+PROCESSES_ANSWERED: Final = Metric(
+    "glasspool.processes.answered",
+    "gauge",
+    "{process}",
+    "Processes whose series are in this scrape; fewer than known: it is a part of the whole.",
+    identity=False,
+)
+
+PORT_METRICS: Final = (PROCESSES_KNOWN, PROCESSES_ANSWERED)
+"""What only a scrape of a port that can be shared has: it is about the scrape, no process's own figure."""
 
 SPAN_EVENT_STARTED: Final = "glasspool.task.started"
 """The span event that marks the start of running; absent when the task never started."""

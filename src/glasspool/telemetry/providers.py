@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 __all__ = [
     "SCOPE",
     "bind",
+    "first_use",
     "has_meter_provider",
     "has_tracer_provider",
     "listening",
@@ -44,6 +45,9 @@ sink: Instruments | None = None
 renew: Callable[[], metrics.MeterProvider] | None = None
 """How a forked child gets a meter provider that inherited no sums; set by configure() for the SDK that it set up."""
 
+first_use: Callable[[], None] | None = None
+"""What a forked child does as soon as it has metrics, once; set by configure() for the port that it shares."""
+
 own: set[str] = set()
 """The signals, traces and metrics, whose provider configure() has set."""
 
@@ -57,7 +61,7 @@ _tracer: trace.Tracer | None = None
 
 def bind(registry: Registry) -> None:
     """Make the instruments of the global meter over ``registry``, once per process, and look for providers."""
-    global _instruments
+    global _instruments, first_use
     registry.listening = listening
     with _lock:
         if _instruments is None:
@@ -66,6 +70,9 @@ def bind(registry: Registry) -> None:
             provider = renew() if _forked and renew is not None else None
             _instruments = Instruments(registry, metrics.get_meter(SCOPE, _version.__version__, provider))
             _find_meter_provider()
+        begin, first_use = first_use, None
+    if begin is not None:
+        begin()
     refresh()
 
 

@@ -28,9 +28,9 @@ if TYPE_CHECKING:
 __all__ = ["REGISTRY", "HistogramPoint", "Holder", "Point", "Registry", "Snapshot", "Source"]
 
 # What the process itself can get wrong, at 0 from the first executor on: the caps always, the rest (but for observers,
-# who belong to an executor) where OpenTelemetry listens.
+# who belong to an executor, and the endpoint's, which are for those who share a port) where OpenTelemetry listens.
 _CAPS = ("name_cap", "label_cap")
-_EXPORT = tuple(kind for kind in catalog.FAILURE_KINDS if kind not in (*_CAPS, "observer"))
+_EXPORT = tuple(kind for kind in catalog.FAILURE_KINDS if kind not in (*_CAPS, "observer", *catalog.PORT_KINDS))
 
 
 @dataclass(frozen=True)

@@ -1,7 +1,8 @@
 """The loops that are watched without a word from the application: one monitor each, for as long as it is wanted.
 
 There is one for every loop in which executors are open, and the instrumentors want one for the loops that they meet.
-Without ``configure()`` or an instrumentor a loop has no series until it was late. A monitor that the application started itself stands in for it. Nothing here keeps a loop or an executor alive.
+Without ``configure()`` or an instrumentor a loop has no series until it was late. A monitor that the application
+started itself stands in for it. Nothing here keeps a loop or an executor alive.
 """
 
 from __future__ import annotations

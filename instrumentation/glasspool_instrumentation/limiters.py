@@ -59,16 +59,18 @@ class ObservedLimiter(Observed):
 
     def admit(self, task: TaskRecord) -> None:
         """See Observed."""
-        with self.recorder.totals.lock:
-            self.recorder.accept(task, queued=True)
-            self.waiting[task] = None
+        self.recorder.accept(task, queued=True)
+        self.waiting[task] = None
 
     def granted(self, task: TaskRecord) -> None:
         """The limiter has lent a token for this call."""
-        with self.recorder.totals.lock:
-            if task in self.waiting:
-                del self.waiting[task]
-                self.recorder.assign(task)
+        if task in self.waiting:
+            self.recorder.in_turn(self._grant, task)
+
+    def _grant(self, task: TaskRecord) -> None:
+        # In a turn: whoever ends a task that is no longer waiting counts that after its slot was counted.
+        if not self.withdraw(task):
+            self.recorder.assign(task, at=self.recorder.clock())
 
     def promote(self) -> None:
         """See Observed. Who is next is for the limiter to say."""
@@ -148,6 +150,8 @@ class _Threaded:
         task.span = observed.start_span(task, named, None)
         self._settled = False
         self._abandoned = False
+        self._starting = False
+        self._late: tuple[BaseException, str] | None = None  # given up by a finalizer while it was starting
         self._thread: threading.Thread | None = None
         observed.admit(task)
 
@@ -160,11 +164,15 @@ class _Threaded:
         awaiting.set(False)  # what the function calls is its own; this context is the thread's copy
         running.set(self)
         submitting.inside = False
-        with recorder.totals.lock:
+        with recorder.lock:
+            self._starting = True
             given_up = self._settled
             if not given_up:
                 observed.granted(task)  # if the limiter has not said so
                 recorder.begin(task)
+            self._starting = False
+        if self._late is not None:
+            self.given_up(*self._late)
         if given_up:  # in the instant in which the thread was starting, which the library starts all the same
             return self._fn(*args)
         if task.span is not None:
@@ -188,7 +196,7 @@ class _Threaded:
         return self._settled and not self._abandoned
 
     def _settle(self, outcome: str, error: BaseException | None) -> None:
-        with self._observed.recorder.totals.lock:
+        with self._observed.recorder.lock:
             if self._settled:
                 if self._abandoned:
                     self._abandoned = False
@@ -199,7 +207,10 @@ class _Threaded:
 
     def given_up(self, error: BaseException, reason: str) -> None:
         """The awaiting side ended with ``error``: a cancellation, unless the function has settled already."""
-        with self._observed.recorder.totals.lock:
+        with self._observed.recorder.lock:
+            if self._starting:  # further up this thread's stack
+                self._late = error, reason
+                return
             if self._settled:
                 return
             self._settled = True

@@ -6,7 +6,6 @@ import asyncio
 import gc
 import multiprocessing
 import threading
-from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from typing import Any
 
@@ -27,7 +26,7 @@ from glasspool.telemetry import catalog, monitor_event_loop, providers
 from glasspool.telemetry.catalog import ALL_METRICS, Key
 from glasspool.telemetry.exporting import SpanExports
 from glasspool.telemetry.otel import Instruments
-from glasspool.telemetry.registry import REGISTRY
+from glasspool.telemetry.registry import REGISTRY, Source
 from glasspool_instrumentation import wrap_executor
 
 from . import work
@@ -215,10 +214,10 @@ class Refusing(SpanExporter):
         return SpanExportResult.FAILURE
 
 
-class Broken:
+class Broken(Source):
     """A source of series that cannot be read."""
 
-    def collect(self, add: Any) -> Iterator[Any]:
+    def collect(self, add: Any, histogram: Any) -> None:
         raise RuntimeError("broken on purpose")
 
 
@@ -228,9 +227,9 @@ def exports() -> None:
     reader = InMemoryMetricReader()
     provider = MeterProvider([reader], shutdown_on_exit=False)
     Instruments(REGISTRY, provider.get_meter("catalog"))
-    REGISTRY.sources.append(Broken())
+    REGISTRY.sources[Broken] = Broken()
     reader.get_metrics_data()
-    REGISTRY.sources.pop()
+    del REGISTRY.sources[Broken]
     provider.shutdown()
 
 

@@ -142,7 +142,8 @@ class Engine:
 
     def come_back(self, producer: Producer[TaskHandle[Any]]) -> None:
         """The producer has woken to use its grant: its task is accepted now, or, since trio wakes tasks in any
-        order, when those granted before it have come back too; then it is woken anew."""
+        order, when those granted before it have come back too, or, since a resize may have taken the room, when
+        there is some again; then it is woken anew."""
         producer.back = True
         self._accept_granted()
 
@@ -155,8 +156,9 @@ class Engine:
             self._accept_granted()
 
     def _accept_granted(self) -> None:
-        granted = self.queue.granted
-        while granted and (producer := next(iter(granted))).back:
+        queue, slots = self.queue, self.slots
+        granted = queue.granted
+        while granted and (producer := next(iter(granted))).back and queue.fits(slots.free):
             del granted[producer]
             producer.accepted = True
             if producer.handle._sink is not None:
@@ -181,6 +183,8 @@ class Engine:
             self.active[handle] = None
             self.recorder.assign(handle._record)
             self.nursery.start(handle)
+        if queue.granted:
+            self._accept_granted()
         if queue.producers:
             self._grant()
 

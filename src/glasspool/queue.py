@@ -74,6 +74,11 @@ class AdmissionQueue(Generic[T, P]):
         # While tasks are queued the free slots are theirs.
         return places > 0 or (free_slots > 0 and not self.waiting and free_slots + places > 0)
 
+    def fits(self, free_slots: int) -> bool:
+        """Whether the first one that was granted room finds it; a resize may have taken it away meanwhile."""
+        waiting = len(self.waiting)
+        return self.capacity is None or waiting < self.capacity or (free_slots > 0 and not waiting)
+
     def push(self, task: T, deadline: float | None) -> bool:
         """Queue the task; True if its deadline is now the earliest one."""
         self.waiting[task] = None

@@ -34,9 +34,9 @@ async def run_task(handle: TaskHandle[Any]) -> None:
             if engine.nursery.spawner is not None:
                 engine.nursery.spawner.finished(handle)
             return
-        if handle._scope is None and handle._plan.runner is None:
+        if handle._plan.runner is None and (handle._scope is None or handle._late):
             # The common case: a coroutine function, called here to have one coroutine less on the hot path. A scope
-            # is put around it, around this very frame, when somebody cancels it.
+            # is put around it, around this very frame, when somebody cancels it; an observer may have done so already.
             value = await handle._item.function(*handle._item.arguments)
         else:
             value = await _call(engine, handle)

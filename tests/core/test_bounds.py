@@ -9,7 +9,7 @@ from functools import partial
 import anyio
 import pytest
 
-from glasspool import HybridExecutor, QueueFull, TaskState
+from glasspool import ExecutorClosed, HybridExecutor, QueueFull, TaskState
 
 from .support import Gate, conserved, echo, turns
 
@@ -209,6 +209,52 @@ async def test_growing_makes_room_for_blocked_submitters():
             assert (executor.stats().pending, executor.stats().in_flight) == (1, 2)
             gate.open()
     assert executor.stats().succeeded == 3
+
+
+@pytest.mark.parametrize("places", [0, 1])
+async def test_room_that_a_resize_takes_back_before_its_producer_has_come_for_it(places):
+    """The queue's bound holds all the same, and the producers keep their turn until there is room again."""
+    gate, accepted, refused = Gate(), [], []
+
+    def observe(event):
+        if event.kind == "submitted":
+            accepted.append(event.name)
+
+    async with HybridExecutor("back", max_in_flight=1, max_queued=places, observers=[observe]) as executor:
+        for _ in range(1 + places):
+            executor.submit_nowait(gate.hold)
+        accepted.clear()
+        scopes = [anyio.CancelScope() for _ in range(4)]
+
+        async def producer(number):
+            with scopes[number]:
+                try:
+                    await executor.submit(gate.hold, name=str(number))
+                except ExecutorClosed:
+                    refused.append(str(number))
+
+        async with anyio.create_task_group() as group:
+            for number in range(4):
+                group.start_soon(producer, number)
+                await anyio.wait_all_tasks_blocked()
+            executor.resize(4)  # room for three of them,
+            executor.resize(1)  # gone before they wake
+            await anyio.wait_all_tasks_blocked()
+            stats = executor.stats()
+            assert (stats.queued, stats.pending) == (places, 4 - places)  # growing has started what was queued before
+            with pytest.raises(QueueFull):
+                executor.submit_nowait(gate.hold, name="overtaker")
+            scopes[1].cancel()
+            await anyio.wait_all_tasks_blocked()
+            executor.resize(2 + places)
+            await anyio.wait_all_tasks_blocked()
+            stats = executor.stats()
+            assert (stats.in_flight, stats.queued, stats.pending) == (2 + places, places, 2 - places)
+            group.start_soon(executor.shutdown)
+            await anyio.wait_all_tasks_blocked()
+            gate.open()
+    assert accepted == ["0", "2"][: 1 + places]
+    assert sorted(refused) == ["2", "3"][places:]  # trio wakes them in any order
 
 
 async def test_many_producers_and_a_tight_bound():

@@ -8,7 +8,7 @@ import threading
 import anyio
 import pytest
 
-from glasspool import HybridExecutor, TaskState
+from glasspool import HybridExecutor, Outcome, TaskState
 
 from .support import Gate, echo, fail, forever, turns
 
@@ -78,6 +78,27 @@ async def test_observers_may_call_back():
         assert handles["latest"].state in (TaskState.CANCELLED, TaskState.ACTIVE)
     assert executor.stats().submitted == 4
     assert events.count("settled") == 4
+
+
+@pytest.mark.parametrize("options", [{}, {"timeout": 1000.0}, {"runner": "inline"}, {"runner": "thread"}], ids=str)
+async def test_an_observer_may_cancel_the_task_that_begins(options):
+    handles, answers = {}, []
+
+    def observe(event):
+        if event.kind == "started" and event.task_id in handles:
+            answers.append(handles[event.task_id].cancel("by an observer"))
+
+    def plain():
+        return forever() if options["runner"] == "inline" else None
+
+    async with HybridExecutor("begin", max_in_flight=1, observers=[observe]) as executor:
+        handle = executor.submit_nowait(plain if "runner" in options else forever, **options)
+        handles[handle.id] = handle
+        completed = await handle.outcome()
+        assert (completed.outcome, answers) == (Outcome.CANCELLED, [True])
+        assert (completed.error.reason, completed.error.message) == ("explicit", "by an observer")
+        assert await executor.run(echo, 1) == 1
+    assert executor.stats().abandoned == 0
 
 
 async def test_an_observer_may_cancel_other_tasks_whose_deadline_passes_in_the_same_turn():

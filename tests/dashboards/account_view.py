@@ -11,6 +11,7 @@ from glasspool.telemetry.catalog import Metric
 
 Task = dict[str, Any]
 LATE_SECONDS = 0.5
+NOTED_WITHIN = 0.005
 
 
 @dataclass
@@ -28,6 +29,9 @@ class View:
     whole: bool = False
     """History counts: for expressions that take the whole count of a series that was not there a window ago."""
 
+    noted_late: float = 0.0
+    """A task's own note of its start comes after the executor's, by up to so many seconds where the machine is busy."""
+
     @property
     def start(self) -> float:
         return 0.0 if self.whole else float(self.account["idle_from"])
@@ -36,6 +40,15 @@ class View:
     def since_birth(self) -> View:
         """The same with its history."""
         return replace(self, whole=True)
+
+    @property
+    def readings(self) -> list[View]:
+        """The extremes between which a store's answer lies.
+
+        VictoriaMetrics takes a new counter's first value for growth where the value is small, so history may count.
+        """
+        views = [self, self.since_birth] if self.exact else [self]
+        return [replace(view, noted_late=seconds) for view in views for seconds in (0.0, NOTED_WITHIN)]
 
     def per_second(self, amount: float, window: float) -> float:
         """A rate over the window, all of the amount lying within it."""
@@ -81,7 +94,7 @@ class View:
                 left = task["accepted"]  # only the pool knows, and it is milliseconds
             timed_out = task["outcome"] == "timeout" and task["started"] is None
             if left is not None and (left >= self.start or timed_out):
-                wait = max(0.0, left - task["accepted"])
+                wait = max(0.0, left - task["accepted"] - self.noted_late)
                 found.append((left, wait, wait > LATE_SECONDS or timed_out))
         return found
 

@@ -47,8 +47,6 @@ FIVE = 300.0
 RATE, AGE, WAIT = 0.15, 3.5, 0.02
 TICKS = 60
 """Two timers side by side do not come late by the same fraction of a millisecond: the lowest buckets differ."""
-HISTORY = 14
-"""Tasks before the start: VictoriaMetrics takes a new counter's first value for growth where the value is small."""
 
 
 def one(value: Callable[[View], float | None], share: float = RATE, amount: float = 0.01) -> Expected:
@@ -184,8 +182,7 @@ def rules() -> dict[str, Expected]:
         "glasspool:task_unasked_cancel:ratio_rate5m": by_executor(unasked, open_now=False),
         "glasspool:queue_wait:p95_rate5m": by_executor(wait_p95, share=0.2, amount=0.06, open_now=False),
         "glasspool:queue_wait_slow:rate5m": by_executor(
-            judged_alone(lambda v, e: waited(v, str(e["name"]), only_late=True) / FIVE),
-            amount=HISTORY / FIVE, open_now=False),
+            judged_alone(lambda v, e: waited(v, str(e["name"]), only_late=True) / FIVE), open_now=False),
         "glasspool:executor_own_work:tasks": Expected((NAME,), lambda v: {(BULK,): float(len(v.active(BULK)))}, 0, 0),
     }  # fmt: skip
     for window in ("5m", "1h"):
@@ -194,8 +191,7 @@ def rules() -> dict[str, Expected]:
     for window, seconds in (("5m", 300), ("30m", 1800), ("1h", 3600), ("6h", 21600)):
         found[f"glasspool:queue_wait_slow:ratio_rate{window}"] = by_executor(late, amount=0.03, open_now=False)
         found[f"glasspool:queue_wait:rate{window}"] = by_executor(
-            judged_alone(lambda v, e, s=float(seconds): waited(v, str(e["name"])) / s),  # type: ignore[misc]  # the window is bound here
-            amount=HISTORY / seconds, open_now=False)  # fmt: skip
+            judged_alone(lambda v, e, s=float(seconds): waited(v, str(e["name"])) / s), open_now=False)  # type: ignore[misc]  # the window is bound here  # fmt: skip
     # Summed from the run's first samples on, where VictoriaMetrics divides by next to no time: hence the tolerance.
     found["glasspool:queue_wait:rate3d"] = by_executor(
         judged_alone(lambda v, e: v.summed_rates(str(e["name"])) / 259200), share=0.35, amount=1e-5, open_now=False
@@ -354,8 +350,8 @@ def drilldown() -> dict[tuple[str, str], Expected]:
         **quantiles("Waits against runs", "ABC", c.QUEUE_WAIT, lambda v: v.waits(ORDERS)),
         **quantiles("Waits against runs", "DEF", c.TASK_DURATION, orders_runs),
         ("Waits against runs", "G"): one(lambda v: 0.5, 0, 0),
-        ("Queue waits", "A"): heat(c.QUEUE_WAIT, lambda v: v.waits(ORDERS), HISTORY),
-        ("Run times", "A"): heat(c.TASK_DURATION, orders_runs, HISTORY),
+        ("Queue waits", "A"): heat(c.QUEUE_WAIT, lambda v: v.waits(ORDERS)),
+        ("Run times", "A"): heat(c.TASK_DURATION, orders_runs),
         **quantiles("Submit wait", "ABC", c.SUBMIT_WAIT, lambda v: v.submit_waits(ORDERS)),
         ("Blocked producers", "A"): one(lambda v: len(v.account["blocked_since"]), 0, 0),
         ("Longest-blocked producer", "A"): one(lambda v: v.at - min(v.account["blocked_since"]), 0, AGE),

@@ -10,7 +10,6 @@ from __future__ import annotations
 from bisect import bisect_left
 from collections import deque
 from collections.abc import Hashable
-from math import inf
 from typing import Any, TypeVar
 
 from glasspool.telemetry import exemplars
@@ -39,7 +38,7 @@ class NotedCall(TaskRecord):
 
 
 _LAST = NotedCall.__new__(NotedCall)  # stands behind the last note: what was accepted up to now is entered before it
-_LAST.phase, _LAST.ended = _ACTIVE, inf
+_LAST.phase = _ACTIVE
 
 
 class NotingRecorder(Recorder):
@@ -108,7 +107,10 @@ class NotingRecorder(Recorder):
         try:
             for left in range(len(notes), -1, -1):
                 call = notes[0] if left else _LAST
-                instant = call.ended if call.phase == _ACTIVE or not call.began else call.started
+                if not left:
+                    instant = self.clock()  # what comes while this is being done is entered next time
+                else:
+                    instant = call.ended if call.phase == _ACTIVE or not call.began else call.started
                 while True:
                     if fresh and fresh[0].accepted <= instant:
                         newcomer = fresh.popleft()

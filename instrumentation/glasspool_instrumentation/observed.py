@@ -180,15 +180,19 @@ class Observed:
 
     def _promote(self) -> None:
         # In a turn: whoever ends a task that is no longer waiting counts that after its slot was counted.
-        recorder = self.recorder
-        while self.waiting and self._take_slot():
+        recorder, waiting = self.recorder, self.waiting
+        while waiting:
             try:
-                task = self.waiting.popitem(last=False)[0]
-            except KeyError:  # withdrawn this instant
-                self._slots.append(None)
+                task = next(iter(waiting))
+            except (StopIteration, RuntimeError):  # somebody came or went this instant
                 continue
-            # Of one that came in the middle of this turn the acceptance was put off: so is this, and comes after it.
-            recorder.assign(task, at=recorder.clock() if task in recorder.queued_tasks else None)
+            # Of one that came in the middle of this turn the acceptance was put off, and a promotion after it.
+            if task not in recorder.queued_tasks or not self._take_slot():
+                return
+            if waiting.pop(task, _HELD) is _HELD:  # withdrawn this instant
+                self._slots.append(None)
+            else:
+                recorder.assign(task, at=recorder.clock())
 
     def _take_slot(self) -> bool:
         if self._limit is None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Container
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -15,12 +15,13 @@ OURS = tuple(str(Path(package.__file__).parent) for package in (glasspool.teleme
 
 
 class Nesting:
-    """Calls ``nested`` at events of a trace function: at number ``at``, or at each one if that is None.
+    """Calls ``nested`` at those events of a trace function whose numbers are ``at``.
 
-    What runs within a trace function is not traced, so nothing is nested twice. ``events`` counts them.
+    What runs within a trace function is not traced, so nothing is nested twice. ``events`` counts them. What is put
+    off makes events too, when it is done: without a last number they would never end.
     """
 
-    def __init__(self, nested: Callable[[], object], at: int | None = None, *, opcodes: bool = True) -> None:
+    def __init__(self, nested: Callable[[], object], at: Container[int], *, opcodes: bool = True) -> None:
         self.events = 0
         self._nested = nested
         self._at = at
@@ -39,7 +40,7 @@ class Nesting:
         if not frame.f_code.co_filename.startswith(OURS):
             return None
         frame.f_trace_opcodes = self._opcodes
-        if self._at is None or self._at == self.events:
+        if self.events in self._at:
             self._nested()
         self.events += 1
         return self._trace
@@ -55,15 +56,15 @@ def in_the_middle(make: Callable[[], Parts], *, opcodes: bool = True) -> int:
     an event is a line. Returns how many events there were.
     """
     outer, _, check = make()
-    counting = Nesting(lambda: None, opcodes=opcodes)
+    counting = Nesting(lambda: None, (), opcodes=opcodes)
     counting.run(outer)
     check()
     for each in {False, opcodes}:  # at all of them at once: each event finds what those before it have put off
         outer, nested, check = make()
-        Nesting(nested, opcodes=each).run(outer)
+        Nesting(nested, range(counting.events), opcodes=each).run(outer)
         check()
     for number in range(counting.events):
         outer, nested, check = make()
-        Nesting(nested, number, opcodes=opcodes).run(outer)
+        Nesting(nested, (number,), opcodes=opcodes).run(outer)
         check()
     return counting.events

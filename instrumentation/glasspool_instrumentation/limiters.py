@@ -148,7 +148,7 @@ class _Threaded:
         named = look_through(fn, args)
         self.task = task = observed.recorder.task(function_name(named), "thread")
         task.span = observed.start_span(task, named, None)
-        self._settled = False
+        self._unsettled: list[None] = [None]  # whoever pops it settles the call: no handler can come in between
         self._abandoned = False
         self._starting = False
         self._late: tuple[BaseException, str] | None = None  # given up by a finalizer while it was starting
@@ -166,7 +166,7 @@ class _Threaded:
         submitting.inside = False
         with recorder.lock:
             self._starting = True
-            given_up = self._settled
+            given_up = not self._unsettled
             if not given_up:
                 observed.granted(task)  # if the limiter has not said so
                 recorder.begin(task)
@@ -193,17 +193,23 @@ class _Threaded:
     @property
     def over(self) -> bool:
         """See Running. Given up while it runs, it is still the work of its task."""
-        return self._settled and not self._abandoned
+        return not self._unsettled and not self._abandoned
 
     def _settle(self, outcome: str, error: BaseException | None) -> None:
         with self._observed.recorder.lock:
-            if self._settled:
+            if not self._claim():
                 if self._abandoned:
                     self._abandoned = False
                     self._observed.recorder.thread_freed("thread")
                 return
-            self._settled = True
         self._observed.settle(self.task, outcome, error, thread=self._thread)
+
+    def _claim(self) -> bool:
+        try:
+            self._unsettled.pop()
+        except IndexError:
+            return False
+        return True
 
     def given_up(self, error: BaseException, reason: str) -> None:
         """The awaiting side ended with ``error``: a cancellation, unless the function has settled already."""
@@ -211,9 +217,8 @@ class _Threaded:
             if self._starting:  # further up this thread's stack
                 self._late = error, reason
                 return
-            if self._settled:
+            if not self._claim():
                 return
-            self._settled = True
             self._abandoned = self.task.began
             assigned = self._observed.withdraw(self.task)
         if reason:

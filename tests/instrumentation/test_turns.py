@@ -317,7 +317,7 @@ def test_a_signal_handler_that_counts_or_enters_what_the_main_thread_does(what: 
     unit = instrumented(name="mine")(nothing)
     chance = random.Random(15)
     with ThreadPoolExecutor(1) as made:
-        pool = wrap_executor(made, "mine")
+        pool = wrap_executor(made, "mine" if what == "pool" else "another")
 
         def work() -> None:
             nonlocal ran

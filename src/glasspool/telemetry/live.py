@@ -266,10 +266,9 @@ class Live:
 
     def set_limit(self, limit: int) -> None:
         """The number of slots changes now."""
-        self.in_turn(self._set_limit, limit)
+        self.in_turn(self._set_limit, limit, self.clock())
 
-    def _set_limit(self, limit: int) -> None:
-        now = self.clock()
+    def _set_limit(self, limit: int, now: float) -> None:
         self._hand_over(now)
         self.limit_acc += now * ((self.limit or 0) - limit)
         self.limit = limit
@@ -369,7 +368,7 @@ class Live:
     def _hand_over(self, now: float) -> None:
         # Who comes, goes or frees a slot while slots are being handed over changes how many: up to now it was so many.
         handed = self.handed_over()
-        if handed:
+        if handed and now > self.freed_at:  # what was put off may be of an earlier instant
             self.slot_acc += handed * (now - self.freed_at)
             if self.in_flight + self.abandoned + handed >= self.full_at:
                 self.saturated_acc += now - self.freed_at

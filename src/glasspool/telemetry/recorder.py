@@ -137,7 +137,7 @@ class Recorder(Live):
             totals.busy = True
             try:
                 task.started = since = self.clock() if at is None else at
-                if self.freed_at >= task.accepted and self.in_flight + self.abandoned < self.full_at:
+                if task.accepted <= self.freed_at < since and self.in_flight + self.abandoned < self.full_at:
                     since = self.freed_at
                 self.queued -= 1
                 self.in_flight += 1

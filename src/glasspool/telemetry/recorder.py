@@ -12,7 +12,7 @@ import itertools
 from bisect import bisect_left
 from functools import partial
 from math import inf
-from typing import Any, NamedTuple
+from typing import Any
 
 from opentelemetry.trace import Span
 
@@ -40,18 +40,6 @@ class TaskRecord:
         self.name = name
         self.runner = runner
         self.label = label  # the name after the cap, as metrics and span names show it
-
-
-class _End(NamedTuple):
-    """How a task ends; see ``Recorder.settle``."""
-
-    outcome: str
-    error_type: str
-    assigned: bool
-    reason: str
-    requested: float | None
-    abandoned: bool
-    ran: float | None
 
 
 _ENDS = {outcome: tuple(int(outcome == each) for each in catalog.OUTCOMES) for outcome in catalog.OUTCOMES}
@@ -259,6 +247,7 @@ class Recorder(Live):
         requested: float | None = None,
         abandoned: bool = False,
         ran: float | None = None,
+        at: float | None = None,
     ) -> float | None:
         """The task reaches its one outcome. Returns its running time in seconds, or None if it never began.
 
@@ -266,61 +255,87 @@ class Recorder(Live):
         and ``requested`` (an instant) belong to cancellations; ``abandoned``: its thread goes on and keeps the slot;
         ``ran``: the running time when it was measured elsewhere (another process).
         """
-        now = self.clock()
-        end = _End(outcome, error_type, assigned, reason or "unknown", requested, abandoned, ran)
-        self.in_turn(self._settle, task, end, now)
-        return None if not task.began else now - task.started if ran is None else ran
-
-    def _settle(self, task: TaskRecord, end: _End, now: float) -> None:
-        # First what calls anything, then all that must add up in one block without a call or a jump.
-        totals, span, outcome = self.totals, task.span, end.outcome
-        key = (outcome, end.error_type, task.runner)
-        if key not in totals.completed:
-            key = totals.new_end(*key)
-        value = now - task.accepted if not task.began else now - task.started if end.ran is None else end.ran
-        series = self._series_of(task, outcome)
-        counts = [0] if series is None else series.counts
-        index = 0 if series is None else bisect_left(series.bounds, value)
-        found = None if span is None or series is None else exemplars.of(span, value)
-        held, left = int(end.assigned), int(end.assigned and end.abandoned)
-        tasks = self.active_tasks if end.assigned else self.queued_tasks
-        if task not in tasks:
-            tasks = {task: None}
-        runner, why = task.runner, (end.reason, "running" if task.began else "queued")
-        left_behind = totals.ready(totals.abandoned, runner, 0) if left else {runner: 0}
-        cancellations = totals.ready(totals.cancellations, why) if outcome == "cancelled" else {why: 0}
-        success, error, timeout, cancelled = _ENDS[outcome]
-        late = timeout if not task.began and self.late_after != inf else 0
-        self.asked.pop(task, None)
-        if self.queued and self.limit is not None and not self.saturated:
-            self._hand_over(now)
-        freed, freed_at = (now, now) if held > left else (0.0, self.freed_at)
-        del tasks[task]
-        self.queued -= 1 - held
-        self.in_flight -= held
-        self.abandoned += left
-        self.slot_acc += freed
-        self.freed_at = freed_at
-        self.succeeded += success
-        self.failed += error
-        self.timed_out += timeout
-        self.cancelled += cancelled
-        totals.completed[key] += 1
-        totals.late += late
-        cancellations[why] += 1
-        left_behind[runner] += left
-        counts[index] += 1
-        if self.saturated and self.in_flight + self.abandoned < self.full_at:
-            self.saturated = False
-            self.saturated_acc += now
-        if series is not None:
-            series.sum += value
-            if found is not None:
-                series.keep(index, found)
-            if totals.sink is not None:
-                totals.measured.append((series, value, span))
-        if cancelled and end.requested is not None:
-            self._measure(totals.cancel_duration_of(end.reason), max(0.0, now - end.requested), span)
+        if outcome == "success" and assigned and task.began and ran is None and not abandoned and at is None:
+            return self.succeed(task)
+        totals, span = self.totals, task.span
+        with totals.lock:
+            if at is None and (totals.busy or totals.later):
+                at = self.clock()
+                totals.put_off(
+                    partial(
+                        self.settle, task, outcome, error_type, assigned=assigned, reason=reason, requested=requested,
+                        abandoned=abandoned, ran=ran, at=at,
+                    )
+                )  # fmt: skip
+                return None if not task.began else at - task.started if ran is None else ran
+            totals.busy = True
+            try:
+                now = self.clock() if at is None else at
+                # First what calls anything, then all that must add up in one block without a call or a jump.
+                key = (outcome, error_type, task.runner)
+                if key not in totals.completed:
+                    key = totals.new_end(*key)
+                value = now - task.accepted if not task.began else now - task.started if ran is None else ran
+                reason = reason or "unknown"
+                series: Histogram | None = (
+                    totals.duration.get((outcome, task.label, task.runner)) if task.began else None
+                )
+                if series is None:
+                    series = self._series_of(task, outcome)
+                counts = [0] if series is None else series.counts
+                index = 0 if series is None else bisect_left(series.bounds, value)
+                found = None if span is None or series is None else exemplars.of(span, value)
+                held, left = int(assigned), int(assigned and abandoned)
+                tasks = self.active_tasks if assigned else self.queued_tasks
+                if task not in tasks:
+                    tasks = {task: None}
+                runner, why = task.runner, (reason, "running" if task.began else "queued")
+                left_behind = totals.ready(totals.abandoned, runner, 0) if left else {runner: 0}
+                cancellations = totals.ready(totals.cancellations, why) if outcome == "cancelled" else {why: 0}
+                success, error, timeout, cancelled = _ENDS[outcome]
+                late = timeout if not task.began and self.late_after != inf else 0
+                self.asked.pop(task, None)
+                if self.queued and self.limit is not None and not self.saturated:
+                    self._hand_over(now)
+                freed, freed_at = (now, now) if held > left else (0.0, self.freed_at)
+                del tasks[task]
+                self.queued -= 1 - held
+                self.in_flight -= held
+                self.abandoned += left
+                self.slot_acc += freed
+                self.freed_at = freed_at
+                self.succeeded += success
+                self.failed += error
+                self.timed_out += timeout
+                self.cancelled += cancelled
+                totals.completed[key] += 1
+                totals.late += late
+                cancellations[why] += 1
+                left_behind[runner] += left
+                counts[index] += 1
+                if self.saturated and self.in_flight + self.abandoned < self.full_at:
+                    self.saturated = False
+                    self.saturated_acc += now
+                if series is not None:
+                    series.sum += value
+                    if found is not None:
+                        series.keep(index, found)
+                    if totals.sink is not None:
+                        totals.measured.append((series, value, span))
+                if cancelled and requested is not None:
+                    self._measure(totals.cancel_duration_of(reason), max(0.0, now - requested), span)
+            finally:
+                totals.busy = at is not None
+            if at is not None:
+                return None
+            if totals.later:
+                totals.run_later()
+            told = totals.measured and totals.taken()
+        if told:
+            totals.tell(told)
+        if totals.capped:
+            self.log_caps()
+        return value if task.began else None
 
     def _series_of(self, task: TaskRecord, outcome: str) -> Histogram | None:
         """What an end is measured by: the running time, or else the wait, if there can be one."""

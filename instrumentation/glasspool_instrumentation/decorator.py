@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import inspect
 from collections.abc import Callable
+from itertools import product
 from typing import Any, ParamSpec, TypeVar, overload
 
 from glasspool.telemetry.names import function_name, look_through, qualified_name
@@ -111,7 +112,7 @@ class _Calls:
             queue=False,
             workers=False,
             spans=spans,
-            cancels=[("parent_scope", "running")],
+            cancels=product(("parent_scope", "shutdown"), ("running",)),
         )
         self._code = qualified_name(function)
         self._name = function_name(function)

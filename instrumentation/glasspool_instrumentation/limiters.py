@@ -54,7 +54,9 @@ class ObservedLimiter(Observed):
 
     def __init__(self, limiter: Any, name: str, type: str, runner: str, **options: Any) -> None:
         recorder = functools.partial(LimiterRecorder, limiter)
-        super().__init__(name, type, runner, slots=True, workers=False, recorder=recorder, **options)
+        super().__init__(
+            name, type, runner, slots=True, workers=False, recorder=recorder, failures=("callback",), **options
+        )
         self.queue_size = self.recorder.queue_size
 
     def admit(self, task: TaskRecord) -> None:

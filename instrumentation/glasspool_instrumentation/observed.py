@@ -42,6 +42,7 @@ class Observed:
         cancels: Iterable[tuple[str, str]],
         rejects: tuple[str, ...] = (),
         losses: tuple[str, ...] = (),
+        failures: tuple[str, ...] = (),
         spans: Spans = "parented",
         kind: SpanKind = SpanKind.INTERNAL,
         explicit: bool = False,
@@ -58,6 +59,7 @@ class Observed:
             cancels=tuple(cancels),
             rejects=rejects,
             losses=losses,
+            failures=failures,
         )
         limits = {runner: limit} if workers and limit is not None else None
         self.runner = runner

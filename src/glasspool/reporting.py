@@ -61,7 +61,7 @@ class Reporter:
         self.name = name
         observers = tuple(observers)
         cancels = (*_cancels(*_ASKED), *backend.cancels, *(_cancels("sibling_failure") if escalate else ()))
-        self._shape = replace(HYBRID, cancels=cancels, observers=bool(observers))
+        self._shape = replace(HYBRID, cancels=cancels, failures=("observer",) if observers else ())
         self.recorder = Recorder(
             name, "hybrid", self._shape, limit=limit, capacity=capacity, worker_limits={"thread": limit},
             max_task_names=max_task_names, wait_objective=wait_objective, clock=backend.clock,

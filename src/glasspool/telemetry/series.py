@@ -42,7 +42,8 @@ class Shape:
 
     The rest says which events can happen, since their counters exist at 0 from open and others do not exist:
     ``timeouts``: tasks can time out; ``cancels``: reasons and phases of cancellations; ``rejects``: reasons for which
-    calls are refused; ``losses``: kinds of context losses; ``observers``: there are any that may fail.
+    calls are refused; ``losses``: kinds of context losses; ``failures``: kinds of failures of what
+    users hand in.
     """
 
     runners: tuple[str, ...] = ("inline",)
@@ -56,7 +57,7 @@ class Shape:
     cancels: tuple[tuple[str, str], ...] = ()
     rejects: tuple[str, ...] = ()
     losses: tuple[str, ...] = ()
-    observers: bool = False
+    failures: tuple[str, ...] = ()
 
     def series(self, names: int, *, gauges: bool = True) -> int:
         """How many series an executor with so many task names can show besides histograms and error types.
@@ -86,8 +87,8 @@ class Expected(NamedTuple):
         ends = (("success", ""), ("timeout", "timeout"), ("cancelled", "cancelled"))
         possible = (True, shape.timeouts, bool(shape.cancels))
         completed = [(*end, runner) for runner in shape.runners for end in compress(ends, possible)]
-        failures = compress(("name_cap", "label_cap", "observer"), (names > 0, True, shape.observers))
-        return cls(tuple(completed), shape.rejects, shape.cancels, shape.losses, tuple(failures))
+        caps = compress(("name_cap", "label_cap"), (names > 0, True))
+        return cls(tuple(completed), shape.rejects, shape.cancels, shape.losses, (*caps, *shape.failures))
 
 
 class Totals(Holder):

@@ -396,7 +396,7 @@ class Engine:
                 handle._event = handle._sink = None  # their loop may be gone, and they with it
                 if handle._completed is None:
                     self.settle_cancelled(handle, "shutdown")
-            self.recorder.close()
+            self.reporter.abandon()
 
     def next_turn(self) -> None:
         """A loop turn has passed, or a queued deadline: end what has run out of time, go on starting."""

@@ -116,7 +116,7 @@ class HybridExecutor:
         group = self._group = anyio.create_task_group()
         await group.__aenter__()
         engine.nursery.open(group)
-        reporter.recorder.open()
+        reporter.open()
         self._work = Submission(engine)
         self._finalizer = weakref.finalize(self, engine.finalize)
         return self

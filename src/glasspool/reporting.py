@@ -13,7 +13,7 @@ from typing import Any
 from ._backend import Backend
 from .closing import LATE, CutTask, ExecutorStats, ShutdownReport
 from .task import CURRENT, Plan, TaskHandle, current_task
-from .telemetry import providers, tracing
+from .telemetry import providers, tracing, watching
 from .telemetry.catalog import CANCEL_PHASES, REJECT_REASONS
 from .telemetry.names import look_through
 from .telemetry.observers import Observer, Observers, TaskEvent, check_observer
@@ -74,8 +74,14 @@ class Reporter:
         self._cut: list[CutTask] = []
         self._late: list[CutTask] = []
         self._report: ShutdownReport | None = None
+        self._unwatch: Callable[[], None] | None = None  # tells the monitor of the loop that the executor is closed
         # Called with a KeyboardInterrupt or SystemExit of an observer; set by whoever can act on it.
         self.failed: Callable[[BaseException], None] | None = None
+
+    def open(self) -> None:
+        """The executor is open, on the loop of the caller."""
+        self.recorder.open()
+        self._unwatch = watching.executor_opened()
 
     def fail_fast(self) -> None:
         """From now on a failing task may cancel others."""
@@ -207,8 +213,14 @@ class Reporter:
                 after.abandoned, tuple(self._late),
             )  # fmt: skip
             self.recorder.shutdown_took(duration, cut=bool(self._cut))
-            self.recorder.close()
+            self.abandon()
         return self._report
+
+    def abandon(self) -> None:
+        """The executor is no more, whether or not it was closed. From any thread."""
+        self.recorder.close()
+        if self._unwatch is not None:
+            self._unwatch()
 
     def stats(self) -> ExecutorStats:
         """The figures now, from any thread."""

@@ -1,6 +1,6 @@
 """How late an event loop is: a timer that should run every tenth of a second, and how overdue it is right now.
 
-Opt-in, one monitor per loop, on asyncio (uvloop too) and trio::
+``configure()`` starts one for each loop with open executors (watching.py). By hand, on asyncio (uvloop too) and trio::
 
     async with monitor_event_loop(name="api"):
         ...
@@ -35,9 +35,20 @@ from .catalog import OTHER, Key, Metric
 from .histograms import Histogram
 from .registry import REGISTRY, Registry, Source
 
-__all__ = ["EventLoopMonitor", "monitor_event_loop"]
+__all__ = ["EventLoopMonitor", "monitor_event_loop", "on_change", "running_on"]
 
 logger = logging.getLogger("glasspool")
+
+on_change: list[Callable[[Any], None]] = []
+"""Called with a loop, or the token of a trio run, when a monitor of it is started or stopped before its end."""
+
+_running: weakref.WeakKeyDictionary[Any, set[weakref.ref[EventLoopMonitor]]] = weakref.WeakKeyDictionary()
+
+
+def running_on(loop: Any) -> list[EventLoopMonitor]:
+    """The monitors that run on this loop (or trio token)."""
+    monitors = [reference() for reference in tuple(_running.get(loop, ()))]
+    return [monitor for monitor in monitors if monitor is not None]
 
 
 def monitor_event_loop(name: str = "main", *, interval: float = 0.1) -> EventLoopMonitor:
@@ -98,6 +109,7 @@ class EventLoopMonitor:
         if loops.sink is None and providers.sink is not None:
             providers.sink.take(loops)
         self._run = ticks
+        _running.setdefault(ticks.loop(), set()).add(weakref.ref(self))
         pid = self._pid = os.getpid()
         self._due = self._clock() + self.interval
 
@@ -113,18 +125,30 @@ class EventLoopMonitor:
 
         def ended() -> None:
             if self._run is ticks:
-                self.stop()
+                self._end()
 
         ticks.begin(tick, self.interval, ended)
+        for changed in on_change:
+            changed(ticks.loop())
 
     def stop(self) -> None:
         """End it: the stall reads 0, the histogram stays. From any thread; idempotent."""
+        loop = self._end()
+        if loop is not None:
+            for changed in on_change:
+                changed(loop)
+
+    def _end(self) -> Any:
         ticks, self._run = self._run, None
         self._due = math.inf
-        if ticks is not None:
-            if self._loops is not None and os.getpid() == self._pid:  # a forked child's registry never knew it
-                self._loops.leave(self)
-            ticks.end()
+        if ticks is None:
+            return None
+        if self._loops is not None and os.getpid() == self._pid:  # a forked child's registry never knew it
+            self._loops.leave(self)
+        ticks.end()
+        loop = ticks.loop()
+        _running.get(loop, set()).discard(weakref.ref(self))
+        return loop
 
     async def serve(self, *, task_status: TaskStatus[None] = anyio.TASK_STATUS_IGNORED) -> None:
         """Tick until cancelled: ``await task_group.start(monitor.serve)``."""
@@ -226,6 +250,10 @@ class _Ticks(abc.ABC):
         """No more ticks. From any thread."""
 
     @abc.abstractmethod
+    def loop(self) -> Any:
+        """The loop, or the token of the trio run."""
+
+    @abc.abstractmethod
     def turning(self) -> bool:
         """Whether the loop is being run, so that a missing tick means that it is blocked."""
 
@@ -251,6 +279,9 @@ class _AsyncioTicks(_Ticks):
         if self._timer is not None and threading.get_ident() == self._thread:
             self._timer.cancel()
             self._timer = None
+
+    def loop(self) -> Any:
+        return self._loop
 
     def turning(self) -> bool:
         return self._loop.is_running()
@@ -285,6 +316,9 @@ class _TrioTicks(_Ticks):
         # Not cancelled here and now: that would wake a run that is over. (OSError: it has broken down.)
         with contextlib.suppress(self._trio.RunFinishedError, OSError):
             self._token.run_sync_soon(self._scope.cancel)
+
+    def loop(self) -> Any:
+        return self._token
 
     def turning(self) -> bool:
         return True  # the system task ends with trio.run, and the monitor with it

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 from glasspool.errors import ConfigurationError
 
-from . import exemplars, prometheus, providers
+from . import exemplars, prometheus, providers, watching
 from .registry import REGISTRY
 
 if TYPE_CHECKING:
@@ -38,6 +38,7 @@ def configure(
     prometheus_port: int | None = None,
     otlp: bool | None = None,
     resource_attributes: Mapping[str, Any] | None = None,
+    monitor_event_loops: bool = True,
 ) -> TelemetryHandle:
     """Set up the telemetry of this process: OpenTelemetry's SDK with exporters, a Prometheus endpoint if asked for.
 
@@ -49,6 +50,9 @@ def configure(
     every other ``OTEL_*`` variable of the SDK and its exporters holds. Metrics are exported every 15 s unless
     ``OTEL_METRIC_EXPORT_INTERVAL`` (milliseconds) says otherwise.
 
+    The event loops in which executors are open are watched, those of executors opened before included, one monitor for
+    each loop that has none; ``monitor_event_loops=False`` leaves that out.
+
     Providers that the application or ``opentelemetry-instrument`` has set stay as they are. A second call returns
     the first one's handle with a warning; all it can add is an endpoint where this process has none (a forked
     worker). Everything is flushed at exit, within 5 seconds, or 1 where no export has ever succeeded.
@@ -59,7 +63,7 @@ def configure(
     Raises ``TypeError`` and ``ValueError`` for wrong arguments and nothing else: a missing package, a taken port or
     an unreachable collector is logged, and the work goes on.
     """
-    _check(service_name, prometheus_port, otlp, resource_attributes)
+    _check(service_name, prometheus_port, otlp, resource_attributes, monitor_event_loops)
     global _handle
     with _lock:
         handle = _handle
@@ -72,6 +76,8 @@ def configure(
                 if prometheus_port is None:
                     prometheus_port = _environment_port(handle)
             _set_up_sdk(handle, wanted, {"service.name": service_name or _program(), **(resource_attributes or {})})
+            if monitor_event_loops:
+                watching.watch_executors(True)
             atexit.register(handle.shutdown)
             if process.parent_process() is not None:  # a worker of multiprocessing
                 _flush_when_worker_exits(handle)
@@ -126,7 +132,7 @@ class TelemetryHandle:
         return arrived and whole
 
     def shutdown(self, timeout: float | None = None) -> None:
-        """Export everything, within ``timeout`` seconds, then stop exports and endpoint for good. Idempotent.
+        """Export everything, within ``timeout`` seconds, then stop exports, endpoint and monitors for good. Idempotent.
 
         ``None`` is 5 seconds for an exporter that has ever succeeded, and 1 for one that never has: a collector that
         is not there holds up no exit.
@@ -134,6 +140,7 @@ class TelemetryHandle:
         if self._shut_down:
             return
         self._shut_down = True
+        watching.watch_executors(False)
         unsent = self._pipeline.close(timeout) if self._pipeline is not None else None
         if unsent is not None:
             spans = f"; {unsent.spans} spans were not sent" if unsent.spans else ""
@@ -264,7 +271,13 @@ def _program() -> str:
     return path.parent.name or "python" if path.stem == "__main__" else path.stem
 
 
-def _check(service_name: object, prometheus_port: object, otlp: object, resource_attributes: object) -> None:
+def _check(
+    service_name: object,
+    prometheus_port: object,
+    otlp: object,
+    resource_attributes: object,
+    monitor_event_loops: object,
+) -> None:
     if service_name is not None and not isinstance(service_name, str):
         raise TypeError(f"service_name={service_name!r}: a string (or None for the program's name)")
     if service_name is not None and not service_name.strip():
@@ -281,6 +294,8 @@ def _check(service_name: object, prometheus_port: object, otlp: object, resource
         isinstance(resource_attributes, Mapping) and all(isinstance(key, str) for key in resource_attributes)
     ):
         raise TypeError(f"resource_attributes={resource_attributes!r}: a mapping of strings to values")
+    if not isinstance(monitor_event_loops, bool):
+        raise TypeError(f"monitor_event_loops={monitor_event_loops!r}: True or False")
 
 
 _lock = threading.Lock()

@@ -67,7 +67,7 @@ class Engine:
         self.crash: BaseException | None = None  # KeyboardInterrupt or SystemExit of a task or observer
         self._idle: anyio.Event | None = None
         self._watched = False  # somebody says for whom the closing waits
-        self._abandoning = threading.Lock()
+        self._abandoning = threading.RLock()  # a finalizer within it may settle another executor's tasks, or these
 
     # -- the caller ------------------------------------------------------------------------------------------------
 

@@ -7,7 +7,6 @@ import gc
 import multiprocessing
 import os
 import threading
-from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from typing import Any
@@ -36,7 +35,7 @@ from glasspool.telemetry.catalog import ALL_METRICS, Key
 from glasspool.telemetry.exporting import MetricExports, SpanExports
 from glasspool.telemetry.losses import Losses
 from glasspool.telemetry.otel import Instruments
-from glasspool.telemetry.registry import REGISTRY
+from glasspool.telemetry.registry import REGISTRY, Source
 from glasspool_instrumentation import wrap_executor
 
 from . import work
@@ -269,10 +268,10 @@ class RefusingMetrics(MetricExporter):
         """Nothing is open."""
 
 
-class Broken:
+class Broken(Source):
     """A source of series that cannot be read."""
 
-    def collect(self, add: Any) -> Iterator[Any]:
+    def collect(self, add: Any, histogram: Any) -> None:
         raise RuntimeError("broken on purpose")
 
 
@@ -294,9 +293,9 @@ def exports(monkeypatch: pytest.MonkeyPatch) -> None:
     reader = InMemoryMetricReader(preferred_temporality={ObservableCounter: AggregationTemporality.DELTA})
     provider = MeterProvider([reader], shutdown_on_exit=False)
     Instruments(REGISTRY, provider.get_meter("catalog"))
-    REGISTRY.sources.append(Broken())
+    REGISTRY.sources[Broken] = Broken()
     reader.get_metrics_data()
-    REGISTRY.sources.pop()
+    del REGISTRY.sources[Broken]
     data = reader.get_metrics_data()
     provider.shutdown()
     assert data is not None

@@ -22,7 +22,7 @@ import sys
 import threading
 import time
 import weakref
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from types import TracebackType
 from typing import Any
 
@@ -30,9 +30,10 @@ import anyio
 from anyio.abc import TaskStatus
 
 from . import catalog, providers
+from .budget import series_of
 from .catalog import OTHER, Key, Metric
-from .registry import REGISTRY, Registry
-from .series import Histogram, Sink
+from .histograms import Histogram
+from .registry import REGISTRY, Registry, Source
 
 __all__ = ["EventLoopMonitor", "monitor_event_loop", "on_change", "running_on"]
 
@@ -124,13 +125,9 @@ class EventLoopMonitor:
             now = self._clock()
             delay = max(0.0, now - self._due)
             self._due = now + self.interval
-            with loops.lock:
-                series.observe(delay)
-                if delay > _LATE:
-                    loops.show(self)
-                sink = loops.sink
-            if sink is not None:
-                sink.record(series, delay, None)
+            loops.ticked(series, delay)
+            if delay > _LATE:
+                self.show()
             return True
 
         def ended() -> None:
@@ -189,12 +186,11 @@ class EventLoopMonitor:
         return max(0.0, self._clock() - self._due)
 
 
-class _EventLoops:
+class _EventLoops(Source):
     """The registry's source of event-loop series: histograms by name, which outlive the monitors."""
 
     def __init__(self, registry: Registry) -> None:
-        self.lock = threading.RLock()  # a garbage collection within it may end a monitor
-        self.sink: Sink | None = None
+        super().__init__()
         self._registry = registry
         self._series: dict[str, Histogram] = {}
         # Weak: a loop that was thrown away takes its monitor along.
@@ -204,55 +200,66 @@ class _EventLoops:
     @classmethod
     def of(cls, registry: Registry) -> _EventLoops:
         """The one of this registry; a forked child gets a new one, because its registry starts empty."""
-        with registry.lock:
-            for source in registry.sources:
-                if isinstance(source, cls):
-                    return source
-            made = cls(registry)
-            registry.sources.append(made)
-            return made
+        found: _EventLoops = registry.sources.get(cls) or registry.sources.setdefault(cls, cls(registry))
+        return found
 
     def join(self, monitor: EventLoopMonitor) -> Histogram:
         """From now on this monitor is read. Returns where its delays go."""
-        with self._registry.lock, self.lock:
-            name = monitor.name
-            if name not in self._series:
-                if not self._registry.budget.take(len(catalog.EVENTLOOP_DELAY.buckets) + 4):
-                    name = OTHER
-                    self._registry.telemetry_failed("label_cap")
-                self._series.setdefault(name, Histogram(catalog.EVENTLOOP_DELAY, {Key.EVENTLOOP_NAME: name}))
-            self._live[monitor] = name
-            if not monitor.quiet:
-                self._shown.add(name)
-            return self._series[name]
+        name, budget, room = monitor.name, self._registry.budget, series_of(catalog.EVENTLOOP_DELAY) + 1
+        if name not in self._series and not budget.take(room):
+            name, room = OTHER, 0
+            self._registry.telemetry_failed("label_cap")
+        mine = Histogram(catalog.EVENTLOOP_DELAY, {Key.EVENTLOOP_NAME: name})
+        known = self._series.get(name)
+        series = self._series.setdefault(name, mine) if known is None else known
+        if known is None and series is not mine:  # somebody was faster
+            budget.use(-room)
+        self.take(self._live.__setitem__, monitor, name)
+        if not monitor.quiet:
+            self._shown.add(name)
+        return series
 
     def show(self, monitor: EventLoopMonitor) -> None:
         """The series of this monitor's loop are shown from now on, with all that they have counted."""
-        with self.lock:
-            monitor.quiet = False
-            if monitor in self._live:
-                self._shown.add(self._live[monitor])
+        name = self._live.get(monitor)
+        if name is not None:
+            self._shown.add(name)
 
     def histograms(self) -> list[Histogram]:
-        """The histograms; the caller holds the lock."""
+        """See Holder."""
         return list(self._series.values())
+
+    def ticked(self, series: Histogram, delay: float) -> None:
+        """A loop was so late."""
+        with self.lock:
+            self.take(self.measure, series, delay)
+            measured = self.measured and self.taken()
+        if measured:
+            self.tell(measured)
 
     def leave(self, monitor: EventLoopMonitor) -> None:
         """This monitor is not read any more."""
-        with self.lock:
-            self._live.pop(monitor, None)
+        self.take(self._live.pop, monitor, None)
 
-    def collect(self, add: Callable[[Metric, dict[str, Any], float], None]) -> Iterator[Histogram]:
-        """The stall of every name, and the histograms, each whole while the caller copies it."""
-        with self.lock:
-            stalls = dict.fromkeys(self._series, 0.0)
-            for monitor, name in list(self._live.items()):
-                stalls[name] = max(stalls[name], monitor.stall())
-            self._shown.update(name for name, stall in stalls.items() if stall > _LATE)
-            for name, stall in stalls.items():
-                if name != OTHER and name in self._shown:  # the stall of unlike loops would say nothing
-                    add(catalog.EVENTLOOP_STALL, {Key.EVENTLOOP_NAME: name}, stall)
-            yield from [series for name, series in self._series.items() if name in self._shown]
+    def collect(
+        self, add: Callable[[Metric, dict[str, Any], float], None], histogram: Callable[[Histogram], None]
+    ) -> None:
+        """The stall of every name, and the histograms."""
+        self.look(self._read, add, histogram)
+
+    def _read(
+        self, add: Callable[[Metric, dict[str, Any], float], None], histogram: Callable[[Histogram], None]
+    ) -> None:
+        stalls = dict.fromkeys(self._series, 0.0)
+        for monitor, name in self._live.items():
+            stalls[name] = max(stalls[name], monitor.stall())
+        self._shown.update(name for name, stall in stalls.items() if stall > _LATE)
+        for name, stall in stalls.items():
+            if name != OTHER and name in self._shown:  # the stall of unlike loops would say nothing
+                add(catalog.EVENTLOOP_STALL, {Key.EVENTLOOP_NAME: name}, stall)
+        for name, series in self._series.items():
+            if name in self._shown:
+                histogram(series)
 
 
 class _Ticks(abc.ABC):

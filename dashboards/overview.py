@@ -130,7 +130,7 @@ def _stats(lines: Lines) -> tuple[Panel, ...]:
         stat(
             "Refused in 5 minutes",
             "How many submissions never became a task?",
-            "See which executor and why in the last row; callers have seen an exception for each.",
+            "See which executor and why in the last row, and what that meant for the caller.",
             f"sum({_recorded(r.REJECTED_RATE)}) * 300",
             1,
             1,
@@ -239,7 +239,8 @@ def _queues(lines: Lines) -> tuple[Panel, ...]:
         Panel(
             title="Oldest queued task",
             question="How long has the longest-waiting task been waiting?",
-            action="A straight rise means that nothing starts any more: look for stuck tasks in the executor.",
+            action="A straight rise: nothing starts any more, or many tasks came at once and are worked off."
+            " Completions tell which; without any, look for stuck tasks in the executor.",
             targets=(Target(top(SHOWN, worst_executors(oldest), oldest), _EXECUTOR),),
             unit="s",
             warn=1,
@@ -318,7 +319,8 @@ def _refused() -> tuple[Panel, ...]:
         Panel(
             title="Rejected submissions by reason",
             question="Why are submissions refused?",
-            action=f"Every reason but submit_cancelled is an exception in a caller ({TASK_REJECTED.name}).",
+            action=f"Every reason but submit_cancelled is an exception in a caller ({TASK_REJECTED.name}), but for"
+            " iterators and piles that a drain on a signal ends: they only end.",
             targets=(Target(by((why,), _recorded(r.REJECTED_RATE)), f"{{{{{why}}}}}"),),
             unit="ops",
             stacked=True,

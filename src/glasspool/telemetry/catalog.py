@@ -238,7 +238,11 @@ TASK_CANCELLATIONS: Final = Metric(
     rare=True,
 )
 TASK_ACTIVE: Final = Metric(
-    "glasspool.task.active", "updowncounter", "{task}", "Tasks in flight: they hold a slot now.", (Key.RUNNER,)
+    "glasspool.task.active",
+    "updowncounter",
+    "{task}",
+    "Tasks in flight. Where there are slots, each holds one.",
+    (Key.RUNNER,),
 )
 TASK_ABANDONED: Final = Metric(
     "glasspool.task.abandoned",

@@ -128,10 +128,10 @@ def _limiters() -> tuple[Panel, ...]:
     return (
         Panel(
             title="Thread tokens in use",
-            question="How near is a thread limiter to its limit? anyio's default one has 40 tokens for a whole process,"
+            question="How near is a thread limiter to its limit? anyio's default one has 40 tokens an event loop,"
             " and FastAPI and Starlette run every sync endpoint on it.",
-            action="In use at the limit: every further call under this limiter waits. Make endpoints async, raise"
-            " total_tokens, or give slow work a limiter of its own. (the fullest process)",
+            action="In use at the limit: every further call under this limiter waits. Make endpoints async where"
+            " they need not block, raise total_tokens, or give slow work a limiter of its own. (the fullest process)",
             targets=(
                 Target(shown(of(SLOT_USAGE)), f"{{{{{_NAME}}}}} in use"),
                 Target(shown(of(SLOT_LIMIT)), f"{{{{{_NAME}}}}} limit"),
@@ -187,7 +187,8 @@ def _workers() -> tuple[Panel, ...]:
         Panel(
             title="Abandoned threads",
             question="How many threads still work for tasks that have ended by cancellation or timeout?",
-            action="Each keeps a slot. Give the blocking call a timeout of its own, or let it ask check_cancelled.",
+            action="Each keeps a slot while its executor is open. Give the blocking call a timeout of its own, or let"
+            " it ask check_cancelled.",
             targets=(Target(f"{abandoned} > 0", f"{_EXECUTOR} {{{{{_RUNNER}}}}}"),),
             unit="short",
             warn=1,
@@ -246,7 +247,8 @@ def _trust() -> tuple[Panel, ...]:
         Panel(
             title="Telemetry failures",
             question="What does the telemetry itself miss?",
-            action="observer, callback: your hook raised, see the log. export: the collector refuses or is away."
+            action="observer: your hook raised, see the log. callback: figures could not be read. export: the"
+            " collector refuses or is away."
             " span_queue_full, span_export, span_shutdown, point_export: lost on the way out, see the log."
             " name_cap, label_cap: too many names; later ones are folded into _OTHER.",
             targets=(Target(by((kind, _NAME), failures) + " > 0", f"{{{{{kind}}}}} {{{{{_NAME}}}}}"),),

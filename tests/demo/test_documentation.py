@@ -74,6 +74,14 @@ def test_the_quickstart_runs() -> None:
     assert f"succeeded={len(there)}, failed=0" in stats
 
 
+def test_the_table_of_contexts_is_what_its_tool_prints() -> None:
+    for package in ("loky", "distributed"):
+        pytest.importorskip(package)
+    done = run(ROOT / "tools" / "context_matrix.py")
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.strip() in (ROOT / "docs" / "instrumentation.md").read_text(encoding="utf-8")
+
+
 def test_the_benchmark_of_wrapped_pools_runs() -> None:
     done = run(ROOT / "benchmarks" / "wrap_overhead.py", "--tasks", "20", "--rounds", "1")
     assert done.returncode == 0, done.stderr

@@ -122,7 +122,7 @@ def _stats(lines: Lines) -> tuple[Panel, ...]:
         stat(
             "Blocked producers",
             "How many callers are blocked in submit for want of room?",
-            "This is backpressure at work. If it lasts, the executor needs slots or the callers a rate limit.",
+            "This is backpressure at work, in a batch for hours. Where requests wait, add slots or a rate limit.",
             f"sum({series(SUBMIT_PENDING, *_FILTER)}) or vector(0)",
             1,
             50,
@@ -179,8 +179,8 @@ def _pressure(lines: Lines) -> tuple[Panel, ...]:
         Panel(
             title="Executors under most pressure",
             question="Which executors will fall over first, and from what?",
-            action="Red in Time at limit: too few slots or too slow tasks. Red in Queue full: rejects and blocked"
-            " producers are near. Click a row to open the executor.",
+            action="Red in Time at limit: a batch at work, or too few slots or too slow tasks. Red in Queue full:"
+            " rejects and blocked producers are near. Click a row to open the executor.",
             targets=targets,
             unit="short",
             kind="table",
@@ -217,7 +217,7 @@ def _saturation(lines: Lines) -> tuple[Panel, ...]:
         _lines(
             "Share of time at the limit",
             "For how much of the last 5 minutes was every slot taken?",
-            "Near 1 it is no burst but a shortage: add slots or instances, or make tasks shorter.",
+            "Near 1 it is no burst: a batch at work or, where somebody waits, too few slots, or tasks too slow.",
             r.saturated_share("5m"),
             warn=0.5,
             alarm=lines["saturated_share"],
@@ -231,7 +231,7 @@ def _queues(lines: Lines) -> tuple[Panel, ...]:
         _lines(
             "Queue against capacity",
             "How full is each queue? Unbounded queues have no line.",
-            "Above 0.8 producers are about to block or be refused; find out whether arrivals rose or work slowed.",
+            "Above 0.8 producers are about to block or be refused: a batch, or arrivals rose, or work slowed.",
             r.QUEUE_FILL,
             warn=0.5,
             alarm=lines["queue_fill"],

@@ -168,7 +168,7 @@ def _workers() -> tuple[Panel, ...]:
         Panel(
             title="Workers busy and idle",
             question="Are threads and processes working or waiting?",
-            action="All busy at the limit: the pool is the bottleneck. Many idle for long: it is larger than needed.",
+            action="All busy at the limit: what else comes waits. Many idle for long: it is larger than needed.",
             targets=(
                 Target(by((_TYPE, _RUNNER, _STATE), series(WORKER_COUNT, *EXECUTOR)), f"{pool} {{{{{_STATE}}}}}"),
                 Target(by((_TYPE, _RUNNER), series(WORKER_LIMIT, *EXECUTOR)), f"{pool} limit"),

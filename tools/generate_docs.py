@@ -84,8 +84,9 @@ error types are folded first, and histograms that find no room at all are those 
 
 ## Spans
 
-One span a task, named `{{executor}} {{task}}`, current while the task runs. It starts when the task is accepted; the
-event `{event}` marks the start of running, so the wait is visible.
+One span a task, two for calls to other processes ([instrumentation.md](instrumentation.md)), named
+`{{executor}} {{task}}`, current while the task runs. It starts when the task is accepted; the event
+`{event}` marks the start of running, so the wait is visible.
 
 {attributes}
 

@@ -342,14 +342,14 @@ class HybridExecutor:
     # -- looking and changing --------------------------------------------------------------------------------------
 
     def resize(self, max_in_flight: int) -> None:
-        """Change the number of slots, at once. After shrinking, none starts until fewer are in flight."""
+        """Change the number of slots, at once. After shrinking, none starts until fewer are in use."""
         limit = cast("int", options_.count("max_in_flight", max_in_flight, least=1))
         engine = self._submission("resize").engine
         engine.check_caller("resize")
         engine.resize(limit)
 
     def stats(self) -> ExecutorStats:
-        """The executor's figures now, from any thread; all zero before it is opened."""
+        """The executor's figures now, from any thread; before it is opened all are zero but the limit."""
         if self._work is None:
             return ExecutorStats(0, 0, 0, 0, 0, 0, 0, 0, 0, self._limit, 0.0, 0.0, 0.0, 0, 0.0)
         return self._work.engine.reporter.stats()

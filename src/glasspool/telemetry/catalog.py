@@ -246,7 +246,11 @@ TASK_CANCELLATIONS: Final = Metric(
     rare=True,
 )
 TASK_ACTIVE: Final = Metric(
-    "glasspool.task.active", "updowncounter", "{task}", "Tasks in flight: they hold a slot now.", (Key.RUNNER,)
+    "glasspool.task.active",
+    "updowncounter",
+    "{task}",
+    "Tasks in flight. Where there are slots, each holds one.",
+    (Key.RUNNER,),
 )
 TASK_ABANDONED: Final = Metric(
     "glasspool.task.abandoned",
@@ -458,6 +462,8 @@ PORT_METRICS: Final = (PROCESSES_KNOWN, PROCESSES_ANSWERED)
 SPAN_EVENT_STARTED: Final = "glasspool.task.started"
 """The span event that marks the start of running; absent when the task never started."""
 
+_THREAD_KNOWN: Final = "if it started: `hybrid` on the event loop, thread pools, thread limiters"
+
 SPAN_ATTRIBUTES: Final = (
     Attribute(Key.EXECUTOR_NAME, "string", "The executor's name.", "always"),
     Attribute(Key.EXECUTOR_TYPE, "string", "What kind of executor it is: hybrid, thread_pool, …", "always"),
@@ -466,14 +472,15 @@ SPAN_ATTRIBUTES: Final = (
     Attribute(Key.TASK_ID, "int", "Number of the task in its process, from 1.", "always"),
     Attribute(Key.TASK_OUTCOME, "string", "success, error, timeout or cancelled.", "at the end"),
     Attribute(Key.QUEUE_SIZE, "int", "Tasks queued when this one was submitted.", "always"),
-    Attribute(Key.QUEUE_WAIT, "double", "Seconds from acceptance to start, or to leaving the queue.", "at the end"),
+    Attribute(Key.QUEUE_WAIT, "double", "Seconds from acceptance to start, or to leaving the queue.",
+              "at the end, where there is a queue"),
     Attribute(Key.TASK_DURATION, "double", "Seconds of running.", "at the end, if it started"),
     Attribute(Key.CANCEL_REASON, "string", "Who asked for the cancellation.", "cancelled tasks"),
     Attribute(Key.CANCEL_MESSAGE, "string", "The free text given to cancel().", "cancelled tasks with a message"),
     Attribute(Key.CODE_FUNCTION, "string", "Module and qualified name of the function.", "always"),
-    Attribute(Key.THREAD_ID, "int", "Identifier of the thread that ran it.", "if it started"),
-    Attribute(Key.THREAD_NAME, "string", "Name of the thread that ran it.", "if it started"),
-    Attribute(Key.PROCESS_PID, "int", "Process that ran it.", "tasks run in another process"),
+    Attribute(Key.THREAD_ID, "int", "Identifier of the thread that ran it.", _THREAD_KNOWN),
+    Attribute(Key.THREAD_NAME, "string", "Name of the thread that ran it.", _THREAD_KNOWN),
+    Attribute(Key.PROCESS_PID, "int", "Process that ran it.", "the CONSUMER span of a run in another process"),
     Attribute(Key.ERROR_TYPE, "string", "module.qualname of the exception (builtins bare), timeout or cancelled.",
               "all but successes"),
 )  # fmt: skip

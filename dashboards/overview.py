@@ -328,8 +328,7 @@ def _refused() -> tuple[Panel, ...]:
         Panel(
             title="Rejected submissions by reason",
             question="Why are submissions refused?",
-            action=f"Every reason but submit_cancelled is an exception in a caller ({TASK_REJECTED.name}), but for"
-            " iterators and piles that a drain on a signal ends: they only end.",
+            action=f"Every reason but submit_cancelled is an exception in a caller ({TASK_REJECTED.name}).",
             targets=(Target(by((why,), _recorded(r.REJECTED_RATE)), f"{{{{{why}}}}}"),),
             unit="ops",
             stacked=True,

@@ -180,7 +180,7 @@ class _Feed:
         self.ledger.wake()
 
     def _turned_away(self, producer: Producer[TaskHandle[Any]]) -> None:
-        self.work.give_up(producer, "already_shutdown")
+        self.work.turned_away(producer)
         self._cut_short(*producer.handle.item.arguments)
 
     def _cut_short(self, *items: Any) -> None:

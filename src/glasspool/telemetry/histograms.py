@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from collections import deque
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any, Protocol
 
 from .catalog import Metric
@@ -90,7 +91,7 @@ class Holder(Turns):
             pass
         return found
 
-    def tell(self, found: list[Measured]) -> None:
+    def tell(self, found: Iterable[Measured]) -> None:
         """Hand measurements to OpenTelemetry, whose collection takes our lock while it holds its own.
 
         So never under ours: if somebody further up this thread's stack has it, that one hands them over, or else the

@@ -96,6 +96,8 @@ class Call(NotedCall):
             self.error_type = error_type_of(error)
             self._end("error", error, threading.current_thread())
             hide_frames(error)
+            # The error's traceback keeps this frame (Python 3.11 to 3.13 at least): it must keep nothing.
+            del self, carried, fn, args, kwargs, span, token, notes
             raise
         self.ended = _clock()
         if token is not None:
@@ -113,6 +115,7 @@ class Call(NotedCall):
             return context.run(self, None, fn, *args, **kwargs)
         except BaseException as error:
             hide_frames(error)
+            del self, context, fn, args, kwargs  # see __call__
             raise
 
     def _end(self, outcome: str, error: BaseException | None, thread: threading.Thread | None = None) -> None:

@@ -78,6 +78,7 @@ def _decorate(function: Any, *, name: str | None, spans: Spans) -> Any:
             except BaseException as error:
                 calls.end(task, token, error)
                 hide_frames(error)
+                del args, kwargs  # see Call.__call__
                 raise
             calls.end(task, token, None)
             return value
@@ -93,6 +94,7 @@ def _decorate(function: Any, *, name: str | None, spans: Spans) -> Any:
         except BaseException as error:
             calls.end(task, token, error)
             hide_frames(error)
+            del args, kwargs  # see Call.__call__
             raise
         calls.end(task, token, None)
         return value

@@ -88,6 +88,7 @@ class _Sync(_Entering):
         except BaseException as error:
             self.end(error)
             hide_frames(error)
+            del self, args  # see Call.__call__
             raise
         finally:
             if token is not None:
@@ -111,6 +112,7 @@ class _Async(_Entering):
         except BaseException as error:
             self.end(error)
             hide_frames(error)
+            del self, args  # see Call.__call__
             raise
         if not isinstance(made, Coroutine):
             self.end(TypeError("no coroutine function"))  # which anyio says better

@@ -272,6 +272,9 @@ class RefusingMetrics(MetricExporter):
 class Broken(Source):
     """A source of series that cannot be read."""
 
+    def histograms(self) -> list[Any]:
+        return []
+
     def collect(self, add: Any, histogram: Any) -> None:
         raise RuntimeError("broken on purpose")
 

@@ -231,11 +231,7 @@ class _EventLoops(Source):
 
     def ticked(self, series: Histogram, delay: float) -> None:
         """A loop was so late."""
-        with self.lock:
-            self.take(self.measure, series, delay)
-            measured = self.measured and self.taken()
-        if measured:
-            self.tell(measured)
+        self.change(self.measure, series, delay)
 
     def leave(self, monitor: EventLoopMonitor) -> None:
         """This monitor is not read any more."""

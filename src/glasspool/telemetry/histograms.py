@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import abc
 from bisect import bisect_left
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any, Protocol
 
 from .catalog import Metric
@@ -59,7 +60,7 @@ class Sink(Protocol):
         ...
 
 
-class Holder(Turns):
+class Holder(Turns, abc.ABC):
     """What has histograms. They change in its turns, and so does ``sink``.
 
     What is counted while there is a sink waits in ``measured`` for the end of the turn. Whoever takes the turn then
@@ -71,9 +72,17 @@ class Holder(Turns):
         self.sink: Sink | None = None
         self.measured: deque[Measured] = deque()
 
+    @abc.abstractmethod
     def histograms(self) -> list[Histogram]:
         """All there are. In a turn."""
-        raise NotImplementedError
+
+    def change(self, update: Callable[..., object], *args: object) -> None:
+        """``take`` the update, and hand over what was measured in it."""
+        with self.lock:
+            self.take(update, *args)
+            measured = self.measured and self.taken()
+        if measured:
+            self.tell(measured)
 
     def measure(self, series: Histogram, value: float, exemplar: Exemplar | None = None, span: Any = None) -> None:
         """Count one measurement, for the sink too. In a turn."""

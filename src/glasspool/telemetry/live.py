@@ -191,13 +191,8 @@ class Live:
 
     def in_turn(self, update: Callable[..., object], *args: object) -> None:
         """Make an update now, or when the one under way on this thread is complete."""
-        totals = self.totals
-        with totals.lock:
-            totals.take(update, *args)
-            measured = totals.measured and totals.taken()
-        if measured:
-            totals.tell(measured)
-        if totals.capped:
+        self.totals.change(update, *args)
+        if self.totals.capped:
             self.log_caps()
 
     def log_caps(self) -> None:

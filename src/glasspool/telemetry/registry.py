@@ -6,6 +6,7 @@ Prometheus collector only spell them. After a fork the child starts with nothing
 
 from __future__ import annotations
 
+import abc
 import os
 import weakref
 from collections import Counter
@@ -68,11 +69,11 @@ class Snapshot:
 class Source(Holder):
     """Something besides executors that has series (the event-loop monitors)."""
 
+    @abc.abstractmethod
     def collect(
         self, add: Callable[[Metric, dict[str, Any], float], None], histogram: Callable[[Histogram], None]
     ) -> None:
         """Add gauge points by ``add``, and every histogram by ``histogram``, which copies it."""
-        raise NotImplementedError
 
 
 class Registry(Turns):

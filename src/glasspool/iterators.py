@@ -180,7 +180,7 @@ class _Feed:
         self.ledger.wake()
 
     def _turned_away(self, producer: Producer[TaskHandle[Any]]) -> None:
-        self.work.turned_away(producer)
+        self.work.give_up(producer, self.work.after_closing(producer.handle._sink))
         self._cut_short(*producer.handle.item.arguments)
 
     def _cut_short(self, *items: Any) -> None:

@@ -162,7 +162,7 @@ class Submission:
         return self._thread
 
     def _refuse(self, plan: Plan, sink: Sink | None) -> None:
-        self.engine.reporter.rejected(plan, self._after_closing(sink))
+        self.engine.reporter.rejected(plan, self.after_closing(sink))
         self.engine.check_open()
 
     async def _wait_for_room(self, handle: TaskHandle[Any]) -> None:
@@ -219,10 +219,10 @@ class Submission:
     def turned_away(self, producer: Producer[TaskHandle[Any]]) -> ExecutorClosed:
         """The executor has closed while the task waited for room."""
         name = producer.handle.name
-        self.give_up(producer, self._after_closing(producer.handle._sink))
+        self.give_up(producer, self.after_closing(producer.handle._sink))
         return ExecutorClosed(f"executor {self.engine.name!r} closed while submit of {name!r} waited for room")
 
-    def _after_closing(self, sink: Sink | None) -> str:
+    def after_closing(self, sink: Sink | None) -> str:
         """The reason of a refusal after closing. A signal ends a pile or an iteration in order: it hands back what it
         had in hand, and nobody is refused anything."""
         return "submit_cancelled" if sink is not None and self.engine.signal is not None else "already_shutdown"

@@ -11,7 +11,7 @@ import threading
 import time
 import traceback
 import weakref
-from concurrent.futures import Executor, Future, ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
 
 import pytest
@@ -320,20 +320,8 @@ def test_arguments_and_function_die_with_the_call() -> None:
     pool.shutdown()
 
 
-class Inline(Executor):
-    """An executor of somebody's own, which runs its calls within submit()."""
-
-    def submit(self, fn: Any, /, *args: Any, **kwargs: Any) -> Future[Any]:
-        future: Future[Any] = Future()
-        try:
-            future.set_result(fn(*args, **kwargs))
-        except Exception as error:
-            future.set_exception(error)
-        return future
-
-
 def test_any_executor_can_be_wrapped() -> None:
-    pool = wrap_executor(Inline(), "own")
+    pool = wrap_executor(work.Inline(), "own")
     inner = wrap_executor(ThreadPoolExecutor(1), "inner")
     assert pool.submit(work.add, 1).result() == 2
     assert isinstance(pool.submit(work.fail, "x").exception(), KeyError)

@@ -349,7 +349,11 @@ class HybridExecutor:
         engine.resize(limit)
 
     def stats(self) -> ExecutorStats:
-        """The executor's figures now, from any thread; before it is opened all are zero but the limit."""
+        """The executor's figures now, from any thread; before it is opened all are zero but the limit.
+
+        Costs the same however many tasks have passed or wait; a little more for each in flight that has a timeout or
+        deadline, or was asked to end.
+        """
         if self._work is None:
             return ExecutorStats(0, 0, 0, 0, 0, 0, 0, 0, 0, self._limit, 0.0, 0.0, 0.0, 0, 0.0)
         return self._work.engine.reporter.stats()

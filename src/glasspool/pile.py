@@ -320,7 +320,7 @@ class Pile:
         return Stopped(signal, self._refused, (), None) if signal is not None and self._refused else None
 
     def stats(self) -> PileStats:
-        """The figures of the pile's own tasks now."""
+        """The figures of the pile's own tasks now. Costs as much as it has outstanding ones, as ``repr`` does."""
         outstanding = self._ledger.unfinished()
         queued = sum(handle.state is TaskState.QUEUED for handle in outstanding)
         ended = self._ledger.ended

@@ -79,6 +79,10 @@ class Engine:
                 f"from a worker thread of the loop use anyio.from_thread.run(executor.submit, …)"
             )
 
+    def is_destroying(self, error: BaseException | None) -> bool:
+        """Whether a block is left because its coroutine is being destroyed where its loop does not run."""
+        return isinstance(error, GeneratorExit) and not self.backend.is_current()
+
     async def wait(
         self, what: str, body: Callable[[], Awaitable[T]], needs: Callable[[], Needs], key: object = None, *,
         closing: bool = False,
@@ -111,7 +115,11 @@ class Engine:
     def can_accept(self) -> bool:
         """Whether a task that overtakes nobody finds a slot or a queue place now."""
         queue, slots = self.queue, self.slots
-        return not queue.producers and not queue.granted and queue.room(slots.limit - slots.used)
+        if queue.producers or queue.granted:
+            return False
+        # What queue.room says then; spelled out, because it is asked for every task.
+        waiting = len(queue.waiting)
+        return queue.capacity is None or waiting < queue.capacity or (not waiting and slots.used < slots.limit)
 
     def accept(self, handle: TaskHandle[Any], blocked: float | None = None) -> None:
         """Take the task in: into a free slot, else into the queue. The caller has made sure of room."""

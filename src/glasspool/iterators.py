@@ -123,7 +123,10 @@ class _Feed:
         """Take from a synchronous source as much as may be, or start the feeder of an asynchronous one.
 
         While an outcome is ``ready`` to be handed out a synchronous source is read in batches, which costs less.
+        Called for each outcome that is asked for, and first of all, so it looks who does.
         """
+        if not self.work.engine.backend.is_current():
+            self.work.engine.check_caller(self.what)
         if self._later is not None:
             if self._feeder is None and not self.closed:
                 self._start_feeder(self._later)
@@ -135,7 +138,6 @@ class _Feed:
         # A batch is a quarter of what may be taken ahead: enough is queued yet to keep the slots busy.
         if self._in_line is not None or ledger.pending >= 2 * limit or (ready and 2 * ledger.pending > 3 * limit):
             return
-        engine.check_caller(self.what)
         items: Any = self._items
         plan, fn, context, wake = self.plan, self.fn, self.context, self._room
         allowed = room = min(BURST - engine.since_yield, 2 * limit - ledger.pending)
@@ -243,6 +245,7 @@ class _Feed:
 
     async def aclose(self) -> None:
         """The same, and wait until the unfinished and the feeder have ended."""
+        self.work.engine.check_caller(f"closing {self.what}")
         feeding = self._feeder is not None
         try:
             self.close()
@@ -348,12 +351,14 @@ class _Iteration(Generic[T]):
         await self._feed.aclose()
 
     async def __aenter__(self) -> Self:
+        self._feed.work.engine.check_caller(f"entering {self._feed.what}")
         return self
 
     async def __aexit__(
         self, exc_type: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        await self._feed.aclose()
+        if not self._feed.work.engine.is_destroying(exc):
+            await self._feed.aclose()
 
     def __del__(self) -> None:
         feed = getattr(self, "_feed", None)  # absent when the constructor refused its arguments

@@ -354,6 +354,8 @@ class Engine:
                 self.request_cancel(handle, reason)
             else:
                 self.recorder.ask(handle._record, self.backend.clock())
+        for feed in list(self.feeds):
+            feed.cut()
         if self.active and not self._watched:
             self._watched = True
             self.nursery.start_watch(self._watch_unobeyed)

@@ -67,6 +67,7 @@ class _Feed:
         self._items: Iterator[Any] | None = None
         self._later: AsyncIterator[Any] | None = None
         self._feeder: anyio.CancelScope | None = None
+        self._closing = anyio.CancelScope()  # around the closing of an asynchronous source
         self._taken: anyio.Event | None = None  # the feeder waits for the consumer
         self._asking = False  # the feeder waits for the source
         self._in_hand: Any = _NO_ITEM  # what the source gave the feeder, not yet accepted
@@ -243,20 +244,37 @@ class _Feed:
         except Exception:
             logger.exception("closing the source of %s of executor %r failed", self.what, self.work.engine.name)
 
-    async def aclose(self) -> None:
-        """The same, and wait until the unfinished and the feeder have ended."""
+    async def aclose(self, leaving: BaseException | None = None) -> None:
+        """The same, and wait until the unfinished and the feeder have ended. Cancelled, cut the closing of the source.
+
+        ``leaving``: the exception by which a block is being left.
+        """
         self.work.engine.check_caller(f"closing {self.what}")
         feeding = self._feeder is not None
         try:
             self.close()
         finally:
-            with anyio.CancelScope(shield=True):
-                await self.work.engine.wait(
-                    f"closing {self.what}", partial(self._ended, feeding), self.ledger.needs_all, self.ledger,
-                    closing=True,
-                )  # fmt: skip
-                if not feeding and (aclose := getattr(self._later, "aclose", None)) is not None:
-                    await aclose()
+            try:
+                await self._until_ended(feeding)
+            except anyio.get_cancelled_exc_class() as cancelled:
+                self.cut()
+                with anyio.CancelScope(shield=True):
+                    await self._until_ended(feeding)
+                # A scope that is cancelled says so again, and need not take the place of what the block is left by.
+                if leaving is None or self.work.engine.backend.cancellation_source(cancelled) is None:
+                    raise
+            finally:
+                if not feeding:
+                    await _close(self._later)
+
+    async def _until_ended(self, feeding: bool) -> None:
+        await self.work.engine.wait(
+            f"closing {self.what}", partial(self._ended, feeding), self.ledger.needs_all, self.ledger, closing=True
+        )
+
+    def cut(self) -> None:
+        """See Feed of the engine."""
+        self._closing.cancel()
 
     async def _ended(self, feeding: bool) -> None:
         while self.ledger.outstanding or (feeding and not self.exhausted):
@@ -264,7 +282,8 @@ class _Feed:
 
     def _start_feeder(self, source: AsyncIterator[Any]) -> None:
         scope = self._feeder = anyio.CancelScope()
-        self.work.engine.nursery.start_service(partial(self._run_feeder, source, scope), scope)
+        # In a context like the consumer's, as a synchronous source is read in.
+        self.work.engine.nursery.start_service(partial(self._run_feeder, source, scope), scope, copy_context())
 
     async def _run_feeder(self, source: AsyncIterator[Any], scope: anyio.CancelScope) -> None:
         engine = self.work.engine
@@ -272,13 +291,12 @@ class _Feed:
         ended = False  # the source has, by itself or by an error
         error: Exception | None = None
         try:
-            with scope:
-                try:
+            try:
+                with scope:
                     ended = await self._feed_from(source)
-                finally:
-                    with anyio.CancelScope(shield=True):
-                        if (aclose := getattr(source, "aclose", None)) is not None:
-                            await aclose()
+            finally:
+                with self._closing:
+                    await _close(source)
         except Exception as raised:  # noqa: BLE001 - raised by the consumer, after the outcomes accepted before
             ended, error = True, raised
         finally:
@@ -320,6 +338,11 @@ class _Feed:
         return False
 
 
+async def _close(source: Any) -> None:
+    if (aclose := getattr(source, "aclose", None)) is not None:
+        await aclose()
+
+
 def _remaining(items: Iterator[Any] | None) -> int | None:
     if items is None:
         return None
@@ -346,6 +369,8 @@ class _Iteration(Generic[T]):
     async def aclose(self) -> None:
         """Cancel the call's own unfinished tasks, wait for their ends and close the source. Idempotent.
 
+        When it is cancelled itself, an asynchronous source that is slow to close is cancelled too.
+
         :raises NestedWait: inside one of them, which cannot end while it waits for itself; all have been cancelled.
         """
         await self._feed.aclose()
@@ -358,7 +383,7 @@ class _Iteration(Generic[T]):
         self, exc_type: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
     ) -> None:
         if not self._feed.work.engine.is_destroying(exc):
-            await self._feed.aclose()
+            await self._feed.aclose(exc)
 
     def __del__(self) -> None:
         feed = getattr(self, "_feed", None)  # absent when the constructor refused its arguments

@@ -223,13 +223,14 @@ class Engine:
     ) -> None:  # fmt: skip
         """The task's one end. Never awaits; all state has moved before any foreign code runs."""
         assigned = handle._state == "active"
+        left = handle._left_running  # read once: its thread may end at any moment
         asked = None if self.closing is None else self.recorder.asked.get(handle._record)
         handle._move(outcome)
         handle._completed = Completed(value, error, handle._item, outcome)
         handle._scope = None
         if assigned:
             del self.active[handle]
-            if not handle._left_running:
+            if not left:
                 self.slots.used -= 1
         else:
             self.queue.remove(handle)
@@ -237,7 +238,7 @@ class Engine:
         if outcome == "success" and handle._record.span is None and not self.reporter.observed:
             self.recorder.succeed(handle._record)
         else:
-            report = self._settle_leaving if handle._left_running else self.reporter.settled
+            report = self._settle_leaving if left else self.reporter.settled
             tell = report(handle, outcome, error, reason, assigned=assigned)
         if self.closing is not None:
             if reason and reason == self.closing:

@@ -1,0 +1,89 @@
+"""A thread that ends in the very moment in which its task leaves it behind: at every line of the loop's own, in turn."""
+
+from __future__ import annotations
+
+import concurrent.futures.thread
+import sys
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+import pytest
+
+import glasspool
+from glasspool import HybridExecutor
+from glasspool.runners.thread import _Call
+
+from .support import PATIENCE, conserved, echo, until
+
+pytestmark = pytest.mark.anyio
+
+HERE = Path(glasspool.__file__).parent
+TRACED = {str(HERE / name) for name in ("engine.py", "running.py", "runners/thread.py", "runners/futures.py")}
+LAST = {_Call.__call__.__code__, concurrent.futures.thread._WorkItem.run.__code__}  # type: ignore[attr-defined]
+PAUSE = 0.05
+"""Seconds that the loop stands still for the thread, which may have to wait for a lock that the loop holds."""
+
+
+@pytest.mark.parametrize("kind", ["thread", "futures"])
+@pytest.mark.parametrize("observed", [False, True])
+async def test_no_slot_is_lost_wherever_a_thread_ends(kind: str, observed: bool) -> None:
+    switches, seen = 0, set()
+    with ExitStack() as stack:
+        runner: Any = stack.enter_context(ThreadPoolExecutor(1)) if kind == "futures" else "thread"
+        while True:
+            outcome = await _end_at(switches + 1, runner, observed)
+            if not outcome:
+                break
+            switches += 1
+            seen.add(outcome)
+    assert switches > 30
+    assert seen == {"success", "cancelled"}
+
+
+async def _end_at(switch: int, runner: Any, observed: bool) -> str:
+    """How the task has ended; empty if it had before so many lines had run."""
+    started, go, ended = threading.Event(), threading.Event(), threading.Event()
+    lines = 0
+
+    def work() -> None:
+        sys.setprofile(watch)
+        started.set()
+        go.wait(PATIENCE)
+
+    def watch(frame: FrameType, event: str, _argument: Any) -> None:
+        if event == "return" and frame.f_code in LAST:
+            sys.setprofile(None)
+            ended.set()
+
+    def trace(frame: FrameType, event: str, _argument: Any) -> Any:
+        nonlocal lines
+        if frame.f_code.co_filename not in TRACED:
+            return None
+        if event == "line":
+            lines += 1
+            if lines == switch:
+                go.set()
+                ended.wait(PAUSE)
+        return trace
+
+    observers = [lambda event: None] if observed else []
+    async with HybridExecutor("switch", max_in_flight=1, observers=observers) as executor:
+        handle = await executor.submit(work, runner=runner)
+        await until(started.is_set)
+        before = sys.gettrace()
+        sys.settrace(trace)
+        try:
+            handle.cancel()
+            completed = await handle.outcome()
+        finally:
+            sys.settrace(before)
+            go.set()
+        slots = executor._work.engine.slots  # type: ignore[union-attr]
+        await until(lambda: slots.used == 0)
+        assert conserved(executor, [handle]).slots_used == 0
+        assert await executor.run(echo, 1) == 1
+    return completed.outcome.value if lines >= switch else ""

@@ -1,4 +1,4 @@
-"""A thread that ends in the very moment in which its task leaves it behind: at every line of the loop's own, in turn."""
+"""A thread that ends in the moment in which its task leaves it behind: at each line of the loop's, one by one."""
 
 from __future__ import annotations
 

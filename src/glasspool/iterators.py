@@ -11,18 +11,19 @@ from __future__ import annotations
 
 import logging
 from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable, Iterator, Mapping
-from contextvars import Context, copy_context
+from contextvars import Context, ContextVar, copy_context
 from functools import partial
 from operator import length_hint
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
+from weakref import ref
 
 import anyio
 from anyio.lowlevel import checkpoint, checkpoint_if_cancelled
 
 from .closing import Stopped
 from .collecting import Ledger, OrderedLedger
-from .errors import ExecutorClosed
+from .errors import ExecutorClosed, NestedWait
 from .host import NOTHING, Needs
 from .limits import BURST
 from .queue import Producer
@@ -38,6 +39,8 @@ __all__ = ["AsCompleted", "InOrder"]
 T = TypeVar("T")
 logger = logging.getLogger("glasspool")
 _NO_ITEM: Any = object()
+_READING: ContextVar[tuple[ref[_Feed], ...]] = ContextVar("glasspool_reading", default=())
+"""The iterations whose asynchronous sources are being read in this context, the innermost last."""
 
 
 class _Feed:
@@ -96,6 +99,7 @@ class _Feed:
 
     async def wait(self) -> None:
         """Until the ledger has changed or the item in hand has been accepted; called right after ``refill``."""
+        self._check_reader(f"the next item of {self.what}")
         await self.work.engine.wait(self.what, self._wait, self._needs, self.ledger)
 
     def _needs(self) -> Needs:
@@ -254,6 +258,7 @@ class _Feed:
         try:
             self.close()
         finally:
+            self._check_reader(f"closing {self.what}")
             try:
                 await self._until_ended(feeding)
             except anyio.get_cancelled_exc_class() as cancelled:
@@ -280,6 +285,14 @@ class _Feed:
         while self.ledger.outstanding or (feeding and not self.exhausted):
             await self.ledger.wait()
 
+    def _check_reader(self, what: str) -> None:
+        """Raise NestedWait in the iteration's own source, which would wait for itself."""
+        if not self.exhausted and any(reading() is self for reading in _READING.get()):
+            raise NestedWait(
+                f"{what} inside the iteration's own source would hang for ever: it waits for the source. Return from "
+                f"the source instead, or let the code that consumes the iteration do this"
+            )
+
     def _start_feeder(self, source: AsyncIterator[Any]) -> None:
         scope = self._feeder = anyio.CancelScope()
         # In a context like the consumer's, as a synchronous source is read in.
@@ -287,6 +300,7 @@ class _Feed:
 
     async def _run_feeder(self, source: AsyncIterator[Any], scope: anyio.CancelScope) -> None:
         engine = self.work.engine
+        _READING.set((*_READING.get(), ref(self)))
         engine.when_closing[self.stop_asking] = None
         ended = False  # the source has, by itself or by an error
         error: Exception | None = None

@@ -234,12 +234,16 @@ class Reporter:
         )  # fmt: skip
 
     def _tell(self, event: TaskEvent) -> None:
+        # What an observer starts is no part of the task in which the event happens, and nothing that it waits for.
+        token = CURRENT.set(None)
         try:
             self._observers.notify(event)
         except BaseException as error:
             if self.failed is None:
                 raise
             self.failed(error)
+        finally:
+            CURRENT.reset(token)
 
 
 def checked_observers(value: object) -> tuple[Observer, ...]:

@@ -73,6 +73,7 @@ class Watched:
         self.calls, self.broken = 0, list[str]()
         self.handles: dict[int, TaskHandle[Any]] = {}
         self.group: Any = None
+        self.over = False  # the group starts no more
         self.limit = 2
         self.told: Counter[str] = Counter()
         self.executor = HybridExecutor("watched", max_in_flight=2, max_queued=places, observers=[self.observe])
@@ -80,7 +81,7 @@ class Watched:
     def observe(self, event: TaskEvent) -> None:
         self.told[event.kind] += 1
         self.check(event)
-        if event.kind + event.outcome == self.kind and self.calls < 5:
+        if event.kind + event.outcome == self.kind and self.calls < 5 and not self.over:
             self.calls += 1
             with suppress(QueueFull, ExecutorClosed):
                 self.call(self, event)
@@ -145,10 +146,10 @@ async def _watched(watched: Watched, call: str) -> None:
     executor, handles = watched.executor, watched.handles
     accepted: list[TaskHandle[Any]] = []
 
-    async def produce(work: Callable[..., Any], **options: Any) -> None:
+    async def produce(work: Callable[..., Any], timeout: float | None) -> None:
         for _ in range(3):
             try:
-                handle = await executor.submit(work, **options)
+                handle = await executor.submit(work, timeout=timeout)
             except (TaskTimeout, ExecutorClosed):
                 continue
             accepted.append(handle)
@@ -156,22 +157,24 @@ async def _watched(watched: Watched, call: str) -> None:
 
     async with executor:
         async with anyio.create_task_group() as watched.group:
-            for work, options in ((succeed, {}), (fail, {}), (hang, {"timeout": 0.001}), (hang, {"timeout": 0.002})):
-                watched.group.start_soon(partial(produce, work, **options))
-            await checkpoint()
-            for _ in range(8):
-                with suppress(QueueFull, ExecutorClosed):
-                    handle = executor.submit_nowait(hang, timeout=0.001)
-                    accepted.append(handle)
-                    handle.cancel()
+            async with anyio.create_task_group() as producers:
+                for work, timeout in ((succeed, None), (fail, None), (hang, 0.001), (hang, 0.002)):
+                    producers.start_soon(produce, work, timeout)
+                await checkpoint()
+                for _ in range(8):
+                    with suppress(QueueFull, ExecutorClosed):
+                        handle = executor.submit_nowait(hang, timeout=0.001)
+                        accepted.append(handle)
+                        handle.cancel()
             for work in (hang, succeed):
                 with suppress(ExecutorClosed):
                     handle = await executor.submit(work)
                     accepted.append(handle)
                     if work is hang:
                         handle.cancel()
-            for handle in list(accepted):
+            for handle in accepted:
                 await handle.outcome()
+            watched.over = True
     stats = executor.stats()
     assert watched.broken == []
     assert watched.calls or watched.kind == "rejected"

@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 import concurrent.futures.thread
-import sys
-import threading
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from pathlib import Path
-from types import FrameType
 from typing import Any
 
 import pytest
@@ -16,16 +13,15 @@ import pytest
 import glasspool
 from glasspool import HybridExecutor
 from glasspool.runners.thread import _Call
+from tests.switching import EndsAt
 
-from .support import PATIENCE, conserved, echo, until
+from .support import conserved, echo, until
 
 pytestmark = pytest.mark.anyio
 
 HERE = Path(glasspool.__file__).parent
 TRACED = {str(HERE / name) for name in ("engine.py", "running.py", "runners/thread.py", "runners/futures.py")}
 LAST = {_Call.__call__.__code__, concurrent.futures.thread._WorkItem.run.__code__}  # type: ignore[attr-defined]
-PAUSE = 0.05
-"""Seconds that the loop stands still for the thread, which may have to wait for a lock that the loop holds."""
 
 
 @pytest.mark.parametrize("kind", ["thread", "futures"])
@@ -46,44 +42,16 @@ async def test_no_slot_is_lost_wherever_a_thread_ends(kind: str, observed: bool)
 
 async def _end_at(switch: int, runner: Any, observed: bool) -> str:
     """How the task has ended; empty if it had before so many lines had run."""
-    started, go, ended = threading.Event(), threading.Event(), threading.Event()
-    lines = 0
-
-    def work() -> None:
-        sys.setprofile(watch)
-        started.set()
-        go.wait(PATIENCE)
-
-    def watch(frame: FrameType, event: str, _argument: Any) -> None:
-        if event == "return" and frame.f_code in LAST:
-            sys.setprofile(None)
-            ended.set()
-
-    def trace(frame: FrameType, event: str, _argument: Any) -> Any:
-        nonlocal lines
-        if frame.f_code.co_filename not in TRACED:
-            return None
-        if event == "line":
-            lines += 1
-            if lines == switch:
-                go.set()
-                ended.wait(PAUSE)
-        return trace
-
+    thread = EndsAt(switch, TRACED, LAST)
     observers = [lambda event: None] if observed else []
     async with HybridExecutor("switch", max_in_flight=1, observers=observers) as executor:
-        handle = await executor.submit(work, runner=runner)
-        await until(started.is_set)
-        before = sys.gettrace()
-        sys.settrace(trace)
-        try:
+        handle = await executor.submit(thread.blocked, runner=runner)
+        await until(thread.started.is_set)
+        with thread.tracing():
             handle.cancel()
             completed = await handle.outcome()
-        finally:
-            sys.settrace(before)
-            go.set()
         slots = executor._work.engine.slots  # type: ignore[union-attr]
         await until(lambda: slots.used == 0)
         assert conserved(executor, [handle]).slots_used == 0
         assert await executor.run(echo, 1) == 1
-    return completed.outcome.value if lines >= switch else ""
+    return completed.outcome.value if thread.reached else ""

@@ -151,7 +151,8 @@ class _Threaded:
         self.task = task = observed.recorder.task(function_name(named), "thread")
         task.span = observed.start_span(task, named, None)
         self._unsettled: list[None] = [None]  # whoever pops it settles the call: no handler can come in between
-        self._abandoned = False
+        self._abandoned = False  # its thread goes on
+        self._counted = False  # as abandoned
         self._starting = False
         self._late: tuple[BaseException, str] | None = None  # given up by a finalizer while it was starting
         self._thread: threading.Thread | None = None
@@ -202,7 +203,8 @@ class _Threaded:
             if not self._claim():
                 if self._abandoned:
                     self._abandoned = False
-                    self._observed.recorder.thread_freed("thread")
+                    if self._counted:
+                        self._observed.recorder.thread_freed("thread")
                 return
         self._observed.settle(self.task, outcome, error, thread=self._thread)
 
@@ -221,7 +223,7 @@ class _Threaded:
                 return
             if not self._claim():
                 return
-            self._abandoned = self.task.began
+            abandoned = self._abandoned = self.task.began
             assigned = self._observed.withdraw(self.task)
         if reason:
             self._observed.settle(
@@ -229,9 +231,14 @@ class _Threaded:
                 "cancelled",
                 assigned=assigned,
                 reason=reason,
-                abandoned=self._abandoned,
+                abandoned=abandoned,
                 thread=self._thread,
             )
+            if abandoned:
+                with self._observed.recorder.lock:
+                    self._counted = True
+                    if not self._abandoned:  # the thread has ended meanwhile
+                        self._observed.recorder.thread_freed("thread")
         else:  # the thread could not be started, the limiter refused
             self._observed.settle(self.task, "error", error, assigned=assigned)
 

@@ -8,7 +8,7 @@ every reading, enters them in order under the lock. Instants are those of the mo
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections import deque
+from collections import OrderedDict, deque
 from collections.abc import Hashable
 from typing import Any, TypeVar
 
@@ -194,8 +194,9 @@ class NotingRecorder(Recorder):
             active = [call for call in active if call.phase == _ACTIVE]
             while waiting and waiting[0].phase != _WAITING:
                 waiting.popleft()
-            active_tasks: dict[TaskRecord, None] = dict.fromkeys(active)
-            queued_tasks: dict[TaskRecord, None] = {waiting[0]: None} if waiting else {}  # the oldest: its age is asked
+            active_tasks: OrderedDict[TaskRecord, None] = OrderedDict.fromkeys(active, None)
+            # The oldest: its age is asked.
+            queued_tasks: OrderedDict[TaskRecord, None] = OrderedDict.fromkeys((waiting[0],) if waiting else (), None)
             completed, cancellations = _plus(totals.completed, ends), _plus(totals.cancellations, reasons)
             # One call-free block, so that counts() never sees half a move, nor a signal handler half of the batch.
             self._active = active

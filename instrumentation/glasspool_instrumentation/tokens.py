@@ -9,13 +9,13 @@ and given back. A limiter that is built differently is looked at when calls begi
 from __future__ import annotations
 
 import asyncio
-import sys
 import weakref
 from collections.abc import Callable, Sized
 from math import inf
 from types import ModuleType
 from typing import Any, NamedTuple
 
+from glasspool._trio import running_trio
 from glasspool.telemetry.recorder import Recorder
 from glasspool.telemetry.series import Shape
 
@@ -172,9 +172,8 @@ class Claim:
 
     def of_this_task(self) -> None:
         """The token will be lent to the task that runs in this thread."""
-        trio = sys.modules.get("trio")
-        in_trio = trio is not None and trio.lowlevel.in_trio_run()
-        self.of(trio.lowlevel.current_task() if in_trio and trio is not None else asyncio.current_task())
+        trio = running_trio()
+        self.of(asyncio.current_task() if trio is None else trio.current_task())
 
     def end(self) -> None:
         """There is nothing more to be granted."""

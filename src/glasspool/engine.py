@@ -79,6 +79,10 @@ class Engine:
                 f"from a worker thread of the loop use anyio.from_thread.run(executor.submit, …)"
             )
 
+    def is_destroying(self, error: BaseException | None) -> bool:
+        """Whether a block is left because its coroutine is being destroyed where its loop does not run."""
+        return isinstance(error, GeneratorExit) and not self.backend.is_current()
+
     async def wait(
         self, what: str, body: Callable[[], Awaitable[T]], needs: Callable[[], Needs], key: object = None, *,
         closing: bool = False,
@@ -111,7 +115,11 @@ class Engine:
     def can_accept(self) -> bool:
         """Whether a task that overtakes nobody finds a slot or a queue place now."""
         queue, slots = self.queue, self.slots
-        return not queue.producers and not queue.granted and queue.room(slots.limit - slots.used)
+        if queue.producers or queue.granted:
+            return False
+        # What queue.room says then; spelled out, because it is asked for every task.
+        waiting = len(queue.waiting)
+        return queue.capacity is None or waiting < queue.capacity or (not waiting and slots.used < slots.limit)
 
     def accept(self, handle: TaskHandle[Any], blocked: float | None = None) -> None:
         """Take the task in: into a free slot, else into the queue. The caller has made sure of room."""
@@ -215,13 +223,14 @@ class Engine:
     ) -> None:  # fmt: skip
         """The task's one end. Never awaits; all state has moved before any foreign code runs."""
         assigned = handle._state == "active"
+        left = handle._left_running  # read once: its thread may end at any moment
         asked = None if self.closing is None else self.recorder.asked.get(handle._record)
         handle._move(outcome)
         handle._completed = Completed(value, error, handle._item, outcome)
         handle._scope = None
         if assigned:
             del self.active[handle]
-            if not handle._left_running:
+            if not left:
                 self.slots.used -= 1
         else:
             self.queue.remove(handle)
@@ -229,7 +238,7 @@ class Engine:
         if outcome == "success" and handle._record.span is None and not self.reporter.observed:
             self.recorder.succeed(handle._record)
         else:
-            report = self._settle_leaving if handle._left_running else self.reporter.settled
+            report = self._settle_leaving if left else self.reporter.settled
             tell = report(handle, outcome, error, reason, assigned=assigned)
         if self.closing is not None:
             if reason and reason == self.closing:
@@ -346,6 +355,8 @@ class Engine:
                 self.request_cancel(handle, reason)
             else:
                 self.recorder.ask(handle._record, self.backend.clock())
+        for feed in list(self.feeds):
+            feed.cut()
         if self.active and not self._watched:
             self._watched = True
             self.nursery.start_watch(self._watch_unobeyed)

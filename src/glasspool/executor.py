@@ -125,9 +125,10 @@ class HybridExecutor:
         self, exc_type: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
     ) -> bool:
         engine, group = self._submission("leaving").engine, cast("anyio.abc.TaskGroup", self._group)
-        if isinstance(exc, GeneratorExit) and not engine.backend.is_current():
-            engine.finalize()  # the loop is gone and the block's coroutine is being destroyed
+        if engine.is_destroying(exc):
+            engine.finalize()  # the loop is gone
             return False
+        engine.check_caller("leaving")
         if engine.backend.task() is not self._owner:
             await self._leave_elsewhere(engine)
         leaving = exc
@@ -233,6 +234,7 @@ class HybridExecutor:
         :raises NestedWait: there is no room, and waiting for it inside a task closes a circle of waits.
         """
         work = self._submission("submit")
+        work.engine.check_caller("submit")
         return await work.submit(work.plan(fn, args, **options), fn, args, None, copy_context())
 
     @overload
@@ -251,6 +253,7 @@ class HybridExecutor:
         :raises QueueFull: neither a slot nor a queue place is free, or others wait for one.
         """
         work = self._submission("submit_nowait")
+        work.engine.check_caller("submit_nowait")
         return work.submit_nowait(work.plan(fn, args, **options), fn, args, None, copy_context())
 
     @overload
@@ -335,6 +338,7 @@ class HybridExecutor:
         if not isinstance(fail_fast, bool):
             raise TypeError(f"fail_fast must be a bool, not {fail_fast!r}")
         work = self._submission("pile")
+        work.engine.check_caller("pile")
         if fail_fast:
             work.engine.reporter.fail_fast()
         return Pile(work, fail_fast=fail_fast)
@@ -349,7 +353,11 @@ class HybridExecutor:
         engine.resize(limit)
 
     def stats(self) -> ExecutorStats:
-        """The executor's figures now, from any thread; before it is opened all are zero but the limit."""
+        """The executor's figures now, from any thread; before it is opened all are zero but the limit.
+
+        Costs the same however many tasks have passed or wait; a little more for each in flight that has a timeout or
+        deadline, or was asked to end.
+        """
         if self._work is None:
             return ExecutorStats(0, 0, 0, 0, 0, 0, 0, 0, 0, self._limit, 0.0, 0.0, 0.0, 0, 0.0)
         return self._work.engine.reporter.stats()

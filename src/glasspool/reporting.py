@@ -6,6 +6,7 @@ import logging
 import os
 import threading
 from collections.abc import Callable, Iterable
+from contextvars import Context, copy_context
 from dataclasses import replace
 from itertools import product
 from typing import Any
@@ -121,7 +122,7 @@ class Reporter:
             self._tell(
                 TaskEvent(
                     "started", self.name, "hybrid", record.id, record.name, record.runner, wait=wait,
-                    context=handle._context,
+                    context=_context_of(handle),
                 )
             )  # fmt: skip
 
@@ -142,7 +143,8 @@ class Reporter:
         if record.span is None and not self.observed:
             return None
         wait = (record.started if record.began else self.recorder.clock()) - record.accepted
-        context, message = handle._context, request.message if request is not None else None
+        context = _context_of(handle) if self.observed else None
+        message = request.message if request is not None else None
 
         def tell() -> None:
             if record.span is not None:
@@ -232,12 +234,16 @@ class Reporter:
         )  # fmt: skip
 
     def _tell(self, event: TaskEvent) -> None:
+        # What an observer starts is no part of the task in which the event happens, and nothing that it waits for.
+        token = CURRENT.set(None)
         try:
             self._observers.notify(event)
         except BaseException as error:
             if self.failed is None:
                 raise
             self.failed(error)
+        finally:
+            CURRENT.reset(token)
 
 
 def checked_observers(value: object) -> tuple[Observer, ...]:
@@ -248,6 +254,12 @@ def checked_observers(value: object) -> tuple[Observer, ...]:
     for observer in found:
         check_observer(observer)
     return found
+
+
+def _context_of(handle: TaskHandle[Any]) -> Context | None:
+    """The task's context variables as it has set them: within the task itself a copy of what is current."""
+    reference = CURRENT.get()
+    return handle._context if reference is None or reference() is not handle else copy_context()
 
 
 def _in_running_task() -> bool:

@@ -84,12 +84,11 @@ class Submission:
         self, plan: Plan, fn: Callable[..., Any], args: tuple[Any, ...], sink: Sink | None, context: Context, *,
         feeding: bool = False,
     ) -> TaskHandle[Any]:  # fmt: skip
-        """Accept the task in ``context``, waiting for room. ``sink`` collects the outcome.
+        """Accept the task in ``context``, waiting for room. ``sink`` collects the outcome. Called on the loop only.
 
         ``feeding``: the caller is an iteration's feeder, for which no task has to wait.
         """
         engine = self.engine
-        engine.check_caller("submit")
         engine.since_yield += 1
         if engine.since_yield >= BURST:
             # Before anything is accepted: a cancelled submitter must not lose a task that it has no handle of.
@@ -110,9 +109,8 @@ class Submission:
     def submit_nowait(
         self, plan: Plan, fn: Callable[..., Any], args: tuple[Any, ...], sink: Sink | None, context: Context
     ) -> TaskHandle[Any]:
-        """Accept the task in ``context`` at once, or raise."""
+        """Accept the task in ``context`` at once, or raise. Called on the loop only."""
         engine = self.engine
-        engine.check_caller("submit_nowait")
         if engine.closing is not None:
             self._refuse(plan, sink)
         if not engine.can_accept():

@@ -37,8 +37,7 @@ class ThreadRunner:
         try:
             await self._threads.run(call, handle._scope, abandon=handle._plan.abandon)
         except BaseException:
-            if call.leave():
-                handle._left_running = True
+            if call.leave(handle):
                 raise
             if not call.called:
                 raise
@@ -88,12 +87,14 @@ class _Call:
         result, self._result = self._result, None
         return result
 
-    def leave(self) -> bool:
-        """Wait no longer; True if the function is running and will go on by itself."""
+    def leave(self, handle: TaskHandle[Any]) -> bool:
+        """Wait no longer; True if the function is running and will go on by itself, which the task is told."""
         with self._lock:
             if self.called:
                 return False
             self._left = True
+            if self._started:
+                handle._left_running = True  # before the thread can say that it has ended
             return self._started
 
 

@@ -18,7 +18,6 @@ import contextvars
 import logging
 import math
 import os
-import sys
 import threading
 import time
 import weakref
@@ -28,6 +27,8 @@ from typing import Any
 
 import anyio
 from anyio.abc import TaskStatus
+
+from glasspool._trio import running_trio
 
 from . import catalog, providers
 from .budget import series_of
@@ -345,9 +346,8 @@ class _TrioTicks(_Ticks):
 
 
 def _ticks_here() -> _Ticks:
-    # Only a program that imported trio can be running it; on top of asyncio (guest mode) trio's task decides.
-    trio = sys.modules.get("trio")
-    if trio is not None and trio.lowlevel.in_trio_task():
+    trio = running_trio()
+    if trio is not None and trio.in_trio_task():
         return _TrioTicks()
     try:
         return _AsyncioTicks(asyncio.get_running_loop())

@@ -6,7 +6,7 @@ import contextlib
 import logging
 import threading
 import time
-from collections import Counter
+from collections import Counter, OrderedDict
 from collections.abc import Callable
 from math import inf
 from typing import TYPE_CHECKING, NamedTuple
@@ -160,11 +160,13 @@ class Live:
         self.succeeded = self.failed = self.timed_out = self.cancelled = 0
         self.rejected = self.abandoned = 0
         self.workers = dict.fromkeys(self.shape.workers, 0)  # alive; the busy ones are derived
-        self.queued_tasks: dict[TaskRecord, None] = {}
-        self.active_tasks: dict[TaskRecord, None] = {}
+        # Ordered dicts: the first entry is asked for all the time, and a plain dict looks for it behind all those that
+        # have left.
+        self.queued_tasks: OrderedDict[TaskRecord, None] = OrderedDict()
+        self.active_tasks: OrderedDict[TaskRecord, None] = OrderedDict()
         self.asked: dict[TaskRecord, float] = {}  # to end, since then; or at a time to come, when theirs is out
         self.serving = 0  # calls that keep workers busy and are another executor's tasks
-        self.pending: dict[object, float] = {}  # blocked producer -> since when
+        self.pending: OrderedDict[object, float] = OrderedDict()  # blocked producer -> since when
         self.opened_at = 0.0
         # Time counters kept as f(now) = held * now + acc: they grow while work still runs, with no timer.
         self.slot_acc = self.limit_acc = self.saturated_acc = 0.0

@@ -33,8 +33,8 @@ class TaskEvent:
     ``outcome``: success, error, timeout or cancelled; only when ``settled``.
     ``error_type``: the contract's ``error.type``; for ``rejected`` the reason (``queue_full``, …).
     ``reason``: who asked for a cancellation (``explicit``, ``shutdown``, …).
-    ``context``: the task's own context variables. They are *not* current in the observer; read one by
-    ``event.context[variable]`` or enter it with ``event.context.run(...)`` while the task itself is not in it.
+    ``context``: the task's own context variables, with what it has set until then. They need *not* be current in the
+    observer; read one by ``event.context[variable]`` or enter them with ``event.context.run(...)``.
     """
 
     kind: EventKind

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import itertools
 from bisect import bisect_left
+from collections import OrderedDict
 from functools import partial
 from math import inf
 from typing import Any
@@ -288,7 +289,7 @@ class Recorder(Live):
                 held, left = int(assigned), int(assigned and abandoned)
                 tasks = self.active_tasks if assigned else self.queued_tasks
                 if task not in tasks:
-                    tasks = {task: None}
+                    tasks = OrderedDict({task: None})
                 runner, why = task.runner, (reason, "running" if task.began else "queued")
                 left_behind = totals.ready(totals.abandoned, runner, 0) if left else {runner: 0}
                 cancellations = totals.ready(totals.cancellations, why) if outcome == "cancelled" else {why: 0}

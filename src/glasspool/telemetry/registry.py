@@ -276,7 +276,7 @@ def _read_gauges(totals: Totals, now: dict[Live, float], out: _Collection) -> No
             add(catalog.QUEUE_WAIT_OBJECTIVE, objective)
     if totals.blocked:
         add(catalog.SUBMIT_PENDING, sum(len(r.pending) for r in live))
-        add(catalog.SUBMIT_OLDEST_AGE, oldest(lambda r: list(r.pending.values())[:1]))
+        add(catalog.SUBMIT_OLDEST_AGE, oldest(lambda r: list(islice(r.pending.values(), 1))))
     if shape.slots:
         add(catalog.SLOT_USAGE, sum(r.slots_used() for r in live))
         limits = [found for r in live if (found := r.slots_there()) is not None]

@@ -12,11 +12,12 @@ import contextlib
 import contextvars
 import functools
 import os
-import sys
 import threading
 import weakref
 from collections.abc import Callable
 from typing import Any
+
+from glasspool._trio import running_trio
 
 from . import eventloop
 from .eventloop import EventLoopMonitor
@@ -26,10 +27,8 @@ __all__ = ["current", "executor_opened", "forget", "instrumented", "release", "w
 
 def current() -> Any:
     """The loop, or the token of the trio run, of this thread; None when there is none."""
-    trio = sys.modules.get("trio")
-    if trio is not None and trio.lowlevel.in_trio_run():
-        return trio.lowlevel.current_trio_token()
-    return asyncio._get_running_loop()
+    trio = running_trio()
+    return asyncio._get_running_loop() if trio is None else trio.current_trio_token()
 
 
 def watch_executors(on: bool) -> None:
@@ -118,7 +117,7 @@ class _Loop:
             with contextlib.suppress(RuntimeError):  # closed
                 key.call_soon_threadsafe(self.settle, context=contextvars.Context())
         else:
-            with contextlib.suppress(sys.modules["trio"].RunFinishedError, OSError):
+            with contextlib.suppress(RuntimeError, OSError):  # trio.RunFinishedError is a RuntimeError
                 key.run_sync_soon(self.settle)
 
     def executor_closed(self, token: object) -> None:
@@ -166,8 +165,8 @@ def _in_real_time(key: Any) -> bool:
         return type(key).time is asyncio.BaseEventLoop.time
     if isinstance(key, asyncio.AbstractEventLoop):
         return True
-    clock = sys.modules["trio"].lowlevel.current_clock()
-    return type(clock).__module__.startswith("trio._core")
+    trio = running_trio()
+    return trio is None or type(trio.current_clock()).__module__.startswith("trio._core")
 
 
 def _changed(key: Any) -> None:

@@ -24,6 +24,7 @@ import anyio
 from ._backend import Backend, split_cancellation
 from .closing import LATE, ShutdownReport
 from .errors import ExecutorClosed, WrongThread
+from .guarded import log
 from .host import Feed, Needs
 from .limits import BURST, SlotLimit
 from .nursery import Nursery
@@ -105,6 +106,11 @@ class Engine:
         if self.closing is not None:
             state = "is closed" if self.closed else "is closing"
             raise ExecutorClosed(f"executor {self.name!r} {state} and takes no tasks; submit before leaving its block")
+
+    def check_not_closed(self, what: str) -> None:
+        """Raise ExecutorClosed if there is nothing any more for which ``what`` could matter."""
+        if self.closed:
+            raise ExecutorClosed(f"{what} on executor {self.name!r}, which is closed: call it inside its block")
 
     # -- accepting -------------------------------------------------------------------------------------------------
 
@@ -226,11 +232,14 @@ class Engine:
         else:
             self.queue.remove(handle)
         tell = None
-        if outcome == "success" and handle._record.span is None and not self.reporter.observed:
-            self.recorder.succeed(handle._record)
-        else:
-            report = self._settle_leaving if handle._left_running else self.reporter.settled
-            tell = report(handle, outcome, error, reason, assigned=assigned)
+        try:
+            if outcome == "success" and handle._record.span is None and not self.reporter.observed:
+                self.recorder.succeed(handle._record)
+            else:
+                report = self._settle_leaving if handle._left_running else self.reporter.settled
+                tell = report(handle, outcome, error, reason, assigned=assigned)
+        except BaseException as broken:  # noqa: BLE001 - whoever waits for the task is told all the same
+            self.reporter.broken(broken)
         if self.closing is not None:
             if reason and reason == self.closing:
                 self.reporter.cut(handle, asked)
@@ -249,10 +258,13 @@ class Engine:
         if self._idle is not None and not self.queue.waiting and not self.active:
             self._idle.set()
             self._idle = None
-        if outcome == "error" and logger.isEnabledFor(logging.DEBUG):
-            logger.debug("task %r of executor %r failed", handle.name, self.name, exc_info=error)
-        if tell is not None:
-            tell()
+        try:
+            if outcome == "error" and logger.isEnabledFor(logging.DEBUG):
+                log(logger.debug, "task %r of executor %r failed", handle.name, self.name, exc_info=error)
+            if tell is not None:
+                tell()
+        except BaseException as broken:  # noqa: BLE001 - likewise
+            self.reporter.broken(broken)
         # Last, because dropping these may run anybody's finalizers.
         handle._context = None
 
@@ -283,7 +295,7 @@ class Engine:
 
     def end(self, handle: TaskHandle[Any], error: BaseException) -> None:
         """The function has ended with an exception: the outcome by the table of the semantics."""
-        _cancelled, rest = split_cancellation(error)
+        cancelled, rest = split_cancellation(error)
         if rest is not None:
             self.settle(handle, "error", error=rest)
             return
@@ -293,12 +305,22 @@ class Engine:
         elif handle._scope is not None and handle._scope.cancel_called:
             self.settle_timeout(handle)  # nobody asked, so the scope's own deadline did
         else:
-            source = self.backend.cancellation_source(error)
+            source = self.backend.cancellation_source(cancelled)
             if source is not None:
                 # The whole nursery is being cancelled: start nothing more in it.
                 self.abort(source, requests=False)
             if handle._completed is None:  # the abort has ended it if its function had not been called
                 self.settle_cancelled(handle, source or "unknown")
+
+    def end_anyhow(self, handle: TaskHandle[Any], broken: BaseException) -> None:
+        """What the task ended with has broken our own work at its end, or we have: it ends as an error, and its slot is
+        free, whatever it was."""
+        if not self.backend.is_current():
+            self.finalize()
+            return
+        if handle._completed is None:
+            self.settle(handle, "error", error=broken)
+        self.reporter.broken(broken)
 
     def _settle_leaving(
         self, handle: TaskHandle[Any], outcome: str, error: BaseException | None, reason: str, *, assigned: bool
@@ -353,7 +375,8 @@ class Engine:
             self.nursery.cancel()
 
     def crashed(self, error: BaseException) -> None:
-        """KeyboardInterrupt or SystemExit in a task or an observer: close, to be raised when the block is left."""
+        """KeyboardInterrupt or SystemExit in a task or an observer, or in what it has made: close. The block
+        raises it when left."""
         if self.crash is None:
             self.crash = error
         self.abort("keyboard_interrupt", cancel_nursery=True)

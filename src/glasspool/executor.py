@@ -331,10 +331,12 @@ class HybridExecutor:
         """A pile of tasks on this executor: include, take outcomes as they come, drain.
 
         :param fail_fast: the first task that fails or times out cancels the pile's others.
+        :raises ExecutorClosed: the executor is closed, or not open yet.
         """
         if not isinstance(fail_fast, bool):
             raise TypeError(f"fail_fast must be a bool, not {fail_fast!r}")
         work = self._submission("pile")
+        work.engine.check_not_closed("pile")
         if fail_fast:
             work.engine.reporter.fail_fast()
         return Pile(work, fail_fast=fail_fast)
@@ -342,10 +344,14 @@ class HybridExecutor:
     # -- looking and changing --------------------------------------------------------------------------------------
 
     def resize(self, max_in_flight: int) -> None:
-        """Change the number of slots, at once. After shrinking, none starts until fewer are in flight."""
+        """Change the number of slots, at once. After shrinking, none starts until fewer are in flight.
+
+        :raises ExecutorClosed: the executor is closed, or not open yet.
+        """
         limit = cast("int", options_.count("max_in_flight", max_in_flight, least=1))
         engine = self._submission("resize").engine
         engine.check_caller("resize")
+        engine.check_not_closed("resize")
         engine.resize(limit)
 
     def stats(self) -> ExecutorStats:

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import asyncio
 import inspect
 import math
+import sys
 from collections.abc import Callable, Mapping
 from concurrent.futures import Executor as FuturesExecutor
 from functools import partial
 from inspect import CO_ASYNC_GENERATOR, CO_COROUTINE, CO_ITERABLE_COROUTINE
-from types import FunctionType, MethodType
+from types import CoroutineType, FunctionType, MethodType, WrapperDescriptorType
 from typing import Any, Literal, TypedDict
 
-__all__ = ["TaskOptions", "choice", "count", "function_kind", "metadata", "name", "runner", "seconds"]
+from .guarded import is_a, is_awaitable, text
+
+__all__ = ["TaskOptions", "choice", "count", "function_kind", "message", "metadata", "name", "runner", "seconds"]
 
 
 class TaskOptions(TypedDict, total=False):
@@ -32,9 +36,12 @@ def count(parameter: str, value: object, *, least: int, unbounded: bool = False)
         return None
     if isinstance(value, bool) or not isinstance(value, int):
         also = " or None (no bound)" if unbounded else ""
-        raise TypeError(f"{parameter} must be an int{also}, not {value!r}")
+        raise TypeError(f"{parameter} must be an int{also}, not {text(value)}")
     if value < least:
-        raise ValueError(f"{parameter} must be at least {least}, not {value!r}")
+        raise ValueError(f"{parameter} must be at least {least}, not {text(value)}")
+    if value > sys.maxsize:
+        also = "; None means no bound" if unbounded else ""
+        raise ValueError(f"{parameter} must be at most {sys.maxsize}, not {text(value)}{also}")
     return value
 
 
@@ -43,37 +50,53 @@ def seconds(parameter: str, value: object, *, instant: bool = False) -> float | 
     if value is None:
         return None
     if isinstance(value, bool) or not isinstance(value, (int, float)):
-        raise TypeError(f"{parameter} must be a number of seconds or None, not {value!r}")
-    if math.isnan(value):
+        raise TypeError(f"{parameter} must be a number of seconds or None, not {text(value)}")
+    try:
+        found = float(value)
+    except OverflowError:
+        raise ValueError(f"{parameter} is too large a number, got {text(value)}; None means none") from None
+    if math.isnan(found):
         raise ValueError(f"{parameter} must not be NaN; leave it out for none")
-    if value < 0 and not instant:
-        raise ValueError(f"{parameter} must not be negative, got {value!r}; 0 means at once, None means none")
-    return float(value)
+    if found < 0 and not instant:
+        raise ValueError(f"{parameter} must not be negative, got {text(value)}; 0 means at once, None means none")
+    return found
 
 
 def name(parameter: str, value: object) -> str:
-    """A non-empty string."""
-    if not isinstance(value, str):
-        raise TypeError(f"{parameter} must be a str, not {value!r}")
-    if not value.strip():
-        raise ValueError(f"{parameter} must not be empty, got {value!r}; give the name that metrics should show")
-    return value
+    """A non-empty string, as a plain one: a subclass may do anything when it is used."""
+    found = string(parameter, value)
+    if not found.strip():
+        raise ValueError(f"{parameter} must not be empty, got {found!r}; give the name that metrics should show")
+    return found
+
+
+def string(parameter: str, value: object) -> str:
+    """A string, as a plain one."""
+    if not is_a(value, str):
+        raise TypeError(f"{parameter} must be a str, not {text(value)}")
+    return str.__str__(value)
+
+
+def message(value: object) -> str | None:
+    """The free text of a request to cancel, or None."""
+    if value is not None and not is_a(value, str):
+        raise TypeError(f"message must be a str or None, not {text(value)}")
+    return None if value is None else string("message", value)
 
 
 def choice(parameter: str, value: object, allowed: tuple[str, ...]) -> str:
     """One of a few strings."""
-    if not isinstance(value, str) or value not in allowed:
+    found = str.__str__(value) if is_a(value, str) else None
+    if found is None or found not in allowed:
         wanted = ", ".join(map(repr, allowed))
-        raise (ValueError if isinstance(value, str) else TypeError)(
-            f"{parameter} must be one of {wanted}, not {value!r}"
-        )
-    return value
+        raise (TypeError if found is None else ValueError)(f"{parameter} must be one of {wanted}, not {text(value)}")
+    return found
 
 
 def metadata(value: object) -> Mapping[str, Any] | None:
     """A mapping of the submitter's own, or None."""
     if value is not None and not isinstance(value, Mapping):
-        raise TypeError(f"metadata must be a mapping or None, not {value!r}")
+        raise TypeError(f"metadata must be a mapping or None, not {text(value)}")
     return value
 
 
@@ -84,7 +107,7 @@ def runner(value: object) -> str | FuturesExecutor | None:
     if isinstance(value, str) and value in ("inline", "thread"):
         return value
     error = ValueError if isinstance(value, str) else TypeError
-    raise error(f"runner must be 'inline', 'thread' or a concurrent.futures.Executor, not {value!r}")
+    raise error(f"runner must be 'inline', 'thread' or a concurrent.futures.Executor, not {text(value)}")
 
 
 def function_kind(fn: Callable[..., Any]) -> bool:
@@ -92,33 +115,57 @@ def function_kind(fn: Callable[..., Any]) -> bool:
 
     :raises TypeError: for what cannot be a task's function: not callable, a coroutine, an async generator function.
     """
-    if type(fn) is FunctionType:  # the common case, decided by its code flags alone
-        flags = fn.__code__.co_flags
-    else:
-        inner: Any = fn
-        while True:
-            if isinstance(inner, partial):
-                inner = inner.func
-            elif isinstance(inner, MethodType):
-                inner = inner.__func__
-            else:
-                break
-        if inspect.iscoroutine(inner) or inspect.isawaitable(inner):
+    inner: Any = fn
+    if type(fn) is not FunctionType:  # the common case is decided by its code flags alone
+        inner = _unpacked(fn)
+        if is_awaitable(inner):
             called = getattr(inner, "__name__", "work")
-            if inspect.iscoroutine(inner):
+            if type(inner) is CoroutineType:
                 inner.close()  # it will never run; closing it here spares the "never awaited" warning
             raise TypeError(
                 f"fn must be a function, not a coroutine: write submit({called}, ...) instead of submit({called}(...))"
             )
         if not callable(inner):
-            raise TypeError(f"fn must be callable, not {inner!r}; pass the function first, then its arguments")
-        if not isinstance(inner, FunctionType) and not isinstance(inner, type):
-            inner = type(inner).__call__
-        flags = getattr(getattr(inner, "__code__", None), "co_flags", 0)
-        fn = inner
+            raise TypeError(f"fn must be callable, not {text(inner)}; pass the function first, then its arguments")
+        inner = _called(inner)
+    flags = inner.__code__.co_flags if type(inner) is FunctionType else 0
     if flags & CO_ASYNC_GENERATOR:
         raise TypeError(
-            f"fn must not be an async generator function, got {fn!r}: a task has one result; "
+            f"fn must not be an async generator function, got {text(inner)}: a task has one result; "
             "submit a coroutine function that consumes it"
         )
-    return bool(flags & (CO_COROUTINE | CO_ITERABLE_COROUTINE)) or inspect.iscoroutinefunction(fn)
+    return bool(flags & (CO_COROUTINE | CO_ITERABLE_COROUTINE)) or _is_marked(inner)
+
+
+def _unpacked(fn: Any) -> Any:
+    """What is called inside of partials, bound methods and static methods."""
+    while True:
+        if is_a(fn, partial):
+            fn = fn.func
+        elif is_a(fn, (MethodType, staticmethod)):
+            fn = fn.__func__
+        else:
+            return fn
+
+
+def _called(fn: Any) -> Any:
+    """The function that is called when ``fn`` is, or what is known to stand for one; the class that is called."""
+    for _ in range(_DEEPEST):
+        if type(fn) is FunctionType or is_a(fn, (type, WrapperDescriptorType)) or _is_marked(fn):
+            break
+        fn = _unpacked(type(fn).__call__)
+    return fn
+
+
+def _is_marked(fn: Any) -> bool:
+    """Whether it says itself that it gives a coroutine, as ``inspect.markcoroutinefunction`` and AsyncMock have it."""
+    try:
+        return inspect.iscoroutinefunction(fn) or (
+            _MARK is not None and getattr(fn, "_is_coroutine", None) is _MARK  # of asgiref and mock before Python 3.12
+        )
+    except Exception:  # noqa: BLE001 - somebody's object that does not like to be looked at
+        return False
+
+
+_DEEPEST = 8  # objects whose ``__call__`` is an object with a ``__call__``
+_MARK: object = getattr(asyncio.coroutines, "_is_coroutine", None)

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeVar, overload
 
 import anyio
 
+from . import options as check
 from ._backend import split_cancellation
 from .closing import Stopped
 from .collecting import Ledger
@@ -264,8 +265,7 @@ class Pile:
 
     def cancel(self, message: str | None = None) -> int:
         """Ask all outstanding tasks of this pile to end; how many requests were recorded."""
-        if message is not None and not isinstance(message, str):
-            raise TypeError(f"message must be a str or None, not {message!r}")
+        message = check.message(message)
         self._work.engine.check_caller("pile.cancel")
         return self._ledger.cancel("explicit", message)
 

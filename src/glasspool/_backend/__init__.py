@@ -4,10 +4,19 @@ from __future__ import annotations
 
 import sys
 
-from .base import Backend, Scope, Spawner, Threads, split_cancellation
+from .base import Backend, Scope, Spawner, Threads, cancellation_in, split_cancellation
 from .interrupts import own_interrupt
 
-__all__ = ["Backend", "Scope", "Spawner", "Threads", "current_backend", "own_interrupt", "split_cancellation"]
+__all__ = [
+    "Backend",
+    "Scope",
+    "Spawner",
+    "Threads",
+    "cancellation_in",
+    "current_backend",
+    "own_interrupt",
+    "split_cancellation",
+]
 
 
 def current_backend() -> Backend:

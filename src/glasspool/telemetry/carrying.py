@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from glasspool.guarded import set_traceback, traceback_of
+
 from .tracing import attach, detach, extract, inject
 from .within import running
 
@@ -38,8 +40,8 @@ class Carried:
         try:
             return self.fn(*args, **kwargs)
         except BaseException as error:
-            frames = error.__traceback__
-            error.__traceback__ = frames.tb_next if frames is not None else None  # our own frame is on top
+            frames = traceback_of(error)
+            set_traceback(error, frames.tb_next if frames is not None else None)  # our own frame is on top
             raise
         finally:
             self.over = True

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-import math
+import sys
+
+from glasspool.guarded import text
 
 __all__ = ["check_wait_objective"]
 
@@ -12,10 +14,10 @@ def check_wait_objective(value: object, parameter: str = "wait_objective") -> fl
     if value is None:
         return None
     if isinstance(value, bool) or not isinstance(value, (int, float)):
-        raise TypeError(f"{parameter} must be a number of seconds or None, not {value!r}")
-    if not 0 < value < math.inf:  # NaN neither
+        raise TypeError(f"{parameter} must be a number of seconds or None, not {text(value)}")
+    if not 0 < value <= sys.float_info.max:  # NaN neither
         raise ValueError(
-            f"{parameter} must be above 0 and finite, got {value!r}: the seconds that a task may wait before it is "
+            f"{parameter} must be above 0 and finite, got {text(value)}: the seconds that a task may wait before it is "
             "late; None (the default) means that tasks of this executor may wait"
         )
     return float(value)

@@ -13,6 +13,8 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Literal, Protocol
 
+from glasspool.guarded import log
+
 __all__ = ["EventKind", "FailureCounter", "Observer", "Observers", "TaskEvent", "check_observer"]
 
 logger = logging.getLogger("glasspool")
@@ -107,7 +109,7 @@ class Observers:
         if any(known is observer for known in self._observers):
             self._observers = tuple(known for known in self._observers if known is not observer)
             self._failures.telemetry_failed("observer")
-            logger.exception("observer %r failed and will not be called again", observer)
+            log(logger.exception, "observer %r failed and will not be called again", observer)
 
 
 def check_observer(observer: object) -> None:

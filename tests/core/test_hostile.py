@@ -1,0 +1,275 @@
+"""Nothing that is handed in can break the executor: objects whose every special method and attribute raises, in each
+role, on each runner. The task ends once, its slot is free, the next task runs, the block leaves."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Any
+
+import anyio
+import pytest
+from anyio.lowlevel import checkpoint
+
+from glasspool import HybridExecutor, Outcome
+
+from .support import conserved, echo, until
+
+if sys.version_info < (3, 11):
+    from exceptiongroup import BaseExceptionGroup, ExceptionGroup
+
+pytestmark = pytest.mark.anyio
+
+
+# -- hostile objects ---------------------------------------------------------------------------------------------------
+
+REFUSALS: dict[str, Callable[[], BaseException]] = {
+    "an error": lambda: RuntimeError("working outside of its context"),
+    "an error of attributes": lambda: AttributeError("not here"),
+    "a cancellation": lambda: asyncio.CancelledError("raised by hand"),
+    "an error of no kind": lambda: _Strange("strange"),
+}
+"""What a touched object raises. KeyboardInterrupt and SystemExit end the executor, see below."""
+
+_METHODS = (
+    "__getattribute__", "__setattr__", "__delattr__", "__repr__", "__str__", "__format__", "__bytes__", "__eq__",
+    "__ne__", "__lt__", "__hash__", "__bool__", "__len__", "__iter__", "__contains__", "__getitem__", "__int__",
+    "__float__", "__index__", "__reduce__", "__reduce_ex__", "__sizeof__", "__dir__", "__instancecheck__", "__add__",
+    "__enter__", "__exit__", "__length_hint__", "__copy__", "__deepcopy__",
+)  # fmt: skip
+_ATTRIBUTES = (
+    "__class__", "__doc__", "__module__", "__name__", "__wrapped__", "__code__", "__self__",
+    "__traceback__", "__context__", "__cause__", "__suppress_context__", "__notes__", "args", "with_traceback",
+    "add_note", "source", "reason",
+)  # fmt: skip
+
+
+class _Strange(BaseException):
+    """Neither an Exception nor one that ends programs."""
+
+
+def hostile(base: type, refusal: Callable[[], BaseException], **own: Any) -> Any:
+    """A class over ``base`` whose instances raise whatever is asked of them, but for what is their ``own``."""
+
+    def refuse(*_: Any, **__: Any) -> Any:
+        raise refusal()
+
+    body: dict[str, Any] = dict.fromkeys(_METHODS, refuse)
+    body.update(dict.fromkeys(_ATTRIBUTES, property(refuse, refuse, refuse)))
+    body.update(dict.fromkeys(("split", "subgroup", "derive", "message", "exceptions", "strip", "close"), refuse))
+    return type("Hostile", (base,), {**body, **own})
+
+
+@dataclass(frozen=True)
+class Frozen(Exception):
+    code: int
+
+
+class Forgetful(BaseExceptionGroup):
+    """Its derive needs what it was made with."""
+
+    def __new__(cls, errors, batch):
+        return super().__new__(cls, f"batch {batch}", errors)
+
+    def derive(self, errors):
+        return Forgetful(errors)
+
+
+def lying(answer: Any) -> type:
+    """A class of groups whose derive gives something else."""
+    return type("Lying", (BaseExceptionGroup,), {"derive": lambda self, errors: answer})
+
+
+def members(error: Any) -> list[BaseException]:
+    return list(BaseExceptionGroup.exceptions.__get__(error))
+
+
+# -- running -----------------------------------------------------------------------------------------------------------
+
+RUNNERS = ("coroutine", "inline", "thread", "pool")
+
+
+def on(runner: str, pool: ThreadPoolExecutor, work: Callable[..., Any]) -> tuple[Any, dict[str, Any]]:
+    """What to submit to have ``work`` done by this runner."""
+    if runner != "coroutine":
+        return work, {"runner": pool if runner == "pool" else runner}
+
+    async def on_the_loop(*arguments: Any) -> Any:
+        await checkpoint()
+        return work(*arguments)
+
+    return on_the_loop, {}
+
+
+@pytest.fixture(scope="module")
+def pool():
+    with ThreadPoolExecutor(2) as pool:
+        yield pool
+
+
+async def raised_by(awaitable: Any) -> BaseException | None:
+    try:
+        await awaitable
+    except BaseException as error:
+        return error
+    return None
+
+
+async def still_works(executor: HybridExecutor, handles: list[Any]) -> None:
+    """Its only slot is free, and its account is right."""
+    handles.append(await executor.submit(echo, "next"))
+    assert await handles[-1] == "next"
+    await until(lambda: executor.stats().slots_used == 0)
+    conserved(executor, handles)
+
+
+@pytest.mark.parametrize("refusal", REFUSALS)
+@pytest.mark.parametrize("runner", RUNNERS)
+async def test_a_value(runner, refusal, pool):
+    value = hostile(object, REFUSALS[refusal])()
+    async with HybridExecutor("value", max_in_flight=1) as executor:
+        work, options = on(runner, pool, lambda: value)
+        handle = await executor.submit(work, name="value", **options)
+        completed = await handle.outcome()
+        assert completed.outcome is Outcome.SUCCESS
+        assert completed.value is value
+        assert await handle is value
+        assert repr(completed) == "<Completed 'value' success: Hostile>"
+        await still_works(executor, [handle])
+
+
+@pytest.mark.parametrize("refusal", REFUSALS)
+@pytest.mark.parametrize("base", [Exception, OSError, StopIteration, BaseException, ExceptionGroup])
+@pytest.mark.parametrize("runner", RUNNERS)
+@pytest.mark.parametrize("limited", [False, True])
+async def test_an_exception(runner, base, refusal, limited, pool, sdk):
+    kind = hostile(base, REFUSALS[refusal])
+    error = kind("many", [ValueError(1)]) if base is ExceptionGroup else kind("ends")
+
+    def work():
+        raise error
+
+    async with HybridExecutor("exception", max_in_flight=1, observers=[lambda event: None]) as executor:
+        work, options = on(runner, pool, work)
+        handle = await executor.submit(work, name="exception", **options, **({"timeout": 1000} if limited else {}))
+        completed = await handle.outcome()
+        assert completed.outcome is Outcome.ERROR
+        if runner in ("coroutine", "inline") and base is StopIteration:  # Python makes one of its own of it
+            assert type(completed.error) is RuntimeError
+        else:
+            assert completed.error is error
+        for _ in range(3):
+            raised = await raised_by(handle)
+            assert type(raised) is RuntimeError if base is StopIteration else raised is error
+        assert repr(completed)
+        await still_works(executor, [handle])
+    (span,) = sdk.spans("exception exception")
+    assert not span.status.is_ok
+
+
+@pytest.mark.parametrize("runner", RUNNERS)
+@pytest.mark.parametrize("limited", [False, True])
+async def test_a_frozen_exception(runner, limited, pool):
+    def work():
+        raise Frozen(503)
+
+    async with HybridExecutor("frozen", max_in_flight=1) as executor:
+        work, options = on(runner, pool, work)
+        handle = await executor.submit(work, **options, **({"timeout": 1000} if limited else {}))
+        for _ in range(3):
+            with pytest.raises(Frozen, match="503"):
+                try:
+                    raise LookupError("what the waiter is busy with")
+                except LookupError:
+                    await handle
+        await still_works(executor, [handle])
+
+
+GROUPS: dict[str, Callable[[list[Any]], BaseException]] = {
+    "forgetful": lambda errors: Forgetful(errors, 7),
+    "hostile": lambda errors: hostile(BaseExceptionGroup, REFUSALS["a cancellation"])("many", errors),
+    "gives nothing": lambda errors: lying(None)("many", errors),
+    "gives something else": lambda errors: lying("no group")("many", errors),
+    "gives other errors": lambda errors: lying(ExceptionGroup("other", [KeyError("other")]))("many", errors),
+}
+
+
+@pytest.mark.parametrize("kind", GROUPS)
+@pytest.mark.parametrize("limited", [False, True])
+@pytest.mark.parametrize("asked", ["handle", "parent"])
+async def test_a_group_with_cancellations_in_it(kind, limited, asked):
+    failure = ValueError("the task's own")
+    started = anyio.Event()
+
+    async def work():
+        try:
+            started.set()
+            await anyio.sleep_forever()
+        except anyio.get_cancelled_exc_class() as cancelled:
+            raise GROUPS[kind]([failure, cancelled]) from None
+
+    with anyio.CancelScope() as scope:
+        async with HybridExecutor("mixed", max_in_flight=1) as executor:
+            handle = await executor.submit(work, **({"timeout": 1000} if limited else {}))
+            await started.wait()
+            if asked == "handle":
+                handle.cancel()
+            else:
+                scope.cancel()
+            with anyio.CancelScope(shield=True):
+                completed = await handle.outcome()
+            assert completed.outcome is Outcome.ERROR
+            assert members(completed.error) == [failure]
+            if asked == "handle":
+                await still_works(executor, [handle])
+    assert scope.cancel_called == (asked == "parent")
+    assert executor.stats().slots_used == 0
+
+
+@pytest.mark.parametrize("kind", GROUPS)
+async def test_a_group_of_nothing_but_cancellations(kind):
+    started = anyio.Event()
+
+    async def work():
+        try:
+            started.set()
+            await anyio.sleep_forever()
+        except anyio.get_cancelled_exc_class() as cancelled:
+            raise GROUPS[kind]([cancelled]) from None
+
+    async with HybridExecutor("pure", max_in_flight=1) as executor:
+        handle = await executor.submit(work)
+        await started.wait()
+        handle.cancel()
+        assert (await handle.outcome()).outcome is Outcome.CANCELLED
+        await still_works(executor, [handle])
+
+
+@pytest.mark.parametrize("role", ["derive", "text"])
+async def test_what_ends_the_program_in_it_does_so_when_the_block_is_left(role, sdk):
+    started = anyio.Event()
+
+    def refuse(*_):
+        raise KeyboardInterrupt(role)
+
+    async def work():
+        if role == "text":
+            raise type("Ends", (Exception,), {"__str__": refuse})
+        try:
+            started.set()
+            await anyio.sleep_forever()
+        except anyio.get_cancelled_exc_class() as cancelled:
+            raise type("Ends", (BaseExceptionGroup,), {"derive": refuse})("many", [ValueError(1), cancelled]) from None
+
+    with pytest.raises(KeyboardInterrupt, match=role):
+        async with HybridExecutor("ends", max_in_flight=1) as executor:
+            handle = await executor.submit(work)
+            if role == "derive":
+                await started.wait()
+                handle.cancel()
+            assert (await handle.outcome()).outcome is Outcome.ERROR
+    assert executor.stats().slots_used == 0
+    conserved(executor, [handle])

@@ -21,10 +21,11 @@ from typing import Any, Literal, TypeVar, cast, overload
 import anyio
 
 from . import options as options_
-from ._backend import current_backend, split_cancellation
+from ._backend import cancellation_in, cancels_only, current_backend
 from .closing import ExecutorStats, ShutdownReport
 from .engine import Engine
 from .errors import ExecutorClosed
+from .guarded import is_a, traceback_of
 from .host import NOTHING
 from .iterators import AsCompleted, InOrder
 from .options import TaskOptions
@@ -125,7 +126,7 @@ class HybridExecutor:
         self, exc_type: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
     ) -> bool:
         engine, group = self._submission("leaving").engine, cast("anyio.abc.TaskGroup", self._group)
-        if isinstance(exc, GeneratorExit) and not engine.backend.is_current():
+        if is_a(exc, GeneratorExit) and not engine.backend.is_current():
             engine.finalize()  # the loop is gone and the block's coroutine is being destroyed
             return False
         if engine.backend.task() is not self._owner:
@@ -136,14 +137,15 @@ class HybridExecutor:
                 await self.shutdown()
             except BaseException as interrupted:  # noqa: BLE001 - cancelled while draining: raised again below
                 leaving = interrupted
-        cancelled = leaving is not None and split_cancellation(leaving)[1] is None
+        cancelled = leaving is not None and cancels_only(leaving)
         if leaving is not None:
             engine.abort((engine.backend.cancellation_source(leaving) or "parent_scope") if cancelled else "shutdown")
         engine.nursery.end()
         swallowed = False
         raised: BaseException | None = None
         # A body's own exception is not shown to the nursery, which would wrap it in a group.
-        info = (type(leaving), leaving, leaving.__traceback__) if cancelled and leaving else (None, None, None)
+        shown = cancellation_in(leaving) if cancelled and leaving is not None else None
+        info = (None, None, None) if shown is None else (type(shown), shown, traceback_of(shown))
         try:
             swallowed = bool(await group.__aexit__(*info))
         except BaseException as error:  # noqa: BLE001 - raised again below
@@ -164,7 +166,7 @@ class HybridExecutor:
                 raise leaving
             return swallowed and cancelled
         finally:
-            del leaving, raised, exc, traceback, info, crash, failures  # see Completed.unwrap
+            del leaving, raised, exc, traceback, shown, info, crash, failures  # see Completed.unwrap
 
     async def _leave_elsewhere(self, engine: Engine) -> None:
         engine.abort("shutdown")
@@ -333,8 +335,7 @@ class HybridExecutor:
         :param fail_fast: the first task that fails or times out cancels the pile's others.
         :raises ExecutorClosed: the executor is closed, or not open yet.
         """
-        if not isinstance(fail_fast, bool):
-            raise TypeError(f"fail_fast must be a bool, not {fail_fast!r}")
+        fail_fast = options_.flag("fail_fast", fail_fast)
         work = self._submission("pile")
         work.engine.check_not_closed("pile")
         if fail_fast:

@@ -9,6 +9,8 @@ foreign code must be called (a ``repr``, a ``derive``), what it raises is told a
 
 from __future__ import annotations
 
+import asyncio
+import inspect
 import sys
 from collections.abc import Awaitable, Callable
 from types import CoroutineType, GeneratorType
@@ -22,6 +24,7 @@ __all__ = [
     "context_of",
     "is_a",
     "is_awaitable",
+    "is_coroutine_function",
     "leaves",
     "log",
     "set_context",
@@ -68,6 +71,19 @@ def is_awaitable(value: object) -> bool:
         return False
 
 
+def is_coroutine_function(function: object) -> bool:
+    """Whether it is a coroutine function, or says so itself: as AsyncMock does, and what is marked by ``inspect``."""
+    try:
+        return inspect.iscoroutinefunction(function) or (
+            _MARK is not None and getattr(function, "_is_coroutine", None) is _MARK  # mock and asgiref, up to 3.11
+        )
+    except (KeyboardInterrupt, SystemExit):
+        raise
+    except BaseException:  # noqa: BLE001 - somebody's object that does not like to be looked at
+        return False
+
+
+_MARK: object = getattr(asyncio.coroutines, "_is_coroutine", None)
 _PLAIN = frozenset({type(None), bool, int, float, str, bytes, list, dict, tuple, set})  # common, and surely not
 
 

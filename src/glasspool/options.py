@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
-import inspect
 import math
 import sys
 from collections.abc import Callable, Mapping
@@ -11,11 +9,22 @@ from concurrent.futures import Executor as FuturesExecutor
 from functools import partial
 from inspect import CO_ASYNC_GENERATOR, CO_COROUTINE, CO_ITERABLE_COROUTINE
 from types import CoroutineType, FunctionType, MethodType, WrapperDescriptorType
-from typing import Any, Literal, TypedDict
+from typing import Any, Literal, TypedDict, cast
 
-from .guarded import is_a, is_awaitable, text
+from .guarded import is_a, is_awaitable, is_coroutine_function, text
 
-__all__ = ["TaskOptions", "choice", "count", "function_kind", "message", "metadata", "name", "runner", "seconds"]
+__all__ = [
+    "TaskOptions",
+    "choice",
+    "count",
+    "flag",
+    "function_kind",
+    "message",
+    "metadata",
+    "name",
+    "runner",
+    "seconds",
+]
 
 
 class TaskOptions(TypedDict, total=False):
@@ -30,11 +39,11 @@ class TaskOptions(TypedDict, total=False):
     metadata: Mapping[str, Any] | None
 
 
-def count(parameter: str, value: object, *, least: int, unbounded: bool = False) -> int | None:
+def count(parameter: str, value: Any, *, least: int, unbounded: bool = False) -> int | None:
     """A whole number of at least ``least``, or None where that means no bound."""
     if value is None and unbounded:
         return None
-    if isinstance(value, bool) or not isinstance(value, int):
+    if is_a(value, bool) or not is_a(value, int):
         also = " or None (no bound)" if unbounded else ""
         raise TypeError(f"{parameter} must be an int{also}, not {text(value)}")
     if value < least:
@@ -42,17 +51,17 @@ def count(parameter: str, value: object, *, least: int, unbounded: bool = False)
     if value > sys.maxsize:
         also = "; None means no bound" if unbounded else ""
         raise ValueError(f"{parameter} must be at most {sys.maxsize}, not {text(value)}{also}")
-    return value
+    return int.__int__(value)
 
 
-def seconds(parameter: str, value: object, *, instant: bool = False) -> float | None:
+def seconds(parameter: str, value: Any, *, instant: bool = False) -> float | None:
     """Seconds (or an instant of ``anyio.current_time()``), not negative and not NaN; None means none."""
     if value is None:
         return None
-    if isinstance(value, bool) or not isinstance(value, (int, float)):
+    if is_a(value, bool) or not is_a(value, (int, float)):
         raise TypeError(f"{parameter} must be a number of seconds or None, not {text(value)}")
     try:
-        found = float(value)
+        found = float.__float__(value) if is_a(value, float) else int.__float__(value)
     except OverflowError:
         raise ValueError(f"{parameter} is too large a number, got {text(value)}; None means none") from None
     if math.isnan(found):
@@ -93,20 +102,28 @@ def choice(parameter: str, value: object, allowed: tuple[str, ...]) -> str:
     return found
 
 
+def flag(parameter: str, value: object) -> bool:
+    """True or False, and nothing that is taken for it."""
+    if not is_a(value, bool):
+        raise TypeError(f"{parameter} must be a bool, not {text(value)}")
+    return value is True
+
+
 def metadata(value: object) -> Mapping[str, Any] | None:
     """A mapping of the submitter's own, or None."""
-    if value is not None and not isinstance(value, Mapping):
+    if value is not None and not issubclass(type(value), Mapping):
         raise TypeError(f"metadata must be a mapping or None, not {text(value)}")
-    return value
+    return cast("Mapping[str, Any] | None", value)
 
 
 def runner(value: object) -> str | FuturesExecutor | None:
     """``None`` (by the function), ``"inline"``, ``"thread"`` or a ``concurrent.futures`` executor."""
     if value is None or isinstance(value, FuturesExecutor):
         return value
-    if isinstance(value, str) and value in ("inline", "thread"):
-        return value
-    error = ValueError if isinstance(value, str) else TypeError
+    found = str.__str__(value) if is_a(value, str) else None
+    if found in ("inline", "thread"):
+        return found
+    error = TypeError if found is None else ValueError
     raise error(f"runner must be 'inline', 'thread' or a concurrent.futures.Executor, not {text(value)}")
 
 
@@ -134,15 +151,17 @@ def function_kind(fn: Callable[..., Any]) -> bool:
             f"fn must not be an async generator function, got {text(inner)}: a task has one result; "
             "submit a coroutine function that consumes it"
         )
-    return bool(flags & (CO_COROUTINE | CO_ITERABLE_COROUTINE)) or _is_marked(inner)
+    return bool(flags & (CO_COROUTINE | CO_ITERABLE_COROUTINE)) or is_coroutine_function(inner)
 
 
 def _unpacked(fn: Any) -> Any:
     """What is called inside of partials, bound methods and static methods."""
     while True:
         if is_a(fn, partial):
-            fn = fn.func
-        elif is_a(fn, (MethodType, staticmethod)):
+            fn = _PARTIAL.func.__get__(fn)
+        elif is_a(fn, staticmethod):
+            fn = _STATIC.__func__.__get__(fn)
+        elif type(fn) is MethodType:
             fn = fn.__func__
         else:
             return fn
@@ -151,21 +170,12 @@ def _unpacked(fn: Any) -> Any:
 def _called(fn: Any) -> Any:
     """The function that is called when ``fn`` is, or what is known to stand for one; the class that is called."""
     for _ in range(_DEEPEST):
-        if type(fn) is FunctionType or is_a(fn, (type, WrapperDescriptorType)) or _is_marked(fn):
+        if type(fn) is FunctionType or is_a(fn, (type, WrapperDescriptorType)) or is_coroutine_function(fn):
             break
         fn = _unpacked(type(fn).__call__)
     return fn
 
 
-def _is_marked(fn: Any) -> bool:
-    """Whether it says itself that it gives a coroutine, as ``inspect.markcoroutinefunction`` and AsyncMock have it."""
-    try:
-        return inspect.iscoroutinefunction(fn) or (
-            _MARK is not None and getattr(fn, "_is_coroutine", None) is _MARK  # of asgiref and mock before Python 3.12
-        )
-    except Exception:  # noqa: BLE001 - somebody's object that does not like to be looked at
-        return False
-
-
+_PARTIAL: Any = partial  # untyped, for their descriptors: a subclass may say something else
+_STATIC: Any = staticmethod
 _DEEPEST = 8  # objects whose ``__call__`` is an object with a ``__call__``
-_MARK: object = getattr(asyncio.coroutines, "_is_coroutine", None)

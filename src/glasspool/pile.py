@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeVar, overload
 import anyio
 
 from . import options as check
-from ._backend import split_cancellation
+from ._backend import cancels_only
 from .closing import Stopped
 from .collecting import Ledger
 from .errors import ExecutorClosed, PileEmpty
@@ -286,7 +286,7 @@ class Pile:
     ) -> None:
         self._work.engine.check_caller("leaving a pile")
         if exc is not None:
-            await self._close("parent_scope" if split_cancellation(exc)[1] is None else "shutdown")
+            await self._close("parent_scope" if cancels_only(exc) else "shutdown")
             return
         try:
             await self._until_idle("leaving a pile")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 
-from .base import Backend, Scope, Spawner, Threads, cancellation_in, split_cancellation
+from .base import Backend, Scope, Spawner, Threads, cancellation_in, cancels_only, split_cancellation
 from .interrupts import own_interrupt
 
 __all__ = [
@@ -13,6 +13,7 @@ __all__ = [
     "Spawner",
     "Threads",
     "cancellation_in",
+    "cancels_only",
     "current_backend",
     "own_interrupt",
     "split_cancellation",

@@ -22,6 +22,7 @@ __all__ = [
     "Spawner",
     "Threads",
     "cancellation_in",
+    "cancels_only",
     "enclosing_cancelled",
     "split_cancellation",
 ]
@@ -138,6 +139,12 @@ def cancellation_in(error: BaseException) -> BaseException | None:
     """What of ``error`` is the backend's cancellation: in a plain group if it is more than one exception, since the
     backend asks a group to split itself."""
     return _parts(error, anyio.get_cancelled_exc_class())[0]
+
+
+def cancels_only(error: BaseException) -> bool:
+    """Whether ``error`` is the backend's cancellation and nothing else."""
+    found, mixed = _parts(error, anyio.get_cancelled_exc_class())
+    return found is not None and not mixed
 
 
 def split_cancellation(error: BaseException) -> tuple[BaseException | None, BaseException | None]:

@@ -7,13 +7,12 @@ runs synchronously on the event loop, after the task's move is complete, so stat
 from __future__ import annotations
 
 import contextvars
-import inspect
 import logging
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Literal, Protocol
 
-from glasspool.guarded import log
+from glasspool.guarded import is_coroutine_function, log, text
 
 __all__ = ["EventKind", "FailureCounter", "Observer", "Observers", "TaskEvent", "check_observer"]
 
@@ -115,9 +114,9 @@ class Observers:
 def check_observer(observer: object) -> None:
     """Raise ``TypeError`` for what cannot be an observer."""
     if not callable(observer):
-        raise TypeError(f"observers: {observer!r} is not callable; pass a function that takes one TaskEvent")
-    if inspect.iscoroutinefunction(observer) or inspect.iscoroutinefunction(type(observer).__call__):
+        raise TypeError(f"observers: {text(observer)} is not callable; pass a function that takes one TaskEvent")
+    if is_coroutine_function(observer) or is_coroutine_function(type(observer).__call__):
         raise TypeError(
-            f"observers: {observer!r} is a coroutine function, which nobody would await; pass a plain function "
+            f"observers: {text(observer)} is a coroutine function, which nobody would await; pass a plain function "
             "(it may submit the asynchronous part to the executor)"
         )

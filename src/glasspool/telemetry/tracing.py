@@ -18,7 +18,7 @@ from opentelemetry import propagate, trace
 from opentelemetry.context import Context
 from opentelemetry.trace import Link, Span, SpanKind, Status, StatusCode
 
-from glasspool.guarded import log
+from glasspool.guarded import is_a, log
 
 from . import catalog, providers
 from .catalog import Key
@@ -92,6 +92,7 @@ class TaskTracer:
         tracer = providers.tracer()
         if tracer is None or self.spans == "off":
             return None
+        code: Any = function
         try:
             parent_span = trace.get_current_span(parent)
             if self.spans == "parented" and not parent_span.is_recording():
@@ -113,7 +114,7 @@ class TaskTracer:
                     Key.TASK_NAME: task_name,
                     Key.TASK_ID: task_id,
                     Key.QUEUE_SIZE: queue_size,
-                    Key.CODE_FUNCTION: function if isinstance(function, str) else qualified_name(function),
+                    Key.CODE_FUNCTION: code if is_a(code, str) else qualified_name(function),
                     **(attributes or {}),
                 },
                 record_exception=False,

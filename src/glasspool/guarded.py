@@ -20,6 +20,7 @@ if sys.version_info < (3, 11):
     from exceptiongroup import BaseExceptionGroup
 
 __all__ = [
+    "attribute",
     "class_name",
     "context_of",
     "is_a",
@@ -56,6 +57,16 @@ _MOST = 10_000  # members of a group that are looked at: a class of somebody's o
 def is_a(thing: object, kind: Any) -> bool:
     """``isinstance`` by the true type. ``kind`` is a class that is no ABC, or a tuple of such."""
     return issubclass(type(thing), kind)
+
+
+def attribute(thing: object, name: str) -> Any:
+    """The attribute, or None: also where the thing does not like to be asked."""
+    try:
+        return getattr(thing, name, None)
+    except (KeyboardInterrupt, SystemExit):
+        raise
+    except BaseException:  # noqa: BLE001 - the thing's own
+        return None
 
 
 def is_awaitable(value: object) -> bool:
@@ -150,7 +161,7 @@ def without(group: BaseException, kind: type[BaseException]) -> BaseException:
 def log(say: Callable[..., object], message: str, *arguments: object, **options: Any) -> None:
     """Log something that others have made: its ``repr``, or its traceback, may fail, and so may a handler."""
     try:
-        say(message, *arguments, **options)
+        say(message, *arguments, stacklevel=2, **options)
     except (KeyboardInterrupt, SystemExit):
         raise
     except BaseException:  # noqa: BLE001, S110 - as logging itself does with what its handlers raise

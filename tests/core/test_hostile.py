@@ -5,15 +5,17 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
+from multiprocessing import get_context
 from typing import Any
 
 import anyio
 import pytest
 
 from glasspool import HybridExecutor, Outcome
+from tests.hostile import REFUSALS, Forgetful, Frozen, hostile, lying, members
 
-from .hostile import REFUSALS, RUNNERS, Forgetful, Frozen, hostile, lying, members, on, still_works
+from .hostile import RUNNERS, on, still_works
 from .support import conserved
 
 if sys.version_info < (3, 11):
@@ -96,6 +98,20 @@ async def test_a_frozen_exception(runner, limited, pool):
                 except LookupError:
                     await handle
         await still_works(executor, [handle])
+
+
+def raise_frozen() -> None:
+    raise Frozen(503)
+
+
+async def test_a_frozen_exception_in_a_process():
+    """A bare pool is broken by it: its worker dies as it sends the exception home."""
+    with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
+        async with HybridExecutor("process", max_in_flight=1) as executor:
+            handle = await executor.submit(raise_frozen, runner=pool)
+            with pytest.raises(RuntimeError, match=r"raised tests\.hostile\.Frozen: .*refuses to be changed"):
+                await handle
+            assert await executor.run(abs, -1, runner=pool) == 1
 
 
 GROUPS: dict[str, Callable[[list[Any]], BaseException]] = {

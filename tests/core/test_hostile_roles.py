@@ -19,8 +19,9 @@ from opentelemetry.sdk.trace import SpanProcessor, TracerProvider
 from opentelemetry.sdk.trace.sampling import Sampler
 
 from glasspool import HybridExecutor, Outcome, TaskCancelled
+from tests.hostile import REFUSALS, Frozen, hostile
 
-from .hostile import REFUSALS, RUNNERS, Frozen, hostile, on, still_works
+from .hostile import RUNNERS, on, still_works
 from .support import Gate, conserved, echo, forever, until
 
 pytestmark = [pytest.mark.anyio, pytest.mark.parametrize("refusal", REFUSALS)]

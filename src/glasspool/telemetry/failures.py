@@ -38,7 +38,7 @@ def error_text(error: BaseException) -> str:
 
 def _type_name(error: BaseException) -> str:
     module, name = class_name(error)
-    return name if module == "builtins" else f"{module}.{name}"
+    return name if module in ("", "builtins") else f"{module}.{name}"
 
 
 def _failure_in(error: BaseException) -> tuple[BaseException, int]:

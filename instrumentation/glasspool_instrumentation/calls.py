@@ -164,11 +164,14 @@ class Call(NotedCall):
             self._end("error", error)
 
     def _claim(self, outcome: str) -> bool:
-        # Who cancels and who submits may both come to done(): one of them settles.
-        with self.recorder.totals.lock:
-            first = not self.outcome
-            self.outcome = self.outcome or outcome
-            return first
+        # Who cancels and who submits may both come to done(), also one within the other: one of them settles.
+        mine, claims = object(), self.recorder.claims
+        if claims.setdefault(self, mine) is not mine:
+            return False
+        first = not self.outcome
+        self.outcome = self.outcome or outcome
+        del claims[self]
+        return first
 
 
 @recorded

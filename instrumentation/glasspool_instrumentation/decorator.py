@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import inspect
 from collections.abc import Callable
+from itertools import product
 from typing import Any, ParamSpec, TypeVar, overload
 
 from glasspool.guarded import attribute, is_a, is_coroutine_function
@@ -113,7 +114,7 @@ class _Calls:
             queue=False,
             workers=False,
             spans=spans,
-            cancels=[("parent_scope", "running")],
+            cancels=product(("parent_scope", "shutdown"), ("running",)),
         )
         self._code = qualified_name(function)
         self._name = function_name(function)

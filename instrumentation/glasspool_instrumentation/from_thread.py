@@ -34,7 +34,7 @@ class _Entering:
     def __init__(self, observed: Observed, fn: Callable[..., Any], args: tuple[Any, ...]) -> None:
         self._fn: Any = fn
         self._observed = observed
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()  # a finalizer within it may give up another's call
         self._given_up = False
         self._over = False
         named = look_through(fn, args)

@@ -66,7 +66,7 @@ class Away:
 
     def accept(self) -> None:
         """The pool has it."""
-        with self.observed.recorder.totals.lock:
+        with self.observed.recorder.lock:
             if not self.accepted:
                 self.observed.admit(self.task)
                 self.accepted = True
@@ -104,17 +104,16 @@ class Away:
         observed, task, recorder = self.observed, self.task, self.observed.recorder
         if not self.accepted:  # a worker was quicker than the submitter
             self.accept()
-        with recorder.totals.lock:
-            assigned = observed.withdraw(task)
-            if report is not None:
-                if not assigned:  # it overtook our model of the order
-                    recorder.assign(task)
-                    assigned = True
-                self._note(report)
-            elif assigned and not cancelled:
-                task.began = True  # as far as anyone can tell: it held a slot when its worker died
-            if error is not None and report is None and task.span is not None and _is_pickling(error):
-                recorder.context_lost("unpicklable")
+        held = assigned = observed.withdraw(task)
+        if report is not None:
+            if not held:  # it overtook our model of the order
+                recorder.assign(task)
+                assigned = True
+            self._note(report)
+        elif held and not cancelled:
+            task.began = True  # as far as anyone can tell: it held a slot when its worker died
+        if error is not None and report is None and task.span is not None and _is_pickling(error):
+            recorder.context_lost("unpicklable")
         self._consumer_span(report, error)
         if cancelled:
             observed.settle(task, "cancelled", assigned=assigned, reason="shutdown" if observed.cutting else reason)
@@ -128,15 +127,13 @@ class Away:
                 assigned=assigned,
                 ran=None if report is None else report.ran,
             )
-        observed.promote()
+        if held:
+            observed.release()
 
     def _note(self, report: Report) -> None:
-        # Only now is it known when it began: acceptance is moved so that begin() sees the true wait.
+        # Only now is it known when it began.
         recorder, task = self.observed.recorder, self.task
-        accepted = task.accepted
-        task.accepted = min(accepted + report.ran, recorder.clock())
-        recorder.begin(task)
-        task.started, task.accepted = accepted + (task.started - task.accepted), accepted
+        recorder.begin(task, waited=max(0.0, recorder.clock() - task.accepted - report.ran))
         if report.stale:
             recorder.context_lost("stale")
         if report.missing:

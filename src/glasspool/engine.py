@@ -68,7 +68,7 @@ class Engine:
         self.crash: BaseException | None = None  # KeyboardInterrupt or SystemExit of a task or observer
         self._idle: anyio.Event | None = None
         self._watched = False  # somebody says for whom the closing waits
-        self._abandoning = threading.Lock()
+        self._abandoning = threading.RLock()  # a finalizer within it may settle another executor's tasks, or these
 
     # -- the caller ------------------------------------------------------------------------------------------------
 
@@ -419,7 +419,7 @@ class Engine:
                 handle._event = handle._sink = None  # their loop may be gone, and they with it
                 if handle._completed is None:
                     self.settle_cancelled(handle, "shutdown")
-            self.recorder.close()
+            self.reporter.abandon()
 
     def next_turn(self) -> None:
         """A loop turn has passed, or a queued deadline: end what has run out of time, go on starting."""

@@ -117,7 +117,7 @@ class HybridExecutor:
         group = self._group = anyio.create_task_group()
         await group.__aenter__()
         engine.nursery.open(group)
-        reporter.recorder.open()
+        reporter.open()
         self._work = Submission(engine)
         self._finalizer = weakref.finalize(self, engine.finalize)
         return self
@@ -345,7 +345,7 @@ class HybridExecutor:
     # -- looking and changing --------------------------------------------------------------------------------------
 
     def resize(self, max_in_flight: int) -> None:
-        """Change the number of slots, at once. After shrinking, none starts until fewer are in flight.
+        """Change the number of slots, at once. After shrinking, none starts until fewer are in use.
 
         :raises ExecutorClosed: the executor is closed, or not open yet.
         """
@@ -356,7 +356,7 @@ class HybridExecutor:
         engine.resize(limit)
 
     def stats(self) -> ExecutorStats:
-        """The executor's figures now, from any thread; all zero before it is opened."""
+        """The executor's figures now, from any thread; before it is opened all are zero but the limit."""
         if self._work is None:
             return ExecutorStats(0, 0, 0, 0, 0, 0, 0, 0, 0, self._limit, 0.0, 0.0, 0.0, 0, 0.0)
         return self._work.engine.reporter.stats()

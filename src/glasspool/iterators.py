@@ -4,7 +4,7 @@ A synchronous source is read by its consumer, an asynchronous one by a feeder in
 never delays a completion that is ready. An item that finds no room is in hand until its turn comes in the line of
 blocked producers; nobody has to wait for that. No scope and no task group is open while the consumer has the floor: a
 plain ``break`` is safe. The façade refers to the state but not the other way round, so losing the last reference to
-the façade is noticed and cancels what is unfinished.
+the façade is noticed and cancels the tasks that have not ended, without waiting for them.
 """
 
 from __future__ import annotations
@@ -182,7 +182,7 @@ class _Feed:
         self.ledger.wake()
 
     def _turned_away(self, producer: Producer[TaskHandle[Any]]) -> None:
-        self.work.give_up(producer, "already_shutdown")
+        self.work.turned_away(producer)
         self._cut_short(*producer.handle.item.arguments)
 
     def _cut_short(self, *items: Any) -> None:

@@ -14,7 +14,7 @@ from ._backend import Backend
 from .closing import LATE, CutTask, ExecutorStats, ShutdownReport
 from .guarded import is_a, log
 from .task import CURRENT, Plan, TaskHandle, current_task
-from .telemetry import providers, tracing
+from .telemetry import providers, tracing, watching
 from .telemetry.catalog import CANCEL_PHASES, REJECT_REASONS
 from .telemetry.names import look_through
 from .telemetry.observers import Observer, Observers, TaskEvent, check_observer
@@ -62,7 +62,7 @@ class Reporter:
         self.name = name
         observers = tuple(observers)
         cancels = (*_cancels(*_ASKED), *backend.cancels, *(_cancels("sibling_failure") if escalate else ()))
-        self._shape = replace(HYBRID, cancels=cancels, observers=bool(observers))
+        self._shape = replace(HYBRID, cancels=cancels, failures=("observer",) if observers else ())
         self.recorder = Recorder(
             name, "hybrid", self._shape, limit=limit, capacity=capacity, worker_limits={"thread": limit},
             max_task_names=max_task_names, wait_objective=wait_objective, clock=backend.clock,
@@ -75,8 +75,14 @@ class Reporter:
         self._cut: list[CutTask] = []
         self._late: list[CutTask] = []
         self._report: ShutdownReport | None = None
+        self._unwatch: Callable[[], None] | None = None  # tells the monitor of the loop that the executor is closed
         # Called with a KeyboardInterrupt or SystemExit of an observer; set by whoever can act on it.
         self.failed: Callable[[BaseException], None] | None = None
+
+    def open(self) -> None:
+        """The executor is open, on the loop of the caller."""
+        self.recorder.open()
+        self._unwatch = watching.executor_opened()
 
     def fail_fast(self) -> None:
         """From now on a failing task may cancel others."""
@@ -215,8 +221,14 @@ class Reporter:
                 after.abandoned, tuple(self._late),
             )  # fmt: skip
             self.recorder.shutdown_took(duration, cut=bool(self._cut))
-            self.recorder.close()
+            self.abandon()
         return self._report
+
+    def abandon(self) -> None:
+        """The executor is no more, whether or not it was closed. From any thread."""
+        self.recorder.close()
+        if self._unwatch is not None:
+            self._unwatch()
 
     def stats(self) -> ExecutorStats:
         """The figures now, from any thread."""

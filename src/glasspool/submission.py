@@ -95,7 +95,7 @@ class Submission:
             await checkpoint()
         if engine.closing is not None:
             await checkpoint_if_cancelled()
-            self._refuse(plan)
+            self._refuse(plan, sink)
         handle = self._handle(plan, fn, args, sink, context)
         if engine.can_accept():
             engine.accept(handle)
@@ -112,7 +112,7 @@ class Submission:
         engine = self.engine
         engine.check_caller("submit_nowait")
         if engine.closing is not None:
-            self._refuse(plan)
+            self._refuse(plan, sink)
         if not engine.can_accept():
             engine.reporter.rejected(plan, "queue_full")
             raise QueueFull(self._fullness())
@@ -130,7 +130,7 @@ class Submission:
         """
         engine = self.engine
         if engine.closing is not None:
-            self._refuse(plan)
+            self._refuse(plan, sink)
         handle = self._handle(plan, fn, args, sink, context)
         if engine.can_accept():
             engine.accept(handle)
@@ -159,8 +159,8 @@ class Submission:
             return FuturesRunner(self.engine.name, choice, self.engine.backend.call_soon_threadsafe, Carried)
         return self._thread
 
-    def _refuse(self, plan: Plan) -> None:
-        self.engine.reporter.rejected(plan, "already_shutdown")
+    def _refuse(self, plan: Plan, sink: Sink | None) -> None:
+        self.engine.reporter.rejected(plan, self._after_closing(sink))
         self.engine.check_open()
 
     async def _wait_for_room(self, handle: TaskHandle[Any]) -> None:
@@ -181,7 +181,7 @@ class Submission:
         engine, handle = self.engine, producer.handle
         plan = handle._plan
         if engine.closing is not None:  # while the wait was looked at
-            self._refuse(plan)
+            self._refuse(plan, handle._sink)
         woken = anyio.Event()
         producer.wake = woken.set
         engine.block(producer)
@@ -217,8 +217,13 @@ class Submission:
     def turned_away(self, producer: Producer[TaskHandle[Any]]) -> ExecutorClosed:
         """The executor has closed while the task waited for room."""
         name = producer.handle.name
-        self.give_up(producer, "already_shutdown")
+        self.give_up(producer, self._after_closing(producer.handle._sink))
         return ExecutorClosed(f"executor {self.engine.name!r} closed while submit of {name!r} waited for room")
+
+    def _after_closing(self, sink: Sink | None) -> str:
+        """The reason of a refusal after closing. A signal ends a pile or an iteration in order: it hands back what it
+        had in hand, and nobody is refused anything."""
+        return "submit_cancelled" if sink is not None and self.engine.signal is not None else "already_shutdown"
 
     def give_up(self, producer: Producer[TaskHandle[Any]], reason: str) -> None:
         """Wait for room no longer: the call never becomes a task, for this ``reason`` of the contract."""

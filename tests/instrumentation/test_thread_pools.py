@@ -388,6 +388,17 @@ def test_the_instrumentor_sees_all_pools_from_their_next_submit_on() -> None:
     assert not outcomes("not-this")
 
 
+def test_patterns_choose_pools_by_their_names() -> None:
+    FuturesInstrumentor().instrument(include=["web-*", __name__], exclude="*-hidden")
+    try:
+        for prefix in ("web-a", "web-hidden", "batch", ""):
+            with ThreadPoolExecutor(1, prefix) as pool:
+                assert pool.submit(work.add, 1).result(LIMIT) == 2
+    finally:
+        FuturesInstrumentor().uninstrument()
+    assert work.executors() == {("web-a", "thread_pool"), (__name__, "thread_pool")}
+
+
 def test_a_pool_that_is_garbage_collected_while_it_is_being_read_goes_to_zero() -> None:
     thresholds = gc.get_threshold()
     rounds = 200

@@ -7,7 +7,7 @@ import time
 
 from opentelemetry.trace import Span
 
-from .series import Exemplar
+from .histograms import Exemplar
 
 __all__ = ["of", "reload"]
 

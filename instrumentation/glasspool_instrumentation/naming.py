@@ -90,8 +90,8 @@ def peel(function: Any, args: tuple[Any, ...]) -> tuple[Context | None, Any, tup
         if type(owner) is Context and function.args:
             packed = (*function.args, *args)
             return owner, packed[0], packed[1:], function.keywords
-    elif args and type(attribute(function, "__self__")) is Context:
-        return function.__self__, args[0], args[1:], None
+    elif args and type(owner := attribute(function, "__self__")) is Context:
+        return owner, args[0], args[1:], None
     return None, function, args, None
 
 

@@ -132,7 +132,9 @@ def leaves(error: BaseException) -> list[BaseException]:
                 todo.extend(reversed(_GROUP.exceptions.__get__(one)))
             else:
                 found.append(one)
-    except Exception:  # noqa: BLE001 - of a group class that keeps them otherwise (before Python 3.11)
+    except (KeyboardInterrupt, SystemExit):
+        raise
+    except BaseException:  # noqa: BLE001 - before Python 3.11 a group is asked by way of its class
         return [error]
     return [error]
 
@@ -153,7 +155,8 @@ def without(group: BaseException, kind: type[BaseException]) -> BaseException:
         raise
     except BaseException:  # noqa: BLE001, S110 - the class's own derive
         pass
-    found = BaseExceptionGroup(str.__str__(_GROUP.message.__get__(group)), others)
+    message = _GROUP.message.__get__(group)
+    found = BaseExceptionGroup(str.__str__(message) if is_a(message, str) else "", others)
     set_traceback(found, traceback_of(group))
     return found  # type: ignore[no-any-return]
 

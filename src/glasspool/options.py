@@ -46,12 +46,13 @@ def count(parameter: str, value: Any, *, least: int, unbounded: bool = False) ->
     if is_a(value, bool) or not is_a(value, int):
         also = " or None (no bound)" if unbounded else ""
         raise TypeError(f"{parameter} must be an int{also}, not {text(value)}")
-    if value < least:
+    found = int.__int__(cast("int", value))
+    if found < least:
         raise ValueError(f"{parameter} must be at least {least}, not {text(value)}")
-    if value > sys.maxsize:
+    if found > sys.maxsize:
         also = "; None means no bound" if unbounded else ""
         raise ValueError(f"{parameter} must be at most {sys.maxsize}, not {text(value)}{also}")
-    return int.__int__(value)
+    return found
 
 
 def seconds(parameter: str, value: Any, *, instant: bool = False) -> float | None:
@@ -79,7 +80,7 @@ def name(parameter: str, value: object) -> str:
     return found
 
 
-def string(parameter: str, value: object) -> str:
+def string(parameter: str, value: Any) -> str:
     """A string, as a plain one."""
     if not is_a(value, str):
         raise TypeError(f"{parameter} must be a str, not {text(value)}")
@@ -93,7 +94,7 @@ def message(value: object) -> str | None:
     return None if value is None else string("message", value)
 
 
-def choice(parameter: str, value: object, allowed: tuple[str, ...]) -> str:
+def choice(parameter: str, value: Any, allowed: tuple[str, ...]) -> str:
     """One of a few strings."""
     found = str.__str__(value) if is_a(value, str) else None
     if found is None or found not in allowed:
@@ -116,7 +117,7 @@ def metadata(value: object) -> Mapping[str, Any] | None:
     return cast("Mapping[str, Any] | None", value)
 
 
-def runner(value: object) -> str | FuturesExecutor | None:
+def runner(value: Any) -> str | FuturesExecutor | None:
     """``None`` (by the function), ``"inline"``, ``"thread"`` or a ``concurrent.futures`` executor."""
     if value is None or isinstance(value, FuturesExecutor):
         return value

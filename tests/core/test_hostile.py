@@ -24,6 +24,11 @@ if sys.version_info < (3, 11):
 pytestmark = pytest.mark.anyio
 
 
+BASES = [Exception, OSError, StopIteration, BaseException]
+if sys.version_info >= (3, 11):  # the backport cannot make a group that refuses to be changed
+    BASES.append(ExceptionGroup)
+
+
 @pytest.fixture(scope="module")
 def pool():
     with ThreadPoolExecutor(2) as pool:
@@ -54,7 +59,7 @@ async def test_a_value(runner, refusal, pool):
 
 
 @pytest.mark.parametrize("refusal", REFUSALS)
-@pytest.mark.parametrize("base", [Exception, OSError, StopIteration, BaseException, ExceptionGroup])
+@pytest.mark.parametrize("base", BASES)
 @pytest.mark.parametrize("runner", RUNNERS)
 @pytest.mark.parametrize("limited", [False, True])
 async def test_an_exception(runner, base, refusal, limited, pool, sdk):
@@ -121,6 +126,10 @@ GROUPS: dict[str, Callable[[list[Any]], BaseException]] = {
     "gives something else": lambda errors: lying("no group")("many", errors),
     "gives other errors": lambda errors: lying(ExceptionGroup("other", [KeyError("other")]))("many", errors),
 }
+
+
+if sys.version_info < (3, 11):
+    del GROUPS["hostile"]  # the backport asks the class for the members, so nobody can know them
 
 
 @pytest.mark.parametrize("kind", GROUPS)

@@ -24,6 +24,7 @@ from typing import Any
 from opentelemetry import context as otel_context
 from opentelemetry import trace
 
+from glasspool.guarded import set_traceback, traceback_of
 from glasspool.telemetry import providers
 from glasspool.telemetry.names import function_name, look_through
 from glasspool.telemetry.tracing import TaskTracer, attach, detach, enter, error_type_of, inject, leave
@@ -147,7 +148,7 @@ class Call(NotedCall):
             return
         cancelled = future.cancelled()
         error = None if cancelled else future.exception()
-        outcome = "cancelled" if cancelled else "error" if error else "success"
+        outcome = "cancelled" if cancelled else "error" if error is not None else "success"
         if not self._claim(outcome):
             return
         self.ended = _clock()
@@ -270,15 +271,15 @@ def ours(*functions: Any) -> None:
 
 def hide_frames(error: BaseException) -> None:
     """Take this package's frames off the top of a traceback; follow with a bare ``raise``."""
-    frames = error.__traceback__
+    frames = traceback_of(error)
     while frames is not None and frames.tb_frame.f_code in _OURS:
         frames = frames.tb_next
-    error.__traceback__ = frames
+    set_traceback(error, frames)
 
 
 def _cut_frames(error: BaseException | None) -> None:
     # The same on Python 3.10, afterwards: our frame hangs below the worker's.
-    frames = error.__traceback__ if error is not None else None
+    frames = traceback_of(error) if error is not None else None
     while frames is not None and frames.tb_next is not None:
         if frames.tb_next.tb_frame.f_code in _OURS:
             frames.tb_next = frames.tb_next.tb_next

@@ -12,6 +12,7 @@ from typing import Any
 from opentelemetry.context import Context
 from opentelemetry.trace import Span, SpanKind
 
+from glasspool.guarded import is_a
 from glasspool.telemetry.recorder import Recorder, TaskRecord
 from glasspool.telemetry.series import Shape
 from glasspool.telemetry.tracing import Spans, TaskTracer, error_type_of
@@ -137,9 +138,9 @@ class Observed:
 
     def refuse(self, error: BaseException) -> None:
         """The executor did not take a call. Wrong arguments are the caller's and are not counted."""
-        if isinstance(error, BrokenExecutor):  # its workers have died, or could not be set up
+        if is_a(error, BrokenExecutor):  # its workers have died, or could not be set up
             self.recorder.reject("broken")
-        elif isinstance(error, RuntimeError):  # shut down, or the interpreter is ending
+        elif is_a(error, RuntimeError):  # shut down, or the interpreter is ending
             self.recorder.reject("already_shutdown")
 
     def serves(self) -> None:

@@ -18,9 +18,10 @@ from opentelemetry import trace
 from opentelemetry.context import Context
 from opentelemetry.trace import SpanKind
 
+from glasspool.guarded import class_name, is_a
 from glasspool.telemetry.catalog import Key
 from glasspool.telemetry.names import function_name, look_through, qualified_name
-from glasspool.telemetry.tracing import TaskTracer, attach, capture, detach, inject
+from glasspool.telemetry.tracing import TaskTracer, attach, capture, detach, error_text, inject
 
 from .bootstrap import Settings
 from .home import away, new_key
@@ -44,9 +45,9 @@ class Away:
         self.accepted = False
         self.report: tuple[Any, ...] | None = None
         self.fired = False  # and forgotten (Dask)
-        self.task = observed.recorder.task(named if isinstance(named, str) else function_name(named), observed.runner)
+        self.task = observed.recorder.task(named if is_a(named, str) else function_name(named), observed.runner)
         self.task.span = span = observed.start_span(self.task, named, context)
-        self.code = "" if span is None else named if isinstance(named, str) else qualified_name(named)
+        self.code = "" if span is None else named if is_a(named, str) else qualified_name(named)
 
     def errand(self, fn: Callable[..., Any], settings: Settings | None = None) -> Errand:
         """What is sent in place of ``fn``. From here on a report is expected."""
@@ -84,9 +85,9 @@ class Away:
 
     def _killed(self, error: BaseException | None) -> bool:
         """Did it end because its workers were killed on purpose?"""
-        if isinstance(error, BrokenExecutor):
+        if is_a(error, BrokenExecutor):
             return self.observed.killing
-        return type(error).__name__ == "ShutdownExecutorError"  # loky's, which its copy in joblib has too
+        return class_name(error)[1] == "ShutdownExecutorError"  # loky's, which its copy in joblib has too
 
     def note(self, report: tuple[Any, ...]) -> None:
         """The worker's report is here, the result is not (Dask)."""
@@ -197,5 +198,7 @@ def submit(
 
 
 def _is_pickling(error: BaseException) -> bool:
-    text = str(error)  # local functions: "Can't pickle local object", from Python 3.13 on "Can't get local object"
-    return isinstance(error, pickle.PicklingError) or "pickle" in text or "Can't get local object" in text
+    text = error_text(error).partition(": ")[
+        2
+    ]  # local functions: "Can't pickle local object", from Python 3.13 on "Can't get local object"
+    return is_a(error, pickle.PicklingError) or "pickle" in text or "Can't get local object" in text

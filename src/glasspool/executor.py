@@ -21,10 +21,11 @@ from typing import Any, Literal, TypeVar, cast, overload
 import anyio
 
 from . import options as options_
-from ._backend import current_backend, split_cancellation
+from ._backend import cancellation_in, cancels_only, current_backend
 from .closing import ExecutorStats, ShutdownReport
 from .engine import Engine
 from .errors import ExecutorClosed
+from .guarded import traceback_of
 from .host import NOTHING
 from .iterators import AsCompleted, InOrder
 from .options import TaskOptions
@@ -137,14 +138,15 @@ class HybridExecutor:
                 await self.shutdown()
             except BaseException as interrupted:  # noqa: BLE001 - cancelled while draining: raised again below
                 leaving = interrupted
-        cancelled = leaving is not None and split_cancellation(leaving)[1] is None
+        cancelled = leaving is not None and cancels_only(leaving)
         if leaving is not None:
             engine.abort((engine.backend.cancellation_source(leaving) or "parent_scope") if cancelled else "shutdown")
         engine.nursery.end()
         swallowed = False
         raised: BaseException | None = None
         # A body's own exception is not shown to the nursery, which would wrap it in a group.
-        info = (type(leaving), leaving, leaving.__traceback__) if cancelled and leaving else (None, None, None)
+        shown = cancellation_in(leaving) if cancelled and leaving is not None else None
+        info = (None, None, None) if shown is None else (type(shown), shown, traceback_of(shown))
         try:
             swallowed = bool(await group.__aexit__(*info))
         except BaseException as error:  # noqa: BLE001 - raised again below
@@ -165,7 +167,7 @@ class HybridExecutor:
                 raise leaving
             return swallowed and cancelled
         finally:
-            del leaving, raised, exc, traceback, info, crash, failures  # see Completed.unwrap
+            del leaving, raised, exc, traceback, shown, info, crash, failures  # see Completed.unwrap
 
     async def _leave_elsewhere(self, engine: Engine) -> None:
         engine.abort("shutdown")
@@ -334,11 +336,12 @@ class HybridExecutor:
         """A pile of tasks on this executor: include, take outcomes as they come, drain.
 
         :param fail_fast: the first task that fails or times out cancels the pile's others.
+        :raises ExecutorClosed: the executor is closed, or not open yet.
         """
-        if not isinstance(fail_fast, bool):
-            raise TypeError(f"fail_fast must be a bool, not {fail_fast!r}")
+        fail_fast = options_.flag("fail_fast", fail_fast)
         work = self._submission("pile")
         work.engine.check_caller("pile")
+        work.engine.check_not_closed("pile")
         if fail_fast:
             work.engine.reporter.fail_fast()
         return Pile(work, fail_fast=fail_fast)
@@ -346,10 +349,14 @@ class HybridExecutor:
     # -- looking and changing --------------------------------------------------------------------------------------
 
     def resize(self, max_in_flight: int) -> None:
-        """Change the number of slots, at once. After shrinking, none starts until fewer are in use."""
+        """Change the number of slots, at once. After shrinking, none starts until fewer are in use.
+
+        :raises ExecutorClosed: the executor is closed, or not open yet.
+        """
         limit = cast("int", options_.count("max_in_flight", max_in_flight, least=1))
         engine = self._submission("resize").engine
         engine.check_caller("resize")
+        engine.check_not_closed("resize")
         engine.resize(limit)
 
     def stats(self) -> ExecutorStats:

@@ -24,6 +24,7 @@ from anyio.lowlevel import checkpoint, checkpoint_if_cancelled
 from .closing import Stopped
 from .collecting import Ledger, OrderedLedger
 from .errors import ExecutorClosed, NestedWait
+from .guarded import log, text
 from .host import NOTHING, Needs
 from .limits import BURST
 from .queue import Producer
@@ -74,12 +75,13 @@ class _Feed:
         self._taken: anyio.Event | None = None  # the feeder waits for the consumer
         self._asking = False  # the feeder waits for the source
         self._in_hand: Any = _NO_ITEM  # what the source gave the feeder, not yet accepted
-        if isinstance(source, AsyncIterable):
+        kind = type(source)
+        if issubclass(kind, AsyncIterable):
             self._later = aiter(source)
-        elif isinstance(source, Iterable):
+        elif issubclass(kind, Iterable):
             self._items = iter(source)
         else:
-            raise TypeError(f"source must be an iterable or an async iterable, not {source!r}")
+            raise TypeError(f"source must be an iterable or an async iterable, not {text(source)}")
         work.engine.feeds.add(self)
 
     @property
@@ -243,10 +245,13 @@ class _Feed:
 
     def lose(self) -> None:
         """Close when the last reference is gone: nobody is there to be told of the source's own errors."""
+        engine = self.work.engine
         try:
             self.close()
-        except Exception:
-            logger.exception("closing the source of %s of executor %r failed", self.what, self.work.engine.name)
+        except (KeyboardInterrupt, SystemExit) as error:
+            engine.crashed(error)
+        except BaseException:  # noqa: BLE001 - the loop that calls this would take it for its own
+            log(logger.exception, "closing the source of %s of executor %r failed", self.what, engine.name)
 
     async def aclose(self, leaving: BaseException | None = None) -> None:
         """The same, and wait until the unfinished and the feeder have ended. Cancelled, cut the closing of the source.
@@ -362,7 +367,9 @@ def _remaining(items: Iterator[Any] | None) -> int | None:
         return None
     try:
         found = length_hint(items, -1)
-    except Exception:  # noqa: BLE001 - the source's own; it cannot tell
+    except (KeyboardInterrupt, SystemExit):
+        raise
+    except BaseException:  # noqa: BLE001 - the source's own; it cannot tell
         return None
     return None if found < 0 else found
 

@@ -14,10 +14,12 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeVar, overload
 
 import anyio
 
-from ._backend import split_cancellation
+from . import options as check
+from ._backend import cancels_only
 from .closing import Stopped
 from .collecting import Ledger
 from .errors import ExecutorClosed, PileEmpty
+from .guarded import is_a
 from .host import Host, Needs
 from .options import TaskOptions
 from .task import Completed, Outcome, TaskHandle, TaskState
@@ -255,8 +257,7 @@ class Pile:
 
     def cancel(self, message: str | None = None) -> int:
         """Ask all outstanding tasks of this pile to end; how many requests were recorded."""
-        if message is not None and not isinstance(message, str):
-            raise TypeError(f"message must be a str or None, not {message!r}")
+        message = check.message(message)
         self._work.engine.check_caller("pile.cancel")
         return self._ledger.cancel("explicit", message)
 
@@ -279,7 +280,7 @@ class Pile:
             return
         self._work.engine.check_caller("leaving a pile")
         if exc is not None:
-            await self._close("parent_scope" if split_cancellation(exc)[1] is None else "shutdown")
+            await self._close("parent_scope" if cancels_only(exc) else "shutdown")
             return
         try:
             await self._until_idle("leaving a pile")
@@ -351,7 +352,7 @@ class _Producing:
             return False
         engine.check_caller("leaving pile.producer")
         self._leave()
-        return isinstance(exc, ExecutorClosed) and exc in pile._refusals
+        return is_a(exc, ExecutorClosed) and exc in pile._refusals
 
     def _leave(self) -> None:
         self._pile._producers -= 1

@@ -13,6 +13,7 @@ from typing import Any
 
 from ._backend import Backend
 from .closing import LATE, CutTask, ExecutorStats, ShutdownReport
+from .guarded import is_a, log
 from .task import CURRENT, Plan, TaskHandle, current_task
 from .telemetry import providers, tracing, watching
 from .telemetry.catalog import CANCEL_PHASES, REJECT_REASONS
@@ -92,8 +93,11 @@ class Reporter:
         """The task is accepted, after its producer had been blocked so many seconds, if it had to wait."""
         context, record = handle._context, handle._record
         if self._traced and providers.tracer() is not None and context is not None:
-            # In the submitter's context, which the task's own is a copy of.
-            record.span = context.run(self._start_span, handle, record)
+            try:
+                # In the submitter's context, which the task's own is a copy of.
+                record.span = context.run(self._start_span, handle, record)
+            except BaseException as error:  # noqa: BLE001 - the task is accepted
+                self.broken(error)
         self.recorder.accept(record, queued=queued, blocked=blocked)
         if self.observed:
             self._tell(
@@ -116,8 +120,11 @@ class Reporter:
         record: TaskRecord = handle._record
         wait = self.recorder.begin(record)
         if record.span is not None:
-            tracing.attach(None, record.span)
-            TaskTracer.begin(record.span)
+            try:
+                tracing.attach(None, record.span)
+                TaskTracer.begin(record.span)
+            except BaseException as error:  # noqa: BLE001 - the task begins
+                self.broken(error)
         if self.observed:
             self._tell(
                 TaskEvent(
@@ -194,9 +201,10 @@ class Reporter:
         ]
         if len(handles) > _NAMED:
             named.append(f"and {len(handles) - _NAMED} more")
-        logger.warning(
-            "executor %r is closing and still waits for tasks that were asked to end: %s", self.name, ", ".join(named)
-        )
+        log(
+            logger.warning,
+            "executor %r is closing and still waits for tasks that were asked to end: %s", self.name, ", ".join(named),
+        )  # fmt: skip
 
     def _cut_task(self, handle: TaskHandle[Any], asked: float | None) -> CutTask:
         now = self.recorder.clock()
@@ -238,12 +246,20 @@ class Reporter:
         token = CURRENT.set(None)
         try:
             self._observers.notify(event)
-        except BaseException as error:
-            if self.failed is None:
-                raise
-            self.failed(error)
+        except BaseException as error:  # noqa: BLE001 - raised when the block is left
+            self.broken(error)
         finally:
             CURRENT.reset(token)
+
+    def broken(self, error: BaseException) -> None:
+        """Something was raised where a task's end was only told, or what the task brought along was looked at."""
+        if not is_a(error, (KeyboardInterrupt, SystemExit)):
+            self.recorder.telemetry_failed("export")
+            log(logger.error, "telemetry of executor %r failed", self.name, exc_info=error)
+        elif self.failed is not None:
+            self.failed(error)
+        else:
+            raise error
 
 
 def checked_observers(value: object) -> tuple[Observer, ...]:

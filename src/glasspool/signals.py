@@ -24,9 +24,10 @@ import anyio
 from anyio.abc import TaskGroup
 
 from . import options
-from ._backend import current_backend, own_interrupt, split_cancellation
+from ._backend import cancels_only, current_backend, own_interrupt
 from .closing import ShutdownReport
 from .executor import HybridExecutor
+from .guarded import is_a
 from .host import NOTHING
 
 if sys.version_info >= (3, 11):
@@ -140,14 +141,14 @@ class ShutdownOnSignals:
         # Otherwise a shutdown is under way. It is waited for even if the body failed, commonly by ExecutorClosed:
         # an executor that is left by an exception would cancel at once what has been promised its grace.
         # And the body's own exception is not shown to the task group, which would wrap it in a group.
-        cancelled = isinstance(exc, anyio.get_cancelled_exc_class())
+        cancelled = is_a(exc, anyio.get_cancelled_exc_class())
         info = (exc_type, exc, traceback) if cancelled else (None, None, None)
         swallowed: bool | None = None
         try:
             swallowed = await group.__aexit__(*info)
         except BaseException as error:
             # Cancelled while it leaves: a failure of the body is what it leaves by, and is not to be lost for that.
-            if exc is None or cancelled or split_cancellation(error)[1] is not None:
+            if exc is None or cancelled or not cancels_only(error):
                 raise
         finally:
             self._restore()

@@ -70,12 +70,10 @@ class Submission:
             plan.timeout = check.seconds("timeout", timeout)
         if deadline is not None:
             plan.deadline = check.seconds("deadline", deadline, instant=True)
-        if context != "parent":
+        if type(context) is not str or context != "parent":
             plan.link = check.choice("context", context, ("parent", "link")) == "link"
         if abandon is not True:
-            if not isinstance(abandon, bool):
-                raise TypeError(f"abandon must be a bool, not {abandon!r}")
-            plan.abandon = abandon
+            plan.abandon = check.flag("abandon", abandon)
         if metadata is not None:
             plan.metadata = check.metadata(metadata)
         return plan

@@ -4,10 +4,20 @@ from __future__ import annotations
 
 from glasspool._trio import running_trio
 
-from .base import Backend, Scope, Spawner, Threads, split_cancellation
+from .base import Backend, Scope, Spawner, Threads, cancellation_in, cancels_only, split_cancellation
 from .interrupts import own_interrupt
 
-__all__ = ["Backend", "Scope", "Spawner", "Threads", "current_backend", "own_interrupt", "split_cancellation"]
+__all__ = [
+    "Backend",
+    "Scope",
+    "Spawner",
+    "Threads",
+    "cancellation_in",
+    "cancels_only",
+    "current_backend",
+    "own_interrupt",
+    "split_cancellation",
+]
 
 
 def current_backend() -> Backend:

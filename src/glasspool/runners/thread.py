@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-import inspect
 import threading
 import time
 from collections.abc import Callable
 from functools import partial
+from types import CoroutineType
 from typing import Any
 
 from glasspool._backend import Threads
+from glasspool.guarded import is_awaitable, text
 from glasspool.task import TaskHandle, WorkItem
 
 from .base import HIDDEN, Freed, Raised
@@ -101,11 +102,11 @@ class _Call:
 def _call(function: Any, arguments: tuple[Any, ...]) -> Any:
     try:
         result = function(*arguments)
-        if not inspect.isawaitable(result):
+        if not is_awaitable(result):
             return result
-        if inspect.iscoroutine(result):
+        if type(result) is CoroutineType:
             result.close()
-        name = getattr(function, "__qualname__", repr(function))
+        name = getattr(function, "__qualname__", None) or text(function)
     except BaseException as error:  # noqa: BLE001 - handed to the executor, which decides
         return Raised(error)
     return Raised(

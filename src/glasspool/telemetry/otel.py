@@ -117,7 +117,9 @@ class Instruments:
     def _record(self, series: Histogram, value: float, context: Context) -> None:
         try:
             self._histograms[series.metric.name].record(value, series.attributes, context)
-        except Exception:  # noqa: BLE001 - a foreign provider's bug must not reach the task
+        except (KeyboardInterrupt, SystemExit):
+            raise
+        except BaseException:  # noqa: BLE001 - a foreign provider's bug must not reach the task
             self._failed("export", f"recording {series.metric.name}")
 
     def _callback(self, metric: Metric) -> _Callback:

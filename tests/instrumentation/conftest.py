@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
@@ -72,9 +73,12 @@ def tracer(provider: TracerProvider) -> trace.Tracer:
 
 
 @pytest.fixture(scope="module")
-def bare_runs() -> dict[str, Run]:
+def bare_runs() -> Iterator[dict[str, Run]]:
     """The scenarios of a module that have run bare."""
-    return {}
+    gc.collect()
+    gc.freeze()  # what is there already need not be looked at after every run
+    yield {}
+    gc.unfreeze()
 
 
 @pytest.fixture(params=["untraced", "traced"])

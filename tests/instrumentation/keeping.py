@@ -107,8 +107,7 @@ class Compare:
         first = self._bare.get(self._key)
         if first is None:
             first = self._bare[self._key] = self._run(bare, None)
-            _, last = list(first.left.items())[-1]
-            assert last < set(first.known), f"all of it is kept without us: {last}"
+            assert not first.left["collected"], f"kept without us: {first.left['collected']}"
         turn_on()
         self._run(observed or bare, first)
 
@@ -119,6 +118,8 @@ class Compare:
         gc.disable()
         try:
             scenario(run)
+            gc.collect()
+            run.check("collected")
         finally:
             gc.enable()
         return run

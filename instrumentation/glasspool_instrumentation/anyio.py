@@ -272,6 +272,7 @@ def _run_in_process(patch: Patch, original: Any) -> Any:
             raise
         finally:
             awaiting.reset(token)
+            del token  # it leads to the context, and the error to this frame
             claim.end()
 
     return run_sync

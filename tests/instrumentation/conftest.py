@@ -91,7 +91,9 @@ def compare(
 ) -> Compare:
     """Runs a scenario bare, and then observed: see ``keeping``."""
     traced = request.param == "traced"
-    same = {name: value for name, value in request.node.callspec.params.items() if name not in ("how", "loops", "compare")}
+    same = {
+        name: value for name, value in request.node.callspec.params.items() if name not in ("how", "loops", "compare")
+    }
     key = f"{request.node.originalname} {same}"
 
     def span() -> AbstractContextManager[Any]:

@@ -18,7 +18,7 @@ import glasspool_instrumentation as gi
 from glasspool import HybridExecutor
 
 from . import work
-from .keeping import FUNCTIONS, VARIABLE, Boom, Compare, Run, Thing
+from .keeping import FUNCTIONS, VARIABLE, Boom, Compare, Run, Thing, in_own_context
 from .work import LIMIT
 
 loky = pytest.importorskip("loky")
@@ -152,6 +152,30 @@ def test_calls(kind: str, how: str, outcome: str, shared: Callable[[str], Execut
         run.check("dropped")
 
     _compare(compare, scenario, shared(kind), how)
+
+
+@pytest.mark.parametrize("how", ["wrapped", "patched", "both"])
+@pytest.mark.parametrize("kind", ["threads", "forked"])
+def test_calls_that_are_refused(kind: str, how: str, compare: Compare) -> None:
+    pool = POOLS[kind]()
+    pool.shutdown()
+
+    def scenario(pool: Executor, run: Run) -> None:
+        def refused() -> BaseException:
+            call = run.watch("function", functools.partial(FUNCTIONS["success"], run.watch("bound", Thing())))
+            try:
+                with run.span():  # the pool has refused the function together with its OpenTelemetry context
+                    pool.submit(call, run.watch("argument", Thing()))
+            except RuntimeError as error:
+                return error
+            raise AssertionError("it was taken")
+
+        kept = in_own_context(run, refused)
+        run.check("refused")
+        del kept
+        run.check("dropped")
+
+    _compare(compare, scenario, pool, how)
 
 
 @in_every_way

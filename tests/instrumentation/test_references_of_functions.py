@@ -12,6 +12,7 @@ import pytest
 
 import glasspool_instrumentation as gi
 
+from . import keeping
 from .keeping import FUNCTIONS, Boom, Compare, Run, Thing, step
 
 
@@ -67,3 +68,18 @@ def test_coroutines_that_are_dropped(compare: Compare) -> None:
         run.check("without its loop")
 
     _compare(compare, scenario)
+
+
+def test_what_is_kept_is_found(compare: Compare, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(keeping, "PATIENCE", 0.1)
+    kept: list[Any] = []
+
+    def scenario(decorate: Callable[..., Any], run: Run) -> None:
+        decorate(FUNCTIONS["success"])(run.watch("bound", Thing()), run.watch("argument", Thing()))
+        run.check("ended")
+
+    def keeps(bound: Any, argument: Any) -> None:
+        kept.append(argument)
+
+    with pytest.raises(AssertionError, match=r"alive at 'ended', and not without us: \['argument'\]"):
+        compare(functools.partial(scenario, _bare), lambda: None, functools.partial(scenario, lambda function: keeps))

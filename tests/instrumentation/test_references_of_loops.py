@@ -15,6 +15,14 @@ from .keeping import OUTCOMES, Compare, Run, Thing, in_own_context, step
 
 trio = pytest.importorskip("trio")
 
+NEVER_STARTED = "start, and not started"
+
+in_every_way = pytest.mark.parametrize(
+    ("way", "outcome"),
+    [(way, outcome) for way in ("start_soon", "start") for outcome in OUTCOMES]
+    + [(NEVER_STARTED, "failure"), (NEVER_STARTED, "cancelled")],
+)
+
 
 @pytest.mark.parametrize("loop_kind", ["asyncio", "uvloop"])
 @pytest.mark.parametrize("outcome", OUTCOMES)
@@ -121,14 +129,10 @@ def test_asyncio_tasks_whose_loop_goes(begun: bool, loops: Callable[[], None], c
 
 
 @pytest.mark.parametrize("backend", ["asyncio", "trio"])
-@pytest.mark.parametrize("outcome", OUTCOMES)
-@pytest.mark.parametrize("way", ["start_soon", "start", "start, and not started"])
+@in_every_way
 def test_children_of_task_groups(
     backend: str, outcome: str, way: str, loops: Callable[[], None], compare: Compare
 ) -> None:
-    if (way, outcome) == ("start, and not started", "success"):
-        pytest.skip("is an error")
-
     def scenario(run: Run) -> None:
         async def started(argument: Any, begun: Any, *, task_status: Any) -> Any:
             if way == "start":
@@ -159,7 +163,6 @@ def test_children_of_task_groups(
                         group.cancel_scope.cancel()
             except BaseException as error:
                 run.watch("error", error)
-            argument = None
             del group
             await run.check_soon("ended")
 
@@ -172,12 +175,8 @@ def test_children_of_task_groups(
     compare(scenario, loops)
 
 
-@pytest.mark.parametrize("outcome", OUTCOMES)
-@pytest.mark.parametrize("way", ["start_soon", "start", "start, and not started"])
+@in_every_way
 def test_trios_tasks(outcome: str, way: str, loops: Callable[[], None], compare: Compare) -> None:
-    if (way, outcome) == ("start, and not started", "success"):
-        pytest.skip("is an error")
-
     def scenario(run: Run) -> None:
         async def child(begun: Any, task_status: Any = trio.TASK_STATUS_IGNORED) -> Any:
             run.watch("task", trio.lowlevel.current_task())

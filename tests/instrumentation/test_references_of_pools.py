@@ -130,9 +130,11 @@ def _submit(pool: Executor, run: Run, function: Callable[..., Any]) -> Future[An
 
 
 def _end(future: Future[Any], run: Run) -> None:
-    try:
-        run.watch("result", future.result(LIMIT))
-    except Boom as error:
+    error = future.exception(LIMIT)
+    if error is None:
+        run.watch("result", future.result())
+    else:
+        assert type(error) is Boom
         run.watch("error", error)
 
 

@@ -21,7 +21,7 @@ from opentelemetry import context as otel_context
 
 __all__ = ["FUNCTIONS", "OUTCOMES", "VARIABLE", "Boom", "Compare", "Run", "Scenario", "Thing", "in_own_context", "step"]
 
-PATIENCE = 1.0
+PATIENCE = 15.0
 """Seconds that a thread, which lets go of what it had when it comes to it, may need more than it did bare."""
 
 VARIABLE: contextvars.ContextVar[Any] = contextvars.ContextVar("variable")

@@ -106,7 +106,13 @@ class Nursery:
             scope.cancel()
 
     async def _serve(self) -> None:
-        await self._backend.serve(self._serving, self._stop)
+        try:
+            await self._backend.serve(self._serving, self._stop)
+        except BaseException as error:
+            self.spawner = None  # there is no nursery any more to start anything in
+            if not self._stop.is_set():
+                self._owner.interrupted(error)
+            raise
 
     def _serving(self, spawner: Spawner) -> None:
         self.spawner = spawner

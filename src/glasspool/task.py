@@ -242,6 +242,10 @@ class TaskHandle(Generic[T_co]):
             self._event = Event()
         return self._event
 
+    async def _until_ended(self) -> None:
+        if self._completed is None:
+            await self._ended().wait()
+
     def _needs(self) -> Needs:
         return NOTHING if self._completed is not None else (1, (self,))
 

@@ -22,7 +22,7 @@ from typing import Any, cast
 import anyio
 from anyio.abc import TaskGroup
 
-from .base import Main, Scope, Spawner, Threads, enclosing_cancelled
+from .base import Call, Main, Scope, Spawner, Threads, enclosing_cancelled
 from .workers import AnyioThreads, DaemonThreads, thread_parts
 
 __all__ = ["AsyncioBackend"]
@@ -188,6 +188,8 @@ class AsyncioBackend:
 
     def __init__(self) -> None:
         self.pause: Awaitable[None] | None = _PAUSE
+        self.call: Call | None = None
+        self.take: Callable[[Any], Any] = next
         self._loop = asyncio.get_running_loop()
         self._home: Any = None  # the scope that natively started tasks are entered into
         self._scope_class: Any = type(anyio.CancelScope())  # anyio.CancelScope looks the backend up at each call
@@ -226,6 +228,11 @@ class AsyncioBackend:
 
     def task(self) -> object:
         return asyncio.current_task()
+
+    def is_cancelled(self) -> bool:
+        task = cast("asyncio.Task[Any]", asyncio.current_task())
+        # Before Python 3.11 a native cancellation leaves no trace in its task.
+        return enclosing_cancelled() or sys.version_info < (3, 11) or task.cancelling() > 0
 
     def cancellation_source(self, error: BaseException | None) -> str | None:
         return "parent_scope" if enclosing_cancelled() else None

@@ -10,7 +10,8 @@ from typing import Any
 import anyio
 import trio
 
-from .base import Main, Scope, Spawner, Threads, enclosing_cancelled
+from .base import Call, Main, Scope, Spawner, Threads, enclosing_cancelled
+from .protecting import call_unprotected, protect, take_unprotected
 from .workers import AnyioThreads
 
 __all__ = ["TrioBackend"]
@@ -65,7 +66,10 @@ class TrioBackend:
     )  # fmt: skip
 
     def __init__(self) -> None:
+        protect()
         self.pause: Awaitable[None] | None = None
+        self.call: Call | None = call_unprotected
+        self.take: Callable[[Any], Any] = take_unprotected
         self._token = trio.lowlevel.current_trio_token()
         clock = trio.lowlevel.current_clock()
         # trio's own clock is perf_counter with an offset; a clock that a test has put in its place is asked itself.
@@ -104,6 +108,9 @@ class TrioBackend:
 
     def task(self) -> object:
         return trio.lowlevel.current_task()
+
+    def is_cancelled(self) -> bool:
+        return enclosing_cancelled()
 
     def cancellation_source(self, error: BaseException | None) -> str | None:
         if not enclosing_cancelled():

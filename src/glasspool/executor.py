@@ -33,7 +33,7 @@ from .options import TaskOptions
 from .pile import Pile
 from .reporting import Reporter, checked_observers
 from .submission import Submission
-from .task import TaskHandle
+from .task import Outcome, TaskHandle, unless_cancelled
 from .telemetry import tracing
 from .telemetry.objectives import check_wait_objective
 from .telemetry.observers import Observer
@@ -273,6 +273,8 @@ class HybridExecutor:
                 await to_the_end(partial(engine.wait, "run", ended, needs, handle, closing=True))
             raise
         try:
+            if completed.outcome is Outcome.CANCELLED:
+                await unless_cancelled()
             return completed.unwrap()
         finally:
             del handle, completed  # see Completed.unwrap

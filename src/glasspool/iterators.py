@@ -29,7 +29,7 @@ from .guarded import interrupt_in, is_a, log, text
 from .host import NOTHING, Needs
 from .limits import BURST
 from .queue import Producer
-from .task import Completed, TaskHandle
+from .task import Completed, Outcome, TaskHandle, unless_cancelled
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -488,6 +488,8 @@ class InOrder(_Iteration[T]):
                     if completed.error is not None:
                         feed.close("sibling_failure")
                         ledger.forget()
+                        if completed.outcome is Outcome.CANCELLED:
+                            await unless_cancelled()
                     return completed.unwrap()
                 if feed.finished or feed.interrupted:
                     await feed.raise_error()

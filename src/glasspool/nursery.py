@@ -106,11 +106,13 @@ class Nursery:
             scope.cancel()
 
     async def _serve(self) -> None:
+        await self._backend.serve(self._serving, self._until_stopped)
+
+    async def _until_stopped(self) -> None:
         try:
-            await self._backend.serve(self._serving, self._stop)
+            await self._stop.wait()
         except BaseException as error:
-            self.spawner = None  # there is no nursery any more to start anything in
-            if not self._stop.is_set():
+            if not self._stop.is_set():  # before anybody finds that there is no nursery any more to start a task in
                 self._owner.interrupted(error)
             raise
 

@@ -237,18 +237,18 @@ class AsyncioBackend:
     def cancellation_source(self, error: BaseException | None) -> str | None:
         return "parent_scope" if enclosing_cancelled() else None
 
-    async def serve(self, started: Callable[[Spawner], None], until: anyio.Event) -> None:
+    async def serve(self, started: Callable[[Spawner], None], until: Callable[[], Awaitable[None]]) -> None:
         if _PARTS is None:
             async with anyio.create_task_group() as group:
                 started(_GroupSpawner(group))
-                await until.wait()
+                await until()
             return
         with anyio.CancelScope() as scope:
             self._home = scope
             spawner = _FastSpawner(self._loop, scope, _PARTS)
             started(spawner)
             try:
-                await until.wait()
+                await until()
             finally:
                 # The tasks are cancelled through `scope` themselves; waiting for them must not be.
                 with anyio.CancelScope(shield=True):

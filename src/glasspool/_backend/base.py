@@ -148,8 +148,8 @@ class Backend(Protocol):
     def cancellation_source(self, error: BaseException | None) -> str | None:
         """Which enclosing scope's cancellation meets the current task: parent_scope, deadline, or None for neither."""
 
-    async def serve(self, started: Callable[[Spawner], None], until: anyio.Event) -> None:
-        """Run a spawner in the calling task until ``until`` is set and all its tasks have ended."""
+    async def serve(self, started: Callable[[Spawner], None], until: Callable[[], Awaitable[None]]) -> None:
+        """Run a spawner in the calling task until ``until()`` and all its tasks have ended."""
 
 
 def cancellation_in(error: BaseException) -> BaseException | None:

@@ -7,7 +7,6 @@ import time
 from collections.abc import Awaitable, Callable
 from typing import Any
 
-import anyio
 import trio
 
 from .base import Call, Main, Scope, Spawner, Threads, enclosing_cancelled
@@ -118,10 +117,10 @@ class TrioBackend:
         # trio 0.31 and later say what cancelled; earlier ones do not.
         return "deadline" if getattr(error, "source", None) == "deadline" else "parent_scope"
 
-    async def serve(self, started: Callable[[Spawner], None], until: anyio.Event) -> None:
+    async def serve(self, started: Callable[[Spawner], None], until: Callable[[], Awaitable[None]]) -> None:
         async with trio.open_nursery() as nursery:
             started(_TrioSpawner(nursery))
-            await until.wait()
+            await until()
 
 
 class _TrioSpawner:

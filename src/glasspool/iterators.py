@@ -10,6 +10,7 @@ the façade is noticed and cancels the tasks that have not ended, without waitin
 from __future__ import annotations
 
 import logging
+import math
 from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable, Iterator, Mapping
 from contextvars import Context, ContextVar, copy_context
 from functools import partial
@@ -21,7 +22,7 @@ from weakref import ref
 import anyio
 from anyio.lowlevel import checkpoint, checkpoint_if_cancelled
 
-from ._backend import cancels_only, to_the_end
+from ._backend import Scope, cancels_only, to_the_end
 from .closing import Stopped
 from .collecting import Ledger, OrderedLedger
 from .errors import ExecutorClosed, NestedWait
@@ -76,8 +77,8 @@ class _Feed:
         self._items: Iterator[Any] | None = None
         self._take: Callable[[Any], Any] = next
         self._later: AsyncIterator[Any] | None = None
-        self._feeder: anyio.CancelScope | None = None
-        self._closing = anyio.CancelScope()  # around the closing of an asynchronous source
+        self._feeder: Scope | None = None
+        self._closing = work.engine.backend.scope(math.inf)  # around the closing of an asynchronous source
         self._taken: anyio.Event | None = None  # the feeder waits for the consumer
         self._asking = False  # the feeder waits for the source
         self._in_hand: Any = _NO_ITEM  # what the source gave the feeder, not yet accepted
@@ -325,11 +326,11 @@ class _Feed:
             )
 
     def _start_feeder(self, source: AsyncIterator[Any]) -> None:
-        scope = self._feeder = anyio.CancelScope()
+        scope = self._feeder = self.work.engine.backend.scope(math.inf)
         # In a context like the consumer's, as a synchronous source is read in.
         self.work.engine.nursery.start_service(partial(self._run_feeder, source, scope), scope, copy_context())
 
-    async def _run_feeder(self, source: AsyncIterator[Any], scope: anyio.CancelScope) -> None:
+    async def _run_feeder(self, source: AsyncIterator[Any], scope: Scope) -> None:
         engine = self.work.engine
         _READING.set((*_READING.get(), ref(self)))
         engine.when_closing[self.stop_asking] = None

@@ -158,6 +158,31 @@ class _GroupSpawner:
 
 
 @cache
+def _apart(scope_class: Any) -> Any:
+    """A cancel scope that leaves alone what its task's parent has to settle with asyncio.
+
+    anyio counts how often a scope has called ``task.cancel()``, to take that back by ``uncancel()``, and a scope that
+    is left hands its count on to the one around it: also where that belongs to another task. That one would take back
+    a cancellation that somebody else has asked for.
+    """
+
+    class ApartScope(scope_class):  # type: ignore[misc]  # the class is known at run time only
+        __slots__ = ()
+
+        def __exit__(self, *info: Any) -> Any:
+            parent, task = self._parent_scope, self._host_task
+            if parent is None or parent._host_task is task:
+                return super().__exit__(*info)
+            pending = parent._pending_uncancellations
+            try:
+                return super().__exit__(*info)
+            finally:
+                parent._pending_uncancellations = pending
+
+    return ApartScope
+
+
+@cache
 def _timed(scope_class: Any) -> Any:
     """A cancel scope whose timer is started in a context of its own.
 
@@ -193,6 +218,8 @@ class AsyncioBackend:
         self._loop = asyncio.get_running_loop()
         self._home: Any = None  # the scope that natively started tasks are entered into
         self._scope_class: Any = type(anyio.CancelScope())  # anyio.CancelScope looks the backend up at each call
+        if hasattr(self._scope_class, "_pending_uncancellations"):
+            self._scope_class = _apart(cast("Any", self._scope_class))
         self._timed_class = _timed(cast("Any", self._scope_class))
         self.clock = time.perf_counter  # uvloop's own clock has milliseconds and stands still within a loop turn
         self.is_current = self._is_current
@@ -243,7 +270,7 @@ class AsyncioBackend:
                 started(_GroupSpawner(group))
                 await until()
             return
-        with anyio.CancelScope() as scope:
+        with self._scope_class() as scope:
             self._home = scope
             spawner = _FastSpawner(self._loop, scope, _PARTS)
             started(spawner)

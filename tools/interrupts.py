@@ -221,6 +221,7 @@ def main() -> int:
     parser.add_argument("--bare", action="store_true", help="a plain task group instead of an executor")
     asked = parser.parse_args()
     warnings.simplefilter("ignore", RuntimeWarning)  # a coroutine that was interrupted before its first step
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # ignored where a shell has put this into the background
     results: Counter[str] = Counter()
     interrupt(asked.backend, random.Random(0), bare=asked.bare)  # what is imported late is imported here
     for number in range(asked.count):

@@ -11,7 +11,6 @@ so that a lost façade can be finalized.
 from __future__ import annotations
 
 import logging
-import sys
 import threading
 import weakref
 from collections.abc import Awaitable, Callable
@@ -25,17 +24,15 @@ import anyio
 from ._backend import Backend, split_cancellation
 from .closing import LATE, ShutdownReport
 from .errors import ExecutorClosed, WrongThread
-from .guarded import is_a, leaves, log
+from .guarded import is_a, log
 from .host import Feed, Needs
+from .leaving import escalated
 from .limits import BURST, SlotLimit
 from .nursery import Nursery
 from .queue import AdmissionQueue, Producer
 from .reporting import Reporter
 from .task import CURRENT, CancelRequest, Completed, TaskHandle, cancelled_error, current_task, timeout_error
 from .waits import WAITS, Wait, refuse_chain, waiting
-
-if sys.version_info < (3, 11):
-    from exceptiongroup import BaseExceptionGroup
 
 __all__ = ["Engine"]
 
@@ -441,17 +438,9 @@ class Engine:
         try:
             if crash is not None or not failures:
                 return crash or leaving
-            if leaving is not None and not self._tells_of(leaving, failures):
-                failures.insert(0, leaving)
-            return BaseExceptionGroup(f"tasks of executor {self.name!r} failed", failures)
+            return escalated(f"tasks of executor {self.name!r} failed", failures, leaving, self._of_failure)
         finally:
             del leaving, crash, failures  # see Completed.unwrap
-
-    def _tells_of(self, error: BaseException, failures: list[BaseException]) -> bool:
-        """Whether the body ended by nothing but what the failures caused, or by one of them that it awaited."""
-        known = set(map(id, (*failures, *self._of_failure)))
-        rest = split_cancellation(error)[1]
-        return rest is None or id(rest) in known or all(id(leaf) in known for leaf in leaves(rest))
 
     def finalize(self) -> None:
         """The façade is gone and nobody will leave its block: settle what is left, waking nobody."""

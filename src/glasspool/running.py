@@ -133,7 +133,7 @@ def _pass_on(engine: Engine, passing: BaseException) -> None:
         cancellation = cancellation_in(passing)
     except RuntimeError:  # no loop runs any more: nobody to pass it on to
         return
-    if cancellation is not None and engine.backend.is_cancelled():
+    if cancellation is not None and engine.backend.is_cancelled(cancellation):
         try:
             raise cancellation
         finally:

@@ -186,6 +186,5 @@ async def test_of_the_body(make):
             raise error
     except BaseException as one:
         found.append(one)
-    if sys.version_info >= (3, 11) or make is not kept:  # before, a native cancellation leaves no trace in its task
-        assert found == [error]
+    assert found == [error]
     conserved(executor, [handle])

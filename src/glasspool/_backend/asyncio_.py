@@ -256,10 +256,13 @@ class AsyncioBackend:
     def task(self) -> object:
         return asyncio.current_task()
 
-    def is_cancelled(self) -> bool:
-        task = cast("asyncio.Task[Any]", asyncio.current_task())
-        # Before Python 3.11 a native cancellation leaves no trace in its task.
-        return enclosing_cancelled() or sys.version_info < (3, 11) or task.cancelling() > 0
+    def is_cancelled(self, cancellation: BaseException) -> bool:
+        if enclosing_cancelled():
+            return True
+        if sys.version_info >= (3, 11):
+            return cast("asyncio.Task[Any]", asyncio.current_task()).cancelling() > 0
+        # A native cancellation leaves no trace in its task, but that of a scope says what it is.
+        return not str(cancellation).startswith("Cancelled ")
 
     def cancellation_source(self, error: BaseException | None) -> str | None:
         return "parent_scope" if enclosing_cancelled() else None

@@ -140,9 +140,9 @@ class Backend(Protocol):
     def task(self) -> object:
         """The current backend task, to tell one from another."""
 
-    def is_cancelled(self) -> bool:
-        """Whether the current task is being cancelled: if not, a cancellation that it meets is somebody else's, kept
-        from another scope or raised by hand."""
+    def is_cancelled(self, cancellation: BaseException) -> bool:
+        """Whether the current task is being cancelled: if not, the cancellation that it has met is somebody else's,
+        kept from another scope or raised by hand."""
         ...
 
     def cancellation_source(self, error: BaseException | None) -> str | None:

@@ -108,7 +108,7 @@ class TrioBackend:
     def task(self) -> object:
         return trio.lowlevel.current_task()
 
-    def is_cancelled(self) -> bool:
+    def is_cancelled(self, cancellation: BaseException) -> bool:
         return enclosing_cancelled()
 
     def cancellation_source(self, error: BaseException | None) -> str | None:

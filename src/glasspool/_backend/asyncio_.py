@@ -217,8 +217,9 @@ class AsyncioBackend:
         self.take: Callable[[Any], Any] = next
         self._loop = asyncio.get_running_loop()
         self._home: Any = None  # the scope that natively started tasks are entered into
-        self._scope_class: Any = type(anyio.CancelScope())  # anyio.CancelScope looks the backend up at each call
-        if hasattr(self._scope_class, "_pending_uncancellations"):
+        scope: Any = anyio.CancelScope()
+        self._scope_class: Any = type(scope)  # anyio.CancelScope looks the backend up at each call
+        if hasattr(scope, "_pending_uncancellations"):
             self._scope_class = _apart(cast("Any", self._scope_class))
         self._timed_class = _timed(cast("Any", self._scope_class))
         self.clock = time.perf_counter  # uvloop's own clock has milliseconds and stands still within a loop turn

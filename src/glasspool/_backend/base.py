@@ -192,16 +192,16 @@ async def to_the_end(body: Callable[[], Awaitable[T]]) -> T:
     """Await ``body()``, shielded, until it has ended, called anew after each native cancellation (asyncio's own, which
     no shield keeps off). The last of these is raised then."""
     cancelled: BaseException | None = None
+    found: list[T] = []
     try:
         with anyio.CancelScope(shield=True):
-            while True:
+            while not found:
                 try:
-                    value = await body()
-                    break
+                    found.append(await body())
                 except anyio.get_cancelled_exc_class() as error:
                     cancelled = error
         if cancelled is not None:
             raise cancelled
-        return value
+        return found[0]
     finally:
-        del cancelled  # see Completed.unwrap
+        del cancelled, found  # see Completed.unwrap

@@ -58,7 +58,8 @@ def _codes(found: Any, module: dict[str, Any]) -> Iterator[CodeType]:
             if thing.__module__ == module["__name__"]:
                 yield from _codes(vars(thing), module)
             continue
-        for part in (thing, *(getattr(thing, name, None) for name in ("__func__", "fget", "__wrapped__"))):
+        parts: tuple[Any, ...] = (thing, *(getattr(thing, name, None) for name in ("__func__", "fget", "__wrapped__")))
+        for part in parts:
             if is_a(part, FunctionType) and part.__globals__ is module:
                 yield from _nested(part.__code__)
 

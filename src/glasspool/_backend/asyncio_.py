@@ -175,6 +175,7 @@ def _timed(scope_class: Any) -> Any:
 
 
 _PAUSE = _Pause() if _PARTS is not None else None
+_TIME = asyncio.BaseEventLoop.time
 
 
 class AsyncioBackend:
@@ -188,7 +189,10 @@ class AsyncioBackend:
         self._home: Any = None  # the scope that natively started tasks are entered into
         self._scope_class: Any = type(anyio.CancelScope())  # anyio.CancelScope looks the backend up at each call
         self._timed_class = _timed(cast("Any", self._scope_class))
-        self.clock = time.perf_counter  # uvloop's own clock has milliseconds and stands still within a loop turn
+        # uvloop's own clock has milliseconds and stands still within a loop turn. A clock that somebody has put in the
+        # place of asyncio's, to test without waiting, is asked itself.
+        replaced = isinstance(self._loop, asyncio.BaseEventLoop) and getattr(self._loop.time, "__func__", None) is not _TIME
+        self.clock: Callable[[], float] = self._loop.time if replaced else time.perf_counter
         self.is_current = self._is_current
 
     def _is_current(self) -> bool:

@@ -14,10 +14,10 @@ from glasspool._monitoring.expressions import (
     bucket,
     by,
     events,
+    grown,
     label,
     match,
     quantile,
-    rare_quantile,
     rate,
     series,
     top,
@@ -58,7 +58,6 @@ __all__ = ["drilldown"]
 _FILTER = (*EXECUTOR, f'{EXECUTOR_LABELS[1]}=~"$type"')
 _TASK = f'{label(Key.TASK_NAME)}=~"$task"'
 _WINDOW = "$__rate_interval"
-_WAITED = match(Key.QUEUE_OUTCOME, "started", "timeout")
 _INSTANCES = 15
 
 
@@ -89,10 +88,17 @@ def drilldown(lines: Lines) -> Board:
     )
 
 
-def _quantiles(metric: Metric, name: str, levels: tuple[float, ...], *matchers: str) -> tuple[Target, ...]:
-    buckets = bucket(metric, *_FILTER, *matchers)
+def _waited() -> str:
+    """Waits of the last interval that ended with a start, or with a timeout, whose series is born with the first."""
+    started, timed_out = (
+        bucket(QUEUE_WAIT, *_FILTER, match(Key.QUEUE_OUTCOME, outcome)) for outcome in ("started", "timeout")
+    )
+    return grown(started, timed_out, _WINDOW)
+
+
+def _quantiles(name: str, growth: str) -> tuple[Target, ...]:
     return tuple(
-        Target(quantile(level, buckets, _WINDOW), f"{name} p{level * 100:g}", metric.exemplars) for level in levels
+        Target(quantile(level, growth), f"{name} p{level * 100:g}", exemplar=True) for level in (0.5, 0.95, 0.99)
     )
 
 
@@ -104,8 +110,8 @@ def _times() -> tuple[Panel, ...]:
             action="Waits up and runs flat: too few slots for the arrivals. Both up: tasks have become slower,"
             " find which"
             " below. Dots are exemplars: click one to open its trace.",
-            targets=(*_quantiles(QUEUE_WAIT, "wait", (0.5, 0.95, 0.99), _WAITED),
-                     *_quantiles(TASK_DURATION, "run", (0.5, 0.95, 0.99)),
+            targets=(*_quantiles("wait", _waited()),
+                     *_quantiles("run", rate(bucket(TASK_DURATION, *_FILTER), _WINDOW)),
                      Target(_of(QUEUE_WAIT_OBJECTIVE, "min"), "wait objective")),
             unit="s",
             width=24,
@@ -117,21 +123,20 @@ def _times() -> tuple[Panel, ...]:
             "How are waits distributed; is it a few tasks or all?",
             "Two bands: some tasks are admitted at once and others queue behind a burst. A rising band: the"
             " queue grows.",
-            bucket(QUEUE_WAIT, *_FILTER, _WAITED),
+            _waited(),
         ),
         _heatmap(
             "Run times",
             "How are run times distributed?",
             "Two bands: two kinds of work share the slots; consider an executor for the slow one.",
-            bucket(TASK_DURATION, *_FILTER, _TASK),
+            f"increase({bucket(TASK_DURATION, *_FILTER, _TASK)}[{_WINDOW}])",
         ),
     )  # fmt: skip
 
 
-def _heatmap(title: str, question: str, action: str, buckets: str) -> Panel:
-    expr = by(("le",), f"increase({buckets}[{_WINDOW}])")
+def _heatmap(title: str, question: str, action: str, growth: str) -> Panel:
     return Panel(
-        title=title, question=question, action=action, targets=(Target(expr, "{{le}}", exemplar=True),),
+        title=title, question=question, action=action, targets=(Target(by(("le",), growth), "{{le}}", exemplar=True),),
         unit="s", kind="heatmap", link="traces",
     )  # fmt: skip
 
@@ -140,10 +145,10 @@ def _backpressure(lines: Lines) -> tuple[Panel, ...]:
     return (
         Panel(
             title="Submit wait",
-            question="How long does submit hold producers back?",
-            action="Anything above a few milliseconds means the queue is full: producers now go at the"
-            " executor's pace.",
-            targets=_quantiles(SUBMIT_WAIT, "submit", (0.5, 0.95, 0.99)),
+            question="How long does submit hold those producers back that find no room?",
+            action="A line means that the queue is full: producers now go at the executor's pace. None: nobody had to"
+            " wait.",
+            targets=_quantiles("submit", events(bucket(SUBMIT_WAIT, *_FILTER), _WINDOW)),
             unit="s",
             width=8,
             link="traces",
@@ -153,7 +158,7 @@ def _backpressure(lines: Lines) -> tuple[Panel, ...]:
             question="How many callers are blocked in submit?",
             action="A constant number is a steady producer loop; a growing one is callers piling up behind a"
             " full queue.",
-            targets=(Target(_of(SUBMIT_PENDING), "blocked"),),
+            targets=(Target(f"{_of(SUBMIT_PENDING)} or vector(0)", "blocked"),),
             unit="short",
             width=8,
             warn=1,
@@ -230,7 +235,8 @@ def _outcomes() -> tuple[Panel, ...]:
     # An error type's series is born with its first error, which a rate would not see.
     ended = events(series(TASK_COMPLETED, *_FILTER), _WINDOW)
     failed = events(series(TASK_COMPLETED, *_FILTER, match(Key.TASK_OUTCOME, "error", "timeout")), _WINDOW)
-    obeyed = rare_quantile(0.95, bucket(CANCEL_DURATION, *_FILTER), _WINDOW, reason)
+    cancelled = events(series(TASK_CANCELLATIONS, *_FILTER), _WINDOW)
+    obeyed = quantile(0.95, events(bucket(CANCEL_DURATION, *_FILTER), _WINDOW), reason)
     return (
         Panel(
             title="Arrivals against completions",
@@ -263,13 +269,13 @@ def _outcomes() -> tuple[Panel, ...]:
         ),
         Panel(
             title="Cancellations by reason",
-            question="Who cancels its tasks, and where does it meet them?",
+            question="Who cancelled its tasks in the last interval, and where did it meet them?",
             action="queued: cheap, the work never began. running: work was thrown away. unknown: cancelled from outside"
             " the executor.",
             targets=(Target(
-                f"{by((reason, phase), _rate(TASK_CANCELLATIONS))} > 0", f"{{{{{reason}}}}}, {{{{{phase}}}}}"
+                f"{by((reason, phase), cancelled)} > 0", f"{{{{{reason}}}}}, {{{{{phase}}}}}"
             ),),
-            unit="ops",
+            unit="short",
             width=8,
             stacked=True,
         ),
@@ -325,7 +331,9 @@ def _tasks() -> tuple[Panel, ...]:
             title="Run time by task, p95",
             question="Which kind of task is slow?",
             action="A name that rises alone is your suspect; all rising together share a dependency or a starved CPU.",
-            targets=(Target(quantile(0.95, buckets, _WINDOW, name), f"{{{{{name}}}}}", exemplar=True),),
+            targets=(Target(
+                quantile(0.95, rate(buckets, _WINDOW), name), f"{{{{{name}}}}}", exemplar=True
+            ),),
             unit="s",
             link="traces",
         ),
@@ -345,7 +353,7 @@ def _tasks() -> tuple[Panel, ...]:
 def _instances() -> tuple[Panel, ...]:
     usage, limit = series(SLOT_USAGE, *_FILTER), series(SLOT_LIMIT, *_FILTER)
     submitted = series(TASK_SUBMITTED, *_FILTER)
-    waits = quantile(0.95, bucket(QUEUE_WAIT, *_FILTER, _WAITED), _WINDOW, *INSTANCE_LABELS)
+    waits = quantile(0.95, _waited(), *INSTANCE_LABELS)
 
     def worst(expression: str, rank: str) -> tuple[Target, ...]:
         return (Target(top(_INSTANCES, expression, rank, INSTANCE_LABELS), PER_INSTANCE),)

@@ -123,7 +123,7 @@ def _stats(lines: Lines) -> tuple[Panel, ...]:
             "Blocked producers",
             "How many callers are blocked in submit for want of room?",
             "This is backpressure at work. If it lasts, the executor needs slots or the callers a rate limit.",
-            f"sum({series(SUBMIT_PENDING, *_FILTER)})",
+            f"sum({series(SUBMIT_PENDING, *_FILTER)}) or vector(0)",
             1,
             50,
         ),
@@ -326,8 +326,8 @@ def _refused() -> tuple[Panel, ...]:
         Panel(
             title="Cancellations by reason",
             question="Who cancels tasks?",
-            action="explicit and shutdown were asked for. sibling_failure and dependency follow an error; parent_scope"
-            " and deadline a caller that gave up.",
+            action="explicit and shutdown were asked for. sibling_failure follows an error; parent_scope and deadline a"
+            " caller that gave up.",
             targets=(Target(by((reason,), _recorded(r.CANCELLED_RATE)), f"{{{{{reason}}}}}"),),
             unit="ops",
             stacked=True,

@@ -17,6 +17,7 @@ from glasspool._monitoring.expressions import (
     label,
     match,
     quantile,
+    rate,
     series,
     top,
     total,
@@ -94,7 +95,7 @@ def _loops(lines: Lines) -> tuple[Panel, ...]:
             action="Milliseconds are normal. A p99 of 100 ms and more: callbacks compute too long, or the CPU"
             " is starved.",
             targets=tuple(
-                Target(quantile(level, delay, _WINDOW, _LOOP), f"{{{{{_LOOP}}}}} p{level * 100:g}")
+                Target(quantile(level, rate(delay, _WINDOW), _LOOP), f"{{{{{_LOOP}}}}} p{level * 100:g}")
                 for level in (0.5, 0.95, 0.99)
             ),
             unit="s",
@@ -118,7 +119,7 @@ def _limiters() -> tuple[Panel, ...]:
     def of(metric: Metric) -> str:
         return by((_NAME,), series(metric, *EXECUTOR, _LIMITERS), "max")
 
-    waits = bucket(QUEUE_WAIT, *EXECUTOR, _LIMITERS, match(Key.QUEUE_OUTCOME, "started", "timeout"))
+    waits = rate(bucket(QUEUE_WAIT, *EXECUTOR, _LIMITERS, match(Key.QUEUE_OUTCOME, "started")), _WINDOW)
     rank = series(SLOT_USAGE, *EXECUTOR, _LIMITERS)
 
     def shown(expression: str) -> str:
@@ -151,7 +152,7 @@ def _limiters() -> tuple[Panel, ...]:
             title="Wait for a thread, p95",
             question="How long does a sync call wait for its thread?",
             action="This adds to every request's latency before the endpoint starts.",
-            targets=(Target(quantile(0.95, waits, _WINDOW, _NAME), f"{{{{{_NAME}}}}}"),),
+            targets=(Target(quantile(0.95, waits, _NAME), f"{{{{{_NAME}}}}}"),),
             unit="s",
             warn=0.1,
             width=8,

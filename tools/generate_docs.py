@@ -45,10 +45,20 @@ attribute with underscores for dots: `{label}`.
 `updowncounter` is a gauge to Prometheus. Metrics marked *rare* are zero or absent in a healthy process. Those marked
 *exemplars* carry the trace ids of sampled spans, in OpenMetrics and by OTLP.
 
+## When series begin
+
+A counter of what can happen to an executor of this kind exists at 0 from the moment it opens, so that the first event
+is seen by `increase()`; a counter of what cannot happen does not exist (a thread pool has no timeouts, only a pile with
+`fail_fast=True` brings cancellations for `sibling_failure`, and so on). Values of `error.type` that are names of
+exceptions appear with their first event. So do histograms, but for `{queue_wait}` of tasks that started, and the gauges
+of what most executors never have: producers that had to wait, abandoned threads, a runner that was never used. In
+PromQL absent is not 0: write `… or vector(0)`; how a series' first observation is seen, the shipped rules show.
+
+A `HybridExecutor` with two task names is {series} series or fewer until it closes.
+
 ## Values
 
-Attributes with a fixed set of values. Series of bounded sets exist at 0 from the moment an executor opens, so that the
-first event is seen by `increase()`.
+Attributes with a fixed set of values.
 
 {values}
 
@@ -63,7 +73,8 @@ Upper bounds in seconds. Classic histograms only. By scrape `le` reads `1.0`, by
 
 Per process, first come: 200 executor names, 25 task names an executor (`max_task_names=`; 0 shows none), 20 values of
 `error.type` an executor, 20,000 series in all. What comes later is folded into `{other}`, logged once and counted in
-`{failures}`.
+`{failures}`. Room for the counters and gauges of all 200 names is kept free; when the rest is used up, task names and
+error types are folded first, and histograms that find no room at all are those of the executor `{other}`.
 
 ## Spans
 
@@ -77,7 +88,7 @@ event `{event}` marks the start of running, so the wait is visible.
 | success | unset | absent |
 | error | error, exception recorded | `module.qualname` of the exception, builtins bare |
 | timeout | error | `timeout` |
-| cancelled by a sibling's failure, a dependency, or an enclosing deadline | error | `cancelled` |
+| cancelled by a sibling's failure or an enclosing deadline | error | `cancelled` |
 | cancelled for any other reason | unset | `cancelled` |
 """
 
@@ -134,6 +145,8 @@ def page() -> str:
         ),
         other=catalog.OTHER,
         failures=catalog.TELEMETRY_FAILURES.name,
+        queue_wait=catalog.QUEUE_WAIT.name,
+        series=110,
         event=catalog.SPAN_EVENT_STARTED,
         attributes=table(
             ["attribute", "type", "when", "meaning"],

@@ -123,7 +123,7 @@ WELL: dict[str, Callable[[], object]] = {
     "uvicorn-rolling-restart": lambda: web("steady", restarts=(150, 300)),
     "etl-pools": lambda: script("pools.py"),
 }
-SICK = ("limiter", "stuck-thread", "blocked-loop", "dead-upstream", "abandoned-threads")
+SICK = ("limiter", "stuck-thread", "blocked-loop", "dead-upstream", "abandoned-threads", "cancel-not-obeyed")
 ALL = WELL | {f"sick-{trouble}": lambda trouble=trouble: script("sick.py", trouble) for trouble in SICK}
 
 

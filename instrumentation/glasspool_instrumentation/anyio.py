@@ -12,10 +12,12 @@ import logging
 import weakref
 from collections.abc import Awaitable, Coroutine, Mapping
 from contextvars import Context
+from itertools import product
 from typing import Any
 
 from opentelemetry.trace import SpanKind
 
+from glasspool.telemetry.catalog import CONTEXT_LOSS_KINDS
 from glasspool.telemetry.names import coroutine_names, function_name, look_through, qualified_name
 from glasspool.telemetry.tracing import capture, context_in
 
@@ -38,6 +40,7 @@ __all__ = ["AnyioInstrumentor"]
 logger = logging.getLogger("glasspool")
 
 _TRIO = "anyio._backends._trio"
+_REASONS = ("explicit", "sibling_failure", "parent_scope", "deadline", "shutdown")
 
 DEFAULT_LIMITER = "anyio.to_thread"
 """The executor name of the default thread limiter: 40 tokens, on which FastAPI and Starlette run sync endpoints."""
@@ -54,14 +57,14 @@ class AnyioInstrumentor(TaskInstrumentor):
     requires = ("anyio >= 4.0",)
 
     _entering: Observed | None = None  # calls from threads
-    _limiters = Limiters("anyio_limiter")
-    _processes = Limiters("anyio_process", "process", SpanKind.PRODUCER)
+    _limiters = Limiters("anyio_limiter", ("parent_scope",))
+    _processes = Limiters("anyio_process", ("explicit",), "process", SpanKind.PRODUCER, losses=CONTEXT_LOSS_KINDS)
 
     def _instrument(
         self, selection: Selection, *, wait_objectives: Mapping[str, float] | None = None, **options: Any
     ) -> None:
         objectives = WaitObjectives(wait_objectives)
-        AnyioInstrumentor._begin("anyio", (_patches, token_patches), selection, **options)
+        AnyioInstrumentor._begin("anyio", (_patches, token_patches), selection, _REASONS, **options)
         AnyioInstrumentor._limiters.objectives = AnyioInstrumentor._processes.objectives = objectives
 
     def _uninstrument(self) -> None:
@@ -226,7 +229,11 @@ def _from_thread() -> Observed:
     observed = cls._entering
     if observed is None:
         observed = cls._entering = Observed(
-            "anyio.from_thread", "anyio_from_thread", "inline", shutdown=False, workers=False
+            "anyio.from_thread",
+            "anyio_from_thread",
+            "inline",
+            workers=False,
+            cancels=product(("parent_scope", "shutdown"), ("running",)),
         )
     return observed
 

@@ -28,6 +28,7 @@ from .tasks import TaskInstrumentor
 
 __all__ = ["AsyncioInstrumentor"]
 
+_REASONS = ("explicit", "sibling_failure", "parent_scope", "shutdown")
 _NOT_RETRIEVED = "Task exception was never retrieved"
 
 
@@ -37,7 +38,7 @@ class AsyncioInstrumentor(TaskInstrumentor):
     libraries = ("asyncio",)
 
     def _instrument(self, selection: Selection, **options: Any) -> None:
-        AsyncioInstrumentor._begin("asyncio", (_patches, futures.patches), selection, **options)
+        AsyncioInstrumentor._begin("asyncio", (_patches, futures.patches), selection, _REASONS, **options)
 
     def _uninstrument(self) -> None:
         AsyncioInstrumentor._cease((_patches, futures.patches))

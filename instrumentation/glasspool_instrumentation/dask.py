@@ -14,10 +14,12 @@ import functools
 import re
 import uuid
 from collections.abc import Callable, Mapping
+from itertools import product
 from typing import Any
 
 from opentelemetry.trace import SpanKind
 
+from glasspool.telemetry.catalog import CANCEL_PHASES, CONTEXT_LOSS_KINDS
 from glasspool.telemetry.names import look_through
 from glasspool.telemetry.tracing import Spans, capture, inject
 
@@ -84,9 +86,10 @@ class DaskInstrumentor(Instrumentor):
                 "dask",
                 "cluster",
                 workers=False,
-                shutdown=False,
                 spans=cls._spans,
                 kind=SpanKind.PRODUCER,
+                cancels=product(("explicit", "shutdown"), CANCEL_PHASES),
+                losses=CONTEXT_LOSS_KINDS,
                 wait_objective=cls._objectives(name),
             )
         return observed

@@ -104,7 +104,15 @@ class _Calls:
     """The observation shared by all calls of one function."""
 
     def __init__(self, name: str, function: Any, spans: Spans) -> None:
-        self._observed = Observed(name, "function", "inline", queue=False, workers=False, shutdown=False, spans=spans)
+        self._observed = Observed(
+            name,
+            "function",
+            "inline",
+            queue=False,
+            workers=False,
+            spans=spans,
+            cancels=[("parent_scope", "running")],
+        )
         self._code = qualified_name(function)
         self._name = function_name(function)
 

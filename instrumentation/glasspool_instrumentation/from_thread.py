@@ -188,7 +188,7 @@ class PortalCoroutine(ObservedCoroutine):
     def __init__(self, coro: Any, observed: Observed, task: Any, ending: Any, future: Future[Any], scope: Any) -> None:
         super().__init__(coro, observed, task, ending)
         self._future: Future[Any] | None = future
-        self._scope = scope
+        self._scope: Any = scope
 
     def _end(self, error: BaseException) -> None:
         future, scope = self._future, self._scope

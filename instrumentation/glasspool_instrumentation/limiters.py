@@ -9,11 +9,13 @@ from __future__ import annotations
 import functools
 import threading
 import weakref
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable
+from itertools import product
 from typing import Any
 
 from opentelemetry.trace import SpanKind
 
+from glasspool.telemetry.catalog import CANCEL_PHASES
 from glasspool.telemetry.names import function_name, look_through
 from glasspool.telemetry.recorder import TaskRecord
 from glasspool.telemetry.tracing import TaskTracer, attach
@@ -50,13 +52,9 @@ class ObservedLimiter(Observed):
 
     recorder: LimiterRecorder
 
-    def __init__(
-        self, limiter: Any, name: str, type: str, runner: str, kind: SpanKind, wait_objective: float | None
-    ) -> None:
-        super().__init__(
-            name, type, runner, slots=True, workers=False, shutdown=False, kind=kind, wait_objective=wait_objective,
-            recorder=functools.partial(LimiterRecorder, limiter),
-        )  # fmt: skip
+    def __init__(self, limiter: Any, name: str, type: str, runner: str, **options: Any) -> None:
+        recorder = functools.partial(LimiterRecorder, limiter)
+        super().__init__(name, type, runner, slots=True, workers=False, recorder=recorder, **options)
         self.queue_size = self.recorder.queue_size
 
     def admit(self, task: TaskRecord) -> None:
@@ -77,13 +75,22 @@ class ObservedLimiter(Observed):
 
 
 class Limiters:
-    """The observed limiters of one library, for calls of one kind."""
+    """The observed limiters of one library, for calls of one kind. ``reasons``: those for which they are cancelled."""
 
-    def __init__(self, type: str, runner: str = "thread", kind: SpanKind = SpanKind.INTERNAL) -> None:
+    def __init__(
+        self,
+        type: str,
+        reasons: Iterable[str],
+        runner: str = "thread",
+        kind: SpanKind = SpanKind.INTERNAL,
+        losses: tuple[str, ...] = (),
+    ) -> None:
         self.type = type
         self.objectives = WaitObjectives()
         self._runner = runner
-        self._kind = kind
+        self._options: dict[str, Any] = {
+            "kind": kind, "cancels": tuple(product(reasons, CANCEL_PHASES)), "losses": losses,
+        }  # fmt: skip
         self._observed: dict[int, tuple[ObservedLimiter, Any, Any]] = {}  # with its limiter and loop, weakly
         loops.at_end(self._ended)
 
@@ -109,7 +116,9 @@ class Limiters:
         except TypeError:  # somebody's own, with slots
             return None
         name = default_name or limiter_name(limiter)
-        observed = ObservedLimiter(limiter, name, self.type, self._runner, self._kind, self.objectives(name))
+        observed = ObservedLimiter(
+            limiter, name, self.type, self._runner, wait_objective=self.objectives(name), **self._options
+        )
         loop = loops.current()
         self._observed[key] = observed, reference, loop and weakref.ref(loop)
         return observed

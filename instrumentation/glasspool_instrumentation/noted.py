@@ -236,11 +236,12 @@ class NotingRecorder(Recorder):
     def _never_ran(self, call: NotedCall) -> Histogram | None:
         self._completed(call.outcome, call)
         if call.outcome == "cancelled":
-            self.totals.cancellations[call.reason, "queued"] += 1
-        return self.totals.queue_wait.get("cancelled")
+            self.totals.count(self.totals.cancellations, (call.reason, "queued"))
+        return self.totals.queue_wait_of("cancelled")
 
     def _completed(self, outcome: str, call: NotedCall) -> None:
         totals = self.totals
-        error_type = "cancelled" if outcome == "cancelled" else totals.error_type(call.error_type)
-        key = (outcome, error_type, call.runner)
-        totals.completed[key] = totals.completed.get(key, 0) + 1
+        key = (outcome, "cancelled" if outcome == "cancelled" else call.error_type, call.runner)
+        if key not in totals.completed:
+            key = totals.new_end(*key)
+        totals.completed[key] += 1

@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from concurrent.futures import BrokenExecutor
 from typing import Any
 
@@ -20,7 +20,10 @@ __all__ = ["Observed"]
 
 
 class Observed:
-    """What is kept for one executor object. Thread-safe; the lock is that of the recorder's identity."""
+    """What is kept for one executor object. Thread-safe; the lock is that of the recorder's identity.
+
+    ``cancels``, ``rejects`` and ``losses`` are what can happen in it: see ``Shape``.
+    """
 
     def __init__(
         self,
@@ -32,10 +35,11 @@ class Observed:
         slots: bool = False,
         queue: bool = True,
         workers: bool = True,
-        shutdown: bool = True,
         unretrieved: bool = False,
         requests: bool = False,
-        breakable: bool = False,
+        cancels: Iterable[tuple[str, str]],
+        rejects: tuple[str, ...] = (),
+        losses: tuple[str, ...] = (),
         spans: Spans = "parented",
         kind: SpanKind = SpanKind.INTERNAL,
         explicit: bool = False,
@@ -47,10 +51,11 @@ class Observed:
             workers=(runner,) if workers else (),
             queue=queue,
             slots=slots or limit is not None,
-            shutdown=shutdown,
             unretrieved=unretrieved,
             requests=requests,
-            breakable=breakable,
+            cancels=tuple(cancels),
+            rejects=rejects,
+            losses=losses,
         )
         limits = {runner: limit} if workers and limit is not None else None
         self.runner = runner

@@ -10,12 +10,14 @@ import threading
 import weakref
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future, ProcessPoolExecutor, ThreadPoolExecutor
+from itertools import product
 from multiprocessing import connection
 from typing import Any, NamedTuple
 
 from opentelemetry.trace import SpanKind
 
 from glasspool.telemetry.carrying import Carried
+from glasspool.telemetry.catalog import CANCEL_PHASES, CONTEXT_LOSS_KINDS
 from glasspool.telemetry.recorder import Recorder
 from glasspool.telemetry.tracing import Spans
 
@@ -137,8 +139,10 @@ def observe(
             kind=SpanKind.PRODUCER if kind.remote else SpanKind.INTERNAL,
             explicit=explicit,
             wait_objective=wait_objective,
-            breakable=kind.type != "dask",
             recorder=Recorder if kind.remote else NotingRecorder,
+            cancels=product(("explicit", "shutdown"), CANCEL_PHASES if kind.type == "dask" else ("queued",)),
+            rejects=("already_shutdown",) if kind.type == "dask" else ("already_shutdown", "broken"),
+            losses=CONTEXT_LOSS_KINDS if kind.remote else (),
         )
         settings = parent_settings() if child_telemetry and kind.remote else None
         key = id(pool)

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from itertools import product
+
 from opentelemetry.context import Context
 
 from glasspool.telemetry.recorder import TaskRecord
@@ -34,6 +37,7 @@ class TaskInstrumentor(Instrumentor):
         name: str,
         patches: tuple[Patches, ...],
         selection: Selection,
+        reasons: Iterable[str],
         *,
         spans: object = None,
         monitor: bool = True,
@@ -43,7 +47,7 @@ class TaskInstrumentor(Instrumentor):
         for each in patches:
             each.put_on(cls)
         cls._tasks = Observed(
-            name, name, "inline", queue=False, workers=False, shutdown=False,
+            name, name, "inline", queue=False, workers=False, cancels=product(reasons, ("running",)),
             # A cancellation of asyncio's own may be taken back, by a timeout within the task for one.
             unretrieved=name == "asyncio", requests=name != "asyncio",
         )  # fmt: skip

@@ -43,13 +43,14 @@ class TrioInstrumentor(TaskInstrumentor):
     libraries = ("trio",)
     requires = ("trio >= 0.22",)
 
-    _limiters = Limiters("trio_limiter")
+    _limiters = Limiters("trio_limiter", ("parent_scope", *_REASONS.values()))
 
     def _instrument(
         self, selection: Selection, *, wait_objectives: Mapping[str, float] | None = None, **options: Any
     ) -> None:
         objectives = WaitObjectives(wait_objectives)
-        TrioInstrumentor._begin("trio", (_patches, token_patches), selection, **options)
+        reasons = ("sibling_failure", "parent_scope", *_REASONS.values())
+        TrioInstrumentor._begin("trio", (_patches, token_patches), selection, reasons, **options)
         TrioInstrumentor._limiters.objectives = objectives
 
     def _uninstrument(self) -> None:

@@ -113,7 +113,7 @@ class Engine:
         queue, slots = self.queue, self.slots
         return not queue.producers and not queue.granted and queue.room(slots.limit - slots.used)
 
-    def accept(self, handle: TaskHandle[Any], blocked: float = 0.0) -> None:
+    def accept(self, handle: TaskHandle[Any], blocked: float | None = None) -> None:
         """Take the task in: into a free slot, else into the queue. The caller has made sure of room."""
         queue, slots = self.queue, self.slots
         if handle._sink is not None:

@@ -105,7 +105,8 @@ class HybridExecutor:
         base.run(tracing.attach, tracing.without_span())
         reporter = Reporter(
             self._name, limit=self._limit, capacity=self._capacity, max_task_names=self._max_names,
-            wait_objective=self._wait_objective, spans=self._spans, observers=self._observers, clock=backend.clock,
+            wait_objective=self._wait_objective, spans=self._spans, observers=self._observers,
+            escalate=self._escalate, backend=backend,
         )  # fmt: skip
         engine = Engine(
             self._name, backend, reporter, base, limit=self._limit, capacity=self._capacity, escalate=self._escalate
@@ -333,7 +334,10 @@ class HybridExecutor:
         """
         if not isinstance(fail_fast, bool):
             raise TypeError(f"fail_fast must be a bool, not {fail_fast!r}")
-        return Pile(self._submission("pile"), fail_fast=fail_fast)
+        work = self._submission("pile")
+        if fail_fast:
+            work.engine.reporter.fail_fast()
+        return Pile(work, fail_fast=fail_fast)
 
     # -- looking and changing --------------------------------------------------------------------------------------
 

@@ -6,11 +6,15 @@ import logging
 import os
 import threading
 from collections.abc import Callable, Iterable
+from dataclasses import replace
+from itertools import product
 from typing import Any
 
+from ._backend import Backend
 from .closing import LATE, CutTask, ExecutorStats, ShutdownReport
 from .task import CURRENT, Plan, TaskHandle, current_task
 from .telemetry import providers, tracing
+from .telemetry.catalog import CANCEL_PHASES, REJECT_REASONS
 from .telemetry.names import look_through
 from .telemetry.observers import Observer, Observers, TaskEvent, check_observer
 from .telemetry.recorder import Recorder, TaskRecord
@@ -26,10 +30,16 @@ _NAMED = 10
 """Tasks that one line names: enough to see which kind it is, few enough to be read."""
 
 HYBRID = Shape(
-    runners=("inline", "thread"), workers=("thread",),
-    queue=True, submit=True, slots=True, shutdown=True, requests=True,
+    runners=("inline", "thread"), workers=("thread",), queue=True, submit=True, slots=True, requests=True,
+    timeouts=True, rejects=tuple(reason for reason in REJECT_REASONS if reason != "broken"),
 )  # fmt: skip
-"""The parts of the contract that a HybridExecutor has."""
+"""The parts of the contract that every HybridExecutor has."""
+
+_ASKED = ("explicit", "shutdown", "keyboard_interrupt")  # reasons for which the executor itself cancels
+
+
+def _cancels(*reasons: str) -> tuple[tuple[str, str], ...]:
+    return tuple(product(reasons, CANCEL_PHASES))
 
 
 class Reporter:
@@ -45,12 +55,16 @@ class Reporter:
         wait_objective: float | None,
         spans: Spans,
         observers: Iterable[Observer],
-        clock: Callable[[], float],
+        escalate: bool,
+        backend: Backend,
     ) -> None:
         self.name = name
+        observers = tuple(observers)
+        cancels = (*_cancels(*_ASKED), *backend.cancels, *(_cancels("sibling_failure") if escalate else ()))
+        self._shape = replace(HYBRID, cancels=cancels, observers=bool(observers))
         self.recorder = Recorder(
-            name, "hybrid", HYBRID, limit=limit, capacity=capacity, worker_limits={"thread": limit},
-            max_task_names=max_task_names, wait_objective=wait_objective, clock=clock,
+            name, "hybrid", self._shape, limit=limit, capacity=capacity, worker_limits={"thread": limit},
+            max_task_names=max_task_names, wait_objective=wait_objective, clock=backend.clock,
         )  # fmt: skip
         self._tracer = TaskTracer(name, "hybrid", spans)
         self._observers = Observers(observers, self.recorder)
@@ -63,8 +77,12 @@ class Reporter:
         # Called with a KeyboardInterrupt or SystemExit of an observer; set by whoever can act on it.
         self.failed: Callable[[BaseException], None] | None = None
 
-    def accepted(self, handle: TaskHandle[Any], *, queued: bool, blocked: float) -> None:
-        """The task is accepted, after its producer had been blocked so many seconds."""
+    def fail_fast(self) -> None:
+        """From now on a failing task may cancel others."""
+        self.recorder.expect(replace(self._shape, cancels=_cancels("sibling_failure")))
+
+    def accepted(self, handle: TaskHandle[Any], *, queued: bool, blocked: float | None) -> None:
+        """The task is accepted, after its producer had been blocked so many seconds, if it had to wait."""
         context, record = handle._context, handle._record
         if self._traced and providers.tracer() is not None and context is not None:
             # In the submitter's context, which the task's own is a copy of.

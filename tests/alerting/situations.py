@@ -75,4 +75,5 @@ SICK = (
     Sick("sick-blocked-loop", "GlasspoolEventLoopBlocked", ("main",), named_by="glasspool_eventloop_name"),
     Sick("sick-dead-upstream", "GlasspoolErrorRatio", ("deliveries",)),
     Sick("sick-abandoned-threads", "GlasspoolAbandonedThreads", ("scans",)),
+    Sick("sick-cancel-not-obeyed", "GlasspoolCancelNotObeyed", ("reports",)),
 )

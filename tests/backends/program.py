@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import sys
 import threading
+from functools import partial
 from typing import Any
 
 import anyio
@@ -65,8 +66,10 @@ async def provoke(executor: HybridExecutor, release: threading.Event, until: any
     await abandoned.outcome()  # its thread goes on and keeps one of the two slots
     await executor.submit(until.wait, name="running")
     queued = await executor.submit(ok, name="left the queue")
-    queued.cancel()
-    await executor.submit(ok, name="waiting")
+    async with anyio.create_task_group() as producers:
+        producers.start_soon(partial(executor.submit, ok, name="waiting"))  # blocked, until there is room
+        await anyio.wait_all_tasks_blocked()
+        queued.cancel()
     for _ in range(REJECTED):
         try:
             executor.submit_nowait(ok)

@@ -48,7 +48,6 @@ async def test_a_success(sdk):
         Key.RUNNER: "inline",
         Key.TASK_NAME: "load",
         Key.TASK_ID: handle.id,
-        Key.TASK_ATTEMPT: 1,
         Key.TASK_OUTCOME: "success",
         Key.QUEUE_SIZE: 0,
         Key.CODE_FUNCTION: f"{echo.__module__}.echo",

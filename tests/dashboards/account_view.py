@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections import Counter
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
@@ -12,6 +11,7 @@ from glasspool.telemetry.catalog import Metric
 
 Task = dict[str, Any]
 LATE_SECONDS = 0.5
+NOTED_WITHIN = 0.005
 
 
 @dataclass
@@ -29,6 +29,9 @@ class View:
     whole: bool = False
     """History counts: for expressions that take the whole count of a series that was not there a window ago."""
 
+    noted_late: float = 0.0
+    """A task's own note of its start comes after the executor's, by up to so many seconds where the machine is busy."""
+
     @property
     def start(self) -> float:
         return 0.0 if self.whole else float(self.account["idle_from"])
@@ -37,6 +40,15 @@ class View:
     def since_birth(self) -> View:
         """The same with its history."""
         return replace(self, whole=True)
+
+    @property
+    def readings(self) -> list[View]:
+        """The extremes between which a store's answer lies.
+
+        VictoriaMetrics takes a new counter's first value for growth where the value is small, so history may count.
+        """
+        views = [self, self.since_birth] if self.exact else [self]
+        return [replace(view, noted_late=seconds) for view in views for seconds in (0.0, NOTED_WITHIN)]
 
     def per_second(self, amount: float, window: float) -> float:
         """A rate over the window, all of the amount lying within it."""
@@ -71,36 +83,34 @@ class View:
         return [wait for _, wait, _ in self.waits_over(executor)]
 
     def waits_over(self, executor: str) -> list[tuple[float, float, bool]]:
-        """The same with the instant at which each was known, and whether the objective counts it as late."""
+        """The same with the instant at which each was known, and whether the objective counts it as late.
+
+        Timeouts count with their history: of a series that was not there a window ago the whole count is taken.
+        """
         found = []
         for task in self.tasks(executor=executor):
             left = task["started"] or (task["ended"] if task["outcome"] == "timeout" else None)
             if task["type"] == "process_pool" and task["outcome"] == "success":
                 left = task["accepted"]  # only the pool knows, and it is milliseconds
-            if left is not None and left >= self.start:
-                wait = max(0.0, left - task["accepted"])
-                found.append(
-                    (left, wait, wait > LATE_SECONDS or (task["outcome"] == "timeout" and task["started"] is None))
-                )
+            timed_out = task["outcome"] == "timeout" and task["started"] is None
+            if left is not None and (left >= self.start or timed_out):
+                wait = max(0.0, left - task["accepted"] - self.noted_late)
+                found.append((left, wait, wait > LATE_SECONDS or timed_out))
         return found
 
     def summed_rates(self, executor: str, only_late: bool = False) -> float:
         """The integral over the run of the five-minute rate of waits, in tasks; the three-day rules are made of it."""
-        total = 0.0
-        for instant, _, late in self.waits_over(executor):
-            if late or not only_late:
-                # A task is in the rate from its instant on; an exact store divides by the time covered so far.
-                since = max(instant - self.start, 1.0)
-                total += math.log((self.at - self.start) / since) if self.exact else (self.at - instant) / 300
-        return total
+        # A task is in the rate from its instant on.
+        waits = self.waits_over(executor)
+        return sum((self.at - instant) / 300 for instant, _, late in waits if late or not only_late)
 
     def runs(self, **facts: Any) -> list[float]:
         """Running times of ended tasks, since the start."""
         return [t["ended"] - t["started"] for t in self.recent(self.tasks(**facts), "ended") if t["started"]]
 
     def submit_waits(self, executor: str) -> list[float]:
-        """What producers waited, those that gave up included, since the start."""
-        accepted = [t["submit_wait"] for t in self.recent(self.tasks(executor=executor), "accepted")]
+        """What producers waited that found no room, those that gave up included, since the start."""
+        accepted = [t["submit_wait"] for t in self.recent(self.tasks(executor=executor, blocked=True), "accepted")]
         return accepted + [
             r["waited"] for r in self.account["rejects"] if r["executor"] == executor and r["waited"] is not None
         ]

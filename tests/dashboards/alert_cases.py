@@ -51,6 +51,11 @@ def plus(*curves: Curve) -> Curve:
     return value
 
 
+def or_none(curve: Curve) -> Curve:
+    """The curve, 0 where it is absent."""
+    return lambda t: curve(t) or 0.0
+
+
 def minus(curve: Curve) -> Curve:
     """The same below 0."""
 
@@ -107,18 +112,21 @@ NONE = const(0)
 
 Waits = Callable[..., tuple["Series", ...]]
 
+ABSENT = steps()
+"""A series that is not there: what is rare has none before its first event."""
 
-def waits(total: Curve, good: Curve, timeouts: Curve = NONE, instance: str = A) -> tuple[Series, ...]:
+
+def waits(total: Curve, good: Curve, timeouts: Curve = ABSENT, instance: str = A) -> tuple[Series, ...]:
     """The waits of one instance that declares an objective: how many there were, and how many were late."""
     started = {Key.QUEUE_OUTCOME: "started"}
     return (
         Series(c.QUEUE_WAIT, total, started, "_count", instance),
         Series(c.QUEUE_WAIT, timeouts, {Key.QUEUE_OUTCOME: "timeout"}, "_count", instance),
-        Series(c.QUEUE_WAIT_LATE, plus(total, timeouts, minus(good)), instance=instance),
+        Series(c.QUEUE_WAIT_LATE, plus(total, or_none(timeouts), minus(good)), instance=instance),
     )
 
 
-def bucketed(total: Curve, good: Curve, timeouts: Curve = NONE, instance: str = A) -> tuple[Series, ...]:
+def bucketed(total: Curve, good: Curve, timeouts: Curve = ABSENT, instance: str = A) -> tuple[Series, ...]:
     """The same of one that declares none: its wait histogram, as far as an option of the rules reads it."""
     started = {Key.QUEUE_OUTCOME: "started"}
     return (
@@ -156,6 +164,10 @@ def objective_cases(waits: Waits) -> Iterator[Case]:
     yield Case("fast burn over a restart", again, end, both, minute)
     dropped = waits(ramp(0.8), ramp(0.8), ramp(0.2, hour))
     yield Case("timeouts in the queue count as late", dropped, end, both, minute)
+    born = waits(ramp(0.1), ramp(0.1), steps((10 * M, 60)))
+    yield Case("the first timeouts in the queue ever, all at once", born, 14 * M, fast)
+    few = waits(ramp(10), ramp(10), steps((10 * M, 60)))
+    yield Case("the first timeouts in the queue ever, among many that started", few, 14 * M, {})
     yield Case("all late, below the traffic floor", waits(ramp(45 / H, hour), NONE), end, {}, minute)
     yield Case("all late, above the traffic floor", waits(ramp(60 / H, hour), NONE), end, fast, minute)
     yield Case("quiet after a burn", waits(ramp(1, 0, 30 * M), ramp(0.5, 0, 30 * M)), 7 * H, {}, minute)
@@ -433,7 +445,7 @@ def ratio_cases() -> Iterator[Case]:
     share = 0.7 * 0.19 / 0.81
     yield Case("cancellations below the ratio", cancelled("sibling_failure", ramp(share)), end, {})
     share = 0.7 * 0.21 / 0.79
-    yield Case("cancellations above the ratio", cancelled("dependency", ramp(share)), end, {storm: (A,)})
+    yield Case("cancellations above the ratio", cancelled("parent_scope", ramp(share)), end, {storm: (A,)})
     yield Case("explicit cancellations are asked for", cancelled("explicit", ramp(0.7)), end, {})
     yield Case("so are those of a shutdown", cancelled("shutdown", ramp(0.7)), end, {})
     yield Case("cancel storm over a restart", cancelled("unknown", restarted(ramp(0.5), 8 * M)), end, {storm: (A,)})
@@ -446,6 +458,8 @@ def ratio_cases() -> Iterator[Case]:
     clients = of_type("anyio", *cancelled("parent_scope", ramp(0.7)))
     yield Case("tasks of a loop are cancelled when clients leave", clients, end, {})
     yield Case("quiet after a storm", cancelled("unknown", ramp(0.7, 0, 5 * M)), end, {})
+    born = cancelled("sibling_failure", steps((10 * M, 100), (14 * M, 200)))
+    yield Case("the first cancellations for a reason, in two bursts", born, 16 * M, {storm: (A,)})
 
 
 def rare_cases(metric: Metric, name: str, labels: dict[str, str], suffix: str = "") -> Iterator[Case]:

@@ -12,6 +12,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from account_view import View, cumulative, each, quantile
+from proof_run import OPTIONS
 
 from glasspool.telemetry import catalog as c
 from glasspool.telemetry.catalog import Key, Metric, prometheus_label
@@ -46,8 +47,6 @@ FIVE = 300.0
 RATE, AGE, WAIT = 0.15, 3.5, 0.02
 TICKS = 60
 """Two timers side by side do not come late by the same fraction of a millisecond: the lowest buckets differ."""
-HISTORY = 14
-"""Runs before the start: VictoriaMetrics takes a new counter's first value for growth where the value is small."""
 
 
 def one(value: Callable[[View], float | None], share: float = RATE, amount: float = 0.01) -> Expected:
@@ -129,8 +128,8 @@ def failed(v: View, e: dict[str, object]) -> float | None:
 
 
 def unasked(v: View, e: dict[str, object]) -> float | None:
-    every = v.ended(executor=e["name"])
-    counted = [t for t in v.cancelled(str(e["name"])) if t["reason"] not in ("explicit", "shutdown")]
+    every = v.since_birth.ended(executor=e["name"])
+    counted = [t for t in v.since_birth.cancelled(str(e["name"])) if t["reason"] not in ("explicit", "shutdown")]
     return len(counted) / len(every) if every else None
 
 
@@ -177,13 +176,13 @@ def rules() -> dict[str, Expected]:
             lambda v: {(ORDERS, k): v.per_second(n, FIVE) for k, n in v.rejected().items()}),
         "glasspool:task_cancellations:rate5m": Expected(
             (NAME, prometheus_label(Key.CANCEL_REASON)),
-            lambda v: {(k[0], k[1]): v.per_second(n, FIVE) for k, n in
-                       Counter((t["executor"], t["reason"]) for t in v.cancelled()).items()}),
+            lambda v: {(k[0], k[1]): n / FIVE for k, n in
+                       Counter((t["executor"], t["reason"]) for t in v.since_birth.cancelled()).items()}),
         "glasspool:task_error:ratio_rate5m": by_executor(failed, open_now=False),
         "glasspool:task_unasked_cancel:ratio_rate5m": by_executor(unasked, open_now=False),
         "glasspool:queue_wait:p95_rate5m": by_executor(wait_p95, share=0.2, amount=0.06, open_now=False),
         "glasspool:queue_wait_slow:rate5m": by_executor(
-            judged_alone(lambda v, e: v.per_second(waited(v, str(e["name"]), only_late=True), FIVE)), open_now=False),
+            judged_alone(lambda v, e: waited(v, str(e["name"]), only_late=True) / FIVE), open_now=False),
         "glasspool:executor_own_work:tasks": Expected((NAME,), lambda v: {(BULK,): float(len(v.active(BULK)))}, 0, 0),
     }  # fmt: skip
     for window in ("5m", "1h"):
@@ -192,7 +191,7 @@ def rules() -> dict[str, Expected]:
     for window, seconds in (("5m", 300), ("30m", 1800), ("1h", 3600), ("6h", 21600)):
         found[f"glasspool:queue_wait_slow:ratio_rate{window}"] = by_executor(late, amount=0.03, open_now=False)
         found[f"glasspool:queue_wait:rate{window}"] = by_executor(
-            judged_alone(lambda v, e, s=float(seconds): v.per_second(waited(v, str(e["name"])), s)), open_now=False)  # type: ignore[misc]  # the window is bound here  # fmt: skip
+            judged_alone(lambda v, e, s=float(seconds): waited(v, str(e["name"])) / s), open_now=False)  # type: ignore[misc]  # the window is bound here  # fmt: skip
     # Summed from the run's first samples on, where VictoriaMetrics divides by next to no time: hence the tolerance.
     found["glasspool:queue_wait:rate3d"] = by_executor(
         judged_alone(lambda v, e: v.summed_rates(str(e["name"])) / 259200), share=0.35, amount=1e-5, open_now=False
@@ -222,7 +221,9 @@ def alerts() -> dict[str, Expected]:
 
     return {
         "GlasspoolWaitObjectiveBurning": named(late, 0.144),
-        "GlasspoolWaitObjectiveBurningSlowly": named(late_over_days, 0.01, amount=0.05),
+        "GlasspoolWaitObjectiveBurningSlowly": named(
+            lambda v, e: late_over_days(v, e) if v.summed_rates(str(e["name"])) >= OPTIONS.wait_floor else None,
+            0.01, amount=0.05),
         "GlasspoolNotStarting": named(stuck, 0, 0, 0, WAITED_FOR),
         "GlasspoolEventLoopBlocked": Expected((loop,), lambda v: {("main",): v.at - v.account["frozen"]}, 0, AGE),
         LATE_TIMERS: Expected((loop,), lambda v: {("main",): late_timers(v)}, RATE, 0.01),
@@ -235,7 +236,7 @@ def alerts() -> dict[str, Expected]:
         "GlasspoolCancelNotObeyed": named(lambda v, e: v.oldest(v.asked(str(e["name"])), "asked"), 5, 0, AGE),
         "GlasspoolErrorRatio": named(lambda v, e: failed(v, e) if judged(v, e) >= 20 else None, 0.05),
         "GlasspoolCancelStorm": named(
-            lambda v, e: unasked(v, e) if len(v.cancelled(str(e["name"]))) >= 20 else None, 0.2),
+            lambda v, e: unasked(v, e) if len(v.since_birth.cancelled(str(e["name"]))) >= 20 else None, 0.2),
         "GlasspoolRejecting": Expected((why,), lambda v: {
             (k,): float(n) for k, n in v.rejected().items() if k != "submit_cancelled"}, 0.1, 0.5),
         "GlasspoolAbandonedThreads": Expected(
@@ -297,8 +298,9 @@ def overview() -> dict[tuple[str, str], Expected]:
         ("Rejected submissions by executor", "A"): Expected(
             (NAME,), lambda v: {(ORDERS,): v.per_second(len(v.account["rejects"]), FIVE)}),
         ("Rejected submissions by reason", "A"): counted(why, View.rejected, scale=FIVE, zeros=c.REJECT_REASONS),
-        ("Cancellations by reason", "A"): counted(
-            reason, lambda v: Counter(t["reason"] for t in v.cancelled()), scale=FIVE, zeros=c.CANCEL_REASONS),
+        ("Cancellations by reason", "A"): Expected(
+            (reason,), lambda v: {(k,): n / FIVE for k, n in
+                                  Counter(t["reason"] for t in v.since_birth.cancelled()).items()}),
     }  # fmt: skip
 
 
@@ -349,7 +351,7 @@ def drilldown() -> dict[tuple[str, str], Expected]:
         **quantiles("Waits against runs", "DEF", c.TASK_DURATION, orders_runs),
         ("Waits against runs", "G"): one(lambda v: 0.5, 0, 0),
         ("Queue waits", "A"): heat(c.QUEUE_WAIT, lambda v: v.waits(ORDERS)),
-        ("Run times", "A"): heat(c.TASK_DURATION, orders_runs, HISTORY),
+        ("Run times", "A"): heat(c.TASK_DURATION, orders_runs),
         **quantiles("Submit wait", "ABC", c.SUBMIT_WAIT, lambda v: v.submit_waits(ORDERS)),
         ("Blocked producers", "A"): one(lambda v: len(v.account["blocked_since"]), 0, 0),
         ("Longest-blocked producer", "A"): one(lambda v: v.at - min(v.account["blocked_since"]), 0, AGE),
@@ -372,8 +374,8 @@ def drilldown() -> dict[tuple[str, str], Expected]:
             why, lambda v: Counter(t["error_type"] for t in v.since_birth.ended(
                 executor=ORDERS, outcome=("error", "timeout"))), amount=0.5),
         ("Cancellations by reason", "A"): Expected(
-            (reason, phase), lambda v: {k: v.per_second(n, WINDOW) for k, n in
-                                        Counter((t["reason"], t["phase"]) for t in v.cancelled(ORDERS)).items()}),
+            (reason, phase), lambda v: {k: float(n) for k, n in Counter(
+                (t["reason"], t["phase"]) for t in v.since_birth.cancelled(ORDERS)).items()}, amount=0.5),
         ("Time to obey a cancellation", "A"): Expected(
             (reason,), lambda v: {("explicit",): quantile(0.95, cancel_times(v, "explicit"), c.CANCEL_DURATION) or 0.0,
                                   ("sibling_failure",): 0.0}, 0.2, 0.1),
@@ -407,7 +409,8 @@ def runtime() -> dict[tuple[str, str], Expected]:
         return next(e for e in v.executors("anyio_limiter"))
 
     def pools(v: View) -> Lines:
-        threads = float(sum(float(str(e["limit"])) for e in v.executors("hybrid")))
+        used = {t["executor"] for t in v.tasks(type="hybrid", runner="thread")}
+        threads = float(sum(float(str(e["limit"])) for e in v.executors("hybrid") if e["name"] in used))
         return {("hybrid", "thread"): threads, ("process_pool", "process"): 2.0}
 
     def workers(v: View) -> Lines:

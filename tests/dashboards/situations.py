@@ -52,11 +52,17 @@ class Account:
         self.data["executors"].append(entry)
         return entry
 
+    def full(self, executor: str) -> bool:
+        """Whether the executor has as many tasks that have not ended as slots and queue hold."""
+        (entry,) = [e for e in self.data["executors"] if e["name"] == executor and e["closed"] is None]
+        there = [t for t in self.data["tasks"] if t["executor"] == executor and t["accepted"] and not t["ended"]]
+        return len(there) >= entry["limit"] + entry["capacity"]
+
     def task(self, executor: str, name: str, kind: str = "hybrid", **facts: Any) -> dict[str, Any]:
         record = {
             "executor": executor, "type": kind, "name": name, "runner": "inline", "accepted": None, "started": None,
             "ended": None, "outcome": None, "error_type": "", "reason": "", "phase": "running", "submit_wait": 0.0,
-            "asked": None, "held_until": None, **facts,
+            "blocked": False, "asked": None, "held_until": None, **facts,
         }  # fmt: skip
         self.data["tasks"].append(record)
         return record
@@ -107,7 +113,8 @@ class Shop:
         self, executor: HybridExecutor, name: str, seconds: Any, outcome: str, error: Any = None, **facts: Any
     ) -> tuple[dict[str, Any], Any]:
         options = {key: facts.pop(key) for key in ("timeout", "deadline") if key in facts}
-        record = self.account.task(executor.name, name, outcome=outcome, **facts)
+        blocked = self.account.full(executor.name)
+        record = self.account.task(executor.name, name, outcome=outcome, blocked=blocked, **facts)
         before = now()
         try:
             handle = await executor.submit(body, record, seconds, error, name=name, **options)

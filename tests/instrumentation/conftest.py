@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 from opentelemetry import trace
@@ -13,6 +14,7 @@ from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanE
 
 import glasspool_instrumentation as gi
 from glasspool.telemetry.registry import REGISTRY
+from glasspool.telemetry.series import Totals
 
 _exporter = InMemorySpanExporter()
 
@@ -24,6 +26,22 @@ def clean() -> Iterator[None]:
     _exporter.clear()
     yield
     gi.uninstrument()
+
+
+@pytest.fixture(autouse=True)
+def every_counter_is_expected(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Whatever is done to an observed executor makes no counter: those of all that can happen exist at 0 from open."""
+    born: list[object] = []
+    count = Totals.count
+
+    def watched(totals: Totals, family: dict[Any, int], key: Any) -> None:
+        if key not in family:
+            born.append((totals.name, totals.type, key))
+        count(totals, family, key)
+
+    monkeypatch.setattr(Totals, "count", watched)
+    yield
+    assert born == []
 
 
 @pytest.fixture(scope="session")

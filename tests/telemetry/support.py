@@ -7,11 +7,13 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from itertools import product
 from pathlib import Path
 from typing import Any
 
 from opentelemetry.trace import NonRecordingSpan, SpanContext, TraceFlags
 
+from glasspool.telemetry import catalog
 from glasspool.telemetry.recorder import Recorder, TaskRecord
 from glasspool.telemetry.registry import Registry, Snapshot
 from glasspool.telemetry.series import Shape
@@ -19,10 +21,19 @@ from glasspool.telemetry.series import Shape
 ROOT = Path(__file__).parents[2]
 
 FULL = Shape(
-    runners=("inline", "thread"), workers=("thread",),
-    queue=True, submit=True, slots=True, shutdown=True, requests=True,
-    breakable=True,
-)  # fmt: skip
+    runners=("inline", "thread"),
+    workers=("thread",),
+    queue=True,
+    submit=True,
+    slots=True,
+    requests=True,
+    timeouts=True,
+    cancels=tuple(product(catalog.CANCEL_REASONS, catalog.CANCEL_PHASES)),
+    rejects=catalog.REJECT_REASONS,
+    losses=catalog.CONTEXT_LOSS_KINDS,
+    observers=True,
+)
+"""Everything that can happen to any executor."""
 
 
 LIMIT = 300.0
@@ -61,12 +72,13 @@ def run_task(
     run: float = 0.0,
     runner: str = "inline",
     span: Any = None,
+    blocked: float | None = None,
     **settled: Any,
 ) -> TaskRecord:
     """One task from acceptance to its outcome; with a wait it goes through the queue."""
     task = recorder.task(name, runner)
     task.span = span
-    recorder.accept(task, queued=wait > 0)
+    recorder.accept(task, queued=wait > 0, blocked=blocked)
     if wait:
         if clock is not None:
             clock.pass_(wait)

@@ -61,7 +61,7 @@ def test_a_forked_child_exports_what_it_ran_under_an_identity_of_its_own():
     code = SETUP + "configure()\nwork(5)\n" + FORK.format(child="work(3)") + "work(2)"
     done = run_python(code, **CONSOLE)
     found = sorted(exported(done).values(), key=lambda values: values[catalog.TASK_SUBMITTED.name])
-    for metric in (catalog.TASK_SUBMITTED, catalog.TASK_DURATION, catalog.SUBMIT_WAIT):
+    for metric in (catalog.TASK_SUBMITTED, catalog.TASK_DURATION, catalog.QUEUE_WAIT):
         assert [values[metric.name] for values in found] == [3, 7], metric.name
     by_instance = [span["resource"]["attributes"]["service.instance.id"] for span in spans(done)]
     assert sorted(by_instance.count(instance) for instance in set(by_instance)) == [3, 7]

@@ -65,8 +65,17 @@ async def test_every_snapshot_from_another_thread_adds_up(request):
             raise ValueError(index)
 
     interval = sys.getswitchinterval()
-    submitted = 0
+    submitted = waited = 0
     async with HybridExecutor(name, max_in_flight=8, max_queued=16) as executor:
+        engine = executor._work.engine
+        block = engine.block
+
+        def counted(handle: object) -> object:
+            nonlocal waited
+            waited += 1
+            return block(handle)
+
+        engine.block = counted
         sys.setswitchinterval(1e-6)
         reader = threading.Thread(target=read)
         reader.start()
@@ -85,7 +94,7 @@ async def test_every_snapshot_from_another_thread_adds_up(request):
     assert sum_of(found, catalog.TASK_COMPLETED, TASK_OUTCOME="success") == submitted * 4 / 5
     assert sum_of(found, catalog.TASK_COMPLETED, ERROR_TYPE="ValueError") == submitted / 5
     assert count_of(found, catalog.TASK_DURATION) == count_of(found, catalog.QUEUE_WAIT) == submitted
-    assert count_of(found, catalog.SUBMIT_WAIT) == submitted
+    assert count_of(found, catalog.SUBMIT_WAIT) == waited > 0
 
 
 @pytest.mark.anyio
@@ -178,7 +187,7 @@ def test_the_golden_scrape_says_what_the_run_was():
     assert series(catalog.TASK_DURATION, "_sum", glasspool_task_name="blocked for two seconds") == 16.0
     assert series(catalog.TASK_DURATION, "_sum", glasspool_task_name="cancelled") == 0.5
     assert series(catalog.SUBMIT_WAIT, "_sum") == 2.0
-    assert series(catalog.SUBMIT_WAIT, "_count") == 6
+    assert series(catalog.SUBMIT_WAIT, "_count") == 1
     assert series(catalog.TASK_COMPLETED, error_type="timeout", glasspool_task_outcome="timeout") == 1
     assert series(catalog.TASK_CANCELLATIONS, glasspool_task_phase="queued") == 1
     assert series(catalog.TASK_CANCELLATIONS, glasspool_task_phase="running") == 1

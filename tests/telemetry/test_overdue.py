@@ -9,7 +9,6 @@ from glasspool.telemetry.catalog import Key
 from glasspool.telemetry.overdue import ENOUGH_RUNS
 from glasspool.telemetry.recorder import Recorder, TaskRecord
 from glasspool.telemetry.registry import Registry
-from glasspool.telemetry.series import Budget
 
 from .support import FULL, Clock, full_recorder, run_task
 
@@ -70,6 +69,18 @@ def test_it_is_over_when_the_task_ends_and_its_run_is_history():
     assert case.overdue() == {}, "one took up to 600 s before"
     case.clock.pass_(200.0)
     assert case.overdue() == {"fetch": (700.0, 600.0)}
+
+
+def test_a_task_that_was_asked_to_end_has_figures_of_its_own():
+    case = Situation()
+    case.ended("fetch", 0.08)
+    asked, timed = case.begun("fetch"), case.begun("fetch")
+    case.recorder.ask(asked, case.clock())
+    case.recorder.ask(timed, case.clock() + 100.0)  # its timeout
+    case.clock.pass_(90.0)
+    assert case.overdue() == {"fetch": (90.0, 0.1)}
+    case.clock.pass_(20.0)
+    assert case.overdue() == {}
 
 
 def test_the_oldest_of_a_name_and_every_name_by_itself():
@@ -181,11 +192,10 @@ def test_names_that_are_switched_off():
 
 def test_without_room_for_more_series_nothing_is_shown():
     registry, clock = Registry(), Clock()
-    registry.budget = Budget(kept_back=0)
     mail = full_recorder(registry, clock=clock)
     for _ in range(ENOUGH_RUNS):
         run_task(mail, clock=clock, run=0.08)
-    registry.budget.series = 1
+    registry.budget.use(20_000)
     task = mail.task("send", "inline")
     mail.accept(task, queued=False)
     mail.begin(task)

@@ -73,7 +73,9 @@ def test_names_types_and_suffixes_are_the_catalogs(client):
 
 def test_every_bucket_bound_is_there_in_full_and_cumulative(client):
     registry = Registry()
-    run_task(full_recorder(registry), "a")
+    mail = full_recorder(registry)
+    run_task(mail, "a")
+    mail.reject("submit_timeout", blocked=0.25)
     prometheus.register(client, source=registry)
     text = prometheus_client.generate_latest(client).decode()
     for metric in (catalog.TASK_DURATION, catalog.QUEUE_WAIT, catalog.SUBMIT_WAIT):
@@ -89,7 +91,7 @@ def test_every_bucket_bound_is_there_in_full_and_cumulative(client):
 def test_exemplars_are_in_openmetrics_only_and_of_sampled_traces_only(client):
     registry = Registry()
     mail = full_recorder(registry)
-    run_task(mail, "sampled", span=sampled_span(0xAA, 0xBB))
+    run_task(mail, "sampled", span=sampled_span(0xAA, 0xBB), blocked=0.25)
     run_task(mail, "unsampled", span=sampled_span(0xCC, 0xDD, sampled=False))
     run_task(
         mail, "cut", "cancelled", "cancelled", span=sampled_span(0xEE, 0xFF), reason="shutdown", requested=mail.clock()

@@ -182,6 +182,10 @@ class AsyncioBackend:
     """A running asyncio loop (uvloop's too)."""
 
     name = "asyncio"
+    # Anybody may cancel a native task, also before its first step.
+    cancels: tuple[tuple[str, str], ...] = (
+        ("parent_scope", "queued"), ("parent_scope", "running"), ("unknown", "queued"), ("unknown", "running"),
+    )  # fmt: skip
 
     def __init__(self) -> None:
         self.pause: Awaitable[None] | None = _PAUSE
@@ -191,7 +195,8 @@ class AsyncioBackend:
         self._timed_class = _timed(cast("Any", self._scope_class))
         # uvloop's own clock has milliseconds and stands still within a loop turn. A clock that somebody has put in the
         # place of asyncio's, to test without waiting, is asked itself.
-        replaced = isinstance(self._loop, asyncio.BaseEventLoop) and getattr(self._loop.time, "__func__", None) is not _TIME
+        loops_time = getattr(self._loop.time, "__func__", None)
+        replaced = isinstance(self._loop, asyncio.BaseEventLoop) and loops_time is not _TIME
         self.clock: Callable[[], float] = self._loop.time if replaced else time.perf_counter
         self.is_current = self._is_current
 

@@ -79,6 +79,8 @@ class Backend(Protocol):
 
     name: str
     pause: Awaitable[None] | None
+    cancels: tuple[tuple[str, str], ...]
+    """Reason and phase of the cancellations that can come to a task from the backend, without anybody's request."""
 
     def is_current(self) -> bool:
         """Whether the caller runs on this loop."""

@@ -59,6 +59,10 @@ class TrioBackend:
     """A running trio loop."""
 
     name = "trio"
+    cancels: tuple[tuple[str, str], ...] = (
+        ("parent_scope", "queued"), ("parent_scope", "running"), ("deadline", "queued"), ("deadline", "running"),
+        ("unknown", "running"),
+    )  # fmt: skip
 
     def __init__(self) -> None:
         self.pause: Awaitable[None] | None = None

@@ -25,11 +25,11 @@ __all__ = [
     "by",
     "count",
     "events",
+    "grown",
     "label",
     "match",
     "matching",
     "quantile",
-    "rare_quantile",
     "rate",
     "series",
     "top",
@@ -141,14 +141,12 @@ def worst_executors(expression: str) -> str:
     return by(EXECUTOR_LABELS, expression, "max")
 
 
-def quantile(q: float, buckets: str, window: str, *labels: str) -> str:
-    """A quantile over the window, one line per combination of ``labels``; no line where nothing was observed."""
-    return f"histogram_quantile({q:g}, {by(('le', *labels), rate(buckets, window))}) >= 0"
+def quantile(q: float, growth: str, *labels: str) -> str:
+    """A quantile of what buckets have grown by, one line per combination of ``labels``; none without observations.
 
-
-def rare_quantile(q: float, buckets: str, window: str, *labels: str) -> str:
-    """A quantile that sees a series' first observation as well; for what happens a few times a day."""
-    return f"histogram_quantile({q:g}, {by(('le', *labels), events(buckets, window))}) >= 0"
+    Use `rate` for what is observed all the time, `events` or `grown` where a series' first observation counts.
+    """
+    return f"histogram_quantile({q:g}, {by(('le', *labels), growth)}) >= 0"
 
 
 def top(n: int, expression: str, rank: str, labels: Iterable[str] = EXECUTOR_LABELS) -> str:
@@ -168,3 +166,8 @@ def events(selector: str, window: str) -> str:
     seconds is in the first one; so of a series that was not there a window ago the whole count is taken.
     """
     return f"(({selector} unless {selector} offset {window}) or increase({selector}[{window}]))"
+
+
+def grown(always: str, rare: str, window: str) -> str:
+    """Growth in the window of series that exist from the start, beside that of others which are born with an event."""
+    return f"(increase({always}[{window}]) or {events(rare, window)})"

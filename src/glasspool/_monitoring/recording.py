@@ -31,7 +31,7 @@ from glasspool.telemetry.catalog import (
     Key,
 )
 
-from .expressions import any_of, bound, bucket, count, events, match, matching, rate, series, without
+from .expressions import any_of, bound, bucket, count, events, grown, match, matching, rate, series, without
 from .options import RuleOptions, seconds
 
 __all__ = [
@@ -73,6 +73,7 @@ OWN_WORK = "glasspool:executor_own_work:tasks"
 _SLOW_RATE = "glasspool:queue_wait_slow:rate5m"
 
 WAIT_WINDOWS = ("5m", "30m", "1h", "6h", "3d")
+_STARTED, _TIMED_OUT = (match(Key.QUEUE_OUTCOME, outcome) for outcome in ("started", "timeout"))
 _SUMMED_WINDOW = "3d"
 """Too long to read every bucket of: made of the samples of the five-minute rules."""
 
@@ -161,9 +162,9 @@ def _rates() -> list[Rule]:
     judged = without(ended, events(series(TASK_COMPLETED, match(Key.TASK_OUTCOME, "cancelled", negate=True)), "5m"))
     unasked = without(
         (Key.CANCEL_REASON, Key.TASK_PHASE),
-        rate(series(TASK_CANCELLATIONS, match(Key.CANCEL_REASON, "explicit", "shutdown", negate=True)), "5m"),
+        events(series(TASK_CANCELLATIONS, match(Key.CANCEL_REASON, "explicit", "shutdown", negate=True)), "5m"),
     )
-    waited = without((Key.QUEUE_OUTCOME,), rate(bucket(QUEUE_WAIT, _counted()), "5m"))
+    waited = without((Key.QUEUE_OUTCOME,), grown(bucket(QUEUE_WAIT, _STARTED), bucket(QUEUE_WAIT, _TIMED_OUT), "5m"))
     return [
         Rule(SUBMITTED_RATE, f"{events(series(TASK_SUBMITTED), '5m')} / 300", "Tasks accepted a second."),
         Rule(
@@ -174,13 +175,13 @@ def _rates() -> list[Rule]:
         Rule(REJECTED_RATE, rate(series(TASK_REJECTED), "5m"), "Submissions refused a second, by reason."),
         Rule(
             CANCELLED_RATE,
-            without((Key.TASK_PHASE,), rate(series(TASK_CANCELLATIONS), "5m")),
+            f"{without((Key.TASK_PHASE,), events(series(TASK_CANCELLATIONS), '5m'))} / 300",
             "Cancellations a second, by reason.",
         ),
         Rule(ERROR_RATIO, f"{failed} / ({judged} > 0)", "Errors and timeouts among the tasks that were not cancelled."),
         Rule(
             UNASKED_CANCELS,
-            f"{unasked} / ({without(ended, rate(series(TASK_COMPLETED), '5m'))} > 0)",
+            f"{unasked} / ({without(ended, events(series(TASK_COMPLETED), '5m'))} > 0)",
             "Cancellations other than explicit and shutdown, among all tasks that ended.",
         ),
         Rule(
@@ -191,8 +192,10 @@ def _rates() -> list[Rule]:
     ]
 
 
-def _counted() -> str:
-    return match(Key.QUEUE_OUTCOME, "started", "timeout")
+def _every(window: str, *matchers: str) -> str:
+    """Tasks a second that started, or whose deadline passed in the queue."""
+    ended = grown(count(QUEUE_WAIT, *matchers, _STARTED), count(QUEUE_WAIT, *matchers, _TIMED_OUT), window)
+    return f"{without((Key.QUEUE_OUTCOME,), ended)} / {seconds(window)}"
 
 
 def judged(options: RuleOptions) -> str:
@@ -204,13 +207,12 @@ def judged(options: RuleOptions) -> str:
 
 def _late(options: RuleOptions, window: str) -> str:
     """Tasks a second that missed their executor's objective: its own count of them, else what the buckets say."""
-    started = match(Key.QUEUE_OUTCOME, "started")
-    vectors = [rate(series(QUEUE_WAIT_LATE), window)]
+    vectors = [f"increase({series(QUEUE_WAIT_LATE)}[{window}]) / {seconds(window)}"]
     for pattern, limit in options.wait_objectives:
         name = matching(Key.EXECUTOR_NAME, pattern)
-        every = without((Key.QUEUE_OUTCOME,), rate(count(QUEUE_WAIT, name, _counted()), window))
-        within = rate(bucket(QUEUE_WAIT, name, started, bound(QUEUE_WAIT, limit)), window)
-        vectors.append(f"clamp_min({every} - {without((Key.QUEUE_OUTCOME, 'le'), within)}, 0)")
+        within = f"increase({bucket(QUEUE_WAIT, name, _STARTED, bound(QUEUE_WAIT, limit))}[{window}])"
+        good = f"{without((Key.QUEUE_OUTCOME, 'le'), within)} / {seconds(window)}"
+        vectors.append(f"clamp_min({_every(window, name)} - {good}, 0)")
     return any_of(*vectors)
 
 
@@ -226,9 +228,8 @@ def _wait_objective(options: RuleOptions) -> list[Rule]:
             ratio = f"sum_over_time({_SLOW_RATE}[{window}]) / ({summed} > 0)"
             ratios.append(Rule(wait_slow(window), ratio, slow.format(window)))
             continue
-        every = without((Key.QUEUE_OUTCOME,), rate(count(QUEUE_WAIT, _counted()), window))
-        late = _late(options, window)
-        rates.append(Rule(wait_rate(window), f"{every} and ({judged(options)})", asked.format(window)))
+        every, late = _every(window), _late(options, window)
+        rates.append(Rule(wait_rate(window), f"({every}) and ({judged(options)})", asked.format(window)))
         ratios.append(Rule(wait_slow(window), f"({late}) / ({every} > 0)", slow.format(window)))
         if window == "5m":
             rates.append(Rule(_SLOW_RATE, late, "Tasks a second that missed their executor's wait objective."))

@@ -62,7 +62,6 @@ __all__ = [
     "TASK_OVERDUE_AGE",
     "TASK_OVERDUE_LONGEST",
     "TASK_REJECTED",
-    "TASK_RETRIES",
     "TASK_SUBMITTED",
     "TASK_UNRETRIEVED",
     "TELEMETRY_FAILURES",
@@ -94,7 +93,6 @@ class Key:
     RUNNER: Final = "glasspool.runner"
     TASK_NAME: Final = "glasspool.task.name"
     TASK_ID: Final = "glasspool.task.id"
-    TASK_ATTEMPT: Final = "glasspool.task.attempt"
     TASK_OUTCOME: Final = "glasspool.task.outcome"
     TASK_PHASE: Final = "glasspool.task.phase"
     TASK_DURATION: Final = "glasspool.task.duration"
@@ -127,14 +125,13 @@ REJECT_REASONS: Final[tuple[str, ...]] = (
 CANCEL_REASONS: Final[tuple[str, ...]] = (
     "explicit",
     "sibling_failure",
-    "dependency",
     "shutdown",
     "parent_scope",
     "deadline",
     "keyboard_interrupt",
     "unknown",
 )
-CANCEL_PHASES: Final[tuple[str, ...]] = ("queued", "running", "retry_wait")
+CANCEL_PHASES: Final[tuple[str, ...]] = ("queued", "running")
 CONTEXT_LOSS_KINDS: Final[tuple[str, ...]] = ("missing", "stale", "unpicklable")
 LOSS_KINDS: Final[tuple[str, ...]] = ("span_queue_full", "span_export", "span_shutdown", "point_export")
 """Failures that are spans or metric points thrown away between the end of a task and an exporter's success."""
@@ -238,14 +235,6 @@ TASK_CANCELLATIONS: Final = Metric(
     "{cancellation}",
     "Tasks that ended as cancelled, by who asked and where it met them. Timeouts are not cancellations.",
     (Key.CANCEL_REASON, Key.TASK_PHASE),
-    rare=True,
-)
-TASK_RETRIES: Final = Metric(
-    "glasspool.task.retries",
-    "counter",
-    "{retry}",
-    "Attempts after the first, by the error that caused them.",
-    (Key.ERROR_TYPE,),
     rare=True,
 )
 TASK_ACTIVE: Final = Metric(
@@ -352,9 +341,10 @@ SUBMIT_WAIT: Final = Metric(
     "glasspool.submit.wait.duration",
     "histogram",
     "s",
-    "How long submit blocked the producer before the task was accepted or the producer gave up (backpressure).",
+    "How long submit blocked producers that found no room, until acceptance or until they gave up (backpressure).",
     (),
     WAIT_BUCKETS,
+    rare=True,
     exemplars=True,
 )
 SLOT_USAGE: Final = Metric("glasspool.slot.usage", "updowncounter", "{slot}", "Slots held now.")
@@ -447,7 +437,6 @@ SPAN_ATTRIBUTES: Final = (
     Attribute(Key.RUNNER, "string", "How the function is run: inline, thread, process, …", "always"),
     Attribute(Key.TASK_NAME, "string", "The task's name: name=, else the function's qualified name.", "always"),
     Attribute(Key.TASK_ID, "int", "Number of the task in its process, from 1.", "always"),
-    Attribute(Key.TASK_ATTEMPT, "int", "Which attempt this is, from 1.", "always"),
     Attribute(Key.TASK_OUTCOME, "string", "success, error, timeout or cancelled.", "at the end"),
     Attribute(Key.QUEUE_SIZE, "int", "Tasks queued when this one was submitted.", "always"),
     Attribute(Key.QUEUE_WAIT, "double", "Seconds from acceptance to start, or to leaving the queue.", "at the end"),

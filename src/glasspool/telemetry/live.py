@@ -90,6 +90,11 @@ class Live:
                 return self
             totals = self.totals = self.registry.attach(self)
             self.dormant = False
+        if totals.name != self.name and self.registry.budget.first("names"):
+            logger.warning(
+                "this process shows as many executors as it may (%d names); %r and later ones are counted as %s, "
+                "without gauges", self.registry.budget.names, self.name, catalog.OTHER,
+            )  # fmt: skip
         providers.bind(self.registry)
         now = self.clock()
         with totals.lock:
@@ -101,7 +106,7 @@ class Live:
             if self.capacity is None:
                 totals.unbounded = True
             if self.late_after != inf:
-                totals.has_objective = True
+                totals.expect_objective()
             if totals.sink is None and providers.sink is not None:
                 providers.sink.take(totals)
             self.is_open = True
@@ -172,16 +177,22 @@ class Live:
         )  # fmt: skip
         return Counts(*figures)
 
+    def expect(self, shape: Shape) -> None:
+        """Events of this shape have become possible: their counters exist at 0 from now on."""
+        with self.totals.lock:
+            self.totals.expect(shape)
+
     def reject(self, reason: str, blocked: float | None = None) -> None:
         """A call never became a task. ``blocked``: seconds its producer had waited, if it waited."""
         if self.dormant:
             self.open()
         totals = self.totals
-        series = totals.submit_wait if blocked is not None else None
+        series = None
         with totals.lock:
             self.rejected += 1
-            totals.rejected[reason] = totals.rejected.get(reason, 0) + 1
-            if series is not None and blocked is not None:
+            totals.count(totals.rejected, reason)
+            if blocked is not None:
+                series = totals.submit_wait_of()
                 series.observe(blocked)
             sink = totals.sink
         if sink is not None and series is not None and blocked is not None:
@@ -191,6 +202,7 @@ class Live:
         """A producer starts to wait in submit."""
         with self.totals.lock:
             self.pending[producer] = self.clock()
+            self.totals.blocked = True
 
     def producer_released(self, producer: object) -> float:
         """A producer's wait is over, accepted or not. Returns how long it waited, in seconds."""
@@ -228,8 +240,8 @@ class Live:
     def shutdown_took(self, seconds: float, *, cut: bool) -> None:
         """A closing took this long; ``cut``: tasks were cancelled by it."""
         totals = self.totals
-        series = totals.shutdown["cut" if cut else "drained"]
         with totals.lock:
+            series = totals.shutdown_of("cut" if cut else "drained")
             series.observe(seconds)
             sink = totals.sink
         if sink is not None:
@@ -238,7 +250,7 @@ class Live:
     def context_lost(self, kind: str) -> None:
         """A task's trace context could not be carried: ``missing``, ``stale`` or ``unpicklable``."""
         with self.totals.lock:
-            self.totals.losses[kind] += 1
+            self.totals.count(self.totals.losses, kind)
 
     def error_unretrieved(self) -> None:
         """A failed task was thrown away with its error unseen."""
@@ -250,7 +262,7 @@ class Live:
     def telemetry_failed(self, kind: str) -> None:
         """The telemetry itself failed: ``observer``, ``export``, ``callback``, ``name_cap`` or ``label_cap``."""
         with self.totals.lock:
-            self.totals.failures[kind] += 1
+            self.totals.count(self.totals.failures, kind)
 
     def oldest_ages(self) -> tuple[float, float, float]:
         """Ages in seconds of the oldest queued task, active task and blocked producer; 0 for none."""
@@ -330,8 +342,5 @@ class Live:
             self.saturated_acc += -now if saturated else now
 
     def _log_caps(self) -> None:
-        for kind in self.totals.unlogged_caps():
-            logger.warning(
-                "executor %r shows more distinct values than the %s allows; the rest is counted as %s",
-                self.name, kind, catalog.OTHER,
-            )  # fmt: skip
+        for cap in self.totals.unlogged_caps():
+            logger.warning("executor %r (%s) %s; the rest is counted as %s", self.name, self.type, cap, catalog.OTHER)

@@ -4,6 +4,7 @@ How long a call may take is not known here, only how long calls have taken. A ta
 of its own name, if there are some. A call in a thread or another process whose name has none is compared with all runs
 of its executor, once a few others have overtaken it; a coroutine of a new name may be a consumer or a connection, which
 lives as long as it likes, and nothing is said. Nor is anything said of event loops: their tasks are servers as well.
+A task that was asked to end is no longer expected to end by itself: ``task.cancelling.oldest.age`` tells of it.
 """
 
 from __future__ import annotations
@@ -45,6 +46,8 @@ def overdue(totals: Totals, now: Mapping[Live, float]) -> dict[str, tuple[float,
             age = instant - task.started
             if age < WATCHED_AFTER:
                 break  # they are in the order in which they started
+            if recorder.asked and recorder.asked.get(task, inf) <= instant:
+                continue
             name = totals.shown_name(task.name)
             if name not in histories:
                 histories[name] = _history(totals, name)

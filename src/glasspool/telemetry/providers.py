@@ -20,7 +20,18 @@ if TYPE_CHECKING:
     from .otel import Instruments
     from .registry import Registry
 
-__all__ = ["SCOPE", "bind", "has_meter_provider", "has_tracer_provider", "own", "refresh", "renew", "sink", "tracer"]
+__all__ = [
+    "SCOPE",
+    "bind",
+    "has_meter_provider",
+    "has_tracer_provider",
+    "listening",
+    "own",
+    "refresh",
+    "renew",
+    "sink",
+    "tracer",
+]
 
 _MISSING: Any = object()
 _GLOBALS_KNOWN = hasattr(_metrics_internal, "_METER_PROVIDER") and hasattr(trace, "_TRACER_PROVIDER")
@@ -47,6 +58,7 @@ _tracer: trace.Tracer | None = None
 def bind(registry: Registry) -> None:
     """Make the instruments of the global meter over ``registry``, once per process, and look for providers."""
     global _instruments
+    registry.listening = listening
     with _lock:
         if _instruments is None:
             from .otel import Instruments  # here, because the instruments read the registry, which is above us
@@ -72,6 +84,11 @@ def tracer() -> trace.Tracer | None:
     ):
         refresh()
     return _tracer
+
+
+def listening() -> bool:
+    """Whether a provider of metrics or traces was set, as far as it has been noticed."""
+    return sink is not None or _tracer is not None
 
 
 def _globals_meter() -> Any:

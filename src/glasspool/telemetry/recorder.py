@@ -62,14 +62,12 @@ class Recorder(Live):
             self._log_caps()
         return label
 
-    def accept(self, task: TaskRecord, *, queued: bool, blocked: float = 0.0) -> None:
+    def accept(self, task: TaskRecord, *, queued: bool, blocked: float | None = None) -> None:
         """The task is accepted: into the queue, or with a slot of its own at once.
 
-        ``blocked`` is how long the producer had to wait, in seconds.
+        ``blocked`` is how long the producer had to wait, in seconds, if it found no room at first.
         """
-        totals = self.totals
-        series = totals.submit_wait
-        found = None if task.span is None else exemplars.of(task.span, blocked)
+        totals, series = self.totals, None
         task.accepted = task.started = now = self.clock()
         with totals.lock:
             totals.submitted += 1
@@ -85,13 +83,11 @@ class Recorder(Live):
                 if self.in_flight + self.abandoned >= self.full_at and not self.saturated:
                     self.saturated = True
                     self.saturated_acc -= now
-            if series is not None:
-                if blocked == 0.0 and found is None:
-                    series.counts[0] += 1
-                else:
-                    series.observe(blocked, found)
+            if blocked is not None:
+                series = totals.submit_wait_of()
+                series.observe(blocked, None if task.span is None else exemplars.of(task.span, blocked))
             sink = totals.sink
-        if sink is not None and series is not None:
+        if sink is not None and series is not None and blocked is not None:
             sink.record(series, blocked, task.span)
 
     def assign(self, task: TaskRecord) -> None:
@@ -155,7 +151,9 @@ class Recorder(Live):
             self.in_flight -= 1
             self.succeeded += 1
             key = ("success", "", task.runner)
-            totals.completed[key] = totals.completed.get(key, 0) + 1
+            if key not in totals.completed:
+                key = totals.new_end(*key)
+            totals.completed[key] += 1
             series = totals.duration.get(("success", task.label, task.runner))
             if series is None:
                 series = totals.duration_of("success", task.label, task.runner)
@@ -210,10 +208,10 @@ class Recorder(Live):
             else:
                 self.queued_tasks.pop(task, None)
             self._move(outcome, assigned, abandoned)
-            if outcome == "error":
-                error_type = totals.error_type(error_type)
             key = (outcome, error_type, task.runner)
-            totals.completed[key] = totals.completed.get(key, 0) + 1
+            if key not in totals.completed:
+                key = totals.new_end(*key)
+            totals.completed[key] += 1
             if task.began:
                 series = totals.duration.get((outcome, task.label, task.runner))
                 if series is None:
@@ -236,10 +234,10 @@ class Recorder(Live):
     def _never_began(
         self, task: TaskRecord, now: float, outcome: str, reason: str, requested: float | None
     ) -> tuple[Histogram | None, float, tuple[Histogram, float] | None]:
-        wait, measured = now - task.accepted, None
+        wait, series, measured = now - task.accepted, None, None
         # It can only have been cancelled or timed out, or its runner broke; all of it is waiting.
-        series = self.totals.queue_wait.get("timeout" if outcome == "timeout" else "cancelled")
-        if series is not None:
+        if self.totals.started_wait is not None:
+            series = self.totals.queue_wait_of("timeout" if outcome == "timeout" else "cancelled")
             series.observe(wait, None if task.span is None else exemplars.of(task.span, wait))
         if outcome == "cancelled":
             measured = self._cancelled(task, now, reason, requested)
@@ -250,11 +248,12 @@ class Recorder(Live):
     def _cancelled(
         self, task: TaskRecord, now: float, reason: str, requested: float | None
     ) -> tuple[Histogram, float] | None:
-        self.totals.cancellations[reason, "running" if task.began else "queued"] += 1
+        totals = self.totals
+        totals.count(totals.cancellations, (reason, "running" if task.began else "queued"))
         if requested is None:
             return None
         obeyed = max(0.0, now - requested)
-        series = self.totals.cancel_duration_of(reason)
+        series = totals.cancel_duration_of(reason)
         series.observe(obeyed, None if task.span is None else exemplars.of(task.span, obeyed))
         return series, obeyed
 

@@ -12,18 +12,25 @@ import weakref
 from collections import Counter
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from itertools import zip_longest
 from math import inf
 from typing import TYPE_CHECKING, Any, Protocol
 
 from . import catalog
+from .budget import Budget
 from .catalog import OTHER, PROCESS, Key, Metric
 from .overdue import overdue
-from .series import Budget, Exemplar, Histogram, Sink, Totals
+from .series import Exemplar, Histogram, Sink, Totals
 
 if TYPE_CHECKING:
     from .live import Live
 
 __all__ = ["REGISTRY", "HistogramPoint", "Holder", "Point", "Registry", "Snapshot", "Source"]
+
+# What the process itself can get wrong, at 0 from the first executor on: the caps always, the rest (but for observers,
+# who belong to an executor) where OpenTelemetry listens.
+_CAPS = ("name_cap", "label_cap")
+_EXPORT = tuple(kind for kind in catalog.FAILURE_KINDS if kind not in (*_CAPS, "observer"))
 
 
 @dataclass(frozen=True)
@@ -81,6 +88,7 @@ class Registry:
 
     def __init__(self) -> None:
         self._recorders: weakref.WeakSet[Live] = weakref.WeakSet()
+        self.listening: Callable[[], bool] = lambda: False  # whether OpenTelemetry does; set by providers.bind
         self.reset()
 
     def reset(self) -> None:
@@ -96,26 +104,31 @@ class Registry:
 
     def attach(self, recorder: Live) -> Totals:
         """The totals of this recorder's identity; beyond the caps those of the name ``_OTHER``."""
+        shape, names = recorder.shape, recorder.max_task_names
         with self.lock:
             self._recorders.add(recorder)
-            totals = self._identities.get((recorder.name, recorder.type))
-            if totals is not None:
-                return totals
             name = recorder.name
-            fresh = name not in self._names
-            if (fresh and len(self._names) >= self.budget.names) or not self.budget.take(
-                Totals.base_series(recorder.shape)
-            ):
+            if (name, recorder.type) not in self._identities and not self._enter(name, shape.series(names)):
                 self._failures["name_cap"] += 1
                 name = OTHER
-                totals = self._identities.get((name, recorder.type))
-                if totals is not None:
-                    return totals
-            else:
-                self._names.add(name)
-            totals = Totals(name, recorder.type, recorder.shape, self.budget, recorder.max_task_names)
-            self._identities[name, recorder.type] = totals
+            totals = self._identities.get((name, recorder.type))
+            if totals is not None:
+                with totals.lock:
+                    totals.expect(shape)
+                return totals
+            if name == OTHER:
+                self.budget.use(shape.series(names, gauges=False))
+            totals = self._identities[name, recorder.type] = Totals(name, recorder.type, shape, self.budget, names)
             return totals
+
+    def _enter(self, name: str, series: int) -> bool:
+        if name in self._names:  # under another type
+            return self.budget.take(series)
+        if len(self._names) >= self.budget.names:
+            return False
+        self._names.add(name)
+        self.budget.enter(series)
+        return True
 
     def telemetry_failed(self, kind: str, count: int = 1) -> None:
         """Count failures that belong to no single executor."""
@@ -146,10 +159,11 @@ class Registry:
             for histogram in source.collect(out.add):
                 out.histogram(histogram)
         process = {Key.EXECUTOR_NAME: PROCESS, Key.EXECUTOR_TYPE: "process"}
-        if identities or sources or any(failures.values()):
-            for kind, count in failures.items():
+        expected = (*_CAPS, *(_EXPORT if self.listening() else ())) if identities or sources else ()
+        for kind, count in failures.items():
+            if count or kind in expected:
                 out.add(catalog.TELEMETRY_FAILURES, {**process, Key.FAILURE_KIND: kind}, count)
-        return Snapshot(out.points, out.histograms)
+        return out.snapshot()
 
 
 class _Collection:
@@ -157,7 +171,8 @@ class _Collection:
 
     def __init__(self) -> None:
         self.points: dict[str, list[Point]] = {}
-        self.histograms: dict[str, list[HistogramPoint]] = {}
+        self._histograms: dict[str, list[HistogramPoint]] = {}
+        self._others: dict[tuple[str, frozenset[tuple[str, Any]]], HistogramPoint] = {}
 
     def add(self, metric: Metric, attributes: dict[str, Any], value: float) -> None:
         self.points.setdefault(metric.name, []).append(Point(attributes, value))
@@ -165,7 +180,25 @@ class _Collection:
     def histogram(self, series: Histogram) -> None:
         found = tuple(series.exemplars) if series.exemplars else ()
         point = HistogramPoint(series.attributes, tuple(series.counts), series.sum, found)
-        self.histograms.setdefault(series.metric.name, []).append(point)
+        if series.attributes.get(Key.EXECUTOR_NAME) != OTHER:
+            self._histograms.setdefault(series.metric.name, []).append(point)
+            return
+        # Each identity keeps what it has no room for under its own lock; they are one series.
+        key = series.metric.name, frozenset(series.attributes.items())
+        known = self._others.get(key)
+        self._others[key] = point if known is None else _together(known, point)
+
+    def snapshot(self) -> Snapshot:
+        for (name, _), point in self._others.items():
+            self._histograms.setdefault(name, []).append(point)
+        return Snapshot(self.points, self._histograms)
+
+
+def _together(left: HistogramPoint, right: HistogramPoint) -> HistogramPoint:
+    counts = tuple(map(int.__add__, left.counts, right.counts))
+    pairs = zip_longest(left.exemplars, right.exemplars)
+    newest = tuple(max(pair, key=lambda found: found[-1] if found else 0.0) for pair in pairs)
+    return HistogramPoint(left.attributes, counts, left.sum + right.sum, newest)
 
 
 def _read(totals: Totals, out: _Collection) -> None:
@@ -234,10 +267,12 @@ def _read_gauges(totals: Totals, now: dict[Live, float], out: _Collection) -> No
         return max((now[r] - instant for r in live for instant in since(r)), default=0.0)
 
     active = sum((r.active_by_runner() for r in live), Counter[str]())
-    for runner in dict.fromkeys((*shape.runners, *active, *totals.abandoned)):
-        extra = {Key.RUNNER: runner}
-        add(catalog.TASK_ACTIVE, active[runner], **extra)
-        add(catalog.TASK_ABANDONED, totals.abandoned.get(runner, 0), **extra)
+    used = [runner for (_, _, runner), count in list(totals.completed.items()) if count]
+    runners = dict.fromkeys((shape.runners[0], *used, *active))  # gauges of the others appear with their first task
+    for runner in runners:
+        add(catalog.TASK_ACTIVE, active[runner], **{Key.RUNNER: runner})
+    for runner in list(totals.abandoned):
+        add(catalog.TASK_ABANDONED, totals.abandoned[runner], **{Key.RUNNER: runner})
     add(catalog.TASK_OLDEST_AGE, oldest(lambda r: [task.started for task in list(r.active_tasks)[:1]]))
     if shape.requests:
         add(catalog.TASK_CANCELLING, sum(len(r.asked_since(now[r])) for r in live))
@@ -254,7 +289,7 @@ def _read_gauges(totals: Totals, now: dict[Live, float], out: _Collection) -> No
         objective = min((r.late_after for r in live), default=inf)
         if objective != inf:
             add(catalog.QUEUE_WAIT_OBJECTIVE, objective)
-    if shape.submit:
+    if totals.blocked:
         add(catalog.SUBMIT_PENDING, sum(len(r.pending) for r in live))
         add(catalog.SUBMIT_OLDEST_AGE, oldest(lambda r: list(r.pending.values())[:1]))
     if shape.slots:
@@ -262,7 +297,7 @@ def _read_gauges(totals: Totals, now: dict[Live, float], out: _Collection) -> No
         limits = [found for r in live if (found := r.slots_there()) is not None]
         if len(limits) == len(live):
             add(catalog.SLOT_LIMIT, sum(limits))
-    for runner in shape.workers:
+    for runner in filter(runners.__contains__, shape.workers):
         busy = active[runner] + totals.abandoned.get(runner, 0)
         if len(shape.runners) == 1:  # what waits, waits for these workers: one that it is handed to is not idle
             busy += sum(r.handed_over() for r in live)

@@ -7,10 +7,13 @@ from __future__ import annotations
 
 import threading
 from bisect import bisect_left
+from collections.abc import Hashable, Iterable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Protocol
+from itertools import compress
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, TypeVar
 
 from . import catalog
+from .budget import Budget, series_of
 from .catalog import OTHER, Key, Metric
 
 if TYPE_CHECKING:
@@ -18,9 +21,17 @@ if TYPE_CHECKING:
 
     from .live import Live
 
-__all__ = ["Budget", "Exemplar", "Histogram", "Shape", "Sink", "Totals"]
+__all__ = ["Exemplar", "Histogram", "Shape", "Sink", "Totals"]
+
+K = TypeVar("K", bound=Hashable)
 
 _TASK_ERROR_TYPES = 20  # error.type values an executor may show before the rest becomes _OTHER
+_NO_ROOM = "series"  # the cap that all executors of the process share
+_SAID = {
+    "name_cap": "shows as many task names as it may (name_cap)",
+    "label_cap": "shows as many values of error.type as it may (label_cap)",
+    _NO_ROOM: "finds no room: this process shows as many series as it may (label_cap)",
+}
 
 Exemplar = tuple[float, int, int, float]
 """value, trace id, span id, wall-clock seconds: one sampled measurement of a bucket."""
@@ -28,12 +39,16 @@ Exemplar = tuple[float, int, int, float]
 
 @dataclass(frozen=True)
 class Shape:
-    """Which parts of the contract an executor has. What it has is exported at 0 from open.
+    """Which parts of the contract an executor has.
 
+    ``runners``: values of ``glasspool.runner``; ``workers``: those whose threads or processes are counted;
     ``queue``: tasks can wait; ``submit``: producers can block; ``slots``: there is a limit on concurrency;
-    ``workers``: runners whose threads or processes are counted; ``runners``: values of ``glasspool.runner``;
     ``unretrieved``: it is told when a task is thrown away with its error unseen; ``requests``: it is told when a task
-    is asked to end; ``breakable``: it refuses calls when its workers have died.
+    is asked to end.
+
+    The rest says which events can happen, since their counters exist at 0 from open and others do not exist:
+    ``timeouts``: tasks can time out; ``cancels``: reasons and phases of cancellations; ``rejects``: reasons for which
+    calls are refused; ``losses``: kinds of context losses; ``observers``: there are any that may fail.
     """
 
     runners: tuple[str, ...] = ("inline",)
@@ -41,10 +56,44 @@ class Shape:
     queue: bool = False
     submit: bool = False
     slots: bool = False
-    shutdown: bool = False
     unretrieved: bool = False
     requests: bool = False
-    breakable: bool = False
+    timeouts: bool = False
+    cancels: tuple[tuple[str, str], ...] = ()
+    rejects: tuple[str, ...] = ()
+    losses: tuple[str, ...] = ()
+    observers: bool = False
+
+    def series(self, names: int, *, gauges: bool = True) -> int:
+        """How many series an executor with so many task names can show besides histograms and error types.
+
+        Those gauges that appear only when they are needed are among them.
+        """
+        counters = 4 + self.unretrieved + 3 * self.slots + sum(map(len, Expected.of(self, names)))
+        if not gauges:
+            return counters
+        runners = 2 * len(self.runners)  # active, abandoned
+        workers = 3 * len(self.workers)
+        return counters + 1 + runners + workers + 3 * self.queue + 2 * self.submit + 2 * self.slots + 2 * self.requests
+
+
+class Expected(NamedTuple):
+    """The keys of the counters that exist at 0, by family."""
+
+    completed: tuple[tuple[str, str, str], ...]  # outcome, error type, runner
+    rejected: tuple[str, ...]
+    cancellations: tuple[tuple[str, str], ...]
+    losses: tuple[str, ...]
+    failures: tuple[str, ...]
+
+    @classmethod
+    def of(cls, shape: Shape, names: int) -> Expected:
+        """Those of an executor with this shape and so many task names."""
+        ends = (("success", ""), ("timeout", "timeout"), ("cancelled", "cancelled"))
+        possible = (True, shape.timeouts, bool(shape.cancels))
+        completed = [(*end, runner) for runner in shape.runners for end in compress(ends, possible)]
+        failures = compress(("name_cap", "label_cap", "observer"), (names > 0, True, shape.observers))
+        return cls(tuple(completed), shape.rejects, shape.cancels, shape.losses, tuple(failures))
 
 
 class Histogram:
@@ -83,28 +132,11 @@ class Sink(Protocol):
         ...
 
 
-class Budget:
-    """How many series a process may still make. Thread-safe: identities have locks of their own.
-
-    ``kept_back`` is room for the identities named ``_OTHER``, one per executor type, which must always be had.
-    """
-
-    def __init__(self, series: int = 20_000, names: int = 200, kept_back: int = 3_000) -> None:
-        self.series = series - kept_back
-        self.names = names
-        self._lock = threading.Lock()
-
-    def take(self, count: int) -> bool:
-        """Take room for ``count`` series; False (and nothing taken) when there is not that much."""
-        with self._lock:
-            if self.series < count:
-                return False
-            self.series -= count
-            return True
-
-
 class Totals:
     """Counters and histograms of one identity. They outlive executors and never restart in a process.
+
+    Counters of what can happen (see ``Shape``) exist from the beginning, so that ``increase()`` sees the first event;
+    so does the histogram of waits that ended with a start. Every other histogram appears with its first measurement.
 
     ``lock`` guards everything here and in the live recorders of this identity. It is re-entrant because a
     garbage collection inside a locked block may close a recorder of the same identity.
@@ -122,60 +154,60 @@ class Totals:
         # Whoever counts a measurement reads it under the lock: what is counted while it is None is handed over at once.
         self.sink: Sink | None = None
         self.unbounded = False  # a recorder with an unbounded queue was seen: capacity is omitted
+        self.blocked = False  # a producer had to wait
         self.late = 0  # tasks that waited longer than their recorder's objective
         self.has_objective = False  # a recorder with a wait objective was seen: late tasks are shown
-        self.completed: dict[tuple[str, str, str], int] = {}
-        for runner in shape.runners:
-            self.completed["success", "", runner] = 0
-            self.completed["timeout", "timeout", runner] = 0
-            self.completed["cancelled", "cancelled", runner] = 0
-        self.abandoned = dict.fromkeys(shape.runners, 0)
-        self.rejected = {why: 0 for why in catalog.REJECT_REASONS if why != "broken" or shape.breakable}
-        self.cancellations = {(r, p): 0 for r in catalog.CANCEL_REASONS for p in catalog.CANCEL_PHASES}
-        self.losses = dict.fromkeys(catalog.CONTEXT_LOSS_KINDS, 0)
-        self.failures = dict.fromkeys(catalog.EXECUTOR_FAILURE_KINDS, 0)
-        self.queue_wait = {
-            outcome: self._histogram(catalog.QUEUE_WAIT, {Key.QUEUE_OUTCOME: outcome})
-            for outcome in (catalog.QUEUE_OUTCOMES if shape.queue else ())
-        }
-        self.started_wait = self.queue_wait.get("started")
-        self.submit_wait = self._histogram(catalog.SUBMIT_WAIT, {}) if shape.submit else None
-        self.shutdown = {
-            outcome: self._histogram(catalog.SHUTDOWN_DURATION, {Key.SHUTDOWN_OUTCOME: outcome})
-            for outcome in (catalog.SHUTDOWN_OUTCOMES if shape.shutdown else ())
-        }
-        self.cancel_duration: dict[str, Histogram] = {}
+        expected = Expected.of(shape, names)
+        self.completed = dict.fromkeys(expected.completed, 0)
+        self.rejected = dict.fromkeys(expected.rejected, 0)
+        self.cancellations = dict.fromkeys(expected.cancellations, 0)
+        self.losses = dict.fromkeys(expected.losses, 0)
+        self.failures = dict.fromkeys(expected.failures, 0)
+        self.abandoned: dict[str, int] = {}
         self.duration: dict[tuple[str, str, str], Histogram] = {}
+        self.cancel_duration: dict[str, Histogram] = {}
+        self.queue_wait: dict[str, Histogram] = {}
+        self.submit_wait: dict[str, Histogram] = {}  # one, without a label
+        self.shutdown: dict[str, Histogram] = {}
+        self.folded: dict[str, Histogram] = {}  # by metric: measurements that found no room for a series of their own
         self._budget = budget
         self._names = names
         self.task_names: dict[str, str] = {}
         self.watched: dict[tuple[int, float], int] = {}  # see overdue.py
         self.overdue_names: set[str] = set()
         self._error_types: set[str] = set()
+        self._runners = set(shape.runners)
         self.capped: set[str] = set()  # caps that were hit and not yet logged
         self._logged: set[str] = set()
+        self.started_wait = self.queue_wait_of("started") if shape.queue else None
 
-    @staticmethod
-    def base_series(shape: Shape) -> int:
-        """How many series a new identity of this shape brings, the last resorts of its caps included."""
-        runners, workers = len(shape.runners), len(shape.workers)
-        waits = (
-            len(catalog.QUEUE_OUTCOMES) * shape.queue + shape.submit + len(catalog.SHUTDOWN_OUTCOMES) * shape.shutdown
-        )
-        last_resorts = _series_of(catalog.TASK_DURATION) + _series_of(catalog.CANCEL_DURATION) + runners
-        counters = 21 + len(catalog.CANCEL_REASONS) * len(catalog.CANCEL_PHASES) + 3 * runners
-        gauges = 9 + 2 * runners + 3 * workers + 2 * shape.requests
-        return waits * _series_of(catalog.QUEUE_WAIT) + last_resorts + counters + gauges
+    def expect(self, shape: Shape) -> None:
+        """Another executor of this identity may bring events that the earlier ones could not: from now on at 0."""
+        expected = Expected.of(shape, self._names)
+        self._expect(self.completed, expected.completed)
+        self._expect(self.rejected, expected.rejected)
+        self._expect(self.cancellations, expected.cancellations)
+        self._expect(self.losses, expected.losses)
+        self._expect(self.failures, expected.failures)
 
-    def _histogram(self, metric: Metric, extra: dict[str, Any]) -> Histogram:
-        return Histogram(metric, {**self.identity, **extra})
+    def expect_objective(self) -> None:
+        """An executor of this identity has a wait objective."""
+        if not self.has_objective:
+            self.has_objective = True
+            self._budget.use(2)  # late tasks, and the objective itself
 
-    def histograms(self) -> list[Histogram]:
-        """All histograms there are; the caller holds the lock."""
-        families = (self.queue_wait, self.shutdown, self.duration, self.cancel_duration)
-        # Copies are iterated: a garbage collection in this thread may settle a lost executor's tasks meanwhile.
-        found = [series for family in families for series in list(family.values())]
-        return found if self.submit_wait is None else [*found, self.submit_wait]
+    def _expect(self, family: dict[K, int], keys: Iterable[K]) -> None:
+        for key in keys:
+            if key not in family:
+                self._budget.use(1)
+                family[key] = 0
+
+    def count(self, family: dict[K, int], key: K) -> None:
+        """One more event, perhaps of a kind that was not expected. The caller holds the lock."""
+        self._expect(family, (key,))
+        family[key] += 1
+
+    # -- labels ----------------------------------------------------------------------------------------------------
 
     def task_name(self, name: str) -> str:
         """The name as a metric label: itself for the first ones, then ``_OTHER``; empty when switched off."""
@@ -185,7 +217,7 @@ class Totals:
         if self._names == 0:
             return ""
         if len(self.task_names) >= self._names:
-            self._hit("name_cap")
+            self._hit("name_cap", "name_cap")
             return OTHER
         self.task_names[name] = name
         return name
@@ -204,62 +236,103 @@ class Totals:
             self.overdue_names.add(name)
         return True
 
-    def error_type(self, name: str) -> str:
-        """The error type as a metric label: itself for the first ones, then ``_OTHER``."""
-        if name in self._error_types:
-            return name
-        if len(self._error_types) >= _TASK_ERROR_TYPES or not self._budget.take(len(self.shape.runners)):
-            self._hit("label_cap")
-            return OTHER
-        self._error_types.add(name)
-        return name
+    def new_end(self, outcome: str, error_type: str, runner: str) -> tuple[str, str, str]:
+        """The key in ``completed`` of an end that has none yet; where there is no room the type is ``_OTHER``."""
+        if runner not in self._runners:
+            self._runners.add(runner)
+            self._budget.use(2)  # its gauges: active, abandoned
+        if outcome == "error" and self._room_for(error_type):
+            key = (outcome, error_type, runner)
+            self.completed[key] = 0
+        else:
+            key = (outcome, OTHER if outcome == "error" else error_type, runner)
+            self._expect(self.completed, (key,))
+        return key
+
+    def _room_for(self, error_type: str) -> bool:
+        if error_type not in self._error_types and len(self._error_types) >= _TASK_ERROR_TYPES:
+            self._hit("label_cap", "label_cap")
+            return False
+        if not self._budget.take(1):
+            self._hit("label_cap", _NO_ROOM)
+            return False
+        self._error_types.add(error_type)
+        return True
+
+    # -- histograms, made when first needed ------------------------------------------------------------------------
+
+    def histograms(self) -> list[Histogram]:
+        """All there are; the caller holds the lock."""
+        families: tuple[dict[Any, Histogram], ...] = (
+            self.queue_wait, self.submit_wait, self.shutdown, self.duration, self.cancel_duration, self.folded,
+        )  # fmt: skip
+        # Copies are iterated: a garbage collection in this thread may settle a lost executor's tasks meanwhile.
+        return [series for family in families for series in list(family.values())]
 
     def duration_of(self, outcome: str, name: str, runner: str) -> Histogram:
-        """The run-time histogram of these labels, made when first needed."""
-        series = self.duration.get((outcome, name, runner))
-        if series is None:
-            if not self._budget.take(_series_of(catalog.TASK_DURATION)):
-                self._hit("label_cap")
-                # First the name goes, which may be many; where even that finds no room, one histogram takes it all.
-                if name in ("", OTHER):
-                    return self._last_resort(catalog.TASK_DURATION, self.duration, (OTHER, OTHER, OTHER))
-                return self.duration_of(outcome, OTHER, runner)
-            extra = {Key.TASK_OUTCOME: outcome, Key.RUNNER: runner}
+        """The run-time histogram of these labels; an empty name is no label."""
+        key = (outcome, name, runner)
+        series = self.duration.get(key)
+        if series is None and self._room(catalog.TASK_DURATION):
+            labels = {Key.TASK_OUTCOME: outcome, Key.RUNNER: runner}
             if name:
-                extra[Key.TASK_NAME] = name
-            series = self.duration[outcome, name, runner] = self._histogram(catalog.TASK_DURATION, extra)
+                labels[Key.TASK_NAME] = name
+            series = self.duration[key] = Histogram(catalog.TASK_DURATION, {**self.identity, **labels})
+        if series is None:  # first the name goes, which may be many
+            series = self.duration.get((outcome, OTHER, runner)) or self._fold(catalog.TASK_DURATION)
         return series
 
     def cancel_duration_of(self, reason: str) -> Histogram:
-        """The cancel-duration histogram of this reason, made when first needed."""
-        series = self.cancel_duration.get(reason)
+        """How long cancellations for this reason took."""
+        return self._one_of(self.cancel_duration, catalog.CANCEL_DURATION, reason)
+
+    def queue_wait_of(self, outcome: str) -> Histogram:
+        """Waits that ended so."""
+        return self._one_of(self.queue_wait, catalog.QUEUE_WAIT, outcome)
+
+    def submit_wait_of(self) -> Histogram:
+        """Waits of producers."""
+        return self._one_of(self.submit_wait, catalog.SUBMIT_WAIT)
+
+    def shutdown_of(self, outcome: str) -> Histogram:
+        """Closings that ended so."""
+        return self._one_of(self.shutdown, catalog.SHUTDOWN_DURATION, outcome)
+
+    def _one_of(self, family: dict[str, Histogram], metric: Metric, *label: str) -> Histogram:
+        key = "".join(label)
+        series = family.get(key)
+        if series is None and self._room(metric):
+            labels = dict(zip(metric.attributes, label, strict=True))
+            series = family[key] = Histogram(metric, {**self.identity, **labels})
+        return series or self._fold(metric)
+
+    def _room(self, metric: Metric) -> bool:
+        if self._budget.take(series_of(metric)):
+            return True
+        self._hit("label_cap", _NO_ROOM)
+        return False
+
+    def _fold(self, metric: Metric) -> Histogram:
+        """What takes the measurements of this metric that find no room; the registry adds up those of one type."""
+        series = self.folded.get(metric.name)
         if series is None:
-            if not self._budget.take(_series_of(catalog.CANCEL_DURATION)):
-                self._hit("label_cap")
-                return self._last_resort(catalog.CANCEL_DURATION, self.cancel_duration, OTHER)
-            series = self._histogram(catalog.CANCEL_DURATION, {Key.CANCEL_REASON: reason})
-            self.cancel_duration[reason] = series
+            self._budget.fold(self.type, metric)
+            labels = {Key.EXECUTOR_NAME: OTHER, Key.EXECUTOR_TYPE: self.type, **dict.fromkeys(metric.attributes, OTHER)}
+            series = self.folded[metric.name] = Histogram(metric, labels)
         return series
 
-    def _last_resort(self, metric: Metric, family: dict[Any, Histogram], key: Any) -> Histogram:
-        if key not in family:
-            family[key] = self._histogram(metric, dict.fromkeys(metric.attributes, OTHER))
-        return family[key]
+    # -- caps ------------------------------------------------------------------------------------------------------
 
     def unlogged_caps(self) -> list[str]:
-        """The caps that were hit and not yet spoken of; each is returned once."""
+        """What to say of the caps that were hit and not yet spoken of; each is returned once."""
         with self.lock:
-            news = [kind for kind in self.capped if kind not in self._logged]
+            news = [cap for cap in self.capped if cap not in self._logged]
             self._logged.update(self.capped)
             self.capped.clear()
-        return news
+        return [_SAID[cap] for cap in news if cap != _NO_ROOM or self._budget.first(cap)]
 
-    def _hit(self, kind: str) -> None:
+    def _hit(self, kind: str, cap: str) -> None:
         # Every folded measurement counts: remembering which values were already folded would itself be unbounded.
         self.failures[kind] += 1
-        if kind not in self._logged:
-            self.capped.add(kind)
-
-
-def _series_of(metric: Metric) -> int:
-    return len(metric.buckets) + 3  # the open bucket, sum and count
+        if cap not in self._logged:
+            self.capped.add(cap)

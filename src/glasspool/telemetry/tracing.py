@@ -51,7 +51,7 @@ ContextMode = Literal["parent", "link"]
 logger = logging.getLogger("glasspool")
 
 _MAX_NAME = 128  # characters of a task name in a span name
-_ERROR_REASONS = frozenset({"sibling_failure", "dependency", "deadline"})  # cancellations that are failures
+_ERROR_REASONS = frozenset({"sibling_failure", "deadline"})  # cancellations that are failures
 
 
 class TaskTracer:
@@ -75,7 +75,6 @@ class TaskTracer:
         queue_size: int,
         parent: Context | None = None,
         mode: ContextMode = "parent",
-        attempt: int = 1,
         kind: SpanKind = SpanKind.INTERNAL,
         attributes: Mapping[str, Any] | None = None,
         at: int | None = None,
@@ -111,7 +110,6 @@ class TaskTracer:
                     Key.RUNNER: runner,
                     Key.TASK_NAME: task_name,
                     Key.TASK_ID: task_id,
-                    Key.TASK_ATTEMPT: attempt,
                     Key.QUEUE_SIZE: queue_size,
                     Key.CODE_FUNCTION: function if isinstance(function, str) else qualified_name(function),
                     **(attributes or {}),

@@ -150,9 +150,32 @@ async def abandoned_threads() -> None:
         group.start_soon(every, 0.2, scan)
 
 
+async def cancel_not_obeyed() -> None:
+    """Reports of a tenth of a second; one is cancelled, and its cleanup waits for an answer that never comes."""
+    answer, begun = anyio.Event(), anyio.Event()
+
+    async def report(hangs: bool = False) -> None:
+        try:
+            begun.set()
+            await anyio.sleep(3600 if hangs else 0.1)
+        finally:
+            if hangs:
+                with anyio.CancelScope(shield=True):
+                    await answer.wait()
+
+    async with HybridExecutor("reports", max_in_flight=4) as executor, anyio.create_task_group() as group:
+        group.start_soon(every, 0.25, lambda: executor.submit(report))
+        await anyio.sleep(ONSET)
+        begun = anyio.Event()
+        handle = await executor.submit(report, True)
+        await begun.wait()
+        handle.cancel()
+        await anyio.sleep_forever()
+
+
 TROUBLES = {
     "limiter": limiter, "stuck-thread": stuck_thread, "blocked-loop": blocked_loop, "dead-upstream": dead_upstream,
-    "abandoned-threads": abandoned_threads,
+    "abandoned-threads": abandoned_threads, "cancel-not-obeyed": cancel_not_obeyed,
 }  # fmt: skip
 
 

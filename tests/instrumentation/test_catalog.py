@@ -1,0 +1,261 @@
+"""Nothing is in the catalog that nothing produces: every metric, every value of a fixed set, every span attribute."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import multiprocessing
+import threading
+from collections.abc import Iterator
+from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
+from typing import Any
+
+import anyio
+import pytest
+from opentelemetry import propagate
+from opentelemetry.baggage.propagation import W3CBaggagePropagator
+from opentelemetry.sdk.metrics import MeterProvider
+from opentelemetry.sdk.metrics.export import InMemoryMetricReader
+from opentelemetry.sdk.trace import ReadableSpan
+from opentelemetry.sdk.trace.export import SpanExporter, SpanExportResult
+from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
+from opentelemetry.trace import Tracer
+
+import glasspool_instrumentation as gi
+from glasspool import ExecutorClosed, HybridExecutor, QueueFull, TaskTimeout
+from glasspool.telemetry import catalog, monitor_event_loop, providers
+from glasspool.telemetry.catalog import ALL_METRICS, Key
+from glasspool.telemetry.exporting import SpanExports
+from glasspool.telemetry.otel import Instruments
+from glasspool.telemetry.registry import REGISTRY
+from glasspool_instrumentation import wrap_executor
+
+from . import work
+
+SETS: dict[str, tuple[str, ...]] = {
+    Key.TASK_OUTCOME: catalog.OUTCOMES,
+    Key.QUEUE_OUTCOME: catalog.QUEUE_OUTCOMES,
+    Key.CANCEL_REASON: catalog.CANCEL_REASONS,
+    Key.TASK_PHASE: catalog.CANCEL_PHASES,
+    Key.LOSS_KIND: catalog.CONTEXT_LOSS_KINDS,
+    Key.FAILURE_KIND: catalog.FAILURE_KINDS,
+    Key.SHUTDOWN_OUTCOME: catalog.SHUTDOWN_OUTCOMES,
+    Key.WORKER_STATE: catalog.WORKER_STATES,
+    Key.ERROR_TYPE: catalog.REJECT_REASONS,
+}
+
+pytestmark = pytest.mark.filterwarnings(
+    "ignore:This process .* is multi-threaded:DeprecationWarning", "ignore::pytest.PytestUnraisableExceptionWarning"
+)
+
+
+class Seen:
+    """What was seen to have a value other than 0."""
+
+    def __init__(self) -> None:
+        self.metrics: set[str] = set()
+        self.values: set[tuple[str, str]] = set()
+
+    def look(self) -> None:
+        found = REGISTRY.collect()
+        measured = [(name, point.attributes, point.value) for name, each in found.points.items() for point in each]
+        measured += [(name, point.attributes, point.count) for name, each in found.histograms.items() for point in each]
+        for name, attributes, value in measured:
+            if value:
+                self.metrics.add(name)
+                self.values.update(attributes.items())
+
+
+async def forever() -> None:
+    await anyio.sleep_forever()
+
+
+async def fail(error: BaseException, when: anyio.Event | None = None) -> None:
+    if when is not None:
+        await when.wait()
+    raise error
+
+
+def nothing() -> None:
+    pass
+
+
+async def executors(seen: Seen) -> None:
+    """What a HybridExecutor produces."""
+    release, begun = threading.Event(), threading.Event()
+
+    def stuck() -> None:
+        begun.set()
+        assert release.wait(work.LIMIT)
+
+    def broken(_event: object) -> None:
+        raise RuntimeError("an observer that fails, on purpose")
+
+    async with (
+        monitor_event_loop("catalog", interval=0.001),
+        HybridExecutor("mail", max_in_flight=2, max_queued=1, max_task_names=2, observers=[broken]) as executor,
+    ):
+        await executor.run(nothing, name="first")
+        for number in range(25):
+            error = type(f"Error{number}", (Exception,), {})()
+            await (await executor.submit(fail, error, name="second")).outcome()
+        await executor.run(nothing, name="third")
+        late = await executor.submit(stuck, timeout=1000)
+        await anyio.to_thread.run_sync(begun.wait)
+        late._scope.deadline = anyio.current_time()  # type: ignore[union-attr]
+        await late.outcome()
+        seen.look()  # an abandoned thread
+        queued = [await executor.submit(forever), await executor.submit(forever, deadline=anyio.current_time() + 0.01)]
+        await queued[1].outcome()
+        await executor.submit(forever)
+        async with anyio.create_task_group() as group:
+            group.start_soon(executor.submit, nothing)
+            while not executor.stats().pending:
+                await anyio.sleep(0.001)
+            await anyio.sleep(0.01)
+            seen.look()  # a blocked producer
+            with pytest.raises(QueueFull):
+                executor.submit_nowait(nothing)
+            with pytest.raises(TaskTimeout):
+                await executor.submit(nothing, deadline=anyio.current_time() + 0.01)
+            with anyio.move_on_after(0.01):
+                await executor.submit(nothing)
+            queued[0].cancel("enough")
+        release.set()
+        while executor.stats().abandoned:
+            await anyio.sleep(0.001)
+        async with executor.pile(fail_fast=True) as pile:
+            go = anyio.Event()
+            await pile.include(fail, ValueError(), go)  # the other slot is taken
+            await pile.include(forever)
+            go.set()
+        await executor.shutdown(grace=0)
+        with pytest.raises(ExecutorClosed):
+            await executor.submit(nothing)
+        seen.look()
+    async with HybridExecutor("drained", max_in_flight=1) as executor:
+        native = await executor.submit(forever)
+        await anyio.sleep(0.01)
+        if isinstance(native._native, asyncio.Task):
+            native._native.cancel()
+        else:
+            native.cancel()
+    for by_deadline in (False, True):
+        with anyio.CancelScope() as scope:
+            async with HybridExecutor("cut off", max_in_flight=1) as executor:
+                await executor.submit(forever)
+                await anyio.sleep(0.01)
+                if by_deadline:
+                    scope.deadline = anyio.current_time()
+                else:
+                    scope.cancel()
+                await anyio.sleep_forever()
+    with pytest.raises(KeyboardInterrupt):
+        async with HybridExecutor("interrupted", max_in_flight=2) as executor:
+            await executor.submit(forever)
+            await executor.submit(fail, KeyboardInterrupt())
+            await anyio.sleep_forever()
+    async with HybridExecutor("blocked", max_in_flight=1):
+        await anyio.sleep(0.005)
+        looking = threading.Thread(target=lambda: (work.until(stalled, "a stalled loop"), seen.look()))
+        async with monitor_event_loop("stalled", interval=0.001):
+            await anyio.sleep(0.01)
+            looking.start()
+            looking.join(work.LIMIT)  # blocks the loop
+
+
+def stalled() -> bool:
+    return any(point.value for point in REGISTRY.collect().points.get(catalog.EVENTLOOP_STALL.name, ()))
+
+
+def pools(seen: Seen, tracer: Tracer) -> None:
+    """What only observed pools produce: idle workers, and contexts that cannot be carried."""
+    with ThreadPoolExecutor(2) as made:
+        wrap_executor(made, "threads").submit(nothing).result(work.LIMIT)
+        work.until(lambda: work.value(catalog.WORKER_COUNT, "threads", worker_state="idle") == 1, "an idle worker")
+        seen.look()
+    fork = multiprocessing.get_context("fork")
+    with ProcessPoolExecutor(1, mp_context=fork) as plain:
+        with tracer.start_as_current_span("stranger"):
+            plain.submit(nothing).result(work.LIMIT)  # forked here, unobserved
+        wrap_executor(plain, "stale").submit(nothing).result(work.LIMIT)
+        work.until(lambda: work.value(catalog.CONTEXT_LOSSES, "stale") > 0, "a stale context")
+    carries, pool = propagate.get_global_textmap(), wrap_executor(ProcessPoolExecutor(1, mp_context=fork), "processes")
+    try:
+        with tracer.start_as_current_span("request"):
+            assert pool.submit(lambda: 1).exception(work.LIMIT) is not None
+            propagate.set_global_textmap(W3CBaggagePropagator())
+            pool.submit(nothing).result(work.LIMIT)
+        work.until(lambda: work.value(catalog.CONTEXT_LOSSES, "processes") == 2, "both losses")
+    finally:
+        propagate.set_global_textmap(carries)
+        pool.shutdown()
+    with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as made:
+        with tracer.start_as_current_span("request"):  # the worker has no SDK: the span of its run is made here
+            wrap_executor(made, "spawned").submit(work.seen).result(work.LIMIT)
+
+
+def asyncio_tasks() -> None:
+    """An error that nobody retrieves."""
+    gi.AsyncioInstrumentor().instrument(monitor=False)
+
+    async def main() -> None:
+        task = asyncio.create_task(fail(ValueError()))
+        await asyncio.wait([task])
+        del task
+        gc.collect()
+
+    asyncio.run(main())
+
+
+class Refusing(SpanExporter):
+    """A collector that is away."""
+
+    def export(self, spans: Any) -> SpanExportResult:
+        return SpanExportResult.FAILURE
+
+
+class Broken:
+    """A source of series that cannot be read."""
+
+    def collect(self, add: Any) -> Iterator[Any]:
+        raise RuntimeError("broken on purpose")
+
+
+def exports() -> None:
+    """What goes wrong on the way out."""
+    SpanExports(Refusing, "refusing").export([])
+    reader = InMemoryMetricReader()
+    provider = MeterProvider([reader], shutdown_on_exit=False)
+    Instruments(REGISTRY, provider.get_meter("catalog"))
+    REGISTRY.sources.append(Broken())
+    reader.get_metrics_data()
+    REGISTRY.sources.pop()
+    provider.shutdown()
+
+
+def test_every_entry_of_the_catalog_is_produced_by_something(
+    tracer: Tracer, spans: InMemorySpanExporter, caplog: pytest.LogCaptureFixture
+) -> None:
+    pytest.importorskip("trio")
+    assert providers.tracer() is not None
+    seen = Seen()
+    for backend in ("asyncio", "trio"):
+        anyio.run(executors, seen, backend=backend)
+    pools(seen, tracer)
+    asyncio_tasks()
+    exports()
+    seen.look()
+    assert {metric.name for metric in ALL_METRICS} - seen.metrics == set()
+    for key, values in SETS.items():
+        assert {value for value in values if (key, value) not in seen.values} == set(), key
+    ended: tuple[ReadableSpan, ...] = spans.get_finished_spans()
+    made = {key for span in ended for key in (span.attributes or {})}
+    assert {attribute.key for attribute in catalog.SPAN_ATTRIBUTES} - made == set()
+    assert catalog.SPAN_EVENT_STARTED in {event.name for span in ended for event in span.events}
+
+
+def test_every_key_is_on_a_metric_or_on_a_span() -> None:
+    keys = {value for name, value in vars(Key).items() if name.isupper()}
+    assert keys == {key for metric in ALL_METRICS for key in metric.labels} | {a.key for a in catalog.SPAN_ATTRIBUTES}
+    assert keys >= set(SETS)

@@ -254,7 +254,7 @@ async def test_room_that_a_resize_takes_back_before_its_producer_has_come_for_it
             await anyio.wait_all_tasks_blocked()
             gate.open()
     assert accepted == ["0", "2"][: 1 + places]
-    assert refused == ["2", "3"][places:]
+    assert sorted(refused) == ["2", "3"][places:]  # trio wakes them in any order
 
 
 async def test_many_producers_and_a_tight_bound():

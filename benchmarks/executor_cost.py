@@ -3,7 +3,8 @@
 20,000 one-checkpoint tasks, 64 in flight, outcomes consumed as they complete; the best of some rounds, because the
 machine's noise only ever adds. Usage: python benchmarks/executor_cost.py [--tasks N] [--rounds N] [--json FILE]
 
---turns measures glasspool and aiometer alone, in turns and by processor time, which other programs disturb least.
+--turns measures glasspool and aiometer alone, in turns and by processor time, which other programs disturb least;
+--monitor measures glasspool in the same way with and without the event-loop monitor of configure().
 """
 
 from __future__ import annotations
@@ -147,6 +148,21 @@ def in_turns(tasks: int, rounds: int) -> None:
         print(f"{backend:10} glasspool {ours:5.1f}  aiometer {theirs:5.1f}  ratio {ours / theirs:.2f}", flush=True)
 
 
+def monitored(tasks: int, rounds: int) -> None:
+    """Print the best of glasspool after configure(prometheus_port=0), with the event-loop monitor and without it."""
+    from glasspool.telemetry import configure
+    from glasspool.telemetry.watching import watch_executors
+
+    configure(prometheus_port=0, otlp=False)
+    for backend in BACKENDS:
+        best = {True: math.inf, False: math.inf}
+        for _ in range(rounds):
+            for on in random.sample(list(best), 2):
+                watch_executors(on)
+                best[on] = min(best[on], once(glasspool_, backend, tasks, time.process_time))
+        print(f"{backend:10} monitor on {best[True]:5.1f}  off {best[False]:5.1f}", flush=True)
+
+
 def main() -> None:
     """Run every case in a process of its own (providers can be set once) and print a table."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -154,6 +170,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--json", help="also write the figures here")
     parser.add_argument("--turns", action="store_true", help="as_completed against aiometer alone, by processor time")
+    parser.add_argument("--monitor", action="store_true", help="what the event-loop monitor costs, by processor time")
     parser.add_argument("--case", nargs=2, metavar=("CASE", "BACKEND"), help="measure one, print one number")
     args = parser.parse_args()
     if args.case:
@@ -161,6 +178,9 @@ def main() -> None:
         return
     if args.turns:
         in_turns(args.tasks, args.rounds)
+        return
+    if args.monitor:
+        monitored(args.tasks, args.rounds)
         return
     figures: dict[str, dict[str, float]] = {}
     python = f"{platform.python_implementation()} {platform.python_version()}"

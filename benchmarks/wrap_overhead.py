@@ -77,7 +77,7 @@ class _Traced(_Timed):
             context=self.context,
             attributes={
                 Key.EXECUTOR_NAME: "bench", Key.EXECUTOR_TYPE: "thread_pool", Key.RUNNER: "thread",
-                Key.TASK_NAME: "nothing", Key.TASK_ID: 1, Key.TASK_ATTEMPT: 1, Key.QUEUE_SIZE: 3,
+                Key.TASK_NAME: "nothing", Key.TASK_ID: 1, Key.QUEUE_SIZE: 3,
                 Key.CODE_FUNCTION: "bench.nothing",
             },
         )  # fmt: skip

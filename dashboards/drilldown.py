@@ -128,7 +128,8 @@ def _times() -> tuple[Panel, ...]:
         _heatmap(
             "Run times",
             "How are run times distributed?",
-            "Two bands: two kinds of work share the slots; consider an executor for the slow one.",
+            "Two bands: fast and slow runs share the slots. If they are two kinds of work, consider an executor for"
+            " the slow one.",
             f"increase({bucket(TASK_DURATION, *_FILTER, _TASK)}[{_WINDOW}])",
         ),
     )  # fmt: skip
@@ -166,7 +167,8 @@ def _backpressure(lines: Lines) -> tuple[Panel, ...]:
         Panel(
             title="Longest-blocked producer",
             question="How long has the unluckiest caller been blocked?",
-            action="A straight rise: nobody is being admitted. Look at the oldest running task.",
+            action="A straight rise: nobody is admitted, or many came at once and are served in turn. Without"
+            " completions look at the oldest running task.",
             targets=(Target(_of(SUBMIT_OLDEST_AGE, "max"), "oldest"),),
             unit="s",
             width=8,
@@ -196,7 +198,7 @@ def _capacity(lines: Lines) -> tuple[Panel, ...]:
         Panel(
             title="In flight against the limit",
             question="How much work is in flight, and how much should be, judging by rate times mean run?",
-            action="In flight far above the estimate: slots are held by something that does not end (stuck tasks,"
+            action="In flight far above the estimate: slots are held by what has not ended (long or stuck tasks,"
             " abandoned threads), since only ended tasks enter the estimate.",
             targets=(
                 Target(_of(SLOT_USAGE), "slots in use"),
@@ -209,15 +211,16 @@ def _capacity(lines: Lines) -> tuple[Panel, ...]:
         Panel(
             title="Queue against capacity",
             question="How many tasks wait, and for how many is there room?",
-            action="A full queue blocks or refuses producers. If it is never empty the wait is built in: add slots.",
+            action="A full queue blocks or refuses producers. One that is never empty: a batch keeps it filled, or"
+            " slots are too few for the arrivals.",
             targets=(Target(_of(QUEUE_SIZE), "queued"), Target(_of(QUEUE_CAPACITY), "capacity")),
             unit="short",
         ),
         Panel(
             title="Oldest queued and oldest running",
             question="Is anything stuck?",
-            action="A straight line upwards is a task that does not end. An overdue one has outlived every run of its"
-            " name before; others may be meant to live.",
+            action="Every line rises while the same task runs or waits, and falls when that ends. An overdue one has"
+            " outlived every run of its name before; it hangs, or is meant to live.",
             targets=(
                 Target(_of(QUEUE_OLDEST_AGE, "max"), "oldest queued"),
                 Target(_of(TASK_OLDEST_AGE, "max"), "oldest running"),
@@ -312,8 +315,8 @@ def _outcomes() -> tuple[Panel, ...]:
         Panel(
             title="Oldest request not obeyed",
             question="For how long has one of them not ended?",
-            action="A straight line upwards is a task that will not end by itself. The log names it while an executor"
-            " closes.",
+            action="A line that rises and falls: cleanup that takes its time. One that goes on rising: a task that"
+            " catches its cancellation. The log names it while an executor closes.",
             targets=(Target(_of(TASK_CANCELLING_OLDEST_AGE, "max"), "oldest"),),
             unit="s",
             width=12,

@@ -10,7 +10,16 @@ from dashboards.boards import Board, Lines, Row, type_variable
 from dashboards.panels import Column, Panel, Target
 from glasspool._monitoring import recording as r
 from glasspool._monitoring.alerts import OVERVIEW_UID
-from glasspool._monitoring.expressions import EXECUTOR_LABELS, SERVICE, by, label, series, top, worst_executors
+from glasspool._monitoring.expressions import (
+    EXECUTOR_LABELS,
+    INSTANCE_LABELS,
+    SERVICE,
+    by,
+    label,
+    series,
+    top,
+    worst_executors,
+)
 from glasspool.telemetry.catalog import (
     QUEUE_OLDEST_AGE,
     SLOT_LIMIT,
@@ -122,7 +131,7 @@ def _stats(lines: Lines) -> tuple[Panel, ...]:
         stat(
             "Blocked producers",
             "How many callers are blocked in submit for want of room?",
-            "This is backpressure at work. If it lasts, the executor needs slots or the callers a rate limit.",
+            "This is backpressure at work, in a batch for hours. Where requests wait, add slots or a rate limit.",
             f"sum({series(SUBMIT_PENDING, *_FILTER)}) or vector(0)",
             1,
             50,
@@ -130,7 +139,7 @@ def _stats(lines: Lines) -> tuple[Panel, ...]:
         stat(
             "Refused in 5 minutes",
             "How many submissions never became a task?",
-            "See which executor and why in the last row; callers have seen an exception for each.",
+            "See which executor and why in the last row, and what that meant for the caller.",
             f"sum({_recorded(r.REJECTED_RATE)}) * 300",
             1,
             1,
@@ -179,8 +188,8 @@ def _pressure(lines: Lines) -> tuple[Panel, ...]:
         Panel(
             title="Executors under most pressure",
             question="Which executors will fall over first, and from what?",
-            action="Red in Time at limit: too few slots or too slow tasks. Red in Queue full: rejects and blocked"
-            " producers are near. Click a row to open the executor.",
+            action="Red in Time at limit: a batch at work, or too few slots or too slow tasks. Red in Queue full:"
+            " rejects and blocked producers are near. Click a row to open the executor.",
             targets=targets,
             unit="short",
             kind="table",
@@ -217,7 +226,7 @@ def _saturation(lines: Lines) -> tuple[Panel, ...]:
         _lines(
             "Share of time at the limit",
             "For how much of the last 5 minutes was every slot taken?",
-            "Near 1 it is no burst but a shortage: add slots or instances, or make tasks shorter.",
+            "Near 1 it is no burst: a batch at work or, where somebody waits, too few slots, or tasks too slow.",
             r.saturated_share("5m"),
             warn=0.5,
             alarm=lines["saturated_share"],
@@ -231,7 +240,7 @@ def _queues(lines: Lines) -> tuple[Panel, ...]:
         _lines(
             "Queue against capacity",
             "How full is each queue? Unbounded queues have no line.",
-            "Above 0.8 producers are about to block or be refused; find out whether arrivals rose or work slowed.",
+            "Above 0.8 producers are about to block or be refused: a batch, or arrivals rose, or work slowed.",
             r.QUEUE_FILL,
             warn=0.5,
             alarm=lines["queue_fill"],
@@ -239,7 +248,8 @@ def _queues(lines: Lines) -> tuple[Panel, ...]:
         Panel(
             title="Oldest queued task",
             question="How long has the longest-waiting task been waiting?",
-            action="A straight rise means that nothing starts any more: look for stuck tasks in the executor.",
+            action="A straight rise: nothing starts any more, or many tasks came at once and are worked off."
+            " Completions tell which; without any, look for stuck tasks in the executor.",
             targets=(Target(top(SHOWN, worst_executors(oldest), oldest), _EXECUTOR),),
             unit="s",
             warn=1,
@@ -303,7 +313,7 @@ def _work(lines: Lines) -> tuple[Panel, ...]:
 def _refused() -> tuple[Panel, ...]:
     why = label(Key.ERROR_TYPE)
     reason = label(Key.CANCEL_REASON)
-    rejected = worst_executors(by(("job", "instance", *EXECUTOR_LABELS), _recorded(r.REJECTED_RATE)))
+    rejected = worst_executors(by((*INSTANCE_LABELS, *EXECUTOR_LABELS), _recorded(r.REJECTED_RATE)))
     return (
         Panel(
             title="Rejected submissions by executor",

@@ -1,6 +1,6 @@
 """FastAPI's sync endpoints and the 40-token cliff, in numbers.
 
-Sync endpoints run on anyio's default thread limiter: 40 tokens for the whole process. This program serves one such
+Sync endpoints run on anyio's default thread limiter: 40 tokens for the whole event loop. This program serves one such
 endpoint on a real port, with a loop that has work of its own for each answer, and prints what /metrics says about the
 limiter under three loads: 40 requests at once, 80 at once, and 70 users who ask again when they have their answer.
 

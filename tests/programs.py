@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -61,8 +62,9 @@ class Program:
             time.sleep(0.01)
 
     def until_said(self, text: str) -> None:
-        """Wait until it has written this to stdout or stderr."""
-        self.until(lambda: text in self.out or text in self.err, repr(text))
+        """Wait until it has written a line with this to stdout or stderr, end and all."""
+        line = re.compile(re.escape(text) + ".*\n")
+        self.until(lambda: line.search(self.out) or line.search(self.err), repr(text))
 
     def send(self, number: signal.Signals) -> None:
         """Send it a signal, and only it."""

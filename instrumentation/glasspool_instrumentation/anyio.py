@@ -17,6 +17,7 @@ from typing import Any
 
 from opentelemetry.trace import SpanKind
 
+from glasspool.guarded import attribute, is_a, text
 from glasspool.telemetry.catalog import CONTEXT_LOSS_KINDS
 from glasspool.telemetry.names import coroutine_names, function_name, look_through, qualified_name
 from glasspool.telemetry.tracing import capture, context_in
@@ -131,7 +132,7 @@ def _scope_reason(own: Any) -> str:
 
 def _observe(group: Any, coro: Any, name: str, context: Context | None = None) -> Any:
     """The coroutine of a new child, observed if it is to be; ``context`` is where it will run, if that was said."""
-    if AnyioInstrumentor._tasks is None or not isinstance(coro, Coroutine):
+    if AnyioInstrumentor._tasks is None or not issubclass(type(coro), Coroutine):
         return coro
     portals = portal_call(coro)
     if portals is not None and is_portals_own(portals[0]):
@@ -184,10 +185,15 @@ def _start(patch: Patch, original: Any) -> Any:
 def _named_as(func: Any, call: Any) -> Any:
     """``call`` with the names of ``func``, which anyio shows in its messages and gives to the task."""
     shown = look_through(func)
-    call.__qualname__ = getattr(shown, "__qualname__", repr(func))
-    call.__name__ = getattr(shown, "__name__", repr(func))
-    call.__module__ = getattr(shown, "__module__", __name__)
+    call.__qualname__ = _string(shown, "__qualname__") or text(func)
+    call.__name__ = _string(shown, "__name__") or text(func)
+    call.__module__ = _string(shown, "__module__") or __name__
     return call
+
+
+def _string(thing: Any, name: str) -> str:
+    found = attribute(thing, name)
+    return found if type(found) is str else ""
 
 
 # -- threads -----------------------------------------------------------------------------------------------------------
@@ -221,7 +227,7 @@ def _run_in_thread(patch: Patch, original: Any) -> Any:
 
 
 def _why(error: BaseException) -> str:
-    return "parent_scope" if cancellation_in(error) else ""
+    return "" if cancellation_in(error) is None else "parent_scope"
 
 
 def _from_thread() -> Observed:
@@ -311,7 +317,7 @@ def _start_soon(patch: Patch, original: Any) -> Any:
 
 def _iscoroutine(patch: Patch, original: Any) -> Any:
     def iscoroutine(found: object) -> bool:
-        return isinstance(found, ObservedCoroutine) or original(found)
+        return is_a(found, ObservedCoroutine) or original(found)
 
     return iscoroutine
 

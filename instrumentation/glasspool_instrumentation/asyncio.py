@@ -132,7 +132,7 @@ def _create_task(patch: Patch, original: Any) -> Any:
         if not patch.active or submitting.inside or awaiting.get() or core_calls():
             return original(self, coro, **options)
         loops.watch()
-        begun = AsyncioInstrumentor.begin(coro, options.get("context")) if isinstance(coro, Coroutine) else None
+        begun = AsyncioInstrumentor.begin(coro, options.get("context")) if issubclass(type(coro), Coroutine) else None
         if begun is None:
             return original(self, coro, **options)
         observed, record = begun

@@ -24,6 +24,7 @@ from typing import Any
 from opentelemetry import context as otel_context
 from opentelemetry import trace
 
+from glasspool.guarded import set_traceback, traceback_of
 from glasspool.telemetry import providers
 from glasspool.telemetry.names import function_name, look_through
 from glasspool.telemetry.tracing import TaskTracer, attach, detach, enter, error_type_of, inject, leave
@@ -96,6 +97,8 @@ class Call(NotedCall):
             self.error_type = error_type_of(error)
             self._end("error", error, threading.current_thread())
             hide_frames(error)
+            # The error's traceback keeps this frame (Python 3.11 to 3.13 at least): it must keep nothing.
+            del self, carried, fn, args, kwargs, span, token, notes
             raise
         self.ended = _clock()
         if token is not None:
@@ -113,6 +116,7 @@ class Call(NotedCall):
             return context.run(self, None, fn, *args, **kwargs)
         except BaseException as error:
             hide_frames(error)
+            del self, context, fn, args, kwargs  # see __call__
             raise
 
     def _end(self, outcome: str, error: BaseException | None, thread: threading.Thread | None = None) -> None:
@@ -144,7 +148,7 @@ class Call(NotedCall):
             return
         cancelled = future.cancelled()
         error = None if cancelled else future.exception()
-        outcome = "cancelled" if cancelled else "error" if error else "success"
+        outcome = "cancelled" if cancelled else "error" if error is not None else "success"
         if not self._claim(outcome):
             return
         self.ended = _clock()
@@ -163,11 +167,14 @@ class Call(NotedCall):
             self._end("error", error)
 
     def _claim(self, outcome: str) -> bool:
-        # Who cancels and who submits may both come to done(): one of them settles.
-        with self.recorder.totals.lock:
-            first = not self.outcome
-            self.outcome = self.outcome or outcome
-            return first
+        # Who cancels and who submits may both come to done(), also one within the other: one of them settles.
+        mine, claims = object(), self.recorder.claims
+        if claims.setdefault(self, mine) is not mine:
+            return False
+        first = not self.outcome
+        self.outcome = self.outcome or outcome
+        del claims[self]
+        return first
 
 
 @recorded
@@ -264,15 +271,15 @@ def ours(*functions: Any) -> None:
 
 def hide_frames(error: BaseException) -> None:
     """Take this package's frames off the top of a traceback; follow with a bare ``raise``."""
-    frames = error.__traceback__
+    frames = traceback_of(error)
     while frames is not None and frames.tb_frame.f_code in _OURS:
         frames = frames.tb_next
-    error.__traceback__ = frames
+    set_traceback(error, frames)
 
 
 def _cut_frames(error: BaseException | None) -> None:
     # The same on Python 3.10, afterwards: our frame hangs below the worker's.
-    frames = error.__traceback__ if error is not None else None
+    frames = traceback_of(error) if error is not None else None
     while frames is not None and frames.tb_next is not None:
         if frames.tb_next.tb_frame.f_code in _OURS:
             frames.tb_next = frames.tb_next.tb_next

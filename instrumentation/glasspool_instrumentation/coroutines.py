@@ -14,6 +14,7 @@ from opentelemetry import trace
 from opentelemetry.context import Context
 from opentelemetry.trace import Span
 
+from glasspool.guarded import class_name, is_a, leaves
 from glasspool.telemetry.recorder import TaskRecord
 from glasspool.telemetry.tracing import Entered, TaskTracer, attach, capture, detach, enter, error_text
 
@@ -43,13 +44,13 @@ Ending = Callable[[BaseException], "tuple[str, str, str | None]"]
 
 def cancellation_in(error: BaseException) -> BaseException | None:
     """The event loop's cancellation, if ``error`` is one or a group of nothing else (a nursery was left by it)."""
-    inner: tuple[BaseException, ...] | None = getattr(error, "exceptions", None)
-    if inner:
-        found = [cancellation_in(each) for each in inner]
-        return None if None in found else found[0]
+    members = leaves(error)
+    return members[0] if all(map(_cancels, members)) else None
+
+
+def _cancels(error: BaseException) -> bool:
     # trio's has no subclasses, and sys.modules may know its module no longer.
-    trios = (type(error).__module__, type(error).__name__) == ("trio", "Cancelled")
-    return error if trios or isinstance(error, asyncio.CancelledError) else None
+    return is_a(error, asyncio.CancelledError) or class_name(error) == ("trio", "Cancelled")
 
 
 def nursery_cancelled(nursery: Any) -> bool:
@@ -214,7 +215,7 @@ class ObservedCoroutine(PassedThrough):
         self._token = attach(None, span)
 
     def _end(self, error: BaseException) -> None:
-        if isinstance(error, StopIteration):
+        if is_a(error, StopIteration):
             self._settle("success")
             return
         if self._task is not None and self._ending is not None:

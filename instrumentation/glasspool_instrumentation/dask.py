@@ -89,6 +89,7 @@ class DaskInstrumentor(Instrumentor):
                 spans=cls._spans,
                 kind=SpanKind.PRODUCER,
                 cancels=product(("explicit", "shutdown"), CANCEL_PHASES),
+                rejects=("already_shutdown",),
                 losses=CONTEXT_LOSS_KINDS,
                 wait_objective=cls._objectives(name),
             )

@@ -5,8 +5,10 @@ from __future__ import annotations
 import functools
 import inspect
 from collections.abc import Callable
+from itertools import product
 from typing import Any, ParamSpec, TypeVar, overload
 
+from glasspool.guarded import attribute, is_a, is_coroutine_function
 from glasspool.telemetry.names import function_name, look_through, qualified_name
 from glasspool.telemetry.recorder import TaskRecord
 from glasspool.telemetry.tracing import Spans, TaskTracer, enter, error_type_of, leave
@@ -65,9 +67,10 @@ def _decorate(function: Any, *, name: str | None, spans: Spans) -> Any:
             "is up to who iterates it. Decorate the function that consumes it"
         )
     named = look_through(function)
-    calls = _Calls(name or getattr(named, "__module__", None) or "functions", named, spans)
+    module = attribute(named, "__module__")
+    calls = _Calls(name or (module if type(module) is str else "") or "functions", named, spans)
 
-    if inspect.iscoroutinefunction(function):
+    if is_coroutine_function(function):
 
         @functools.wraps(function)
         async def observed_async(*args: Any, **kwargs: Any) -> Any:
@@ -77,6 +80,7 @@ def _decorate(function: Any, *, name: str | None, spans: Spans) -> Any:
             except BaseException as error:
                 calls.end(task, token, error)
                 hide_frames(error)
+                del args, kwargs  # see Call.__call__
                 raise
             calls.end(task, token, None)
             return value
@@ -92,6 +96,7 @@ def _decorate(function: Any, *, name: str | None, spans: Spans) -> Any:
         except BaseException as error:
             calls.end(task, token, error)
             hide_frames(error)
+            del args, kwargs  # see Call.__call__
             raise
         calls.end(task, token, None)
         return value
@@ -111,7 +116,7 @@ class _Calls:
             queue=False,
             workers=False,
             spans=spans,
-            cancels=[("parent_scope", "running")],
+            cancels=product(("parent_scope", "shutdown"), ("running",)),
         )
         self._code = qualified_name(function)
         self._name = function_name(function)
@@ -135,8 +140,9 @@ class _Calls:
         """The call ends, by this error or none."""
         if token is not None:
             leave(token)
-        destroyed = isinstance(error, GeneratorExit)  # a coroutine that was closed, or thrown away with its loop
-        outcome = "success" if error is None else "cancelled" if destroyed or cancellation_in(error) else "error"
+        destroyed = is_a(error, GeneratorExit)  # a coroutine that was closed, or thrown away with its loop
+        cancelled = destroyed or (error is not None and cancellation_in(error) is not None)
+        outcome = "success" if error is None else "cancelled" if cancelled else "error"
         failure = error if outcome == "error" else None
         reason = "shutdown" if destroyed else "parent_scope" if outcome == "cancelled" else ""
         if task.began:
@@ -145,7 +151,7 @@ class _Calls:
             TaskTracer.end(
                 task.span,
                 outcome,
-                error_type=error_type_of(failure) if failure else "" if outcome == "success" else outcome,
+                error_type=error_type_of(failure) if failure is not None else "" if outcome == "success" else outcome,
                 error=failure,
                 reason=reason,
                 duration=self._observed.recorder.clock() - task.started,

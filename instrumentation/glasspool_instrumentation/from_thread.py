@@ -11,8 +11,10 @@ import threading
 from asyncio import CancelledError
 from collections.abc import Callable, Coroutine
 from concurrent.futures import Future
+from types import MethodType
 from typing import Any
 
+from glasspool.guarded import attribute, is_a
 from glasspool.telemetry.names import function_name, locals_of, look_through
 from glasspool.telemetry.tracing import TaskTracer, attach, detach
 from glasspool.telemetry.within import running
@@ -32,7 +34,7 @@ class _Entering:
     def __init__(self, observed: Observed, fn: Callable[..., Any], args: tuple[Any, ...]) -> None:
         self._fn: Any = fn
         self._observed = observed
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()  # a finalizer within it may give up another's call
         self._given_up = False
         self._over = False
         named = look_through(fn, args)
@@ -88,6 +90,7 @@ class _Sync(_Entering):
         except BaseException as error:
             self.end(error)
             hide_frames(error)
+            del self, args  # see Call.__call__
             raise
         finally:
             if token is not None:
@@ -111,8 +114,9 @@ class _Async(_Entering):
         except BaseException as error:
             self.end(error)
             hide_frames(error)
+            del self, args  # see Call.__call__
             raise
-        if not isinstance(made, Coroutine):
+        if not issubclass(type(made), Coroutine):
             self.end(TypeError("no coroutine function"))  # which anyio says better
             return made
         self._fn = None
@@ -159,8 +163,10 @@ def calling(find: Callable[[], Observed | None], *, sync: bool) -> Callable[[Pat
 
 def _is_portals(args: Any) -> bool:
     """Is it a portal's own way into its loop, to start a task there?"""
-    owner = getattr(args[0], "__self__", None) if args else None
-    return hasattr(owner, "start_task") and getattr(args[0], "__name__", "") == "_call_func"
+    method = args[0] if args else None
+    if type(method) is not MethodType or attribute(method.__func__, "__name__") != "_call_func":
+        return False
+    return hasattr(type(method.__self__), "start_task")
 
 
 def portal_call(coro: Any) -> tuple[Any, Future[Any]] | None:
@@ -176,8 +182,7 @@ def portal_call(coro: Any) -> tuple[Any, Future[Any]] | None:
 
 def is_portals_own(function: Any) -> bool:
     """Is it a method of a portal, such as the ``stop`` that ends it?"""
-    owner = getattr(function, "__self__", None)
-    return hasattr(owner, "start_task_soon")
+    return type(function) is MethodType and hasattr(type(function.__self__), "start_task_soon")
 
 
 class PortalCoroutine(ObservedCoroutine):
@@ -193,7 +198,7 @@ class PortalCoroutine(ObservedCoroutine):
     def _end(self, error: BaseException) -> None:
         future, scope = self._future, self._scope
         self._future = self._scope = None  # see ObservedCoroutine._settle
-        if future is None or not isinstance(error, StopIteration) or not future.done():
+        if future is None or not is_a(error, StopIteration) or not future.done():
             super()._end(error)
         elif future.cancelled():
             # By whoever has the future, unless the group is being cancelled.

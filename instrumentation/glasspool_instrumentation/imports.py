@@ -6,6 +6,8 @@ It is there only while something waits for an import.
 
 from __future__ import annotations
 
+import contextlib
+import importlib
 import importlib.util
 import logging
 import sys
@@ -25,25 +27,38 @@ _waiting: dict[str, list[Callback]] = {}
 
 
 def when_imported(name: str, callback: Callback) -> None:
-    """Call ``callback`` with the module ``name``: now if it is imported already, else when it has been."""
-    module = sys.modules.get(name)
-    if module is not None:
-        callback(module)
-        return
-    _waiting.setdefault(name, []).append(callback)
+    """Call ``callback`` with the module ``name``: now if it is imported already, else when it has been.
+
+    If another thread is importing it, that is waited for: the caller must hold no lock that ``callback`` takes. And the
+    callback may be called twice.
+    """
+    _waiting.setdefault(name, []).append(callback)  # before looking: it may be imported at any moment
     if _finder not in sys.meta_path:
         sys.meta_path.insert(0, _finder)
+    module = _made(name)
+    if module is not None:
+        cancel(name, callback)
+        callback(module)
 
 
 def cancel(name: str, callback: Callback) -> None:
     """Wait no longer for this import. Idempotent."""
     callbacks = _waiting.get(name, [])
-    if callback in callbacks:
+    with contextlib.suppress(ValueError):
         callbacks.remove(callback)
     if not callbacks:
         _waiting.pop(name, None)
-    if not _waiting and _finder in sys.meta_path:
-        sys.meta_path.remove(_finder)
+    _remove_finder()
+
+
+def _made(name: str) -> ModuleType | None:
+    """The module, whole, if anybody has imported it or is doing so."""
+    if getattr(getattr(sys.modules.get(name), "__spec__", None), "_initializing", False):
+        try:
+            importlib.import_module(name)  # it waits for the other thread
+        except Exception:  # noqa: BLE001 - raised in the other thread too, where the import is wanted
+            return None
+    return sys.modules.get(name)
 
 
 class _Finder(MetaPathFinder):
@@ -52,11 +67,10 @@ class _Finder(MetaPathFinder):
     def find_spec(
         self, fullname: str, path: Sequence[str] | None, target: ModuleType | None = None
     ) -> ModuleSpec | None:
-        if fullname not in _waiting:
+        callbacks = _waiting.pop(fullname, None)
+        if callbacks is None:
             return None
-        callbacks = _waiting.pop(fullname)
-        if not _waiting and self in sys.meta_path:
-            sys.meta_path.remove(self)
+        _remove_finder()
         spec = importlib.util.find_spec(fullname)
         if spec is None or spec.loader is None or not hasattr(spec.loader, "exec_module"):
             return spec
@@ -92,3 +106,10 @@ class _Loader(Loader):
 
 
 _finder = _Finder()
+
+
+def _remove_finder() -> None:
+    """Unless something waits for an import."""
+    if not _waiting:
+        with contextlib.suppress(ValueError):  # another thread has done it
+            sys.meta_path.remove(_finder)

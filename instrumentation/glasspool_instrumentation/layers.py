@@ -14,6 +14,7 @@ from contextvars import ContextVar
 from types import CodeType, FrameType
 from typing import Any, TypeVar
 
+from glasspool.guarded import attribute
 from glasspool.telemetry.names import links
 
 __all__ = ["RECORDED", "awaiting", "core_calls", "is_recorded", "recorded", "submitting"]
@@ -33,7 +34,7 @@ def recorded(cls: _Class) -> _Class:
 def is_recorded(fn: Any, args: Any, kwargs: Any) -> bool:
     """Is this call recorded by an outer layer, also when somebody has wrapped it on its way here?"""
     return any(
-        type(link) in RECORDED or type(getattr(link, "__self__", None)) in RECORDED for link in links(fn, args, kwargs)
+        type(link) in RECORDED or type(attribute(link, "__self__")) in RECORDED for link in links(fn, args, kwargs)
     )
 
 

@@ -54,21 +54,25 @@ class ObservedLimiter(Observed):
 
     def __init__(self, limiter: Any, name: str, type: str, runner: str, **options: Any) -> None:
         recorder = functools.partial(LimiterRecorder, limiter)
-        super().__init__(name, type, runner, slots=True, workers=False, recorder=recorder, **options)
+        super().__init__(
+            name, type, runner, slots=True, workers=False, recorder=recorder, failures=("callback",), **options
+        )
         self.queue_size = self.recorder.queue_size
 
     def admit(self, task: TaskRecord) -> None:
         """See Observed."""
-        with self.recorder.totals.lock:
-            self.recorder.accept(task, queued=True)
-            self.waiting[task] = None
+        self.recorder.accept(task, queued=True)
+        self.waiting[task] = None
 
     def granted(self, task: TaskRecord) -> None:
         """The limiter has lent a token for this call."""
-        with self.recorder.totals.lock:
-            if task in self.waiting:
-                del self.waiting[task]
-                self.recorder.assign(task)
+        if task in self.waiting:
+            self.recorder.in_turn(self._grant, task)
+
+    def _grant(self, task: TaskRecord) -> None:
+        # In a turn: whoever ends a task that is no longer waiting counts that after its slot was counted.
+        if not self.withdraw(task):
+            self.recorder.assign(task, at=self.recorder.clock())
 
     def promote(self) -> None:
         """See Observed. Who is next is for the limiter to say."""
@@ -146,8 +150,11 @@ class _Threaded:
         named = look_through(fn, args)
         self.task = task = observed.recorder.task(function_name(named), "thread")
         task.span = observed.start_span(task, named, None)
-        self._settled = False
-        self._abandoned = False
+        self._unsettled: list[None] = [None]  # whoever pops it settles the call: no handler can come in between
+        self._abandoned = False  # its thread goes on
+        self._counted = False  # as abandoned
+        self._starting = False
+        self._late: tuple[BaseException, str] | None = None  # given up by a finalizer while it was starting
         self._thread: threading.Thread | None = None
         observed.admit(task)
 
@@ -160,11 +167,15 @@ class _Threaded:
         awaiting.set(False)  # what the function calls is its own; this context is the thread's copy
         running.set(self)
         submitting.inside = False
-        with recorder.totals.lock:
-            given_up = self._settled
+        with recorder.lock:
+            self._starting = True
+            given_up = not self._unsettled
             if not given_up:
                 observed.granted(task)  # if the limiter has not said so
                 recorder.begin(task)
+            self._starting = False
+        if self._late is not None:
+            self.given_up(*self._late)
         if given_up:  # in the instant in which the thread was starting, which the library starts all the same
             return self._fn(*args)
         if task.span is not None:
@@ -185,25 +196,34 @@ class _Threaded:
     @property
     def over(self) -> bool:
         """See Running. Given up while it runs, it is still the work of its task."""
-        return self._settled and not self._abandoned
+        return not self._unsettled and not self._abandoned
 
     def _settle(self, outcome: str, error: BaseException | None) -> None:
-        with self._observed.recorder.totals.lock:
-            if self._settled:
+        with self._observed.recorder.lock:
+            if not self._claim():
                 if self._abandoned:
                     self._abandoned = False
-                    self._observed.recorder.thread_freed("thread")
+                    if self._counted:
+                        self._observed.recorder.thread_freed("thread")
                 return
-            self._settled = True
         self._observed.settle(self.task, outcome, error, thread=self._thread)
+
+    def _claim(self) -> bool:
+        try:
+            self._unsettled.pop()
+        except IndexError:
+            return False
+        return True
 
     def given_up(self, error: BaseException, reason: str) -> None:
         """The awaiting side ended with ``error``: a cancellation, unless the function has settled already."""
-        with self._observed.recorder.totals.lock:
-            if self._settled:
+        with self._observed.recorder.lock:
+            if self._starting:  # further up this thread's stack
+                self._late = error, reason
                 return
-            self._settled = True
-            self._abandoned = self.task.began
+            if not self._claim():
+                return
+            abandoned = self._abandoned = self.task.began
             assigned = self._observed.withdraw(self.task)
         if reason:
             self._observed.settle(
@@ -211,9 +231,14 @@ class _Threaded:
                 "cancelled",
                 assigned=assigned,
                 reason=reason,
-                abandoned=self._abandoned,
+                abandoned=abandoned,
                 thread=self._thread,
             )
+            if abandoned:
+                with self._observed.recorder.lock:
+                    self._counted = True
+                    if not self._abandoned:  # the thread has ended meanwhile
+                        self._observed.recorder.thread_freed("thread")
         else:  # the thread could not be started, the limiter refused
             self._observed.settle(self.task, "error", error, assigned=assigned)
 

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import asyncio
-import sys
 import weakref
 from collections.abc import Callable
 from typing import Any
 
-from glasspool.telemetry.eventloop import EventLoopMonitor
+from glasspool.telemetry import watching
+from glasspool.telemetry.watching import current
 
 from .layers import submitting
 from .patching import Patch, Patches
@@ -18,7 +17,7 @@ __all__ = ["at_end", "current", "ended", "release", "use", "watch"]
 _users: set[object] = set()
 _watchers: set[object] = set()  # users that want monitors
 _callbacks: list[Callable[[Any], None]] = []
-_monitors: weakref.WeakKeyDictionary[Any, EventLoopMonitor] = weakref.WeakKeyDictionary()  # by loop or trio token
+_watched: weakref.WeakSet[Any] = weakref.WeakSet()  # loops and trio tokens
 
 
 def use(user: object, *, monitor: bool) -> None:
@@ -35,9 +34,9 @@ def release(user: object) -> None:
     _watchers.discard(user)
     _patches.take_off(user)
     if not _watchers:
-        for monitor in list(_monitors.values()):
-            monitor.stop()
-        _monitors.clear()
+        for loop in list(_watched):
+            watching.release(loop)
+        _watched.clear()
 
 
 def at_end(callback: Callable[[Any], None]) -> None:
@@ -45,19 +44,10 @@ def at_end(callback: Callable[[Any], None]) -> None:
     _callbacks.append(callback)
 
 
-def current() -> Any:
-    """The loop, or the token of the trio run, of this thread; None when there is none."""
-    trio = sys.modules.get("trio")
-    if trio is not None and trio.lowlevel.in_trio_run():
-        return trio.lowlevel.current_trio_token()
-    return asyncio._get_running_loop()
-
-
 def ended(loop: Any) -> None:
     """This loop or trio run has ended."""
-    monitor = _monitors.pop(loop, None)
-    if monitor is not None:
-        monitor.stop()
+    _watched.discard(loop)
+    watching.forget(loop)
     for callback in _callbacks:
         callback(loop)
 
@@ -67,32 +57,15 @@ def watch() -> None:
     if not _watchers:
         return
     loop = current()
-    if loop is None or loop in _monitors:
+    if loop is None or loop in _watched:
         return
-    library = "asyncio" if isinstance(loop, asyncio.AbstractEventLoop) else "trio"
-    if not _in_real_time(loop):
-        return
-    monitor = EventLoopMonitor(library)
     inside = submitting.inside
     submitting.inside = True  # the monitor's own task is no task of the application
     try:
-        monitor.start()
-    except RuntimeError:
-        return  # the loop does not turn yet: the next task finds it turning
+        if watching.instrumented(loop):
+            _watched.add(loop)
     finally:
         submitting.inside = inside
-    _monitors[loop] = monitor
-
-
-def _in_real_time(loop: Any) -> bool:
-    # The clock of a test may jump from deadline to deadline (trio's MockClock, a loop with a time() of its own): it
-    # would stop at each tick of a monitor.
-    if isinstance(loop, asyncio.BaseEventLoop):
-        return type(loop).time is asyncio.BaseEventLoop.time
-    if isinstance(loop, asyncio.AbstractEventLoop):
-        return True
-    clock = sys.modules["trio"].lowlevel.current_clock()
-    return type(clock).__module__.startswith("trio._core")
 
 
 def _close(patch: Patch, original: Any) -> Any:

@@ -7,7 +7,10 @@ import sys
 from collections.abc import Iterable
 from contextvars import Context
 from fnmatch import fnmatchcase
+from types import FunctionType
 from typing import Any
+
+from glasspool.guarded import attribute
 
 __all__ = ["OTEL_THREADING", "Selection", "caller_module", "check_name", "peel"]
 
@@ -79,16 +82,16 @@ def peel(function: Any, args: tuple[Any, ...]) -> tuple[Context | None, Any, tup
     the call proper; the closure of opentelemetry's threading instrumentation, which only attaches the context that
     we attach ourselves, is left out. Returns context, function, arguments, keywords.
     """
-    if getattr(function, "__module__", None) == OTEL_THREADING:
+    if type(function) is FunctionType and function.__module__ == OTEL_THREADING:
         function = _original_of(function)
     if type(function) is functools.partial:
         inner = function.func
-        owner = getattr(inner, "__self__", None)
+        owner = attribute(inner, "__self__")
         if type(owner) is Context and function.args:
             packed = (*function.args, *args)
             return owner, packed[0], packed[1:], function.keywords
-    elif args and type(getattr(function, "__self__", None)) is Context:
-        return function.__self__, args[0], args[1:], None
+    elif args and type(owner := attribute(function, "__self__")) is Context:
+        return owner, args[0], args[1:], None
     return None, function, args, None
 
 

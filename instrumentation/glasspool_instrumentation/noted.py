@@ -8,19 +8,20 @@ every reading, enters them in order under the lock. Instants are those of the mo
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections import deque
-from collections.abc import Callable
-from math import inf
-from typing import Any
+from collections import OrderedDict, deque
+from collections.abc import Hashable
+from typing import Any, TypeVar
 
 from glasspool.telemetry import exemplars
+from glasspool.telemetry.histograms import Histogram
 from glasspool.telemetry.recorder import Recorder, TaskRecord
-from glasspool.telemetry.series import Histogram
 
 __all__ = ["BATCH", "NotedCall", "NotingRecorder"]
 
 BATCH = 256
 """Notes before they are entered: the lock is taken a hundred times less often, and no more calls are kept alive."""
+
+K = TypeVar("K", bound=Hashable)
 
 _NEW, _WAITING, _ACTIVE, _DONE = range(4)
 
@@ -37,7 +38,7 @@ class NotedCall(TaskRecord):
 
 
 _LAST = NotedCall.__new__(NotedCall)  # stands behind the last note: what was accepted up to now is entered before it
-_LAST.phase, _LAST.ended = _ACTIVE, inf
+_LAST.phase = _ACTIVE
 
 
 class NotingRecorder(Recorder):
@@ -53,10 +54,9 @@ class NotingRecorder(Recorder):
         self.fresh: deque[NotedCall] = deque()
         self.notes: deque[NotedCall] = deque()
         self._waiting: deque[NotedCall] = deque()  # entered as accepted; the head has not started
+        self.claims: dict[NotedCall, object] = {}  # of those who want to be the one that settles a call
         self._active: list[NotedCall] = []
         self._successes: dict[str, Histogram] = {}  # by function name
-        self._entering = False
-        self._postponed: Callable[[], object] | None = None
 
     def handed_over(self) -> int:
         """See Live."""
@@ -67,72 +67,50 @@ class NotingRecorder(Recorder):
         return self.slots_used() * now + self.slot_acc
 
     def enter_some(self) -> None:
-        """Enter the notes, unless another thread is at it."""
-        if self.totals.lock.acquire(blocking=False):
-            try:
-                measured = self._enter()
-            finally:
-                self.totals.lock.release()
-            self._after(measured)
-
-    def catch_up(self) -> None:
-        """Enter all notes, and bring up to date what only a reading asks for."""
-        if self.dormant:
+        """Enter the notes, unless another thread is at it, or something further up this one's stack."""
+        totals = self.totals
+        if not totals.lock.acquire(blocking=False):
             return
-        with self.totals.lock:
-            measured = self._enter()
-            super().catch_up()
-            self.active_tasks = dict.fromkeys(self._active)
-            # Its age is asked for, no more.
-            self.queued_tasks = dict.fromkeys([self._waiting[0]] if self._waiting else ())
-        self._after(measured)
-
-    def _after(self, measured: list[tuple[Histogram, float, Any]]) -> None:
-        # Without the lock, which the SDK's collection takes while it holds its own.
-        if self.totals.capped:
-            self._log_caps()
-        sink = self.totals.sink
-        if sink is not None:
-            for series, value, span in measured:
-                sink.record(series, value, span)
-        if self._postponed is not None and not self._entering:
-            then, self._postponed = self._postponed, None
-            then()
-
-    def when_caught_up(self, then: Callable[[], object]) -> None:
-        """Catch up, then call ``then``: later, when a garbage collection within the catching up asks for it."""
-        self.catch_up()
-        if self._entering:
-            self._postponed = then
-        else:
-            then()
-
-    def _enter(self) -> list[tuple[Histogram, float, Any]]:
-        """Enter the notes; the caller holds the lock. Returns what the SDK is to measure, too."""
-        if self._entering:  # further up the stack: a garbage collection in there came here
-            return []
-        self._entering = True
         try:
-            return self._enter_notes()
+            if totals.busy:
+                return
+            totals.take(self._enter_notes)
+            measured = totals.taken()
         finally:
-            self._entering = False
+            totals.lock.release()
+        if measured:
+            totals.tell(measured)
+        if totals.capped:
+            self.log_caps()
 
-    def _enter_notes(self) -> list[tuple[Histogram, float, Any]]:
-        measured: list[tuple[Histogram, float, Any]] = []
+    def enter(self) -> None:
+        """See Live."""
+        self._enter_notes()
+        super().enter()
+
+    def _enter_notes(self) -> None:
+        """Enter the notes, in a turn. A note is taken off when it has been entered: Ctrl-C may come in between."""
         notes, totals, sink, full_at = self.notes, self.totals, self.totals.sink, self.full_at
-        waits, successes, active = totals.started_wait, self._successes, self._active
+        waits, successes, active, runner = totals.started_wait, self._successes, self._active, self.shape.runners[0]
         fresh, waiting = self.fresh, self._waiting
         queued, in_flight, saturated = self.queued, self.in_flight, self.saturated
         unfinished = queued + in_flight
         slot_acc, saturated_acc, freed_at = self.slot_acc, self.saturated_acc, self.freed_at
-        accepted = succeeded = failed = cancelled = 0
+        accepted = succeeded = failed = cancelled = late = 0
         late_after = self.late_after
+        ends: dict[tuple[str, str, str], int] = {}  # those that did not succeed
+        reasons: dict[tuple[str, str], int] = {}
         sampled: dict[tuple[Histogram, int], tuple[float, Any]] = {}  # per bucket the latest value with a span
+        success = ("success", "", runner)
+        end = success
         series: Histogram | None
         try:
             for left in range(len(notes), -1, -1):
-                call = notes.popleft() if left else _LAST
-                instant = call.ended if call.phase == _ACTIVE or not call.began else call.started
+                call = notes[0] if left else _LAST
+                if not left:
+                    instant = self.clock()  # what comes while this is being done is entered next time
+                else:
+                    instant = call.ended if call.phase == _ACTIVE or not call.began else call.started
                 while True:
                     if fresh and fresh[0].accepted <= instant:
                         newcomer = fresh.popleft()
@@ -142,9 +120,9 @@ class NotingRecorder(Recorder):
                         newcomer = call
                     else:
                         break
-                    newcomer.phase = _WAITING
                     if newcomer is not call:  # which waits no longer
                         waiting.append(newcomer)
+                    newcomer.phase = _WAITING
                     accepted += 1
                     queued += 1
                     unfinished += 1
@@ -156,17 +134,30 @@ class NotingRecorder(Recorder):
                             saturated_acc -= since
                 if not left:
                     break
+                # First what calls anything, then all changes in one go.
+                began = call.phase == _ACTIVE
                 if call.phase == _WAITING and call.began:
-                    call.phase = _ACTIVE
                     value = instant - call.accepted
+                    series = waits
+                    index = 0 if series is None else bisect_left(series.bounds, value)
+                    active.append(call)
+                    call.phase = _ACTIVE
                     queued -= 1
                     in_flight += 1
-                    active.append(call)
                     if value > late_after:
-                        totals.late += 1
-                    series = waits
+                        late += 1
                 else:
-                    began, call.phase = call.phase == _ACTIVE, _DONE
+                    value = instant - (call.started if began else call.accepted)
+                    if began and call.outcome == "success":
+                        series = successes.get(call.name) or self._successful(call.name)
+                    else:
+                        end = self._end_of(call, began)
+                        series = self._unsuccessful(call, began)
+                        ends.setdefault(end, 0)
+                        if end[0] == "cancelled":
+                            reasons.setdefault((call.reason, "queued"), 0)
+                    index = bisect_left(series.bounds, value)
+                    call.phase = _DONE
                     unfinished -= 1
                     if unfinished < full_at:
                         slot_acc += instant
@@ -175,73 +166,83 @@ class NotingRecorder(Recorder):
                             saturated = False
                             saturated_acc += instant
                     if not began:
-                        value = instant - call.accepted
                         queued -= 1
+                        ends[end] += 1
                         if call.outcome == "cancelled":
                             cancelled += 1
+                            reasons[call.reason, "queued"] += 1
                         else:
                             failed += 1
-                        series = self._never_ran(call)
-                    elif call.outcome == "success":
-                        value = instant - call.started
-                        in_flight -= 1
-                        succeeded += 1
-                        series = successes.get(call.name) or self._series_of(call.name)
                     else:
-                        value = instant - call.started
                         in_flight -= 1
-                        failed += 1
-                        series = self._failed(call)
+                        if call.outcome == "success":
+                            succeeded += 1
+                        else:
+                            failed += 1
+                            ends[end] += 1
+                if series is not None:
+                    series.counts[index] += 1
+                    series.sum += value
+                notes.popleft()
                 if series is None:
                     continue
-                index = bisect_left(series.bounds, value)
-                series.counts[index] += 1
-                series.sum += value
                 if call.span is not None:
                     sampled[series, index] = value, call.span
                 if sink is not None:
-                    measured.append((series, value, call.span))
-        finally:  # Ctrl-C may come in between: what has been entered stays entered
-            if succeeded:
-                totals.completed["success", "", self.shape.runners[0]] += succeeded
-            for (series, index), (value, span) in sampled.items():
-                exemplar = exemplars.of(span, value)
-                if exemplar is not None:
-                    series.keep(index, exemplar)
-            self._active = [call for call in active if call.phase == _ACTIVE]
+                    totals.measured.append((series, value, call.span))
+        finally:  # what has been entered stays entered
+            active = [call for call in active if call.phase == _ACTIVE]
             while waiting and waiting[0].phase != _WAITING:
                 waiting.popleft()
-            totals.submitted += accepted
-            self.slot_acc, self.saturated, self.saturated_acc = slot_acc, saturated, saturated_acc
+            active_tasks: OrderedDict[TaskRecord, None] = OrderedDict.fromkeys(active, None)
+            # The oldest: its age is asked.
+            queued_tasks: OrderedDict[TaskRecord, None] = OrderedDict.fromkeys((waiting[0],) if waiting else (), None)
+            completed, cancellations = _plus(totals.completed, ends), _plus(totals.cancellations, reasons)
+            # One call-free block, so that counts() never sees half a move, nor a signal handler half of the batch.
+            self._active = active
+            self.active_tasks = active_tasks
+            self.queued_tasks = queued_tasks
+            self.slot_acc = slot_acc
+            self.saturated = saturated
+            self.saturated_acc = saturated_acc
             self.freed_at = freed_at
-            # One call-free block, so that counts() never sees half a move.
+            totals.late += late
+            totals.submitted += accepted
+            totals.completed = completed
+            totals.completed[success] += succeeded
+            totals.cancellations = cancellations
             self.queued = queued
             self.in_flight = in_flight
             self.succeeded += succeeded
             self.failed += failed
             self.cancelled += cancelled
-        return measured
+            for (series, index), (value, span) in sampled.items():
+                exemplar = exemplars.of(span, value)
+                if exemplar is not None:
+                    series.keep(index, exemplar)
 
-    def _series_of(self, name: str) -> Histogram:
+    def _successful(self, name: str) -> Histogram:
         totals = self.totals
         series = totals.duration_of("success", totals.task_name(name), self.shape.runners[0])
         self._successes[name] = series
         return series
 
-    def _failed(self, call: NotedCall) -> Histogram:
+    def _unsuccessful(self, call: NotedCall, began: bool) -> Histogram:
         totals = self.totals
-        self._completed("error", call)
+        if not began:
+            return totals.queue_wait_of("cancelled")
         return totals.duration_of("error", totals.task_name(call.name), call.runner)
 
-    def _never_ran(self, call: NotedCall) -> Histogram | None:
-        self._completed(call.outcome, call)
-        if call.outcome == "cancelled":
-            self.totals.count(self.totals.cancellations, (call.reason, "queued"))
-        return self.totals.queue_wait_of("cancelled")
-
-    def _completed(self, outcome: str, call: NotedCall) -> None:
+    def _end_of(self, call: NotedCall, began: bool) -> tuple[str, str, str]:
+        """The counter for a call that did not succeed, and that of its cancellation: from now on they are there."""
         totals = self.totals
+        outcome = "error" if began else call.outcome
+        if outcome == "cancelled":
+            totals.ready(totals.cancellations, (call.reason, "queued"))
         key = (outcome, "cancelled" if outcome == "cancelled" else call.error_type, call.runner)
-        if key not in totals.completed:
-            key = totals.new_end(*key)
-        totals.completed[key] += 1
+        return key if key in totals.completed else totals.new_end(*key)
+
+
+def _plus(family: dict[K, int], more: dict[K, int]) -> dict[K, int]:
+    """The family with these counts added: another one if there are any, so that nobody sees some of them only."""
+    return {key: count + more.get(key, 0) for key, count in family.items()} if more else family

@@ -12,15 +12,18 @@ from typing import Any
 from opentelemetry.context import Context
 from opentelemetry.trace import Span, SpanKind
 
+from glasspool.guarded import is_a
 from glasspool.telemetry.recorder import Recorder, TaskRecord
 from glasspool.telemetry.series import Shape
 from glasspool.telemetry.tracing import Spans, TaskTracer, error_type_of
 
 __all__ = ["Observed"]
 
+_HELD: Any = object()
+
 
 class Observed:
-    """What is kept for one executor object. Thread-safe; the lock is that of the recorder's identity.
+    """What is kept for one executor object. From any thread, and within anything that it does itself.
 
     ``cancels``, ``rejects`` and ``losses`` are what can happen in it: see ``Shape``.
     """
@@ -40,6 +43,7 @@ class Observed:
         cancels: Iterable[tuple[str, str]],
         rejects: tuple[str, ...] = (),
         losses: tuple[str, ...] = (),
+        failures: tuple[str, ...] = (),
         spans: Spans = "parented",
         kind: SpanKind = SpanKind.INTERNAL,
         explicit: bool = False,
@@ -56,6 +60,7 @@ class Observed:
             cancels=tuple(cancels),
             rejects=rejects,
             losses=losses,
+            failures=failures,
         )
         limits = {runner: limit} if workers and limit is not None else None
         self.runner = runner
@@ -67,11 +72,13 @@ class Observed:
         self.spans_all = spans == "all"
         self.tracer = TaskTracer(name, type, spans)
         self.queue_size: Callable[[], int] = lambda: self.recorder.queued
-        # Mutable state, under the recorder's lock.
+        # Mutable state. What counts changes by steps that cannot be torn: whoever takes a slot, or a task, has it.
         self.closing = False  # nothing more will be submitted: closed when the last task has settled
         self.cutting = False  # a shutdown that cancels what is queued is going on
         self.killing = False  # the workers are being killed on purpose: what they ran is cancelled, not broken
         self.waiting: OrderedDict[TaskRecord, None] = OrderedDict()  # tasks of a remote pool without a slot, in order
+        self._limit = limit
+        self._slots: list[None] = [None] * (limit or 0)  # free ones
 
     def start_span(self, task: TaskRecord, function: Any, parent: Context | None) -> Span | None:
         """The span of a task that is being submitted, if it gets one. ``function`` is it, or its qualified name."""
@@ -131,9 +138,9 @@ class Observed:
 
     def refuse(self, error: BaseException) -> None:
         """The executor did not take a call. Wrong arguments are the caller's and are not counted."""
-        if isinstance(error, BrokenExecutor):  # its workers have died, or could not be set up
+        if is_a(error, BrokenExecutor):  # its workers have died, or could not be set up
             self.recorder.reject("broken")
-        elif isinstance(error, RuntimeError):  # shut down, or the interpreter is ending
+        elif is_a(error, RuntimeError):  # shut down, or the interpreter is ending
             self.recorder.reject("already_shutdown")
 
     def serves(self) -> None:
@@ -141,13 +148,11 @@ class Observed:
         recorder = self.recorder
         if recorder.dormant:
             recorder.open()
-        with recorder.totals.lock:
-            recorder.serving += 1
+        recorder.serves(1)
 
     def served(self, _future: object) -> None:
         """Such a call has ended."""
-        with self.recorder.totals.lock:
-            self.recorder.serving -= 1
+        self.recorder.serves(-1)
         if self.closing:
             self.close_when_empty()
 
@@ -155,28 +160,56 @@ class Observed:
 
     def admit(self, task: TaskRecord) -> None:
         """Accept a task of a remote pool: with a slot when one is free, else into the queue."""
-        recorder = self.recorder
-        with recorder.totals.lock:
-            limit = recorder.limit
-            free = limit is None or (recorder.in_flight < limit and not self.waiting)
-            recorder.accept(task, queued=not free)
-            if not free:
-                self.waiting[task] = None
+        held = self._take_slot()
+        self.recorder.accept(task, queued=not held)
+        if not held:
+            self.waiting[task] = None
+            self.promote()  # a slot may have become free meanwhile
 
     def withdraw(self, task: TaskRecord) -> bool:
         """Take an ending task out of the queue if it is there. Returns whether it held a slot."""
-        with self.recorder.totals.lock:
-            if task in self.waiting:
-                del self.waiting[task]
-                return False
-            return True
+        return self.waiting.pop(task, _HELD) is _HELD
+
+    def release(self) -> None:
+        """A task that held a slot has ended."""
+        if self._limit is not None:
+            self._slots.append(None)
+        self.promote()
 
     def promote(self) -> None:
         """Give free slots to the tasks that have waited longest."""
-        recorder = self.recorder
-        with recorder.totals.lock:
-            while self.waiting and (recorder.limit is None or recorder.in_flight < recorder.limit):
-                recorder.assign(self.waiting.popitem(last=False)[0])
+        if self.waiting:
+            self.recorder.in_turn(self._promote)
+
+    def _promote(self) -> None:
+        # In a turn: whoever ends a task that is no longer waiting counts that after its slot was counted.
+        recorder, waiting = self.recorder, self.waiting
+        while waiting:
+            try:
+                task = next(iter(waiting))
+            except (StopIteration, RuntimeError):  # somebody came or went this instant
+                continue
+            # Of one that came in the middle of this turn the acceptance was put off, and a promotion after it.
+            if task not in recorder.queued_tasks or not self._take_slot():
+                return
+            if waiting.pop(task, _HELD) is _HELD:  # withdrawn this instant
+                self._slots.append(None)
+            else:
+                recorder.assign(task, at=recorder.clock())
+
+    def _take_slot(self) -> bool:
+        if self._limit is None:
+            return True
+        try:
+            self._slots.pop()
+        except IndexError:
+            return False
+        return True
+
+    def after_fork(self) -> None:
+        """The calls that were under way have stayed with the parent process."""
+        self.waiting.clear()
+        self._slots = [None] * (self._limit or 0)
 
     # -- the end ---------------------------------------------------------------------------------------------------
 

@@ -75,12 +75,12 @@ class Patches:
         """``user`` needs these patches. If one of them fails, none stays."""
         with self._lock:
             self._users.add(user)
-            try:
-                for name in self._modules:
-                    when_imported(name, self._patch)
-            except BaseException:
-                self.take_off(user)
-                raise
+        try:
+            for name in self._modules:
+                when_imported(name, self._patch)
+        except BaseException:
+            self.take_off(user)
+            raise
 
     def take_off(self, user: object) -> None:
         """``user`` needs them no longer; the last one takes them off. Idempotent."""

@@ -324,7 +324,7 @@ def _after_fork() -> None:
     global _lock
     _lock = threading.RLock()
     for state in _pools.values():
-        state.observed.waiting.clear()
+        state.observed.after_fork()
 
 
 if hasattr(os, "register_at_fork"):

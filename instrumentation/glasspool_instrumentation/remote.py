@@ -18,9 +18,10 @@ from opentelemetry import trace
 from opentelemetry.context import Context
 from opentelemetry.trace import SpanKind
 
+from glasspool.guarded import class_name, is_a
 from glasspool.telemetry.catalog import Key
 from glasspool.telemetry.names import function_name, look_through, qualified_name
-from glasspool.telemetry.tracing import TaskTracer, attach, capture, detach, inject
+from glasspool.telemetry.tracing import TaskTracer, attach, capture, detach, error_text, inject
 
 from .bootstrap import Settings
 from .home import away, new_key
@@ -44,9 +45,9 @@ class Away:
         self.accepted = False
         self.report: tuple[Any, ...] | None = None
         self.fired = False  # and forgotten (Dask)
-        self.task = observed.recorder.task(named if isinstance(named, str) else function_name(named), observed.runner)
+        self.task = observed.recorder.task(named if is_a(named, str) else function_name(named), observed.runner)
         self.task.span = span = observed.start_span(self.task, named, context)
-        self.code = "" if span is None else named if isinstance(named, str) else qualified_name(named)
+        self.code = "" if span is None else named if is_a(named, str) else qualified_name(named)
 
     def errand(self, fn: Callable[..., Any], settings: Settings | None = None) -> Errand:
         """What is sent in place of ``fn``. From here on a report is expected."""
@@ -65,7 +66,7 @@ class Away:
 
     def accept(self) -> None:
         """The pool has it."""
-        with self.observed.recorder.totals.lock:
+        with self.observed.recorder.lock:
             if not self.accepted:
                 self.observed.admit(self.task)
                 self.accepted = True
@@ -84,9 +85,9 @@ class Away:
 
     def _killed(self, error: BaseException | None) -> bool:
         """Did it end because its workers were killed on purpose?"""
-        if isinstance(error, BrokenExecutor):
+        if is_a(error, BrokenExecutor):
             return self.observed.killing
-        return type(error).__name__ == "ShutdownExecutorError"  # loky's, which its copy in joblib has too
+        return class_name(error)[1] == "ShutdownExecutorError"  # loky's, which its copy in joblib has too
 
     def note(self, report: tuple[Any, ...]) -> None:
         """The worker's report is here, the result is not (Dask)."""
@@ -103,17 +104,16 @@ class Away:
         observed, task, recorder = self.observed, self.task, self.observed.recorder
         if not self.accepted:  # a worker was quicker than the submitter
             self.accept()
-        with recorder.totals.lock:
-            assigned = observed.withdraw(task)
-            if report is not None:
-                if not assigned:  # it overtook our model of the order
-                    recorder.assign(task)
-                    assigned = True
-                self._note(report)
-            elif assigned and not cancelled:
-                task.began = True  # as far as anyone can tell: it held a slot when its worker died
-            if error is not None and report is None and task.span is not None and _is_pickling(error):
-                recorder.context_lost("unpicklable")
+        held = assigned = observed.withdraw(task)
+        if report is not None:
+            if not held:  # it overtook our model of the order
+                recorder.assign(task)
+                assigned = True
+            self._note(report)
+        elif held and not cancelled:
+            task.began = True  # as far as anyone can tell: it held a slot when its worker died
+        if error is not None and report is None and task.span is not None and _is_pickling(error):
+            recorder.context_lost("unpicklable")
         self._consumer_span(report, error)
         if cancelled:
             observed.settle(task, "cancelled", assigned=assigned, reason="shutdown" if observed.cutting else reason)
@@ -127,15 +127,13 @@ class Away:
                 assigned=assigned,
                 ran=None if report is None else report.ran,
             )
-        observed.promote()
+        if held:
+            observed.release()
 
     def _note(self, report: Report) -> None:
-        # Only now is it known when it began: acceptance is moved so that begin() sees the true wait.
+        # Only now is it known when it began.
         recorder, task = self.observed.recorder, self.task
-        accepted = task.accepted
-        task.accepted = min(accepted + report.ran, recorder.clock())
-        recorder.begin(task)
-        task.started, task.accepted = accepted + (task.started - task.accepted), accepted
+        recorder.begin(task, waited=max(0.0, recorder.clock() - task.accepted - report.ran))
         if report.stale:
             recorder.context_lost("stale")
         if report.missing:
@@ -200,5 +198,7 @@ def submit(
 
 
 def _is_pickling(error: BaseException) -> bool:
-    text = str(error)  # local functions: "Can't pickle local object", from Python 3.13 on "Can't get local object"
-    return isinstance(error, pickle.PicklingError) or "pickle" in text or "Can't get local object" in text
+    text = error_text(error).partition(": ")[
+        2
+    ]  # local functions: "Can't pickle local object", from Python 3.13 on "Can't get local object"
+    return is_a(error, pickle.PicklingError) or "pickle" in text or "Can't get local object" in text

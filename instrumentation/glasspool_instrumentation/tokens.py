@@ -9,13 +9,13 @@ and given back. A limiter that is built differently is looked at when calls begi
 from __future__ import annotations
 
 import asyncio
-import sys
 import weakref
 from collections.abc import Callable, Sized
 from math import inf
 from types import ModuleType
 from typing import Any, NamedTuple
 
+from glasspool._trio import running_trio
 from glasspool.telemetry.recorder import Recorder
 from glasspool.telemetry.series import Shape
 
@@ -32,8 +32,8 @@ def is_limiter(found: object) -> bool:
 class _Lent(NamedTuple):
     """Tokens in use, how many there are (None: no bound), whether all are taken; and what to add for the time counters.
 
-    These are ``figure * now + offset``, as in Live. All is in one tuple that is replaced whole, because a signal
-    handler that comes in between and looks as well must not have its share counted twice.
+    These are ``figure * now + offset``, as in Live. All is in one tuple that is replaced whole: a signal handler that
+    comes in between and reads sees nothing halfway.
     """
 
     used: float = 0
@@ -76,31 +76,35 @@ class LimiterRecorder(Recorder):
         if borrowers is not None:
             borrowers.recorders = tuple(other for other in borrowers.recorders if other is not self)
 
-    def catch_up(self) -> None:
+    def enter(self) -> None:
         """See Live."""
-        self.look()
+        self._look()
 
     def look(self) -> None:
         """Take over how the limiter is now."""
-        if self.dormant:
-            return
-        with self.totals.lock:
-            limiter = self._limiter()
-            if limiter is None:
-                self._take_over(0, 0, 0)
-                return
-            try:
-                borrowed, total = limiter.borrowed_tokens, limiter.total_tokens
-            except Exception:  # noqa: BLE001 - somebody's own limiter; no reading and no call must fail for it
-                self.telemetry_failed("callback")
-            else:
-                self._take_over(borrowed, self.queue_size(), None if total == inf else total)
+        if self._joined:
+            self.in_turn(self._look)
 
-    def lends(self, borrowed: int, waiting: int) -> None:
-        """From now on so many tokens are lent."""
-        if not self.dormant:
-            with self.totals.lock:
-                self._take_over(borrowed, waiting, self._lent.limit)
+    def _look(self) -> None:
+        limiter = self._limiter()
+        if limiter is None:
+            self._take_over(0, 0, 0)
+            return
+        try:
+            borrowed, total = limiter.borrowed_tokens, limiter.total_tokens
+        except Exception:  # noqa: BLE001 - somebody's own limiter; no reading and no call must fail for it
+            self.telemetry_failed("callback")
+        else:
+            self._take_over(borrowed, self.queue_size(), None if total == inf else total)
+
+    def lends(self, borrowers: Sized, waiters: Sized) -> None:
+        """A token was lent or given back: these have one, those wait."""
+        if self._joined:
+            self.in_turn(self._lends, borrowers, waiters)
+
+    def _lends(self, borrowers: Sized, waiters: Sized) -> None:
+        # Counted in the turn: what re-enters before it and lends another one comes first.
+        self._take_over(len(borrowers), len(waiters), self._lent.limit)
 
     def _take_over(self, borrowed: int, waiting: int, limit: float | None) -> None:
         used: float = borrowed
@@ -168,9 +172,8 @@ class Claim:
 
     def of_this_task(self) -> None:
         """The token will be lent to the task that runs in this thread."""
-        trio = sys.modules.get("trio")
-        in_trio = trio is not None and trio.lowlevel.in_trio_run()
-        self.of(trio.lowlevel.current_task() if in_trio and trio is not None else asyncio.current_task())
+        trio = running_trio()
+        self.of(asyncio.current_task() if trio is None else trio.current_task())
 
     def end(self) -> None:
         """There is nothing more to be granted."""
@@ -218,7 +221,7 @@ class _Borrowers(set[Any]):
 
     def _tell(self) -> None:
         for recorder in self.recorders:
-            recorder.lends(len(self), len(self.waiters))
+            recorder.lends(self, self.waiters)
 
 
 # -- what asyncio's, anyio's and trio's limiters are made of -----------------------------------------------------------

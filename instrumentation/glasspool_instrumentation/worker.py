@@ -17,6 +17,7 @@ from opentelemetry import trace
 from opentelemetry.context import Context
 from opentelemetry.trace import Span, SpanKind
 
+from glasspool.guarded import set_traceback, traceback_of
 from glasspool.telemetry import providers
 from glasspool.telemetry.catalog import Key
 from glasspool.telemetry.tracing import TaskTracer, attach, detach, error_type_of, extract
@@ -156,8 +157,8 @@ class _Run:
         if error is not None:
             if errand.enveloped:
                 _send_along(error, report)
-            frames = error.__traceback__
-            error.__traceback__ = frames.tb_next if frames is not None else None  # our own frame is on top
+            frames = traceback_of(error)
+            set_traceback(error, frames.tb_next if frames is not None else None)  # our own frame is on top
         detach(self._within)
         detach(self._token)
         return report
@@ -217,8 +218,8 @@ def _send_along(error: BaseException, report: Report) -> None:
         return  # somebody's own reducer (tblib's, say) comes before __reduce_ex__; home measures for itself
     try:
         error.__dict__["__reduce_ex__"] = _ErrorReduction(error, report)
-    except AttributeError:
-        pass  # an exception without a __dict__ travels without the report; home measures for itself
+    except Exception:  # noqa: BLE001, S110 - without a __dict__, or with one of its own: home measures for itself
+        pass
 
 
 _cleared = False

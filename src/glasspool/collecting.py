@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import deque
+from collections import OrderedDict, deque
 from itertools import chain
 from typing import Any, Generic, TypeVar
 
@@ -23,7 +23,8 @@ class Ledger(Generic[T]):
     """
 
     def __init__(self) -> None:
-        self.outstanding: dict[TaskHandle[T], None] = {}
+        # Ordered: the first is looked at by every wait inside a task, and those that have left must cost nothing.
+        self.outstanding: OrderedDict[TaskHandle[T], None] = OrderedDict()
         self.ready: deque[TaskHandle[T]] = deque()
         self.pending = 0  # tasks whose outcome has not been taken
         self.asking = 0  # calls that wait for room to become tasks of this ledger

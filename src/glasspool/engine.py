@@ -24,6 +24,7 @@ import anyio
 from ._backend import Backend, split_cancellation
 from .closing import LATE, ShutdownReport
 from .errors import ExecutorClosed, WrongThread
+from .guarded import is_a, log
 from .host import Feed, Needs
 from .limits import BURST, SlotLimit
 from .nursery import Nursery
@@ -67,7 +68,7 @@ class Engine:
         self.crash: BaseException | None = None  # KeyboardInterrupt or SystemExit of a task or observer
         self._idle: anyio.Event | None = None
         self._watched = False  # somebody says for whom the closing waits
-        self._abandoning = threading.Lock()
+        self._abandoning = threading.RLock()  # a finalizer within it may settle another executor's tasks, or these
 
     # -- the caller ------------------------------------------------------------------------------------------------
 
@@ -78,6 +79,10 @@ class Engine:
                 f"{what} on executor {self.name!r} was called from another thread or event loop than the executor's; "
                 f"from a worker thread of the loop use anyio.from_thread.run(executor.submit, …)"
             )
+
+    def is_destroying(self, error: BaseException | None) -> bool:
+        """Whether a block is left because its coroutine is being destroyed where its loop does not run."""
+        return is_a(error, GeneratorExit) and not self.backend.is_current()
 
     async def wait(
         self, what: str, body: Callable[[], Awaitable[T]], needs: Callable[[], Needs], key: object = None, *,
@@ -106,12 +111,21 @@ class Engine:
             state = "is closed" if self.closed else "is closing"
             raise ExecutorClosed(f"executor {self.name!r} {state} and takes no tasks; submit before leaving its block")
 
+    def check_not_closed(self, what: str) -> None:
+        """Raise ExecutorClosed if there is nothing any more for which ``what`` could matter."""
+        if self.closed:
+            raise ExecutorClosed(f"{what} on executor {self.name!r}, which is closed: call it inside its block")
+
     # -- accepting -------------------------------------------------------------------------------------------------
 
     def can_accept(self) -> bool:
         """Whether a task that overtakes nobody finds a slot or a queue place now."""
         queue, slots = self.queue, self.slots
-        return not queue.producers and not queue.granted and queue.room(slots.limit - slots.used)
+        if queue.producers or queue.granted:
+            return False
+        # What queue.room says then; spelled out, because it is asked for every task.
+        waiting = len(queue.waiting)
+        return queue.capacity is None or waiting < queue.capacity or (not waiting and slots.used < slots.limit)
 
     def accept(self, handle: TaskHandle[Any], blocked: float | None = None) -> None:
         """Take the task in: into a free slot, else into the queue. The caller has made sure of room."""
@@ -215,22 +229,26 @@ class Engine:
     ) -> None:  # fmt: skip
         """The task's one end. Never awaits; all state has moved before any foreign code runs."""
         assigned = handle._state == "active"
+        left = handle._left_running  # read once: its thread may end at any moment
         asked = None if self.closing is None else self.recorder.asked.get(handle._record)
         handle._move(outcome)
         handle._completed = Completed(value, error, handle._item, outcome)
         handle._scope = None
         if assigned:
             del self.active[handle]
-            if not handle._left_running:
+            if not left:
                 self.slots.used -= 1
         else:
             self.queue.remove(handle)
         tell = None
-        if outcome == "success" and handle._record.span is None and not self.reporter.observed:
-            self.recorder.succeed(handle._record)
-        else:
-            report = self._settle_leaving if handle._left_running else self.reporter.settled
-            tell = report(handle, outcome, error, reason, assigned=assigned)
+        try:
+            if outcome == "success" and handle._record.span is None and not self.reporter.observed:
+                self.recorder.succeed(handle._record)
+            else:
+                report = self._settle_leaving if left else self.reporter.settled
+                tell = report(handle, outcome, error, reason, assigned=assigned)
+        except BaseException as broken:  # noqa: BLE001 - whoever waits for the task is told all the same
+            self.reporter.broken(broken)
         if self.closing is not None:
             if reason and reason == self.closing:
                 self.reporter.cut(handle, asked)
@@ -249,10 +267,13 @@ class Engine:
         if self._idle is not None and not self.queue.waiting and not self.active:
             self._idle.set()
             self._idle = None
-        if outcome == "error" and logger.isEnabledFor(logging.DEBUG):
-            logger.debug("task %r of executor %r failed", handle.name, self.name, exc_info=error)
-        if tell is not None:
-            tell()
+        try:
+            if outcome == "error" and logger.isEnabledFor(logging.DEBUG):
+                log(logger.debug, "task %r of executor %r failed", handle.name, self.name, exc_info=error)
+            if tell is not None:
+                tell()
+        except BaseException as broken:  # noqa: BLE001 - likewise
+            self.reporter.broken(broken)
         # Last, because dropping these may run anybody's finalizers.
         handle._context = None
 
@@ -283,7 +304,7 @@ class Engine:
 
     def end(self, handle: TaskHandle[Any], error: BaseException) -> None:
         """The function has ended with an exception: the outcome by the table of the semantics."""
-        _cancelled, rest = split_cancellation(error)
+        cancelled, rest = split_cancellation(error)
         if rest is not None:
             self.settle(handle, "error", error=rest)
             return
@@ -293,12 +314,22 @@ class Engine:
         elif handle._scope is not None and handle._scope.cancel_called:
             self.settle_timeout(handle)  # nobody asked, so the scope's own deadline did
         else:
-            source = self.backend.cancellation_source(error)
+            source = self.backend.cancellation_source(cancelled)
             if source is not None:
                 # The whole nursery is being cancelled: start nothing more in it.
                 self.abort(source, requests=False)
             if handle._completed is None:  # the abort has ended it if its function had not been called
                 self.settle_cancelled(handle, source or "unknown")
+
+    def end_anyhow(self, handle: TaskHandle[Any], broken: BaseException) -> None:
+        """What the task ended with has broken our own work at its end, or we have: it ends as an error, and its slot is
+        free, whatever it was."""
+        if not self.backend.is_current():
+            self.finalize()
+            return
+        if handle._completed is None:
+            self.settle(handle, "error", error=broken)
+        self.reporter.broken(broken)
 
     def _settle_leaving(
         self, handle: TaskHandle[Any], outcome: str, error: BaseException | None, reason: str, *, assigned: bool
@@ -346,6 +377,8 @@ class Engine:
                 self.request_cancel(handle, reason)
             else:
                 self.recorder.ask(handle._record, self.backend.clock())
+        for feed in list(self.feeds):
+            feed.cut()
         if self.active and not self._watched:
             self._watched = True
             self.nursery.start_watch(self._watch_unobeyed)
@@ -353,7 +386,8 @@ class Engine:
             self.nursery.cancel()
 
     def crashed(self, error: BaseException) -> None:
-        """KeyboardInterrupt or SystemExit in a task or an observer: close, to be raised when the block is left."""
+        """KeyboardInterrupt or SystemExit in a task or an observer, or in what it has made: close. The block
+        raises it when left."""
         if self.crash is None:
             self.crash = error
         self.abort("keyboard_interrupt", cancel_nursery=True)
@@ -396,7 +430,7 @@ class Engine:
                 handle._event = handle._sink = None  # their loop may be gone, and they with it
                 if handle._completed is None:
                     self.settle_cancelled(handle, "shutdown")
-            self.recorder.close()
+            self.reporter.abandon()
 
     def next_turn(self) -> None:
         """A loop turn has passed, or a queued deadline: end what has run out of time, go on starting."""

@@ -33,7 +33,8 @@ class GlasspoolError(Exception):
 
 
 class QueueFull(GlasspoolError):
-    """No slot and no queue place is free. Nothing was accepted; submit again later or use ``await submit``."""
+    """No slot and no queue place is free, or others wait for one. Nothing was accepted; submit again later or use
+    ``await submit``."""
 
 
 class ExecutorClosed(GlasspoolError, RuntimeError):

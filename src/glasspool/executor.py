@@ -21,10 +21,11 @@ from typing import Any, Literal, TypeVar, cast, overload
 import anyio
 
 from . import options as options_
-from ._backend import current_backend, split_cancellation
+from ._backend import cancellation_in, cancels_only, current_backend
 from .closing import ExecutorStats, ShutdownReport
 from .engine import Engine
 from .errors import ExecutorClosed
+from .guarded import traceback_of
 from .host import NOTHING
 from .iterators import AsCompleted, InOrder
 from .options import TaskOptions
@@ -116,7 +117,7 @@ class HybridExecutor:
         group = self._group = anyio.create_task_group()
         await group.__aenter__()
         engine.nursery.open(group)
-        reporter.recorder.open()
+        reporter.open()
         self._work = Submission(engine)
         self._finalizer = weakref.finalize(self, engine.finalize)
         return self
@@ -125,9 +126,10 @@ class HybridExecutor:
         self, exc_type: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
     ) -> bool:
         engine, group = self._submission("leaving").engine, cast("anyio.abc.TaskGroup", self._group)
-        if isinstance(exc, GeneratorExit) and not engine.backend.is_current():
-            engine.finalize()  # the loop is gone and the block's coroutine is being destroyed
+        if engine.is_destroying(exc):
+            engine.finalize()  # the loop is gone
             return False
+        engine.check_caller("leaving")
         if engine.backend.task() is not self._owner:
             await self._leave_elsewhere(engine)
         leaving = exc
@@ -136,14 +138,15 @@ class HybridExecutor:
                 await self.shutdown()
             except BaseException as interrupted:  # noqa: BLE001 - cancelled while draining: raised again below
                 leaving = interrupted
-        cancelled = leaving is not None and split_cancellation(leaving)[1] is None
+        cancelled = leaving is not None and cancels_only(leaving)
         if leaving is not None:
             engine.abort((engine.backend.cancellation_source(leaving) or "parent_scope") if cancelled else "shutdown")
         engine.nursery.end()
         swallowed = False
         raised: BaseException | None = None
         # A body's own exception is not shown to the nursery, which would wrap it in a group.
-        info = (type(leaving), leaving, leaving.__traceback__) if cancelled and leaving else (None, None, None)
+        shown = cancellation_in(leaving) if cancelled and leaving is not None else None
+        info = (None, None, None) if shown is None else (type(shown), shown, traceback_of(shown))
         try:
             swallowed = bool(await group.__aexit__(*info))
         except BaseException as error:  # noqa: BLE001 - raised again below
@@ -164,7 +167,7 @@ class HybridExecutor:
                 raise leaving
             return swallowed and cancelled
         finally:
-            del leaving, raised, exc, traceback, info, crash, failures  # see Completed.unwrap
+            del leaving, raised, exc, traceback, shown, info, crash, failures  # see Completed.unwrap
 
     async def _leave_elsewhere(self, engine: Engine) -> None:
         engine.abort("shutdown")
@@ -233,6 +236,7 @@ class HybridExecutor:
         :raises NestedWait: there is no room, and waiting for it inside a task closes a circle of waits.
         """
         work = self._submission("submit")
+        work.engine.check_caller("submit")
         return await work.submit(work.plan(fn, args, **options), fn, args, None, copy_context())
 
     @overload
@@ -251,6 +255,7 @@ class HybridExecutor:
         :raises QueueFull: neither a slot nor a queue place is free, or others wait for one.
         """
         work = self._submission("submit_nowait")
+        work.engine.check_caller("submit_nowait")
         return work.submit_nowait(work.plan(fn, args, **options), fn, args, None, copy_context())
 
     @overload
@@ -331,10 +336,12 @@ class HybridExecutor:
         """A pile of tasks on this executor: include, take outcomes as they come, drain.
 
         :param fail_fast: the first task that fails or times out cancels the pile's others.
+        :raises ExecutorClosed: the executor is closed, or not open yet.
         """
-        if not isinstance(fail_fast, bool):
-            raise TypeError(f"fail_fast must be a bool, not {fail_fast!r}")
+        fail_fast = options_.flag("fail_fast", fail_fast)
         work = self._submission("pile")
+        work.engine.check_caller("pile")
+        work.engine.check_not_closed("pile")
         if fail_fast:
             work.engine.reporter.fail_fast()
         return Pile(work, fail_fast=fail_fast)
@@ -342,14 +349,22 @@ class HybridExecutor:
     # -- looking and changing --------------------------------------------------------------------------------------
 
     def resize(self, max_in_flight: int) -> None:
-        """Change the number of slots, at once. After shrinking, none starts until fewer are in flight."""
+        """Change the number of slots, at once. After shrinking, none starts until fewer are in use.
+
+        :raises ExecutorClosed: the executor is closed, or not open yet.
+        """
         limit = cast("int", options_.count("max_in_flight", max_in_flight, least=1))
         engine = self._submission("resize").engine
         engine.check_caller("resize")
+        engine.check_not_closed("resize")
         engine.resize(limit)
 
     def stats(self) -> ExecutorStats:
-        """The executor's figures now, from any thread; all zero before it is opened."""
+        """The executor's figures now, from any thread; before it is opened all are zero but the limit.
+
+        Costs the same however many tasks have passed or wait; a little more for each in flight that has a timeout or
+        deadline, or was asked to end.
+        """
         if self._work is None:
             return ExecutorStats(0, 0, 0, 0, 0, 0, 0, 0, 0, self._limit, 0.0, 0.0, 0.0, 0, 0.0)
         return self._work.engine.reporter.stats()

@@ -82,3 +82,6 @@ class Feed(Protocol):
 
     def resized(self) -> None:
         """The number of slots has changed."""
+
+    def cut(self) -> None:
+        """Everything is being cancelled: if the source is slow to close, that too."""

@@ -4,25 +4,27 @@ A synchronous source is read by its consumer, an asynchronous one by a feeder in
 never delays a completion that is ready. An item that finds no room is in hand until its turn comes in the line of
 blocked producers; nobody has to wait for that. No scope and no task group is open while the consumer has the floor: a
 plain ``break`` is safe. The façade refers to the state but not the other way round, so losing the last reference to
-the façade is noticed and cancels what is unfinished.
+the façade is noticed and cancels the tasks that have not ended, without waiting for them.
 """
 
 from __future__ import annotations
 
 import logging
 from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable, Iterator, Mapping
-from contextvars import Context, copy_context
+from contextvars import Context, ContextVar, copy_context
 from functools import partial
 from operator import length_hint
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
+from weakref import ref
 
 import anyio
 from anyio.lowlevel import checkpoint, checkpoint_if_cancelled
 
 from .closing import Stopped
 from .collecting import Ledger, OrderedLedger
-from .errors import ExecutorClosed
+from .errors import ExecutorClosed, NestedWait
+from .guarded import log, text
 from .host import NOTHING, Needs
 from .limits import BURST
 from .queue import Producer
@@ -38,6 +40,8 @@ __all__ = ["AsCompleted", "InOrder"]
 T = TypeVar("T")
 logger = logging.getLogger("glasspool")
 _NO_ITEM: Any = object()
+_READING: ContextVar[tuple[ref[_Feed], ...]] = ContextVar("glasspool_reading", default=())
+"""The iterations whose asynchronous sources are being read in this context, the innermost last."""
 
 
 class _Feed:
@@ -67,15 +71,17 @@ class _Feed:
         self._items: Iterator[Any] | None = None
         self._later: AsyncIterator[Any] | None = None
         self._feeder: anyio.CancelScope | None = None
+        self._closing = anyio.CancelScope()  # around the closing of an asynchronous source
         self._taken: anyio.Event | None = None  # the feeder waits for the consumer
         self._asking = False  # the feeder waits for the source
         self._in_hand: Any = _NO_ITEM  # what the source gave the feeder, not yet accepted
-        if isinstance(source, AsyncIterable):
+        kind = type(source)
+        if issubclass(kind, AsyncIterable):
             self._later = aiter(source)
-        elif isinstance(source, Iterable):
+        elif issubclass(kind, Iterable):
             self._items = iter(source)
         else:
-            raise TypeError(f"source must be an iterable or an async iterable, not {source!r}")
+            raise TypeError(f"source must be an iterable or an async iterable, not {text(source)}")
         work.engine.feeds.add(self)
 
     @property
@@ -95,6 +101,7 @@ class _Feed:
 
     async def wait(self) -> None:
         """Until the ledger has changed or the item in hand has been accepted; called right after ``refill``."""
+        self._check_reader(f"the next item of {self.what}")
         await self.work.engine.wait(self.what, self._wait, self._needs, self.ledger)
 
     def _needs(self) -> Needs:
@@ -123,7 +130,10 @@ class _Feed:
         """Take from a synchronous source as much as may be, or start the feeder of an asynchronous one.
 
         While an outcome is ``ready`` to be handed out a synchronous source is read in batches, which costs less.
+        Called for each outcome that is asked for, and first of all, so it looks who does.
         """
+        if not self.work.engine.backend.is_current():
+            self.work.engine.check_caller(self.what)
         if self._later is not None:
             if self._feeder is None and not self.closed:
                 self._start_feeder(self._later)
@@ -135,7 +145,6 @@ class _Feed:
         # A batch is a quarter of what may be taken ahead: enough is queued yet to keep the slots busy.
         if self._in_line is not None or ledger.pending >= 2 * limit or (ready and 2 * ledger.pending > 3 * limit):
             return
-        engine.check_caller(self.what)
         items: Any = self._items
         plan, fn, context, wake = self.plan, self.fn, self.context, self._room
         allowed = room = min(BURST - engine.since_yield, 2 * limit - ledger.pending)
@@ -180,7 +189,7 @@ class _Feed:
         self.ledger.wake()
 
     def _turned_away(self, producer: Producer[TaskHandle[Any]]) -> None:
-        self.work.give_up(producer, "already_shutdown")
+        self.work.give_up(producer, self.work.after_closing(producer.handle._sink))
         self._cut_short(*producer.handle.item.arguments)
 
     def _cut_short(self, *items: Any) -> None:
@@ -236,46 +245,77 @@ class _Feed:
 
     def lose(self) -> None:
         """Close when the last reference is gone: nobody is there to be told of the source's own errors."""
+        engine = self.work.engine
         try:
             self.close()
-        except Exception:
-            logger.exception("closing the source of %s of executor %r failed", self.what, self.work.engine.name)
+        except (KeyboardInterrupt, SystemExit) as error:
+            engine.crashed(error)
+        except BaseException:  # noqa: BLE001 - the loop that calls this would take it for its own
+            log(logger.exception, "closing the source of %s of executor %r failed", self.what, engine.name)
 
-    async def aclose(self) -> None:
-        """The same, and wait until the unfinished and the feeder have ended."""
+    async def aclose(self, leaving: BaseException | None = None) -> None:
+        """The same, and wait until the unfinished and the feeder have ended. Cancelled, cut the closing of the source.
+
+        ``leaving``: the exception by which a block is being left.
+        """
+        self.work.engine.check_caller(f"closing {self.what}")
         feeding = self._feeder is not None
         try:
             self.close()
         finally:
-            with anyio.CancelScope(shield=True):
-                await self.work.engine.wait(
-                    f"closing {self.what}", partial(self._ended, feeding), self.ledger.needs_all, self.ledger,
-                    closing=True,
-                )  # fmt: skip
-                if not feeding and (aclose := getattr(self._later, "aclose", None)) is not None:
-                    await aclose()
+            self._check_reader(f"closing {self.what}")
+            try:
+                await self._until_ended(feeding)
+            except anyio.get_cancelled_exc_class() as cancelled:
+                self.cut()
+                with anyio.CancelScope(shield=True):
+                    await self._until_ended(feeding)
+                # A scope that is cancelled says so again, and need not take the place of what the block is left by.
+                if leaving is None or self.work.engine.backend.cancellation_source(cancelled) is None:
+                    raise
+            finally:
+                if not feeding:
+                    await _close(self._later)
+
+    async def _until_ended(self, feeding: bool) -> None:
+        await self.work.engine.wait(
+            f"closing {self.what}", partial(self._ended, feeding), self.ledger.needs_all, self.ledger, closing=True
+        )
+
+    def cut(self) -> None:
+        """See Feed of the engine."""
+        self._closing.cancel()
 
     async def _ended(self, feeding: bool) -> None:
         while self.ledger.outstanding or (feeding and not self.exhausted):
             await self.ledger.wait()
 
+    def _check_reader(self, what: str) -> None:
+        """Raise NestedWait in the iteration's own source, which would wait for itself."""
+        if not self.exhausted and any(reading() is self for reading in _READING.get()):
+            raise NestedWait(
+                f"{what} inside the iteration's own source would hang for ever: it waits for the source. Return from "
+                f"the source instead, or let the code that consumes the iteration do this"
+            )
+
     def _start_feeder(self, source: AsyncIterator[Any]) -> None:
         scope = self._feeder = anyio.CancelScope()
-        self.work.engine.nursery.start_service(partial(self._run_feeder, source, scope), scope)
+        # In a context like the consumer's, as a synchronous source is read in.
+        self.work.engine.nursery.start_service(partial(self._run_feeder, source, scope), scope, copy_context())
 
     async def _run_feeder(self, source: AsyncIterator[Any], scope: anyio.CancelScope) -> None:
         engine = self.work.engine
+        _READING.set((*_READING.get(), ref(self)))
         engine.when_closing[self.stop_asking] = None
         ended = False  # the source has, by itself or by an error
         error: Exception | None = None
         try:
-            with scope:
-                try:
+            try:
+                with scope:
                     ended = await self._feed_from(source)
-                finally:
-                    with anyio.CancelScope(shield=True):
-                        if (aclose := getattr(source, "aclose", None)) is not None:
-                            await aclose()
+            finally:
+                with self._closing:
+                    await _close(source)
         except Exception as raised:  # noqa: BLE001 - raised by the consumer, after the outcomes accepted before
             ended, error = True, raised
         finally:
@@ -317,12 +357,19 @@ class _Feed:
         return False
 
 
+async def _close(source: Any) -> None:
+    if (aclose := getattr(source, "aclose", None)) is not None:
+        await aclose()
+
+
 def _remaining(items: Iterator[Any] | None) -> int | None:
     if items is None:
         return None
     try:
         found = length_hint(items, -1)
-    except Exception:  # noqa: BLE001 - the source's own; it cannot tell
+    except (KeyboardInterrupt, SystemExit):
+        raise
+    except BaseException:  # noqa: BLE001 - the source's own; it cannot tell
         return None
     return None if found < 0 else found
 
@@ -343,17 +390,21 @@ class _Iteration(Generic[T]):
     async def aclose(self) -> None:
         """Cancel the call's own unfinished tasks, wait for their ends and close the source. Idempotent.
 
+        When it is cancelled itself, an asynchronous source that is slow to close is cancelled too.
+
         :raises NestedWait: inside one of them, which cannot end while it waits for itself; all have been cancelled.
         """
         await self._feed.aclose()
 
     async def __aenter__(self) -> Self:
+        self._feed.work.engine.check_caller(f"entering {self._feed.what}")
         return self
 
     async def __aexit__(
         self, exc_type: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        await self._feed.aclose()
+        if not self._feed.work.engine.is_destroying(exc):
+            await self._feed.aclose(exc)
 
     def __del__(self) -> None:
         feed = getattr(self, "_feed", None)  # absent when the constructor refused its arguments

@@ -77,12 +77,12 @@ class Nursery:
         self._burst += 1
         self.spawner.spawn(run_task, handle, handle._context, handle._plan.name)
 
-    def start_service(self, body: Body, scope: anyio.CancelScope) -> None:
-        """Run ``body`` in the nursery, in the opener's context; ``scope`` is its own cancel scope, entered by it."""
+    def start_service(self, body: Body, scope: anyio.CancelScope, context: Context) -> None:
+        """Run ``body`` in the nursery, in ``context``; ``scope`` is its own cancel scope, entered by it."""
         self._owner.check_open()
         assert self._group is not None, "an open executor's nursery was opened"  # noqa: S101 - for the type checker
         self.services.add(scope)
-        self._base.copy().run(self._group.start_soon, body)
+        context.run(self._group.start_soon, body)
 
     def start_watch(self, body: Body) -> None:
         """Run ``body`` in the nursery, in the opener's context, until it ends by itself."""

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import sys
 import weakref
-from collections.abc import Awaitable, Callable, Generator
-from contextlib import contextmanager
+from collections.abc import Awaitable, Callable
+from contextlib import AbstractContextManager
 from contextvars import copy_context
 from dataclasses import dataclass
 from functools import partial
@@ -14,10 +14,12 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeVar, overload
 
 import anyio
 
-from ._backend import split_cancellation
+from . import options as check
+from ._backend import cancels_only
 from .closing import Stopped
 from .collecting import Ledger
 from .errors import ExecutorClosed, PileEmpty
+from .guarded import is_a
 from .host import Host, Needs
 from .options import TaskOptions
 from .task import Completed, Outcome, TaskHandle, TaskState
@@ -150,8 +152,9 @@ class Pile:
 
         :raises ExecutorClosed: the executor or the pile is closed.
         """
-        self._check_open()
         work = self._work
+        work.engine.check_caller("pile.include")
+        self._check_open()
         plan = work.plan(fn, args, **options)
         try:
             handle = await work.submit(plan, fn, args, self._ledger, copy_context())
@@ -164,24 +167,14 @@ class Pile:
             self._work.engine.request_cancel(handle, self._ledger.closed)
         return handle
 
-    @contextmanager
-    def producer(self) -> Generator[Include, None, None]:
+    def producer(self) -> AbstractContextManager[Include]:
         """``with pile.producer() as include:`` iteration goes on while such a block is open, even with nothing
         outstanding. For tasks that include while another task consumes.
 
         When a drain that a signal began refuses an ``include``, that ends the block, and no more: what has been
         accepted is still delivered, and ``stopped`` counts what was not.
         """
-        self._work.engine.check_caller("pile.producer")
-        self._producers += 1
-        try:
-            yield self.include
-        except ExecutorClosed as error:
-            if error not in self._refusals:
-                raise
-        finally:
-            self._producers -= 1
-            self._ledger.wake()
+        return _Producing(self)
 
     # -- taking out ------------------------------------------------------------------------------------------------
 
@@ -264,8 +257,7 @@ class Pile:
 
     def cancel(self, message: str | None = None) -> int:
         """Ask all outstanding tasks of this pile to end; how many requests were recorded."""
-        if message is not None and not isinstance(message, str):
-            raise TypeError(f"message must be a str or None, not {message!r}")
+        message = check.message(message)
         self._work.engine.check_caller("pile.cancel")
         return self._ledger.cancel("explicit", message)
 
@@ -284,9 +276,11 @@ class Pile:
     async def __aexit__(
         self, exc_type: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
     ) -> None:
+        if self._work.engine.is_destroying(exc):
+            return
         self._work.engine.check_caller("leaving a pile")
         if exc is not None:
-            await self._close("parent_scope" if split_cancellation(exc)[1] is None else "shutdown")
+            await self._close("parent_scope" if cancels_only(exc) else "shutdown")
             return
         try:
             await self._until_idle("leaving a pile")
@@ -320,7 +314,11 @@ class Pile:
         return Stopped(signal, self._refused, (), None) if signal is not None and self._refused else None
 
     def stats(self) -> PileStats:
-        """The figures of the pile's own tasks now."""
+        """The figures of the pile's own tasks now. Costs as much as it has outstanding ones, as ``repr`` does."""
+        self._work.engine.check_caller("pile.stats")
+        return self._stats()
+
+    def _stats(self) -> PileStats:
         outstanding = self._ledger.unfinished()
         queued = sum(handle.state is TaskState.QUEUED for handle in outstanding)
         ended = self._ledger.ended
@@ -330,5 +328,32 @@ class Pile:
         )  # fmt: skip
 
     def __repr__(self) -> str:
-        stats = self.stats()
+        stats = self._stats()
         return f"<Pile {stats.in_flight} in flight · {stats.queued} queued · {stats.untaken} untaken>"
+
+
+class _Producing:
+    """See ``Pile.producer``."""
+
+    def __init__(self, pile: Pile) -> None:
+        self._pile = pile
+
+    def __enter__(self) -> Include:
+        self._pile._work.engine.check_caller("pile.producer")
+        self._pile._producers += 1
+        return self._pile.include
+
+    def __exit__(
+        self, exc_type: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
+    ) -> bool:
+        pile, engine = self._pile, self._pile._work.engine
+        if engine.is_destroying(exc):
+            engine.backend.call_soon_threadsafe(self._leave)
+            return False
+        engine.check_caller("leaving pile.producer")
+        self._leave()
+        return is_a(exc, ExecutorClosed) and exc in pile._refusals
+
+    def _leave(self) -> None:
+        self._pile._producers -= 1
+        self._pile._ledger.wake()

@@ -6,14 +6,16 @@ import logging
 import os
 import threading
 from collections.abc import Callable, Iterable
+from contextvars import Context, copy_context
 from dataclasses import replace
 from itertools import product
 from typing import Any
 
 from ._backend import Backend
 from .closing import LATE, CutTask, ExecutorStats, ShutdownReport
+from .guarded import is_a, log
 from .task import CURRENT, Plan, TaskHandle, current_task
-from .telemetry import providers, tracing
+from .telemetry import providers, tracing, watching
 from .telemetry.catalog import CANCEL_PHASES, REJECT_REASONS
 from .telemetry.names import look_through
 from .telemetry.observers import Observer, Observers, TaskEvent, check_observer
@@ -61,7 +63,7 @@ class Reporter:
         self.name = name
         observers = tuple(observers)
         cancels = (*_cancels(*_ASKED), *backend.cancels, *(_cancels("sibling_failure") if escalate else ()))
-        self._shape = replace(HYBRID, cancels=cancels, observers=bool(observers))
+        self._shape = replace(HYBRID, cancels=cancels, failures=("observer",) if observers else ())
         self.recorder = Recorder(
             name, "hybrid", self._shape, limit=limit, capacity=capacity, worker_limits={"thread": limit},
             max_task_names=max_task_names, wait_objective=wait_objective, clock=backend.clock,
@@ -74,8 +76,14 @@ class Reporter:
         self._cut: list[CutTask] = []
         self._late: list[CutTask] = []
         self._report: ShutdownReport | None = None
+        self._unwatch: Callable[[], None] | None = None  # tells the monitor of the loop that the executor is closed
         # Called with a KeyboardInterrupt or SystemExit of an observer; set by whoever can act on it.
         self.failed: Callable[[BaseException], None] | None = None
+
+    def open(self) -> None:
+        """The executor is open, on the loop of the caller."""
+        self.recorder.open()
+        self._unwatch = watching.executor_opened()
 
     def fail_fast(self) -> None:
         """From now on a failing task may cancel others."""
@@ -85,8 +93,11 @@ class Reporter:
         """The task is accepted, after its producer had been blocked so many seconds, if it had to wait."""
         context, record = handle._context, handle._record
         if self._traced and providers.tracer() is not None and context is not None:
-            # In the submitter's context, which the task's own is a copy of.
-            record.span = context.run(self._start_span, handle, record)
+            try:
+                # In the submitter's context, which the task's own is a copy of.
+                record.span = context.run(self._start_span, handle, record)
+            except BaseException as error:  # noqa: BLE001 - the task is accepted
+                self.broken(error)
         self.recorder.accept(record, queued=queued, blocked=blocked)
         if self.observed:
             self._tell(
@@ -109,13 +120,16 @@ class Reporter:
         record: TaskRecord = handle._record
         wait = self.recorder.begin(record)
         if record.span is not None:
-            tracing.attach(None, record.span)
-            TaskTracer.begin(record.span)
+            try:
+                tracing.attach(None, record.span)
+                TaskTracer.begin(record.span)
+            except BaseException as error:  # noqa: BLE001 - the task begins
+                self.broken(error)
         if self.observed:
             self._tell(
                 TaskEvent(
                     "started", self.name, "hybrid", record.id, record.name, record.runner, wait=wait,
-                    context=handle._context,
+                    context=_context_of(handle),
                 )
             )  # fmt: skip
 
@@ -136,7 +150,8 @@ class Reporter:
         if record.span is None and not self.observed:
             return None
         wait = (record.started if record.began else self.recorder.clock()) - record.accepted
-        context, message = handle._context, request.message if request is not None else None
+        context = _context_of(handle) if self.observed else None
+        message = request.message if request is not None else None
 
         def tell() -> None:
             if record.span is not None:
@@ -186,9 +201,10 @@ class Reporter:
         ]
         if len(handles) > _NAMED:
             named.append(f"and {len(handles) - _NAMED} more")
-        logger.warning(
-            "executor %r is closing and still waits for tasks that were asked to end: %s", self.name, ", ".join(named)
-        )
+        log(
+            logger.warning,
+            "executor %r is closing and still waits for tasks that were asked to end: %s", self.name, ", ".join(named),
+        )  # fmt: skip
 
     def _cut_task(self, handle: TaskHandle[Any], asked: float | None) -> CutTask:
         now = self.recorder.clock()
@@ -207,8 +223,14 @@ class Reporter:
                 after.abandoned, tuple(self._late),
             )  # fmt: skip
             self.recorder.shutdown_took(duration, cut=bool(self._cut))
-            self.recorder.close()
+            self.abandon()
         return self._report
+
+    def abandon(self) -> None:
+        """The executor is no more, whether or not it was closed. From any thread."""
+        self.recorder.close()
+        if self._unwatch is not None:
+            self._unwatch()
 
     def stats(self) -> ExecutorStats:
         """The figures now, from any thread."""
@@ -220,12 +242,24 @@ class Reporter:
         )  # fmt: skip
 
     def _tell(self, event: TaskEvent) -> None:
+        # What an observer starts is no part of the task in which the event happens, and nothing that it waits for.
+        token = CURRENT.set(None)
         try:
             self._observers.notify(event)
-        except BaseException as error:
-            if self.failed is None:
-                raise
+        except BaseException as error:  # noqa: BLE001 - raised when the block is left
+            self.broken(error)
+        finally:
+            CURRENT.reset(token)
+
+    def broken(self, error: BaseException) -> None:
+        """Something was raised where a task's end was only told, or what the task brought along was looked at."""
+        if not is_a(error, (KeyboardInterrupt, SystemExit)):
+            self.recorder.telemetry_failed("export")
+            log(logger.error, "telemetry of executor %r failed", self.name, exc_info=error)
+        elif self.failed is not None:
             self.failed(error)
+        else:
+            raise error
 
 
 def checked_observers(value: object) -> tuple[Observer, ...]:
@@ -236,6 +270,12 @@ def checked_observers(value: object) -> tuple[Observer, ...]:
     for observer in found:
         check_observer(observer)
     return found
+
+
+def _context_of(handle: TaskHandle[Any]) -> Context | None:
+    """The task's context variables as it has set them: within the task itself a copy of what is current."""
+    reference = CURRENT.get()
+    return handle._context if reference is None or reference() is not handle else copy_context()
 
 
 def _in_running_task() -> bool:

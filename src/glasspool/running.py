@@ -10,7 +10,8 @@ from weakref import ref
 
 import anyio
 
-from ._backend import Scope, split_cancellation
+from ._backend import Scope, cancellation_in
+from .guarded import is_a, set_traceback, traceback_of
 from .runners.base import HIDDEN, Raised
 from .task import CURRENT, Plan, TaskHandle
 
@@ -45,13 +46,16 @@ async def run_task(handle: TaskHandle[Any]) -> None:
     except BaseException as raised:  # noqa: BLE001 - an outcome; cancellation is passed on below
         error = passing = raised
     try:
-        if handle._late:
-            passing = _leave(cast("Scope", handle._scope), passing)
-        if error is None and passing is None:
-            engine.settle(handle, "success", value)
-            return
-        # Without `error` the function left scopes of its own open.
-        _end(engine, handle, error or cast("BaseException", passing))
+        try:
+            if handle._late:
+                passing = _leave(cast("Scope", handle._scope), passing)
+            if error is None and passing is None:
+                engine.settle(handle, "success", value)
+                return
+            # Without `error` the function left scopes of its own open.
+            _end(engine, handle, error if error is not None else cast("BaseException", passing))
+        except BaseException as broken:  # noqa: BLE001 - raised when its backend task has ended, if it ends the program
+            engine.end_anyhow(handle, broken)
         if passing is not None:
             _pass_on(passing)
     finally:
@@ -65,46 +69,62 @@ async def run_task(handle: TaskHandle[Any]) -> None:
 async def _call(engine: Engine, handle: TaskHandle[Any]) -> Any:
     """Call the function inside the task's own scope. Returns its value, or ``Raised`` if the scope took in the rest."""
     error: BaseException | None = None
+    shown: BaseException | None = None
+    passing: BaseException | None = None
     value: Any = None
     try:
-        with cast("Scope", handle._scope or nullcontext()):
-            try:
-                runner = handle._plan.runner
-                if runner is None:
-                    return await handle._item.function(*handle._item.arguments)
-                value = await runner.run(handle, engine.thread_freed)
-                # A StopIteration cannot be raised in a coroutine; no scope would take it in anyway.
-                if type(value) is Raised and not isinstance(value.error, StopIteration):
-                    raise value.error
-                return value
-            except BaseException as raised:
-                error = raised
-                raise
-        return Raised(error) if error is not None else None
+        try:
+            with cast("Scope", handle._scope or nullcontext()):
+                try:
+                    runner = handle._plan.runner
+                    if runner is None:
+                        return await handle._item.function(*handle._item.arguments)
+                    value = await runner.run(handle, engine.thread_freed)
+                    if type(value) is not Raised:
+                        return value
+                    error = value.error
+                except BaseException as raised:  # noqa: BLE001 - as in run_task
+                    error = raised
+                shown = _shown(error)
+                if shown is not None:
+                    raise shown
+        except BaseException as raised:  # noqa: BLE001 - as in run_task
+            passing = raised
+        if passing is None:
+            return Raised(cast("BaseException", error))
+        raise error if passing is shown and error is not None else passing
     finally:
-        del handle, value, error  # see run_task
+        del handle, value, error, shown, passing  # see run_task
+
+
+def _shown(error: BaseException) -> BaseException | None:
+    """What a scope is shown of an error: cancellation and no more, since it would ask a group of the user's to split
+    itself; and that the coroutine is being destroyed, for which no loop need run any more."""
+    return error if is_a(error, GeneratorExit) else cancellation_in(error)
 
 
 def _leave(scope: Scope, passing: BaseException | None) -> BaseException | None:
     """Leave a scope that was put around the task late; what is still to be passed on after that."""
+    shown: BaseException | None = None
     try:
+        shown = None if passing is None else _shown(passing)
         swallowed = (
-            scope.__exit__(type(passing), passing, passing.__traceback__)
-            if passing
-            else scope.__exit__(None, None, None)
+            scope.__exit__(None, None, None)
+            if shown is None
+            else scope.__exit__(type(shown), shown, traceback_of(shown))
         )
     except BaseException as replaced:  # noqa: BLE001 - decided by the caller
         passing, swallowed = replaced, False
     try:
         return None if swallowed else passing
     finally:
-        del passing  # see Completed.unwrap
+        del passing, shown  # see Completed.unwrap
 
 
 def _pass_on(passing: BaseException) -> None:
     """Raise the backend's cancellation that is in ``passing``, if there is any."""
     try:
-        cancellation = split_cancellation(passing)[0]
+        cancellation = cancellation_in(passing)
     except RuntimeError:  # no loop runs any more: nobody to pass it on to
         return
     if cancellation is not None:
@@ -142,8 +162,8 @@ def _begin(engine: Engine, handle: TaskHandle[Any]) -> bool:
 def _end(engine: Engine, handle: TaskHandle[Any], error: BaseException) -> None:
     if handle._completed is not None:
         return  # cancelled before its first step, twice
-    error.__traceback__ = _users_part(error.__traceback__)
-    if isinstance(error, GeneratorExit) and not (handle._began and engine.backend.is_current()):
+    set_traceback(error, _users_part(traceback_of(error)))
+    if is_a(error, GeneratorExit) and not (handle._began and engine.backend.is_current()):
         # The coroutine is being destroyed, and mostly its loop is gone.
         if engine.backend.is_current():
             engine.settle_cancelled(handle, "shutdown")
@@ -152,7 +172,7 @@ def _end(engine: Engine, handle: TaskHandle[Any], error: BaseException) -> None:
         return
     engine.end(handle, error)
     runner = handle._plan.runner
-    if isinstance(error, (KeyboardInterrupt, SystemExit)) and (runner is None or runner.name == "inline"):
+    if is_a(error, (KeyboardInterrupt, SystemExit)) and (runner is None or runner.name == "inline"):
         engine.crashed(error)
 
 

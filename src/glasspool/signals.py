@@ -24,9 +24,11 @@ import anyio
 from anyio.abc import TaskGroup
 
 from . import options
-from ._backend import current_backend, own_interrupt, split_cancellation
+from ._backend import cancels_only, current_backend, own_interrupt
 from .closing import ShutdownReport
 from .executor import HybridExecutor
+from .guarded import is_a
+from .host import NOTHING
 
 if sys.version_info >= (3, 11):
     from typing import Self
@@ -86,10 +88,19 @@ class ShutdownOnSignals:
         self._raised: BaseException | None = None  # by an earlier handler
 
     async def wait(self) -> ShutdownReport:
-        """Until a signal has come and the executor has shut down. For bodies that have nothing else to wait for."""
-        while self.report is None:
-            await self._done.wait()
+        """Until a signal has come and the executor has shut down. For bodies that have nothing else to wait for.
+
+        :raises NestedWait: inside a task, where this closes a circle of waits.
+        """
+        engine = self._executor._submission("waiting for a signal's shutdown").engine
+        needs = engine.needs_idle if self._grace is None else lambda: NOTHING
+        await engine.wait("waiting for a signal's shutdown", self._until_done, needs, engine)
+        assert self.report is not None, "set before the event"  # noqa: S101 - for the type checker
         return self.report
+
+    async def _until_done(self) -> None:
+        if self.report is None:
+            await self._done.wait()
 
     async def __aenter__(self) -> Self:
         if threading.current_thread() is not threading.main_thread():
@@ -121,20 +132,23 @@ class ShutdownOnSignals:
         group = self._group
         if group is None:
             raise RuntimeError("shutdown_on_signals is left without having been entered")
+        engine = self._executor._submission("leaving shutdown_on_signals").engine
+        if not engine.is_destroying(exc):
+            engine.check_caller("leaving shutdown_on_signals")
         self._leaving = True
         if self.received is None or self.report is not None:
             group.cancel_scope.cancel()
         # Otherwise a shutdown is under way. It is waited for even if the body failed, commonly by ExecutorClosed:
         # an executor that is left by an exception would cancel at once what has been promised its grace.
         # And the body's own exception is not shown to the task group, which would wrap it in a group.
-        cancelled = isinstance(exc, anyio.get_cancelled_exc_class())
+        cancelled = is_a(exc, anyio.get_cancelled_exc_class())
         info = (exc_type, exc, traceback) if cancelled else (None, None, None)
         swallowed: bool | None = None
         try:
             swallowed = await group.__aexit__(*info)
         except BaseException as error:
             # Cancelled while it leaves: a failure of the body is what it leaves by, and is not to be lost for that.
-            if exc is None or cancelled or split_cancellation(error)[1] is not None:
+            if exc is None or cancelled or not cancels_only(error):
                 raise
         finally:
             self._restore()

@@ -70,12 +70,10 @@ class Submission:
             plan.timeout = check.seconds("timeout", timeout)
         if deadline is not None:
             plan.deadline = check.seconds("deadline", deadline, instant=True)
-        if context != "parent":
+        if type(context) is not str or context != "parent":
             plan.link = check.choice("context", context, ("parent", "link")) == "link"
         if abandon is not True:
-            if not isinstance(abandon, bool):
-                raise TypeError(f"abandon must be a bool, not {abandon!r}")
-            plan.abandon = abandon
+            plan.abandon = check.flag("abandon", abandon)
         if metadata is not None:
             plan.metadata = check.metadata(metadata)
         return plan
@@ -84,12 +82,11 @@ class Submission:
         self, plan: Plan, fn: Callable[..., Any], args: tuple[Any, ...], sink: Sink | None, context: Context, *,
         feeding: bool = False,
     ) -> TaskHandle[Any]:  # fmt: skip
-        """Accept the task in ``context``, waiting for room. ``sink`` collects the outcome.
+        """Accept the task in ``context``, waiting for room. ``sink`` collects the outcome. Called on the loop only.
 
         ``feeding``: the caller is an iteration's feeder, for which no task has to wait.
         """
         engine = self.engine
-        engine.check_caller("submit")
         engine.since_yield += 1
         if engine.since_yield >= BURST:
             # Before anything is accepted: a cancelled submitter must not lose a task that it has no handle of.
@@ -97,7 +94,7 @@ class Submission:
             await checkpoint()
         if engine.closing is not None:
             await checkpoint_if_cancelled()
-            self._refuse(plan)
+            self._refuse(plan, sink)
         handle = self._handle(plan, fn, args, sink, context)
         if engine.can_accept():
             engine.accept(handle)
@@ -110,11 +107,10 @@ class Submission:
     def submit_nowait(
         self, plan: Plan, fn: Callable[..., Any], args: tuple[Any, ...], sink: Sink | None, context: Context
     ) -> TaskHandle[Any]:
-        """Accept the task in ``context`` at once, or raise."""
+        """Accept the task in ``context`` at once, or raise. Called on the loop only."""
         engine = self.engine
-        engine.check_caller("submit_nowait")
         if engine.closing is not None:
-            self._refuse(plan)
+            self._refuse(plan, sink)
         if not engine.can_accept():
             engine.reporter.rejected(plan, "queue_full")
             raise QueueFull(self._fullness())
@@ -132,7 +128,7 @@ class Submission:
         """
         engine = self.engine
         if engine.closing is not None:
-            self._refuse(plan)
+            self._refuse(plan, sink)
         handle = self._handle(plan, fn, args, sink, context)
         if engine.can_accept():
             engine.accept(handle)
@@ -161,8 +157,8 @@ class Submission:
             return FuturesRunner(self.engine.name, choice, self.engine.backend.call_soon_threadsafe, Carried)
         return self._thread
 
-    def _refuse(self, plan: Plan) -> None:
-        self.engine.reporter.rejected(plan, "already_shutdown")
+    def _refuse(self, plan: Plan, sink: Sink | None) -> None:
+        self.engine.reporter.rejected(plan, self.after_closing(sink))
         self.engine.check_open()
 
     async def _wait_for_room(self, handle: TaskHandle[Any]) -> None:
@@ -183,7 +179,7 @@ class Submission:
         engine, handle = self.engine, producer.handle
         plan = handle._plan
         if engine.closing is not None:  # while the wait was looked at
-            self._refuse(plan)
+            self._refuse(plan, handle._sink)
         woken = anyio.Event()
         producer.wake = woken.set
         engine.block(producer)
@@ -219,8 +215,13 @@ class Submission:
     def turned_away(self, producer: Producer[TaskHandle[Any]]) -> ExecutorClosed:
         """The executor has closed while the task waited for room."""
         name = producer.handle.name
-        self.give_up(producer, "already_shutdown")
+        self.give_up(producer, self.after_closing(producer.handle._sink))
         return ExecutorClosed(f"executor {self.engine.name!r} closed while submit of {name!r} waited for room")
+
+    def after_closing(self, sink: Sink | None) -> str:
+        """The reason of a refusal after closing. A signal ends a pile or an iteration in order: it hands back what it
+        had in hand, and nobody is refused anything."""
+        return "submit_cancelled" if sink is not None and self.engine.signal is not None else "already_shutdown"
 
     def give_up(self, producer: Producer[TaskHandle[Any]], reason: str) -> None:
         """Wait for room no longer: the call never becomes a task, for this ``reason`` of the contract."""

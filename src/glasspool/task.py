@@ -12,7 +12,9 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Generic, NamedTuple, TypeVar, cast
 from weakref import ref
 
+from . import options as check
 from .errors import TaskCancelled, TaskTimeout
+from .guarded import class_name, context_of, is_a, set_context, text, traceback_of
 from .host import NOTHING
 
 if TYPE_CHECKING:
@@ -95,8 +97,8 @@ class Completed(Generic[T_co]):
         self.error = error
         self.item = item
         self.outcome = _OUTCOMES[outcome]
-        self._traceback: TracebackType | None = None if error is None else error.__traceback__
-        self._context: BaseException | None = None if error is None else error.__context__
+        self._traceback: TracebackType | None = None if error is None else traceback_of(error)
+        self._context: BaseException | None = None if error is None else context_of(error)
 
     def unwrap(self) -> T_co:
         """The value, or raise the error as the task left it, however often this is called.
@@ -107,19 +109,19 @@ class Completed(Generic[T_co]):
         error = self.error
         if error is None:
             return cast("T_co", self.value)
-        if isinstance(error, (StopIteration, StopAsyncIteration)):
-            raise RuntimeError(f"task {self.item.name!r} raised {type(error).__name__}") from error
+        if is_a(error, (StopIteration, StopAsyncIteration)):
+            raise RuntimeError(f"task {self.item.name!r} raised {class_name(error)[1]}") from error
         try:
-            raise error.with_traceback(self._traceback)
+            raise BaseException.with_traceback(error, self._traceback)
         finally:
             # Raising inside an `except` block of the caller has just set this to what the caller handles.
-            error.__context__ = self._context
+            set_context(error, self._context)
             # Every frame that the error passes is kept by its traceback. None of ours may lead back to the error: it
             # would live, and all that the task used with it, until the collector comes.
             del error, self
 
     def __repr__(self) -> str:
-        what = repr(self.error) if self.error is not None else type(self.value).__name__
+        what = text(self.error) if self.error is not None else class_name(self.value)[1]
         return f"<Completed {self.item.name!r} {self.outcome.value}: {what}>"
 
 
@@ -215,8 +217,8 @@ class TaskHandle(Generic[T_co]):
 
         :raises WrongThread: from another thread or event loop; nothing is touched then.
         """
-        if message is not None and not isinstance(message, str):
-            raise TypeError(f"message must be a str or None, not {message!r}")
+        if message is not None:
+            message = check.message(message)
         self._host.check_caller("handle.cancel")
         return self._host.request_cancel(self, "explicit", message)
 

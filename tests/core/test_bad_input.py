@@ -9,13 +9,15 @@ from concurrent.futures import ThreadPoolExecutor
 import anyio
 import pytest
 
-from glasspool import HybridExecutor, WrongThread
+from glasspool import ExecutorClosed, HybridExecutor, WrongThread
 
-from .support import Gate, conserved, echo
+from .support import Gate, conserved, echo, until
 
 pytestmark = pytest.mark.anyio
 
 GOOD = {"max_in_flight": 1}
+HUGE = 10**1200  # too large for a float
+ENDLESS = 10**5000  # Python 3.11 and later refuse to write it out
 
 
 @pytest.mark.parametrize(
@@ -51,6 +53,12 @@ GOOD = {"max_in_flight": 1}
             "x",
             {**GOOD, "wait_objective": "1"},
         ),
+        (ValueError, r"max_in_flight must be at most \d+, not 1000.*…", "x", {"max_in_flight": HUGE}),
+        (ValueError, r"max_in_flight must be at most \d+, not <int without a repr>", "x", {"max_in_flight": ENDLESS}),
+        (ValueError, r"max_in_flight must be at least 1, not <int without a repr>", "x", {"max_in_flight": -ENDLESS}),
+        (ValueError, r"max_queued must be at most .*; None means no bound", "x", {**GOOD, "max_queued": HUGE}),
+        (ValueError, r"max_task_names must be at most", "x", {**GOOD, "max_task_names": HUGE}),
+        (ValueError, r"wait_objective must be above 0 and finite, got 1000", "x", {**GOOD, "wait_objective": HUGE}),
         (TypeError, r"observers: 5 is not callable", "x", {**GOOD, "observers": [5]}),
         (TypeError, r"observers: .* coroutine function", "x", {**GOOD, "observers": [echo]}),
         (
@@ -97,6 +105,9 @@ async def generator():
         (TypeError, r"runner must be .* not 9", (echo, 1), {"runner": 9}),
         (TypeError, r"abandon must be a bool, not 'no'", (len, "a"), {"abandon": "no"}),
         (TypeError, r"metadata must be a mapping or None, not \[1\]", (echo, 1), {"metadata": [1]}),
+        (ValueError, "timeout is too large a number, got 1000.*…; None means none", (echo, 1), {"timeout": HUGE}),
+        (ValueError, "timeout is too large a number", (echo, 1), {"timeout": -ENDLESS}),
+        (ValueError, "deadline is too large a number", (echo, 1), {"deadline": HUGE}),
         (TypeError, r"no option 'prio'", (echo, 1), {"prio": 1}),
     ],
 )
@@ -151,6 +162,34 @@ async def test_other_calls(error, message, call):
         with pytest.raises(TypeError, match="message must be a str or None, not 4"):
             handle.cancel(4)
         assert await handle == 1
+
+
+async def test_what_a_closed_executor_has_no_use_for():
+    async with HybridExecutor("closed", max_in_flight=1) as executor:
+        with pytest.raises(ValueError, match=r"grace is too large a number, got 1000.*…; None means none"):
+            await executor.shutdown(grace=HUGE)
+        assert await executor.run(echo, 1) == 1
+    for call, what in [
+        (lambda: executor.resize(2), "resize"),
+        (executor.pile, "pile"),
+        (lambda: executor.pile(fail_fast=True), "pile"),
+    ]:
+        with pytest.raises(ExecutorClosed, match=f"{what} on executor 'closed', which is closed"):
+            call()
+    assert executor.stats().slots_limit == 1
+
+
+async def test_an_executor_that_drains_may_be_resized():
+    gate = Gate()
+    async with HybridExecutor("drains", max_in_flight=1) as executor:
+        handles = [await executor.submit(gate.hold) for _ in range(2)]
+        async with anyio.create_task_group() as group:
+            group.start_soon(executor.shutdown)
+            await anyio.wait_all_tasks_blocked()
+            executor.resize(2)
+            await until(lambda: len(gate.started) == 2)
+            gate.open()
+    assert conserved(executor, handles).succeeded == 2
 
 
 async def test_calls_from_another_thread_are_refused_before_anything_is_touched():

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import itertools
 import logging
+import threading
 
 import anyio
 import pytest
@@ -161,6 +162,64 @@ async def test_a_break_is_safe_and_cancels_the_calls_own_tasks(method, kind):
         assert executor.stats().queued == 0
         assert await executor.run(echo, 1) == 1
     assert closed == ["closed"]
+
+
+@pytest.mark.parametrize("method", ["map", "as_completed"])
+async def test_a_break_cancels_what_runs_and_what_waits(method):
+    begun, ended = [], []
+
+    async def first_only(number):
+        begun.append(number)
+        try:
+            if number:
+                await anyio.sleep_forever()
+        except anyio.get_cancelled_exc_class():
+            ended.append(number)
+            raise
+        return number
+
+    async with HybridExecutor("break", max_in_flight=2, max_queued=1) as executor:
+        async for _ in getattr(executor, method)(first_only, range(20)):
+            await until(lambda: len(begun) == 3)
+            break
+        await until(lambda: executor.stats().in_flight == executor.stats().queued == 0)
+        stats = executor.stats()
+    assert (stats.succeeded, stats.cancelled) == (1, stats.submitted - 1)
+    assert {1, 2} <= set(begun)
+    assert sorted(ended) == sorted(set(begun) - {0})
+
+
+@pytest.mark.parametrize("method", ["map", "as_completed"])
+@pytest.mark.parametrize("way", ["break", "async with"])
+async def test_threads_that_an_iteration_leaves_behind_run_to_their_end(method, way):
+    release, begun, ended = threading.Event(), [], []
+
+    def first_only(number):
+        begun.append(number)
+        if number:
+            release.wait()
+            ended.append(number)
+
+    try:
+        async with HybridExecutor("break", max_in_flight=2) as executor:
+            iteration = getattr(executor, method)(first_only, range(20))
+            if way == "break":
+                async for _ in iteration:
+                    await until(lambda: len(begun) == 3)
+                    break
+                del iteration
+            else:
+                async with iteration:
+                    await anext(iteration)
+                    await until(lambda: len(begun) == 3)
+            await until(lambda: executor.stats().in_flight == executor.stats().queued == 0)
+            assert executor.stats().abandoned == 2
+            assert not ended
+            release.set()
+            await until(lambda: executor.stats().abandoned == 0)
+    finally:
+        release.set()
+    assert sorted(ended) == [1, 2]
 
 
 @pytest.mark.parametrize("method", ["map", "as_completed"])

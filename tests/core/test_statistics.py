@@ -7,6 +7,8 @@ import threading
 
 import anyio
 import pytest
+import trio
+from trio import testing
 
 from glasspool import HybridExecutor, Outcome, TaskState
 
@@ -206,3 +208,21 @@ async def test_ages_are_those_of_the_oldest():
             stats = executor.stats()
             assert min(stats.oldest_active_age, stats.oldest_queued_age, stats.oldest_pending_age) >= 0.01
             gate.open()
+
+
+def test_ages_rise_in_a_straight_line_while_a_burst_is_served():
+    """So such a line does not say that nothing starts: completions beside it do."""
+    seen = []
+
+    async def main():
+        async with HybridExecutor("burst", max_in_flight=1, max_queued=10) as executor, trio.open_nursery() as nursery:
+            for _ in range(20):
+                nursery.start_soon(executor.submit, trio.sleep, 1)
+            await trio.sleep(0.5)
+            for _ in range(8):
+                await trio.sleep(1)
+                stats = executor.stats()
+                seen.append((stats.oldest_queued_age, stats.oldest_pending_age, stats.succeeded))
+
+    trio.run(main, clock=testing.MockClock(autojump_threshold=0))
+    assert seen == [(pytest.approx(n + 0.5), pytest.approx(n + 0.5), n) for n in range(1, 9)]

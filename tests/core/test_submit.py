@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 import functools
+import inspect
+import sys
 import threading
+from typing import Any
+from unittest.mock import AsyncMock, MagicMock, Mock, NonCallableMagicMock, create_autospec
 
 import anyio
 import pytest
@@ -121,6 +126,69 @@ async def _with(*_: object, **__: object) -> int:
 async def test_coroutine_functions_of_every_kind_run_on_the_loop(function):
     async with HybridExecutor("loop", max_in_flight=1) as executor:
         assert await executor.run(function) == threading.get_ident()
+
+
+class _AsyncMockCall:
+    __call__ = AsyncMock(return_value=7)
+
+
+class _Marked:
+    """Says that it gives a coroutine, as asgiref's and inspect's markers have it."""
+
+    def __init__(self) -> None:
+        mark_coroutine_function(self)
+
+    def __call__(self) -> Any:
+        return _calls_async()
+
+
+async def _calls_async() -> int:
+    return await echo(7)
+
+
+def mark_coroutine_function(function: Any) -> Any:
+    if sys.version_info >= (3, 12):
+        return inspect.markcoroutinefunction(function)
+    function._is_coroutine = asyncio.coroutines._is_coroutine
+    return function
+
+
+@mark_coroutine_function
+def _marked() -> Any:
+    return _calls_async()
+
+
+@pytest.mark.parametrize(
+    "function",
+    [
+        AsyncMock(return_value=7),
+        functools.partial(AsyncMock(return_value=7)),
+        AsyncMock(side_effect=lambda: 7),
+        AsyncMock(spec=_calls_async, return_value=7),
+        create_autospec(_calls_async, return_value=7),
+        _AsyncMockCall(),
+        _Marked(),
+        functools.partial(_Marked()),
+        _marked,
+        functools.partial(_marked),
+        staticmethod(_calls_async),
+        functools.partial(staticmethod(_calls_async)),
+    ],
+    ids=lambda function: type(function).__name__,
+)
+async def test_what_says_that_it_gives_a_coroutine_runs_on_the_loop(function):
+    async with HybridExecutor("marked", max_in_flight=1) as executor:
+        handle = await executor.submit(function, name="marked")
+        assert await handle == 7
+        assert handle._plan.runner_name == "inline"
+
+
+@pytest.mark.parametrize("function", [Mock(return_value=7), MagicMock(return_value=7), NonCallableMagicMock])
+async def test_a_mock_that_says_nothing_runs_in_a_thread(function):
+    async with HybridExecutor("mocked", max_in_flight=1) as executor:
+        handle = await executor.submit(function, name="mocked")
+        await handle
+        assert handle._plan.runner_name == "thread"
 
 
 @pytest.mark.parametrize(

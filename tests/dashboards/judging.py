@@ -65,6 +65,7 @@ def judge(run: Run) -> list[Verdict]:
 
 
 def _compare(verdict: Verdict, expected: Expected, readings: list[Lines], samples: list[Sample]) -> None:
+    lines = readings[0]
     got: dict[tuple[str, ...], float] = {}
     for sample in samples:
         key = tuple(_value(sample, label) for label in expected.labels)
@@ -73,8 +74,7 @@ def _compare(verdict: Verdict, expected: Expected, readings: list[Lines], sample
         got[key] = sample.value
     if not got:
         verdict.wrong.append("no answer")
-    lines = readings[0]
-    if got and lines and not any(lines.values()) and not expected.empty:
+    elif lines and not any(lines.values()) and not expected.empty:
         verdict.wrong.append("the account expects nothing but zeros: the run proves nothing here")
     for key in sorted(set().union(*readings, got)):
         should, does = lines.get(key), got.get(key)

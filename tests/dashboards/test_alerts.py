@@ -10,6 +10,9 @@ import pytest
 import yaml
 from alert_cases import (
     DECLARED,
+    A,
+    B,
+    C,
     Case,
     Series,
     bucketed,
@@ -27,7 +30,7 @@ from glasspool._monitoring.alerts import alerts
 from glasspool._monitoring.options import RuleOptions
 from glasspool._monitoring.rulefiles import rule_files
 from glasspool.telemetry import catalog as c
-from glasspool.telemetry.catalog import Key
+from glasspool.telemetry.catalog import Key, prometheus_label
 
 CASES = cases()
 OBJECTIVE = objective()
@@ -121,6 +124,29 @@ def test_waits_without_an_objective_are_nobodys_business(tmp_path: Path) -> None
     for directory, options in ((tmp_path / "none", RuleOptions()), (tmp_path / "others", other)):
         directory.mkdir()
         promtool_test(directory, [case_group(case, 60) for case in late], 60, options, "queue_wait")
+
+
+NUMBER = prometheus_label(Key.PROCESS_NUMBER)
+PROCESSES = {
+    f'instance="{A}"': 'instance="web:1"',  # the first has no number
+    f'instance="{B}"': f'instance="web:1",{NUMBER}="1"',
+    f'instance="{C}"': f'instance="web:1",{NUMBER}="2"',
+}
+
+
+def behind_one_port(text: str) -> str:
+    """The same with numbered processes of one instance for instances."""
+    for own, shared in PROCESSES.items():
+        text = text.replace(own, shared)
+    return text
+
+
+@pytest.mark.parametrize("about", ["", "queue_wait"])
+def test_processes_behind_one_port_are_judged_like_instances(tmp_path: Path, about: str) -> None:
+    chosen = [case for case in OBJECTIVE if case.at <= 7200] if about else CASES
+    groups = [case_group(case, 60) for case in chosen if 60 in case.intervals]
+    text = yaml.safe_dump(groups, width=10_000_000).replace("by (alertname, ", f"by (alertname, {NUMBER}, ")
+    promtool_test(tmp_path, yaml.safe_load(behind_one_port(text)), 60, RuleOptions(), about)
 
 
 def test_what_an_executor_declares_goes_before_an_option(tmp_path: Path) -> None:

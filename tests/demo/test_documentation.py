@@ -74,6 +74,29 @@ def test_the_quickstart_runs() -> None:
     assert f"succeeded={len(there)}, failed=0" in stats
 
 
+def test_the_table_of_contexts_is_what_its_tool_prints() -> None:
+    for package in ("loky", "distributed"):
+        pytest.importorskip(package)
+    done = run(ROOT / "tools" / "context_matrix.py")
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.strip() in (ROOT / "docs" / "instrumentation.md").read_text(encoding="utf-8")
+
+
+def test_the_benchmark_of_wrapped_pools_runs() -> None:
+    done = run(ROOT / "benchmarks" / "wrap_overhead.py", "--tasks", "20", "--rounds", "1")
+    assert done.returncode == 0, done.stderr
+    assert [line.split()[0] for line in done.stdout.splitlines()].count("traced") == 2
+
+
+@pytest.mark.parametrize("backend", ["asyncio", "uvloop", "trio"])
+def test_the_benchmark_of_the_executor_runs(backend: str) -> None:
+    for case in ("no SDK", "Prometheus", "SDK metrics", "spans sampled out", "spans"):
+        options = ("--tasks", "20", "--rounds", "1", "--case", f"glasspool, {case}", backend)
+        done = run(ROOT / "benchmarks" / "executor_cost.py", *options)
+        assert done.returncode == 0, done.stderr
+        assert float(done.stdout) > 0
+
+
 def test_the_fan_out_runs() -> None:
     done = run(ROOT / "examples" / "llm_fan_out.py")
     assert done.returncode == 0, done.stderr

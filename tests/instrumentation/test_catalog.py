@@ -5,29 +5,37 @@ from __future__ import annotations
 import asyncio
 import gc
 import multiprocessing
+import os
 import threading
-from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from typing import Any
 
 import anyio
 import pytest
 from opentelemetry import propagate
 from opentelemetry.baggage.propagation import W3CBaggagePropagator
-from opentelemetry.sdk.metrics import MeterProvider
-from opentelemetry.sdk.metrics.export import InMemoryMetricReader
-from opentelemetry.sdk.trace import ReadableSpan
+from opentelemetry.sdk.metrics import MeterProvider, ObservableCounter
+from opentelemetry.sdk.metrics.export import (
+    AggregationTemporality,
+    InMemoryMetricReader,
+    MetricExporter,
+    MetricExportResult,
+)
+from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
 from opentelemetry.sdk.trace.export import SpanExporter, SpanExportResult
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 from opentelemetry.trace import Tracer
 
 import glasspool_instrumentation as gi
 from glasspool import ExecutorClosed, HybridExecutor, QueueFull, TaskTimeout
-from glasspool.telemetry import catalog, monitor_event_loop, providers
+from glasspool.telemetry import catalog, monitor_event_loop, overdue, providers
+from glasspool.telemetry.batches import SpanBatches
 from glasspool.telemetry.catalog import ALL_METRICS, Key
-from glasspool.telemetry.exporting import SpanExports
+from glasspool.telemetry.exporting import MetricExports, SpanExports
+from glasspool.telemetry.losses import Losses
 from glasspool.telemetry.otel import Instruments
-from glasspool.telemetry.registry import REGISTRY
+from glasspool.telemetry.registry import REGISTRY, Source
 from glasspool_instrumentation import wrap_executor
 
 from . import work
@@ -38,7 +46,8 @@ SETS: dict[str, tuple[str, ...]] = {
     Key.CANCEL_REASON: catalog.CANCEL_REASONS,
     Key.TASK_PHASE: catalog.CANCEL_PHASES,
     Key.LOSS_KIND: catalog.CONTEXT_LOSS_KINDS,
-    Key.FAILURE_KIND: catalog.FAILURE_KINDS,
+    # The others need processes that share a port: tests/telemetry/test_shared_port.py.
+    Key.FAILURE_KIND: tuple(kind for kind in catalog.FAILURE_KINDS if kind not in catalog.PORT_KINDS),
     Key.SHUTDOWN_OUTCOME: catalog.SHUTDOWN_OUTCOMES,
     Key.WORKER_STATE: catalog.WORKER_STATES,
     Key.ERROR_TYPE: catalog.REJECT_REASONS,
@@ -80,6 +89,12 @@ def nothing() -> None:
     pass
 
 
+async def hold(begun: anyio.Event, let_go: anyio.Event) -> None:
+    begun.set()
+    with anyio.CancelScope(shield=True):
+        await let_go.wait()
+
+
 async def executors(seen: Seen) -> None:
     """What a HybridExecutor produces."""
     release, begun = threading.Event(), threading.Event()
@@ -93,7 +108,9 @@ async def executors(seen: Seen) -> None:
 
     async with (
         monitor_event_loop("catalog", interval=0.001),
-        HybridExecutor("mail", max_in_flight=2, max_queued=1, max_task_names=2, observers=[broken]) as executor,
+        HybridExecutor(
+            "mail", max_in_flight=2, max_queued=1, max_task_names=2, observers=[broken], wait_objective=1.0
+        ) as executor,
     ):
         await executor.run(nothing, name="first")
         for number in range(25):
@@ -105,9 +122,15 @@ async def executors(seen: Seen) -> None:
         late._scope.deadline = anyio.current_time()  # type: ignore[union-attr]
         await late.outcome()
         seen.look()  # an abandoned thread
-        queued = [await executor.submit(forever), await executor.submit(forever, deadline=anyio.current_time() + 0.01)]
+        queued = [
+            await executor.submit(forever, name="second"),
+            await executor.submit(forever, deadline=anyio.current_time() + 0.01),
+        ]
         await queued[1].outcome()
         await executor.submit(forever)
+        while catalog.TASK_OVERDUE_AGE.name not in seen.metrics:
+            await anyio.sleep(0.001)
+            seen.look()
         async with anyio.create_task_group() as group:
             group.start_soon(executor.submit, nothing)
             while not executor.stats().pending:
@@ -124,6 +147,13 @@ async def executors(seen: Seen) -> None:
         release.set()
         while executor.stats().abandoned:
             await anyio.sleep(0.001)
+        begun_to_hold, let_go = anyio.Event(), anyio.Event()
+        holding = await executor.submit(hold, begun_to_hold, let_go)
+        await begun_to_hold.wait()
+        holding.cancel()
+        seen.look()  # a request that is not obeyed
+        let_go.set()
+        await holding.outcome()
         async with executor.pile(fail_fast=True) as pile:
             go = anyio.Event()
             await pile.include(fail, ValueError(), go)  # the other slot is taken
@@ -190,6 +220,12 @@ def pools(seen: Seen, tracer: Tracer) -> None:
     finally:
         propagate.set_global_textmap(carries)
         pool.shutdown()
+    with ProcessPoolExecutor(1, mp_context=fork) as dying:
+        pool = wrap_executor(dying, "broken")
+        with pytest.raises(BrokenProcessPool):
+            pool.submit(os._exit, 1).result(work.LIMIT)
+        with pytest.raises(BrokenProcessPool):
+            pool.submit(nothing)
     with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as made:
         with tracer.start_as_current_span("request"):  # the worker has no SDK: the span of its run is made here
             wrap_executor(made, "spawned").submit(work.seen).result(work.LIMIT)
@@ -209,42 +245,79 @@ def asyncio_tasks() -> None:
 
 
 class Refusing(SpanExporter):
-    """A collector that is away."""
+    """A collector that refuses, after a while."""
+
+    def __init__(self) -> None:
+        self.asked, self.go = threading.Event(), threading.Event()
 
     def export(self, spans: Any) -> SpanExportResult:
+        self.asked.set()
+        assert self.go.wait(work.LIMIT)
         return SpanExportResult.FAILURE
 
 
-class Broken:
+class RefusingMetrics(MetricExporter):
+    """The same for metrics."""
+
+    def export(self, metrics_data: Any, timeout_millis: float = 10_000, **kwargs: Any) -> MetricExportResult:
+        return MetricExportResult.FAILURE
+
+    def force_flush(self, timeout_millis: float = 10_000) -> bool:
+        return True
+
+    def shutdown(self, timeout_millis: float = 30_000, **kwargs: Any) -> None:
+        """Nothing is open."""
+
+
+class Broken(Source):
     """A source of series that cannot be read."""
 
-    def collect(self, add: Any) -> Iterator[Any]:
+    def histograms(self) -> list[Any]:
+        return []
+
+    def collect(self, add: Any, histogram: Any) -> None:
         raise RuntimeError("broken on purpose")
 
 
-def exports() -> None:
+def exports(monkeypatch: pytest.MonkeyPatch) -> None:
     """What goes wrong on the way out."""
-    SpanExports(Refusing, "refusing").export([])
-    reader = InMemoryMetricReader()
+    losses = Losses(lambda text, error=None: None)
+    monkeypatch.setenv("OTEL_BSP_MAX_QUEUE_SIZE", "1")
+    refusing = Refusing()
+    spans = TracerProvider(shutdown_on_exit=False)
+    spans.add_span_processor(SpanBatches(SpanExports(lambda: refusing, "refusing"), losses))
+    tracer = spans.get_tracer("catalog")
+    tracer.start_span("sent").end()
+    assert refusing.asked.wait(work.LIMIT)
+    for _ in range(2):
+        tracer.start_span("one too many").end()
+    refusing.go.set()
+    spans.shutdown()
+    tracer.start_span("late").end()
+    reader = InMemoryMetricReader(preferred_temporality={ObservableCounter: AggregationTemporality.DELTA})
     provider = MeterProvider([reader], shutdown_on_exit=False)
     Instruments(REGISTRY, provider.get_meter("catalog"))
-    REGISTRY.sources.append(Broken())
+    REGISTRY.sources[Broken] = Broken()
     reader.get_metrics_data()
-    REGISTRY.sources.pop()
+    del REGISTRY.sources[Broken]
+    data = reader.get_metrics_data()
     provider.shutdown()
+    assert data is not None
+    MetricExports(RefusingMetrics, "refusing", losses).export(data)
 
 
 def test_every_entry_of_the_catalog_is_produced_by_something(
-    tracer: Tracer, spans: InMemorySpanExporter, caplog: pytest.LogCaptureFixture
+    tracer: Tracer, spans: InMemorySpanExporter, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     pytest.importorskip("trio")
     assert providers.tracer() is not None
     seen = Seen()
+    monkeypatch.setattr(overdue, "WATCHED_AFTER", 0.0)
     for backend in ("asyncio", "trio"):
         anyio.run(executors, seen, backend=backend)
     pools(seen, tracer)
     asyncio_tasks()
-    exports()
+    exports(monkeypatch)
     seen.look()
     assert {metric.name for metric in ALL_METRICS} - seen.metrics == set()
     for key, values in SETS.items():
@@ -257,5 +330,7 @@ def test_every_entry_of_the_catalog_is_produced_by_something(
 
 def test_every_key_is_on_a_metric_or_on_a_span() -> None:
     keys = {value for name, value in vars(Key).items() if name.isupper()}
-    assert keys == {key for metric in ALL_METRICS for key in metric.labels} | {a.key for a in catalog.SPAN_ATTRIBUTES}
+    assert keys - {Key.PROCESS_NUMBER} == {key for metric in ALL_METRICS for key in metric.labels} | {
+        a.key for a in catalog.SPAN_ATTRIBUTES
+    }
     assert keys >= set(SETS)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import sys
 from collections.abc import Callable
-from concurrent.futures import Executor, Future, ProcessPoolExecutor, ThreadPoolExecutor
+from concurrent.futures import Executor, ProcessPoolExecutor, ThreadPoolExecutor
 from multiprocessing import get_context
 from typing import Any
 
@@ -44,16 +44,6 @@ async def session() -> None:
 
 def sync_session() -> None:
     anyio.run(session)
-
-
-class _Inline(Executor):
-    def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:
-        future: Future[Any] = Future()
-        try:
-            future.set_result(fn(*args, **kwargs))
-        except Exception as error:
-            future.set_exception(error)
-        return future
 
 
 def _pool(make: Callable[[], Executor]) -> Way:
@@ -119,7 +109,7 @@ WAYS: dict[str, Way] = {
     "forked processes": _pool(lambda: ProcessPoolExecutor(1, mp_context=get_context("fork"))),
     "spawned processes": _pool(lambda: ProcessPoolExecutor(1, mp_context=get_context("spawn"))),
     "loky": _pool(_loky),
-    "a custom executor": _pool(_Inline),
+    "a custom executor": _pool(work.Inline),
     "asyncio": _asyncio,
     "anyio": _anyio(_in_group, "anyio"),
     "trio": _trio,

@@ -45,6 +45,10 @@ def test_the_service_is_there_until_ctrl_c() -> None:
 
         done = r'^glasspool_task_completed_total\{glasspool_executor_name="parsers".*outcome="success"\} [1-9]'
         program.until(lambda: re.search(done, scraped(), re.MULTILINE), "tasks that have succeeded")
+        failed = r'^glasspool_task_completed_total\{error_type="(\w+)".*outcome="error"\} [1-9]'
+        program.until(lambda: re.search(failed, scraped(), re.MULTILINE), "tasks that have failed")
+        assert re.findall(failed, scraped(), re.MULTILINE) == ["FileNotFoundError"]
+        assert re.search(r'^glasspool_slot_limit\{glasspool_executor_name="parsers".*\} 2\.0$', scraped(), re.MULTILINE)
         program.send(signal.SIGINT)
         assert "Drained: {" in program.end()
 

@@ -11,7 +11,7 @@ import threading
 import time
 import traceback
 import weakref
-from concurrent.futures import Executor, Future, ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
 
 import pytest
@@ -320,20 +320,8 @@ def test_arguments_and_function_die_with_the_call() -> None:
     pool.shutdown()
 
 
-class Inline(Executor):
-    """An executor of somebody's own, which runs its calls within submit()."""
-
-    def submit(self, fn: Any, /, *args: Any, **kwargs: Any) -> Future[Any]:
-        future: Future[Any] = Future()
-        try:
-            future.set_result(fn(*args, **kwargs))
-        except Exception as error:
-            future.set_exception(error)
-        return future
-
-
 def test_any_executor_can_be_wrapped() -> None:
-    pool = wrap_executor(Inline(), "own")
+    pool = wrap_executor(work.Inline(), "own")
     inner = wrap_executor(ThreadPoolExecutor(1), "inner")
     assert pool.submit(work.add, 1).result() == 2
     assert isinstance(pool.submit(work.fail, "x").exception(), KeyError)
@@ -386,6 +374,17 @@ def test_the_instrumentor_sees_all_pools_from_their_next_submit_on() -> None:
     assert outcomes(__name__) == {"success": 1}
     assert outcomes("by name") == {"success": 2}
     assert not outcomes("not-this")
+
+
+def test_patterns_choose_pools_by_their_names() -> None:
+    FuturesInstrumentor().instrument(include=["web-*", __name__], exclude="*-hidden")
+    try:
+        for prefix in ("web-a", "web-hidden", "batch", ""):
+            with ThreadPoolExecutor(1, prefix) as pool:
+                assert pool.submit(work.add, 1).result(LIMIT) == 2
+    finally:
+        FuturesInstrumentor().uninstrument()
+    assert work.executors() == {("web-a", "thread_pool"), (__name__, "thread_pool")}
 
 
 def test_a_pool_that_is_garbage_collected_while_it_is_being_read_goes_to_zero() -> None:
@@ -446,7 +445,7 @@ def test_a_reading_that_is_interrupted_keeps_what_it_has_entered(monkeypatch: py
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
-        patched.setattr("glasspool_instrumentation.noted.NotingRecorder._failed", interrupted)
+        patched.setattr("glasspool_instrumentation.noted.NotingRecorder._unsuccessful", interrupted)
         value(catalog.TASK_SUBMITTED, "etl")
     pool.submit(work.add, 1).result(LIMIT)
     assert value(catalog.TASK_SUBMITTED, "etl") == 7

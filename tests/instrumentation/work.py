@@ -8,6 +8,7 @@ import signal
 import threading
 import time
 from collections.abc import Callable
+from concurrent.futures import Executor, Future
 from typing import Any
 
 from opentelemetry import baggage, trace
@@ -18,6 +19,18 @@ from glasspool.telemetry.registry import REGISTRY, Snapshot
 
 LIMIT = 300.0
 """Seconds after which something that must happen is taken for lost."""
+
+
+class Inline(Executor):
+    """An executor of somebody's own, which runs its calls within submit()."""
+
+    def submit(self, fn: Any, /, *args: Any, **kwargs: Any) -> Future[Any]:
+        future: Future[Any] = Future()
+        try:
+            future.set_result(fn(*args, **kwargs))
+        except Exception as error:
+            future.set_exception(error)
+        return future
 
 
 def seen() -> tuple[int, int, str]:

@@ -31,7 +31,7 @@ FULL = Shape(
     cancels=tuple(product(catalog.CANCEL_REASONS, catalog.CANCEL_PHASES)),
     rejects=catalog.REJECT_REASONS,
     losses=catalog.CONTEXT_LOSS_KINDS,
-    observers=True,
+    failures=("observer",),
 )
 """Everything that can happen to any executor."""
 

@@ -255,3 +255,8 @@ def test_under_opentelemetry_instrument_its_sdk_is_used(call):
     assert points[catalog.TASK_DURATION.name][0]["count"] == 3
     assert [span["name"] for span in spans(done)] == ["mail t"] * 3
     assert ("the application has set an OpenTelemetry provider already" in done.err) is bool(call)
+
+
+def test_a_port_of_its_own_shows_nothing_of_other_processes():
+    done = run_python(SETUP + SERVE_AND_SCRAPE + "print('processes', text.count('glasspool_processes'))")
+    assert list(done.lines("processes")) == ["0"]

@@ -179,7 +179,7 @@ print("series", prometheus_client.generate_latest(registry).decode().count("glas
     done = run_python(code, PROMETHEUS_MULTIPROC_DIR=str(tmp_path))
     assert list(done.lines("series")) == ["0"], "which worker answers is chance: no series rather than wrong ones"
     assert "multiprocess mode cannot carry glasspool's series" in done.err
-    assert "Give each worker a port of its own" in done.err
+    assert "Let the workers share a port of glasspool's" in done.err
 
 
 def test_without_prometheus_client_the_error_says_what_to_install():

@@ -13,12 +13,20 @@ import pytest
 
 from glasspool import ExecutorClosed, HybridExecutor, Outcome, Stopped, TaskCancelled
 from glasspool.signals import shutdown_on_signals
+from glasspool.telemetry import catalog
+from glasspool.testing import Recorded, recorded
 from tests.core.support import Gate, until
 
 pytestmark = pytest.mark.anyio
 
 TOTAL = 100
 AFTER = 7  # outcomes that are taken before the signal comes
+
+
+@pytest.fixture
+def seen() -> Iterator[Recorded]:
+    with recorded() as seen:
+        yield seen
 
 
 class Work:
@@ -92,7 +100,7 @@ async def consume(iterator: Any, stop: Any) -> list[int]:
     [("list", TOTAL), ("generator", TOTAL), ("generator", None), ("async", TOTAL), ("async", None), ("blocks", None)],
 )
 async def test_everything_that_was_accepted_is_delivered_and_the_rest_is_counted(
-    how: str, kind: str, total: int | None
+    how: str, kind: str, total: int | None, seen: Recorded
 ) -> None:
     work, source = Work(), Source(kind, total)
     async with HybridExecutor("batch", max_in_flight=2) as executor, shutdown_on_signals(executor) as stop:
@@ -105,6 +113,7 @@ async def test_everything_that_was_accepted_is_delivered_and_the_rest_is_counted
         stopped = iterator.stopped
         assert isinstance(stopped, Stopped)
         assert (stopped.signal, stopped.refused) == (Signals.SIGTERM, len(stopped.items))
+        assert seen.total(catalog.TASK_REJECTED, executor_name="batch", error_type="already_shutdown") == 0
         if kind == "list":
             assert stopped.remaining is not None
             assert len(found) + stopped.refused + stopped.remaining == TOTAL
@@ -208,7 +217,7 @@ async def _drained(pile: Any) -> list[Any]:
 
 
 @pytest.mark.parametrize("take", [_iterated, _drained])
-async def test_a_piles_producers_end_and_its_consumer_gets_everything(take: Drain) -> None:
+async def test_a_piles_producers_end_and_its_consumer_gets_everything(take: Drain, seen: Recorded) -> None:
     work, ended = Work(), []
     async with HybridExecutor("pile", max_in_flight=2, max_queued=2) as executor, shutdown_on_signals(executor):
         async with executor.pile() as pile, anyio.create_task_group() as group:
@@ -232,6 +241,8 @@ async def test_a_piles_producers_end_and_its_consumer_gets_everything(take: Drai
             await until(lambda: len(ended) == 3)
             assert sorted(found) == sorted(work.done)
             assert pile.stopped == Stopped(Signals.SIGTERM, 3, (), None)
+    assert seen.total(catalog.TASK_REJECTED, executor_name="pile", error_type="already_shutdown") == 0
+    assert seen.total(catalog.TASK_REJECTED, executor_name="pile", error_type="submit_cancelled") == 3
 
 
 @pytest.mark.parametrize("take", [_iterated, _drained])

@@ -2,12 +2,22 @@
 
 from __future__ import annotations
 
-import sys
+from glasspool._trio import running_trio
 
-from .base import Backend, Scope, Spawner, Threads, split_cancellation
+from .base import Backend, Scope, Spawner, Threads, cancellation_in, cancels_only, split_cancellation
 from .interrupts import own_interrupt
 
-__all__ = ["Backend", "Scope", "Spawner", "Threads", "current_backend", "own_interrupt", "split_cancellation"]
+__all__ = [
+    "Backend",
+    "Scope",
+    "Spawner",
+    "Threads",
+    "cancellation_in",
+    "cancels_only",
+    "current_backend",
+    "own_interrupt",
+    "split_cancellation",
+]
 
 
 def current_backend() -> Backend:
@@ -15,9 +25,7 @@ def current_backend() -> Backend:
 
     :raises RuntimeError: when none runs.
     """
-    trio = sys.modules.get("trio")
-    # trio first: in guest mode the host's asyncio loop answers inside trio's tasks as well
-    if trio is not None and trio.lowlevel.in_trio_run():
+    if running_trio() is not None:
         from .trio_ import TrioBackend  # trio is optional
 
         return TrioBackend()

@@ -10,10 +10,22 @@ from typing import Any, Protocol
 
 import anyio
 
+from glasspool.guarded import is_a, leaves, without
+
 if sys.version_info < (3, 11):
     from exceptiongroup import BaseExceptionGroup
 
-__all__ = ["Backend", "Main", "Scope", "Spawner", "Threads", "enclosing_cancelled", "split_cancellation"]
+__all__ = [
+    "Backend",
+    "Main",
+    "Scope",
+    "Spawner",
+    "Threads",
+    "cancellation_in",
+    "cancels_only",
+    "enclosing_cancelled",
+    "split_cancellation",
+]
 
 Main = Callable[[Any], Coroutine[Any, Any, None]]
 """The body of a spawned task; it takes the handle it is spawned for and never raises but cancellation."""
@@ -123,15 +135,36 @@ class Backend(Protocol):
         """Run a spawner in the calling task until ``until`` is set and all its tasks have ended."""
 
 
+def cancellation_in(error: BaseException) -> BaseException | None:
+    """What of ``error`` is the backend's cancellation: in a plain group if it is more than one exception, since the
+    backend asks a group to split itself."""
+    return _parts(error, anyio.get_cancelled_exc_class())[0]
+
+
+def cancels_only(error: BaseException) -> bool:
+    """Whether ``error`` is the backend's cancellation and nothing else."""
+    found, mixed = _parts(error, anyio.get_cancelled_exc_class())
+    return found is not None and not mixed
+
+
 def split_cancellation(error: BaseException) -> tuple[BaseException | None, BaseException | None]:
     """What of ``error`` is the backend's cancellation, and what is left of it."""
     cancelled = anyio.get_cancelled_exc_class()
-    if isinstance(error, cancelled):
-        return error, None
-    if isinstance(error, BaseExceptionGroup):
-        found, rest = error.split(cancelled)
-        return (None, error) if found is None else (found, rest)
-    return None, error
+    found, mixed = _parts(error, cancelled)
+    return found, without(error, cancelled) if mixed else error if found is None else None
+
+
+def _parts(error: BaseException, cancelled: type[BaseException]) -> tuple[BaseException | None, bool]:
+    """The cancellations in ``error``, and whether there is something else beside them."""
+    if is_a(error, cancelled):
+        return error, False
+    if not is_a(error, BaseExceptionGroup):
+        return None, False
+    members = leaves(error)
+    found = [member for member in members if is_a(member, cancelled)]
+    if not found:
+        return None, False
+    return found[0] if len(found) == 1 else BaseExceptionGroup("cancelled", found), len(found) < len(members)
 
 
 def enclosing_cancelled() -> bool:

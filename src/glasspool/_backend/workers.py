@@ -66,7 +66,10 @@ class AnyioThreads:
 
     async def run(self, call: Callable[[], None], scope: Any, *, abandon: bool) -> None:
         """See Threads."""
-        await anyio.to_thread.run_sync(call, abandon_on_cancel=abandon, limiter=self._limiter)
+        # In a copy of the copy that is made for the thread: what an error's traceback leads to has that one as a local.
+        await anyio.to_thread.run_sync(
+            lambda: copy_context().run(call), abandon_on_cancel=abandon, limiter=self._limiter
+        )
 
     def end(self) -> None:
         """See Threads."""

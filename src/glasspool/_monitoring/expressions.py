@@ -41,10 +41,11 @@ __all__ = [
 EXECUTOR_LABELS = tuple(prometheus_label(key) for key in (Key.EXECUTOR_NAME, Key.EXECUTOR_TYPE))
 """The identity of an executor. Two executors of one name and type in two processes are one line in an overview."""
 
-INSTANCE_LABELS = ("job", "instance", "service_name", "service_instance_id")
-"""What tells processes apart: by scrape the first two, by OTLP the others or all four. Absent ones do no harm."""
+INSTANCE_LABELS = ("job", "instance", prometheus_label(Key.PROCESS_NUMBER), "service_name", "service_instance_id")
+"""What tells processes apart: by scrape the first two, and the third where several share a port; by OTLP the last two
+or all but the third. Absent ones do no harm."""
 
-PER_INSTANCE = "{{instance}} {{service_instance_id}}"
+PER_INSTANCE = f"{{{{instance}}}} {{{{{INSTANCE_LABELS[2]}}}}} {{{{service_instance_id}}}}"
 """Legend of one process, whichever of its labels there are."""
 
 SERVICE = ('job=~"$job"', 'instance=~"$instance"')

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import inspect
 from typing import Any
 
+from glasspool.guarded import is_awaitable
 from glasspool.task import TaskHandle
 
 from .base import HIDDEN, Freed
@@ -23,7 +23,7 @@ class InlineRunner:
             result = handle._item.function(*handle._item.arguments)
         finally:
             del handle  # what the function raises leads to this frame (see Completed.unwrap)
-        return await result if inspect.isawaitable(result) else result
+        return await result if is_awaitable(result) else result
 
 
 HIDDEN.add(InlineRunner.run.__code__)

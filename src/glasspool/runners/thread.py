@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-import inspect
 import threading
 import time
 from collections.abc import Callable
 from functools import partial
+from types import CoroutineType
 from typing import Any
 
 from glasspool._backend import Threads
+from glasspool.guarded import is_awaitable, text
 from glasspool.task import TaskHandle, WorkItem
 
 from .base import HIDDEN, Freed, Raised
@@ -37,8 +38,7 @@ class ThreadRunner:
         try:
             await self._threads.run(call, handle._scope, abandon=handle._plan.abandon)
         except BaseException:
-            if call.leave():
-                handle._left_running = True
+            if call.leave(handle):
                 raise
             if not call.called:
                 raise
@@ -88,23 +88,25 @@ class _Call:
         result, self._result = self._result, None
         return result
 
-    def leave(self) -> bool:
-        """Wait no longer; True if the function is running and will go on by itself."""
+    def leave(self, handle: TaskHandle[Any]) -> bool:
+        """Wait no longer; True if the function is running and will go on by itself, which the task is told."""
         with self._lock:
             if self.called:
                 return False
             self._left = True
+            if self._started:
+                handle._left_running = True  # before the thread can say that it has ended
             return self._started
 
 
 def _call(function: Any, arguments: tuple[Any, ...]) -> Any:
     try:
         result = function(*arguments)
-        if not inspect.isawaitable(result):
+        if not is_awaitable(result):
             return result
-        if inspect.iscoroutine(result):
+        if type(result) is CoroutineType:
             result.close()
-        name = getattr(function, "__qualname__", repr(function))
+        name = getattr(function, "__qualname__", None) or text(function)
     except BaseException as error:  # noqa: BLE001 - handed to the executor, which decides
         return Raised(error)
     return Raised(

@@ -2,7 +2,7 @@
 
 ``configure()`` sets up exporters in one call; without it glasspool uses the OpenTelemetry providers that the
 application has set, and ``prometheus.register()`` shows the series in a prometheus_client registry.
-``monitor_event_loop()`` adds how late a loop is.
+How late a loop is, ``configure()`` shows where executors are open, ``monitor_event_loop()`` anywhere.
 """
 
 from .eventloop import monitor_event_loop

@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from .tracing import attach, detach, extract, inject
+from glasspool.guarded import set_traceback, traceback_of
+
+from .tracing import attach, detach, error_text, extract, inject
 from .within import running
 
 __all__ = ["Carried"]
@@ -38,10 +40,24 @@ class Carried:
         try:
             return self.fn(*args, **kwargs)
         except BaseException as error:
-            frames = error.__traceback__
-            error.__traceback__ = frames.tb_next if frames is not None else None  # our own frame is on top
+            frames = traceback_of(error)
+            set_traceback(error, frames.tb_next if frames is not None else None)  # our own frame is on top
+            if not _travels(error):
+                raise RuntimeError(
+                    f"the function raised {error_text(error)}; it refuses to be changed, as a frozen dataclass does, "
+                    f"so that no pool of processes can carry it: raise another one there"
+                ) from None
             raise
         finally:
             self.over = True
             running.reset(within)
             detach(token)
+
+
+def _travels(error: BaseException) -> bool:
+    """Whether the pool can send it home. Every pool sets this attribute, and where that fails its worker dies of it."""
+    try:
+        error.__traceback__ = traceback_of(error)
+    except Exception:  # noqa: BLE001 - the exception's own
+        return False
+    return True

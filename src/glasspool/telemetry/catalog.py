@@ -30,7 +30,11 @@ __all__ = [
     "LOSS_KINDS",
     "OTHER",
     "OUTCOMES",
+    "PORT_KINDS",
+    "PORT_METRICS",
     "PROCESS",
+    "PROCESSES_ANSWERED",
+    "PROCESSES_KNOWN",
     "QUEUE_CAPACITY",
     "QUEUE_OLDEST_AGE",
     "QUEUE_OUTCOMES",
@@ -111,6 +115,7 @@ class Key:
     THREAD_ID: Final = "thread.id"
     THREAD_NAME: Final = "thread.name"
     PROCESS_PID: Final = "process.pid"
+    PROCESS_NUMBER: Final = "glasspool.process.number"
 
 
 OUTCOMES: Final[tuple[str, ...]] = ("success", "error", "timeout", "cancelled")
@@ -139,7 +144,10 @@ LOSS_KINDS: Final[tuple[str, ...]] = ("span_queue_full", "span_export", "span_sh
 EXECUTOR_FAILURE_KINDS: Final[tuple[str, ...]] = ("observer", "export", "callback", "name_cap", "label_cap")
 """Failures that may be an executor's own; the others are always the process's."""
 
-FAILURE_KINDS: Final[tuple[str, ...]] = (*EXECUTOR_FAILURE_KINDS, *LOSS_KINDS)
+PORT_KINDS: Final[tuple[str, ...]] = ("port_taken", "process_silent")
+"""Failures of the Prometheus endpoint: no scrape shows this process, or one did without another process."""
+
+FAILURE_KINDS: Final[tuple[str, ...]] = (*EXECUTOR_FAILURE_KINDS, *LOSS_KINDS, *PORT_KINDS)
 SHUTDOWN_OUTCOMES: Final[tuple[str, ...]] = ("drained", "cut")
 WORKER_STATES: Final[tuple[str, ...]] = ("busy", "idle")
 LOOP_TYPES: Final[tuple[str, ...]] = ("asyncio", "anyio", "trio")
@@ -238,7 +246,11 @@ TASK_CANCELLATIONS: Final = Metric(
     rare=True,
 )
 TASK_ACTIVE: Final = Metric(
-    "glasspool.task.active", "updowncounter", "{task}", "Tasks in flight: they hold a slot now.", (Key.RUNNER,)
+    "glasspool.task.active",
+    "updowncounter",
+    "{task}",
+    "Tasks in flight. Where there are slots, each holds one.",
+    (Key.RUNNER,),
 )
 TASK_ABANDONED: Final = Metric(
     "glasspool.task.abandoned",
@@ -424,12 +436,33 @@ EVENTLOOP_STALL: Final = Metric(
 )
 
 ALL_METRICS: Final = tuple(value for value in list(globals().values()) if isinstance(value, Metric))
-"""Every metric, in the order of this file."""
+"""Every metric of a process, in the order of this file."""
 
 BY_NAME: Final = {metric.name: metric for metric in ALL_METRICS}
 
+PROCESSES_KNOWN: Final = Metric(
+    "glasspool.processes.known",
+    "gauge",
+    "{process}",
+    "Processes that share the Prometheus port of this scrape, the answering one included; absent where they cannot"
+    " know of each other.",
+    identity=False,
+)
+PROCESSES_ANSWERED: Final = Metric(
+    "glasspool.processes.answered",
+    "gauge",
+    "{process}",
+    "Processes whose series are in this scrape; fewer than known: it is a part of the whole.",
+    identity=False,
+)
+
+PORT_METRICS: Final = (PROCESSES_KNOWN, PROCESSES_ANSWERED)
+"""What only a scrape of a port that can be shared has: it is about the scrape, no process's own figure."""
+
 SPAN_EVENT_STARTED: Final = "glasspool.task.started"
 """The span event that marks the start of running; absent when the task never started."""
+
+_THREAD_KNOWN: Final = "if it started: `hybrid` on the event loop, thread pools, thread limiters"
 
 SPAN_ATTRIBUTES: Final = (
     Attribute(Key.EXECUTOR_NAME, "string", "The executor's name.", "always"),
@@ -439,14 +472,15 @@ SPAN_ATTRIBUTES: Final = (
     Attribute(Key.TASK_ID, "int", "Number of the task in its process, from 1.", "always"),
     Attribute(Key.TASK_OUTCOME, "string", "success, error, timeout or cancelled.", "at the end"),
     Attribute(Key.QUEUE_SIZE, "int", "Tasks queued when this one was submitted.", "always"),
-    Attribute(Key.QUEUE_WAIT, "double", "Seconds from acceptance to start, or to leaving the queue.", "at the end"),
+    Attribute(Key.QUEUE_WAIT, "double", "Seconds from acceptance to start, or to leaving the queue.",
+              "at the end, where there is a queue"),
     Attribute(Key.TASK_DURATION, "double", "Seconds of running.", "at the end, if it started"),
     Attribute(Key.CANCEL_REASON, "string", "Who asked for the cancellation.", "cancelled tasks"),
     Attribute(Key.CANCEL_MESSAGE, "string", "The free text given to cancel().", "cancelled tasks with a message"),
     Attribute(Key.CODE_FUNCTION, "string", "Module and qualified name of the function.", "always"),
-    Attribute(Key.THREAD_ID, "int", "Identifier of the thread that ran it.", "if it started"),
-    Attribute(Key.THREAD_NAME, "string", "Name of the thread that ran it.", "if it started"),
-    Attribute(Key.PROCESS_PID, "int", "Process that ran it.", "tasks run in another process"),
+    Attribute(Key.THREAD_ID, "int", "Identifier of the thread that ran it.", _THREAD_KNOWN),
+    Attribute(Key.THREAD_NAME, "string", "Name of the thread that ran it.", _THREAD_KNOWN),
+    Attribute(Key.PROCESS_PID, "int", "Process that ran it.", "the CONSUMER span of a run in another process"),
     Attribute(Key.ERROR_TYPE, "string", "module.qualname of the exception (builtins bare), timeout or cancelled.",
               "all but successes"),
 )  # fmt: skip

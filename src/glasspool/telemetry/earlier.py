@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 from opentelemetry.context import Context
 from opentelemetry.trace import NonRecordingSpan, SpanContext, TraceFlags, set_span_in_context
 
-from .series import Exemplar, Histogram
+from .histograms import Exemplar, Histogram
 
 __all__ = ["Earlier", "earlier", "hand_over", "spread"]
 

@@ -1,6 +1,6 @@
 """How late an event loop is: a timer that should run every tenth of a second, and how overdue it is right now.
 
-Opt-in, one monitor per loop, on asyncio (uvloop too) and trio::
+Each loop with open executors has one (watching.py). By hand, on asyncio (uvloop too) and trio::
 
     async with monitor_event_loop(name="api"):
         ...
@@ -18,25 +18,41 @@ import contextvars
 import logging
 import math
 import os
-import sys
 import threading
 import time
 import weakref
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from types import TracebackType
 from typing import Any
 
 import anyio
 from anyio.abc import TaskStatus
 
-from . import catalog, providers
-from .catalog import OTHER, Key, Metric
-from .registry import REGISTRY, Registry
-from .series import Histogram, Sink
+from glasspool._trio import running_trio
 
-__all__ = ["EventLoopMonitor", "monitor_event_loop"]
+from . import catalog, providers
+from .budget import series_of
+from .catalog import OTHER, Key, Metric
+from .histograms import Histogram
+from .registry import REGISTRY, Registry, Source
+
+__all__ = ["EventLoopMonitor", "monitor_event_loop", "on_change", "running_on"]
 
 logger = logging.getLogger("glasspool")
+
+on_change: list[Callable[[Any], None]] = []
+"""Called with a loop, or the token of a trio run, when a monitor of it is started or stopped before its end."""
+
+_LATE = 0.1
+"""Seconds from which a timer is late: what the ticket on blocked loops counts."""
+
+_running: weakref.WeakKeyDictionary[Any, set[weakref.ref[EventLoopMonitor]]] = weakref.WeakKeyDictionary()
+
+
+def running_on(loop: Any) -> list[EventLoopMonitor]:
+    """The monitors that run on this loop (or trio token)."""
+    monitors = [reference() for reference in tuple(_running.get(loop, ()))]
+    return [monitor for monitor in monitors if monitor is not None]
 
 
 def monitor_event_loop(name: str = "main", *, interval: float = 0.1) -> EventLoopMonitor:
@@ -60,6 +76,7 @@ class EventLoopMonitor:
         interval: float = 0.1,
         registry: Registry = REGISTRY,
         clock: Callable[[], float] = time.perf_counter,
+        quiet: bool = False,
     ) -> None:
         if not isinstance(name, str):
             raise TypeError(f"name={name!r}: the name of an event loop is a string")
@@ -71,6 +88,7 @@ class EventLoopMonitor:
             raise ValueError(f"interval={interval!r}: the seconds between two ticks must be above 0 and finite")
         self.name = name
         self.interval = float(interval)
+        self.quiet = quiet  # no series until the loop was late: nobody has asked for them
         self._registry = registry
         self._clock = clock
         self._due = math.inf  # when the next tick should run; written by the loop, read by any thread
@@ -97,6 +115,7 @@ class EventLoopMonitor:
         if loops.sink is None and providers.sink is not None:
             providers.sink.take(loops)
         self._run = ticks
+        _running.setdefault(ticks.loop(), set()).add(weakref.ref(self))
         pid = self._pid = os.getpid()
         self._due = self._clock() + self.interval
 
@@ -107,27 +126,37 @@ class EventLoopMonitor:
             now = self._clock()
             delay = max(0.0, now - self._due)
             self._due = now + self.interval
-            with loops.lock:
-                series.observe(delay)
-                sink = loops.sink
-            if sink is not None:
-                sink.record(series, delay, None)
+            loops.ticked(series, delay)
+            if delay > _LATE:
+                self.show()
             return True
 
         def ended() -> None:
             if self._run is ticks:
-                self.stop()
+                self._end()
 
         ticks.begin(tick, self.interval, ended)
+        for changed in on_change:
+            changed(ticks.loop())
 
     def stop(self) -> None:
         """End it: the stall reads 0, the histogram stays. From any thread; idempotent."""
+        loop = self._end()
+        if loop is not None:
+            for changed in on_change:
+                changed(loop)
+
+    def _end(self) -> Any:
         ticks, self._run = self._run, None
         self._due = math.inf
-        if ticks is not None:
-            if self._loops is not None and os.getpid() == self._pid:  # a forked child's registry never knew it
-                self._loops.leave(self)
-            ticks.end()
+        if ticks is None:
+            return None
+        if self._loops is not None and os.getpid() == self._pid:  # a forked child's registry never knew it
+            self._loops.leave(self)
+        ticks.end()
+        loop = ticks.loop()
+        _running.get(loop, set()).discard(weakref.ref(self))
+        return loop
 
     async def serve(self, *, task_status: TaskStatus[None] = anyio.TASK_STATUS_IGNORED) -> None:
         """Tick until cancelled: ``await task_group.start(monitor.serve)``."""
@@ -144,6 +173,12 @@ class EventLoopMonitor:
     ) -> None:
         self.stop()
 
+    def show(self) -> None:
+        """Show the series also of a loop that was never late. From any thread."""
+        self.quiet = False
+        if self._loops is not None:
+            self._loops.show(self)
+
     def stall(self) -> float:
         """Seconds for which the loop has now left its timer waiting; 0.0 while it is on time. From any thread."""
         ticks = self._run
@@ -152,59 +187,76 @@ class EventLoopMonitor:
         return max(0.0, self._clock() - self._due)
 
 
-class _EventLoops:
+class _EventLoops(Source):
     """The registry's source of event-loop series: histograms by name, which outlive the monitors."""
 
     def __init__(self, registry: Registry) -> None:
-        self.lock = threading.RLock()  # a garbage collection within it may end a monitor
-        self.sink: Sink | None = None
+        super().__init__()
         self._registry = registry
         self._series: dict[str, Histogram] = {}
         # Weak: a loop that was thrown away takes its monitor along.
         self._live: weakref.WeakKeyDictionary[EventLoopMonitor, str] = weakref.WeakKeyDictionary()
+        self._shown: set[str] = set()
 
     @classmethod
     def of(cls, registry: Registry) -> _EventLoops:
         """The one of this registry; a forked child gets a new one, because its registry starts empty."""
-        with registry.lock:
-            for source in registry.sources:
-                if isinstance(source, cls):
-                    return source
-            made = cls(registry)
-            registry.sources.append(made)
-            return made
+        found: _EventLoops = registry.sources.get(cls) or registry.sources.setdefault(cls, cls(registry))
+        return found
 
     def join(self, monitor: EventLoopMonitor) -> Histogram:
         """From now on this monitor is read. Returns where its delays go."""
-        with self._registry.lock, self.lock:
-            name = monitor.name
-            if name not in self._series:
-                if not self._registry.budget.take(len(catalog.EVENTLOOP_DELAY.buckets) + 4):
-                    name = OTHER
-                    self._registry.telemetry_failed("label_cap")
-                self._series.setdefault(name, Histogram(catalog.EVENTLOOP_DELAY, {Key.EVENTLOOP_NAME: name}))
-            self._live[monitor] = name
-            return self._series[name]
+        name, budget, room = monitor.name, self._registry.budget, series_of(catalog.EVENTLOOP_DELAY) + 1
+        if name not in self._series and not budget.take(room):
+            name, room = OTHER, 0
+            self._registry.telemetry_failed("label_cap")
+        mine = Histogram(catalog.EVENTLOOP_DELAY, {Key.EVENTLOOP_NAME: name})
+        known = self._series.get(name)
+        series = self._series.setdefault(name, mine) if known is None else known
+        if known is None and series is not mine:  # somebody was faster
+            budget.use(-room)
+        self.take(self._live.__setitem__, monitor, name)
+        if not monitor.quiet:
+            self._shown.add(name)
+        return series
+
+    def show(self, monitor: EventLoopMonitor) -> None:
+        """The series of this monitor's loop are shown from now on, with all that they have counted."""
+        name = self._live.get(monitor)
+        if name is not None:
+            self._shown.add(name)
 
     def histograms(self) -> list[Histogram]:
-        """The histograms; the caller holds the lock."""
+        """See Holder."""
         return list(self._series.values())
+
+    def ticked(self, series: Histogram, delay: float) -> None:
+        """A loop was so late."""
+        self.change(self.measure, series, delay)
 
     def leave(self, monitor: EventLoopMonitor) -> None:
         """This monitor is not read any more."""
-        with self.lock:
-            self._live.pop(monitor, None)
+        self.take(self._live.pop, monitor, None)
 
-    def collect(self, add: Callable[[Metric, dict[str, Any], float], None]) -> Iterator[Histogram]:
-        """The stall of every name, and the histograms, each whole while the caller copies it."""
-        with self.lock:
-            stalls = dict.fromkeys(self._series, 0.0)
-            for monitor, name in list(self._live.items()):
-                stalls[name] = max(stalls[name], monitor.stall())
-            for name, stall in stalls.items():
-                if name != OTHER:  # the stall of unlike loops would say nothing
-                    add(catalog.EVENTLOOP_STALL, {Key.EVENTLOOP_NAME: name}, stall)
-            yield from self._series.values()
+    def collect(
+        self, add: Callable[[Metric, dict[str, Any], float], None], histogram: Callable[[Histogram], None]
+    ) -> None:
+        """The stall of every name, and the histograms."""
+        self.look(self._read, add, histogram)
+
+    def _read(
+        self, add: Callable[[Metric, dict[str, Any], float], None], histogram: Callable[[Histogram], None]
+    ) -> None:
+        stalls = dict.fromkeys(self._series, 0.0)
+        for monitor, name in self._live.items():
+            stalls[name] = max(stalls[name], monitor.stall())
+        self._shown.update(name for name, stall in stalls.items() if stall > _LATE)
+        for name, stall in stalls.items():
+            if name != OTHER and name in self._shown:  # the stall of unlike loops would say nothing
+                add(catalog.EVENTLOOP_STALL, {Key.EVENTLOOP_NAME: name}, stall)
+        for name, series in self._series.items():
+            if name in self._shown:
+                histogram(series)
 
 
 class _Ticks(abc.ABC):
@@ -217,6 +269,10 @@ class _Ticks(abc.ABC):
     @abc.abstractmethod
     def end(self) -> None:
         """No more ticks. From any thread."""
+
+    @abc.abstractmethod
+    def loop(self) -> Any:
+        """The loop, or the token of the trio run."""
 
     @abc.abstractmethod
     def turning(self) -> bool:
@@ -244,6 +300,9 @@ class _AsyncioTicks(_Ticks):
         if self._timer is not None and threading.get_ident() == self._thread:
             self._timer.cancel()
             self._timer = None
+
+    def loop(self) -> Any:
+        return self._loop
 
     def turning(self) -> bool:
         return self._loop.is_running()
@@ -279,14 +338,16 @@ class _TrioTicks(_Ticks):
         with contextlib.suppress(self._trio.RunFinishedError, OSError):
             self._token.run_sync_soon(self._scope.cancel)
 
+    def loop(self) -> Any:
+        return self._token
+
     def turning(self) -> bool:
         return True  # the system task ends with trio.run, and the monitor with it
 
 
 def _ticks_here() -> _Ticks:
-    # Only a program that imported trio can be running it; on top of asyncio (guest mode) trio's task decides.
-    trio = sys.modules.get("trio")
-    if trio is not None and trio.lowlevel.in_trio_task():
+    trio = running_trio()
+    if trio is not None and trio.in_trio_task():
         return _TrioTicks()
     try:
         return _AsyncioTicks(asyncio.get_running_loop())

@@ -7,7 +7,7 @@ import time
 
 from opentelemetry.trace import Span
 
-from .series import Exemplar
+from .histograms import Exemplar
 
 __all__ = ["of", "reload"]
 
@@ -28,7 +28,12 @@ def of(span: Span, value: float) -> Exemplar | None:
     """
     if _filter == "always_off":
         return None
-    context = span.get_span_context()
+    try:
+        context = span.get_span_context()
+    except (KeyboardInterrupt, SystemExit):
+        raise
+    except BaseException:  # noqa: BLE001 - a span of a foreign provider
+        return None
     if not (context.trace_flags.sampled or (_filter == "always_on" and context.is_valid)):
         return None
     return value, context.trace_id, context.span_id, time.time()

@@ -14,6 +14,8 @@ from functools import partial
 from types import BuiltinMethodType, FrameType, FunctionType, GeneratorType, MethodType
 from typing import Any
 
+from glasspool.guarded import is_a
+
 __all__ = ["coroutine_names", "function_name", "links", "locals_of", "look_through", "qualified_name"]
 
 _DEEPEST = 32  # wrappers around each other: a Mock's may have no end, and a cycle has none
@@ -23,8 +25,10 @@ Find = Callable[[Any, "tuple[Any, ...]", "Mapping[str, Any]"], Any]
 
 def look_through(function: Any, args: tuple[Any, ...] = (), kwargs: Mapping[str, Any] | None = None) -> Any:
     """The user's function in the call ``function(*args, **kwargs)``; the function itself if it is the user's."""
-    if type(function) is FunctionType and function.__name__ not in _FUNCTIONS and not hasattr(function, "__wrapped__"):
-        return function
+    if type(function) is FunctionType and not hasattr(function, "__wrapped__"):
+        name = function.__name__
+        if type(name) is str and name not in _FUNCTIONS:
+            return function
     return links(function, args, kwargs)[-1]
 
 
@@ -37,7 +41,9 @@ def links(function: Any, args: tuple[Any, ...] = (), kwargs: Mapping[str, Any] |
             if inner is None:
                 return found
             found.append(inner)
-    except Exception:  # noqa: BLE001 - somebody's object that does not like to be looked at
+    except (KeyboardInterrupt, SystemExit):
+        raise
+    except BaseException:  # noqa: BLE001 - somebody's object that does not like to be looked at
         return found
     packings = 0  # what only packs a call: the first one inside is taken for the user's, since there is no end to it
     while issubclass(type(found[packings]), partial) or type(found[packings]) is BuiltinMethodType:
@@ -49,7 +55,7 @@ def function_name(function: Any, args: tuple[Any, ...] = (), kwargs: Mapping[str
     """The qualified name without module: what a task is called unless ``name=`` says otherwise."""
     function = look_through(function, args, kwargs)
     if type(function) is FunctionType:
-        return function.__qualname__
+        return str.__str__(function.__qualname__)  # which may be of a class of somebody's own
     return _text(_named(function), "__qualname__")
 
 
@@ -71,9 +77,11 @@ def _text(owner: Any, name: str) -> str:
     """The attribute, if it is there and is a string; else the empty one."""
     try:
         found = getattr(owner, name, "")
-    except Exception:  # noqa: BLE001 - as above
+    except (KeyboardInterrupt, SystemExit):
+        raise
+    except BaseException:  # noqa: BLE001 - as above
         return ""
-    return found if isinstance(found, str) else ""
+    return str.__str__(found) if is_a(found, str) else ""
 
 
 # -- one wrapper -------------------------------------------------------------------------------------------------------
@@ -188,7 +196,9 @@ def coroutine_names(coro: Any) -> tuple[str, str]:
         if name.rpartition(".")[2] != frame.f_code.co_name:  # given by functools.wraps, perhaps in another module
             module = _module_of(name, frame) or module
         return f"{module}.{name}", name
-    except Exception:  # noqa: BLE001 - as above
+    except (KeyboardInterrupt, SystemExit):
+        raise
+    except BaseException:  # noqa: BLE001 - as above
         return f"{type(coro).__module__}.{type(coro).__qualname__}", type(coro).__qualname__
 
 

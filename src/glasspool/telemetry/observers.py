@@ -7,11 +7,12 @@ runs synchronously on the event loop, after the task's move is complete, so stat
 from __future__ import annotations
 
 import contextvars
-import inspect
 import logging
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Literal, Protocol
+
+from glasspool.guarded import is_coroutine_function, log, text
 
 __all__ = ["EventKind", "FailureCounter", "Observer", "Observers", "TaskEvent", "check_observer"]
 
@@ -33,8 +34,8 @@ class TaskEvent:
     ``outcome``: success, error, timeout or cancelled; only when ``settled``.
     ``error_type``: the contract's ``error.type``; for ``rejected`` the reason (``queue_full``, …).
     ``reason``: who asked for a cancellation (``explicit``, ``shutdown``, …).
-    ``context``: the task's own context variables. They are *not* current in the observer; read one by
-    ``event.context[variable]`` or enter it with ``event.context.run(...)`` while the task itself is not in it.
+    ``context``: the task's own context variables, with what it has set until then. They need *not* be current in the
+    observer; read one by ``event.context[variable]`` or enter them with ``event.context.run(...)``.
     """
 
     kind: EventKind
@@ -107,15 +108,15 @@ class Observers:
         if any(known is observer for known in self._observers):
             self._observers = tuple(known for known in self._observers if known is not observer)
             self._failures.telemetry_failed("observer")
-            logger.exception("observer %r failed and will not be called again", observer)
+            log(logger.exception, "observer %r failed and will not be called again", observer)
 
 
 def check_observer(observer: object) -> None:
     """Raise ``TypeError`` for what cannot be an observer."""
     if not callable(observer):
-        raise TypeError(f"observers: {observer!r} is not callable; pass a function that takes one TaskEvent")
-    if inspect.iscoroutinefunction(observer) or inspect.iscoroutinefunction(type(observer).__call__):
+        raise TypeError(f"observers: {text(observer)} is not callable; pass a function that takes one TaskEvent")
+    if is_coroutine_function(observer) or is_coroutine_function(type(observer).__call__):
         raise TypeError(
-            f"observers: {observer!r} is a coroutine function, which nobody would await; pass a plain function "
+            f"observers: {text(observer)} is a coroutine function, which nobody would await; pass a plain function "
             "(it may submit the asynchronous part to the executor)"
         )

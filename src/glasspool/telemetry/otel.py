@@ -22,8 +22,8 @@ from opentelemetry.trace import Span, set_span_in_context
 from . import catalog
 from .catalog import Metric
 from .earlier import Earlier, earlier, hand_over
-from .registry import Holder, Registry, Snapshot
-from .series import Histogram
+from .histograms import Histogram, Holder
+from .registry import Registry, Snapshot
 
 __all__ = ["Instruments"]
 
@@ -41,7 +41,8 @@ class Instruments:
         self._reader = _SnapshotPerCollection(self._begin_collection)
         self._warned = False
         self._earlier: deque[Earlier] = deque()  # measured before the provider was found, and not yet handed over
-        self._later: deque[tuple[Histogram, float, Context]] = deque()  # from within a garbage collection
+        self._later: deque[tuple[Histogram, float, Context]] = deque()  # see catch_up
+        self._inside = _Inside()
         _watch_garbage_collections()
         create = {
             "counter": meter.create_observable_counter,
@@ -64,19 +65,18 @@ class Instruments:
     def take_over(self) -> None:
         """Take all measurements from now on. What the registry's series hold already waits for the next collection."""
         for holder in self._registry.holders():
-            if holder.sink is None:
-                self.take(holder)
+            self.take(holder)
 
     def take(self, holder: Holder) -> None:
         """The same for one holder of histograms; nothing happens when its measurements are taken already."""
-        with holder.lock:
-            while holder.sink is None:
-                found = [earlier(series) for series in holder.histograms()]
-                waiting = [each for each in found if any(each.counts)]
-                # A garbage collection in this thread may have settled tasks meanwhile.
-                if found == [earlier(series) for series in holder.histograms()]:
-                    self._earlier.extend(waiting)
-                    holder.sink = self
+        if holder.sink is None:
+            holder.take(self._take, holder)
+
+    def _take(self, holder: Holder) -> None:
+        if holder.sink is None:
+            found = [earlier(series) for series in holder.histograms()]
+            self._earlier.extend([each for each in found if any(each.counts)])
+            holder.sink = self
 
     def forget(self) -> None:
         """In a forked child: what waits is the parent's."""
@@ -86,26 +86,40 @@ class Instruments:
     def record(self, series: Histogram, value: float, span: Span | None) -> None:
         """Hand one measurement in seconds to the SDK, its exemplar being the trace of ``span``. Never raises."""
         context = set_span_in_context(span, Context()) if span is not None else _NO_SPAN
-        if _collecting_thread is not None and _collecting_thread == threading.get_ident():
+        inside = self._inside
+        if inside.active or (_collecting_thread is not None and _collecting_thread == threading.get_ident()):
             self._later.append((series, value, context))
             return
+        inside.active = True
+        try:
+            self._record(series, value, context)
+        finally:
+            inside.active = False
         if self._later:
             self.catch_up()
-        self._record(series, value, context)
 
     def catch_up(self) -> None:
-        """Hand over what was measured within garbage collections."""
-        while self._later:
+        """Hand over what a signal handler or a finalizer measured while its thread was in the SDK.
+
+        The SDK's locks are not re-entrant: to record there would wait for itself for ever.
+        """
+        inside = self._inside
+        while self._later and not inside.active:  # asked again, since something may re-enter in the last instant
+            inside.active = True
             try:
-                late = self._later.popleft()
+                while self._later:
+                    self._record(*self._later.popleft())
             except IndexError:  # another thread was faster
-                return
-            self._record(*late)
+                pass
+            finally:
+                inside.active = False
 
     def _record(self, series: Histogram, value: float, context: Context) -> None:
         try:
             self._histograms[series.metric.name].record(value, series.attributes, context)
-        except Exception:  # noqa: BLE001 - a foreign provider's bug must not reach the task
+        except (KeyboardInterrupt, SystemExit):
+            raise
+        except BaseException:  # noqa: BLE001 - a foreign provider's bug must not reach the task
             self._failed("export", f"recording {series.metric.name}")
 
     def _callback(self, metric: Metric) -> _Callback:
@@ -124,6 +138,8 @@ class Instruments:
     def _begin_collection(self) -> Snapshot:
         # Callbacks run before the SDK collects its histograms: what is recorded here is in the same collection.
         self.take_over()
+        for holder in self._registry.holders():
+            holder.tell_rest()
         while self._earlier:
             try:
                 found = self._earlier.popleft()
@@ -140,6 +156,12 @@ class Instruments:
         if not self._warned:
             self._warned = True
             logger.exception("%s failed; further failures of the telemetry are only counted", what)
+
+
+class _Inside(threading.local):
+    """``active`` is True while this thread is handing measurements over."""
+
+    active = False
 
 
 class _SnapshotPerCollection(threading.local):

@@ -16,14 +16,14 @@ from typing import TYPE_CHECKING, Any
 from glasspool.errors import ConfigurationError
 
 from . import catalog
-from .catalog import Metric, prometheus_label
-from .registry import REGISTRY, HistogramPoint, Point, Registry
+from .catalog import Key, Metric, prometheus_label
+from .registry import REGISTRY, HistogramPoint, Point, Registry, Snapshot
 
 if TYPE_CHECKING:
     from prometheus_client import CollectorRegistry
     from prometheus_client.core import Metric as Family
 
-__all__ = ["Collector", "Endpoint", "register", "serve"]
+__all__ = ["Collector", "Endpoint", "default_registry", "listen", "register", "serve"]
 
 logger = logging.getLogger("glasspool")
 
@@ -35,8 +35,8 @@ _RIVALS = {
     ),
     "prometheus_client.multiprocess": (
         "this prometheus_client registry adds up several processes from files (multiprocess mode), which a custom "
-        "collector cannot write; glasspool's stays away. Give each worker a port of its own "
-        "(glasspool.telemetry.configure(prometheus_port=...) after the fork) or export by OTLP"
+        "collector cannot write; glasspool's stays away. Let the workers share a port of glasspool's "
+        "(glasspool.telemetry.configure(prometheus_port=...)) or export by OTLP"
     ),
 }
 """Collectors, by module, beside which ours shows nothing, and what is said then."""
@@ -49,7 +49,7 @@ def register(registry: CollectorRegistry | None = None, *, source: Registry = RE
     takes it out. Raises ``ConfigurationError`` when prometheus_client is not installed.
     """
     client = _client()
-    target: CollectorRegistry = client.REGISTRY if registry is None else registry
+    target = default_registry() if registry is None else registry
     with _lock:
         for known in _collectors(target):
             if isinstance(known, Collector) and known.source is source:
@@ -60,8 +60,8 @@ def register(registry: CollectorRegistry | None = None, *, source: Registry = RE
     if "PROMETHEUS_MULTIPROC_DIR" in os.environ or "prometheus_multiproc_dir" in os.environ:
         logger.warning(
             "PROMETHEUS_MULTIPROC_DIR is set: prometheus_client's multiprocess mode cannot carry glasspool's series, "
-            "which are those of the process that answers the scrape. Give each worker a port of its own or export "
-            "by OTLP"
+            "which are those of the process that answers the scrape. Let the workers share a port of glasspool's "
+            "(configure(prometheus_port=...)) or export by OTLP"
         )
     return collector
 
@@ -86,10 +86,12 @@ class Collector:
 
     def collect(self) -> Iterator[Family]:
         """One snapshot of every series that exists, family by family in the catalog's order."""
-        if self.stands_aside():
-            return
-        snapshot = self.source.collect()
-        for metric in catalog.ALL_METRICS:
+        if not self.stands_aside():
+            yield from self.families(self.source.collect())
+
+    def families(self, snapshot: Snapshot) -> Iterator[Family]:
+        """A snapshot as prometheus_client spells it, family by family in the catalog's order."""
+        for metric in (*catalog.ALL_METRICS, *catalog.PORT_METRICS):
             points = snapshot.points.get(metric.name, ())
             histograms = snapshot.histograms.get(metric.name, ())
             if points or histograms:
@@ -165,16 +167,29 @@ def serve(
 
     Raises ``ConfigurationError`` when prometheus_client is not installed or the port cannot be had.
     """
-    client = _client()
     register(registry, source=source)
+    return listen(port, host, default_registry() if registry is None else registry)
+
+
+def listen(port: int, host: str, registry: Any) -> Endpoint:
+    """Serve what is in ``registry``, or whatever is collected like one, on ``host:port``.
+
+    Raises ``ConfigurationError`` when the port cannot be had.
+    """
     try:
-        server, thread = client.start_http_server(port, host, client.REGISTRY if registry is None else registry)
+        server, thread = _client().start_http_server(port, host, registry)
     except OSError as error:
         raise ConfigurationError(
             f"the Prometheus endpoint cannot listen on {host}:{port} ({error.strerror or error}); free the port, "
             "choose another one or pass prometheus_port=0 for any free one"
         ) from error
     return Endpoint(server, thread)
+
+
+def default_registry() -> CollectorRegistry:
+    """The process-wide one. Raises ``ConfigurationError`` when prometheus_client is not installed."""
+    found: CollectorRegistry = _client().REGISTRY
+    return found
 
 
 def _labels(attributes: dict[str, Any]) -> dict[str, str]:
@@ -202,3 +217,4 @@ def _collectors(registry: CollectorRegistry) -> list[Any]:
 
 _lock = threading.RLock()
 _label_names = {key: prometheus_label(key) for metric in catalog.ALL_METRICS for key in metric.labels}
+_label_names[Key.PROCESS_NUMBER] = prometheus_label(Key.PROCESS_NUMBER)

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 __all__ = [
     "SCOPE",
     "bind",
+    "first_use",
     "has_meter_provider",
     "has_tracer_provider",
     "listening",
@@ -44,10 +45,14 @@ sink: Instruments | None = None
 renew: Callable[[], metrics.MeterProvider] | None = None
 """How a forked child gets a meter provider that inherited no sums; set by configure() for the SDK that it set up."""
 
+first_use: Callable[[], None] | None = None
+"""What a forked child does as soon as it has metrics, once; set by configure() for the port that it shares."""
+
 own: set[str] = set()
 """The signals, traces and metrics, whose provider configure() has set."""
 
-_lock = threading.Lock()
+_lock = threading.RLock()  # what re-enters it finds that the instruments are being made
+_binding = False
 _forked = False
 _instruments: Instruments | None = None
 _meter_provider: Any = None
@@ -57,15 +62,25 @@ _tracer: trace.Tracer | None = None
 
 def bind(registry: Registry) -> None:
     """Make the instruments of the global meter over ``registry``, once per process, and look for providers."""
-    global _instruments
+    global _binding, _instruments, first_use
     registry.listening = listening
+    made = False
     with _lock:
-        if _instruments is None:
-            from .otel import Instruments  # here, because the instruments read the registry, which is above us
+        if _instruments is None and not _binding:
+            _binding = True
+            try:
+                from .otel import Instruments  # here, because the instruments read the registry, which is above us
 
-            provider = renew() if _forked and renew is not None else None
-            _instruments = Instruments(registry, metrics.get_meter(SCOPE, _version.__version__, provider))
-            _find_meter_provider()
+                provider = renew() if _forked and renew is not None else None
+                _instruments = Instruments(registry, metrics.get_meter(SCOPE, _version.__version__, provider))
+                made = True
+            finally:
+                _binding = False
+    if made:  # without the lock: taking over takes those of the executors, whose holders may come here
+        _find_meter_provider()
+    begin, first_use = first_use, None
+    if begin is not None:
+        begin()
     refresh()
 
 
@@ -112,8 +127,9 @@ def has_tracer_provider() -> bool:
 
 def _after_fork() -> None:
     """In a forked child: look for providers anew, and where ``renew`` says how, leave the parent's instruments."""
-    global _forked, _instruments, _lock, _meter_provider, _tracer_provider, sink
-    _lock = threading.Lock()
+    global _binding, _forked, _instruments, _lock, _meter_provider, _tracer_provider, sink
+    _lock = threading.RLock()
+    _binding = False
     _forked = True
     if renew is not None:
         _instruments = sink = None

@@ -6,31 +6,33 @@ Prometheus collector only spell them. After a fork the child starts with nothing
 
 from __future__ import annotations
 
+import abc
 import os
-import threading
 import weakref
 from collections import Counter
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from itertools import zip_longest
+from itertools import islice, zip_longest
 from math import inf
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 from . import catalog
 from .budget import Budget
 from .catalog import OTHER, PROCESS, Key, Metric
+from .histograms import Exemplar, Histogram, Holder
 from .overdue import overdue
-from .series import Exemplar, Histogram, Sink, Totals
+from .series import Totals
+from .turns import Turns
 
 if TYPE_CHECKING:
     from .live import Live
 
-__all__ = ["REGISTRY", "HistogramPoint", "Holder", "Point", "Registry", "Snapshot", "Source"]
+__all__ = ["REGISTRY", "HistogramPoint", "Point", "Registry", "Snapshot", "Source"]
 
 # What the process itself can get wrong, at 0 from the first executor on: the caps always, the rest (but for observers,
-# who belong to an executor) where OpenTelemetry listens.
+# who belong to an executor, and the endpoint's, which are for those who share a port) where OpenTelemetry listens.
 _CAPS = ("name_cap", "label_cap")
-_EXPORT = tuple(kind for kind in catalog.FAILURE_KINDS if kind not in (*_CAPS, "observer"))
+_EXPORT = tuple(kind for kind in catalog.FAILURE_KINDS if kind not in (*_CAPS, "observer", *catalog.PORT_KINDS))
 
 
 @dataclass(frozen=True)
@@ -64,27 +66,18 @@ class Snapshot:
     histograms: dict[str, list[HistogramPoint]]
 
 
-class Holder(Protocol):
-    """What has histograms: an identity, or a source. ``lock`` guards them and ``sink``."""
-
-    lock: threading.RLock
-    sink: Sink | None
-
-    def histograms(self) -> list[Histogram]:
-        """All histograms there are; the caller holds the lock."""
-        ...
-
-
-class Source(Holder, Protocol):
+class Source(Holder):
     """Something besides executors that has series (the event-loop monitors)."""
 
-    def collect(self, add: Callable[[Metric, dict[str, Any], float], None]) -> Iterable[Histogram]:
-        """Add gauge points by ``add`` and return the histograms to copy."""
-        ...
+    @abc.abstractmethod
+    def collect(
+        self, add: Callable[[Metric, dict[str, Any], float], None], histogram: Callable[[Histogram], None]
+    ) -> None:
+        """Add gauge points by ``add``, and every histogram by ``histogram``, which copies it."""
 
 
-class Registry:
-    """All identities of a process. Thread-safe; ``lock`` is taken before any identity's lock, never after."""
+class Registry(Turns):
+    """All identities of a process. Thread-safe; nobody waits for another lock while holding this one's."""
 
     def __init__(self) -> None:
         self._recorders: weakref.WeakSet[Live] = weakref.WeakSet()
@@ -93,11 +86,11 @@ class Registry:
 
     def reset(self) -> None:
         """Forget everything (a forked child, or a test)."""
-        self.lock = threading.RLock()
+        super().__init__()
         self.budget = Budget()
         self._identities: dict[tuple[str, str], Totals] = {}
-        self._names: set[str] = set()
-        self.sources: list[Source] = []
+        self._names: dict[str, object] = {}
+        self.sources: dict[type[Source], Any] = {}  # one of each kind
         self._failures = dict.fromkeys(catalog.FAILURE_KINDS, 0)
         for recorder in list(self._recorders):
             recorder.after_fork()
@@ -107,57 +100,57 @@ class Registry:
         shape, names = recorder.shape, recorder.max_task_names
         with self.lock:
             self._recorders.add(recorder)
-            name = recorder.name
-            if (name, recorder.type) not in self._identities and not self._enter(name, shape.series(names)):
-                self._failures["name_cap"] += 1
-                name = OTHER
+            name, series = recorder.name, shape.series(names)
             totals = self._identities.get((name, recorder.type))
-            if totals is not None:
-                with totals.lock:
-                    totals.expect(shape)
-                return totals
-            if name == OTHER:
-                self.budget.use(shape.series(names, gauges=False))
-            totals = self._identities[name, recorder.type] = Totals(name, recorder.type, shape, self.budget, names)
+            if totals is None and not self._enter(name, series):
+                self.telemetry_failed("name_cap")
+                name, series = OTHER, shape.series(names, gauges=False)
+                totals = self._identities.get((name, recorder.type))
+                if totals is None:
+                    self.budget.use(series)
+            if totals is None:
+                made = Totals(name, recorder.type, shape, self.budget, names)
+                totals = self._identities.setdefault((name, recorder.type), made)
+                if totals is not made:  # something that re-entered was faster
+                    self.budget.use(-series)
             return totals
 
     def _enter(self, name: str, series: int) -> bool:
-        if name in self._names:  # under another type
+        mine = object()
+        if self._names.setdefault(name, mine) is not mine:  # under another type
             return self.budget.take(series)
-        if len(self._names) >= self.budget.names:
-            return False
-        self._names.add(name)
-        self.budget.enter(series)
-        return True
+        if self.budget.enter(series):
+            return True
+        del self._names[name]
+        return False
 
     def telemetry_failed(self, kind: str, count: int = 1) -> None:
         """Count failures that belong to no single executor."""
-        with self.lock:
-            self._failures[kind] += count
+        self.take(self._fail, kind, count)
+
+    def _fail(self, kind: str, count: int) -> None:
+        self._failures[kind] += count
 
     def lost(self) -> int:
         """How many spans and metric points were thrown away on their way out."""
-        with self.lock:
-            return sum(self._failures[kind] for kind in catalog.LOSS_KINDS)
+        return sum(self._failures[kind] for kind in catalog.LOSS_KINDS)
 
     def holders(self) -> list[Holder]:
         """Everything that has histograms now."""
-        with self.lock:
-            return [*self._identities.values(), *self.sources]
+        return [*list(self._identities.values()), *list(self.sources.values())]
 
     def collect(self) -> Snapshot:
-        """One snapshot of every series. Each identity is read whole under its lock; no event loop is touched."""
+        """One snapshot of every series. Each identity is read whole, in a turn; no event loop is touched."""
         out = _Collection()
-        with self.lock:
-            identities = list(self._identities.values())
-            sources = list(self.sources)
-            failures = dict(self._failures)
+        identities = list(self._identities.values())
+        sources = list(self.sources.values())
+        failures = dict(self._failures)
         for totals in identities:
-            with totals.lock:
-                _read(totals, out)
+            for recorder in totals.live:
+                recorder.catch_up()
+            totals.look(_read, totals, out)
         for source in sources:
-            for histogram in source.collect(out.add):
-                out.histogram(histogram)
+            source.collect(out.add, out.histogram)
         process = {Key.EXECUTOR_NAME: PROCESS, Key.EXECUTOR_TYPE: "process"}
         expected = (*_CAPS, *(_EXPORT if self.listening() else ())) if identities or sources else ()
         for kind, count in failures.items():
@@ -202,21 +195,17 @@ def _together(left: HistogramPoint, right: HistogramPoint) -> HistogramPoint:
 
 
 def _read(totals: Totals, out: _Collection) -> None:
-    # Copies are iterated: a garbage collection in this thread may settle a lost executor's tasks meanwhile.
-    identity, shape, live = totals.identity, totals.shape, totals.live
-    for recorder in list(live):  # a pool that has been lost may leave meanwhile
-        recorder.catch_up()
+    identity, shape = totals.identity, totals.shape
     now, (open_time, slot_time, limit_time, saturated_time) = _times(totals)
 
     def add(metric: Metric, value: float) -> None:
         out.add(metric, identity, value)
 
     def each(metric: Metric, values: dict[Any, int], *keys: str) -> None:
-        # Keys, not items: copying items allocates a tuple each, and any allocation may begin a collection.
-        for found in list(values):
+        for found, value in values.items():
             labels = found if isinstance(found, tuple) else (found,)
             spelled = {key: label for key, label in zip(keys, labels, strict=True) if label}
-            out.add(metric, {**identity, **spelled}, values[found])
+            out.add(metric, {**identity, **spelled}, value)
 
     add(catalog.TASK_SUBMITTED, totals.submitted)
     each(catalog.TASK_COMPLETED, totals.completed, Key.TASK_OUTCOME, Key.ERROR_TYPE, Key.RUNNER)
@@ -243,17 +232,13 @@ def _read(totals: Totals, out: _Collection) -> None:
 
 def _times(totals: Totals) -> tuple[dict[Live, float], tuple[float, float, float, float]]:
     """An instant of each live recorder, and the four time counters then."""
-    while True:
-        closed, live = totals.closed, totals.live
-        now = {recorder: recorder.clock() for recorder in live}
-        times = (
-            totals.open_time + sum(now[r] - r.opened_at for r in live),
-            totals.slot_time + sum(r.slot_time(now[r]) for r in live),
-            totals.limit_time + sum(r.limit_time(now[r]) for r in live),
-            totals.saturated_time + sum(r.saturated_time(now[r]) for r in live),
-        )
-        if closed == totals.closed:  # else a garbage collection has moved a recorder's share into the totals
-            return now, times
+    now = {recorder: recorder.clock() for recorder in totals.live}
+    return now, (
+        totals.open_time + sum(now[r] - r.opened_at for r in now),
+        totals.slot_time + sum(r.slot_time(now[r]) for r in now),
+        totals.limit_time + sum(r.limit_time(now[r]) for r in now),
+        totals.saturated_time + sum(r.saturated_time(now[r]) for r in now),
+    )
 
 
 def _read_gauges(totals: Totals, now: dict[Live, float], out: _Collection) -> None:
@@ -262,18 +247,18 @@ def _read_gauges(totals: Totals, now: dict[Live, float], out: _Collection) -> No
     def add(metric: Metric, value: float, **extra: str) -> None:
         out.add(metric, {**identity, **extra} if extra else identity, value)
 
-    def oldest(since: Callable[[Live], list[float]]) -> float:
+    def oldest(since: Callable[[Live], Iterable[float]]) -> float:
         # The first entry of an insertion-ordered dict is the oldest one.
         return max((now[r] - instant for r in live for instant in since(r)), default=0.0)
 
     active = sum((r.active_by_runner() for r in live), Counter[str]())
-    used = [runner for (_, _, runner), count in list(totals.completed.items()) if count]
+    used = [runner for (_, _, runner), count in totals.completed.items() if count]
     runners = dict.fromkeys((shape.runners[0], *used, *active))  # gauges of the others appear with their first task
     for runner in runners:
         add(catalog.TASK_ACTIVE, active[runner], **{Key.RUNNER: runner})
-    for runner in list(totals.abandoned):
-        add(catalog.TASK_ABANDONED, totals.abandoned[runner], **{Key.RUNNER: runner})
-    add(catalog.TASK_OLDEST_AGE, oldest(lambda r: [task.started for task in list(r.active_tasks)[:1]]))
+    for runner, count in totals.abandoned.items():
+        add(catalog.TASK_ABANDONED, count, **{Key.RUNNER: runner})
+    add(catalog.TASK_OLDEST_AGE, oldest(lambda r: [task.started for task in islice(r.active_tasks, 1)]))
     if shape.requests:
         add(catalog.TASK_CANCELLING, sum(len(r.asked_since(now[r])) for r in live))
         add(catalog.TASK_CANCELLING_OLDEST_AGE, oldest(lambda r: r.asked_since(now[r])))
@@ -283,7 +268,7 @@ def _read_gauges(totals: Totals, now: dict[Live, float], out: _Collection) -> No
         add(catalog.TASK_OVERDUE_LONGEST, longest, **extra)
     if shape.queue:
         add(catalog.QUEUE_SIZE, sum(r.queue_size() for r in live))
-        add(catalog.QUEUE_OLDEST_AGE, oldest(lambda r: [task.accepted for task in list(r.queued_tasks)[:1]]))
+        add(catalog.QUEUE_OLDEST_AGE, oldest(lambda r: [task.accepted for task in islice(r.queued_tasks, 1)]))
         if not totals.unbounded:
             add(catalog.QUEUE_CAPACITY, sum(r.capacity or 0 for r in live))
         objective = min((r.late_after for r in live), default=inf)
@@ -291,7 +276,7 @@ def _read_gauges(totals: Totals, now: dict[Live, float], out: _Collection) -> No
             add(catalog.QUEUE_WAIT_OBJECTIVE, objective)
     if totals.blocked:
         add(catalog.SUBMIT_PENDING, sum(len(r.pending) for r in live))
-        add(catalog.SUBMIT_OLDEST_AGE, oldest(lambda r: list(r.pending.values())[:1]))
+        add(catalog.SUBMIT_OLDEST_AGE, oldest(lambda r: list(islice(r.pending.values(), 1))))
     if shape.slots:
         add(catalog.SLOT_USAGE, sum(r.slots_used() for r in live))
         limits = [found for r in live if (found := r.slots_there()) is not None]

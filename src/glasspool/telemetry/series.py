@@ -1,27 +1,24 @@
 """What is kept for one identity (executor name and type): counters and histograms that live as long as the process.
 
-Nothing here locks or decides; the recorder writes under the identity's lock, the registry reads under it.
+Whatever changes here changes in a turn of the identity, made by its recorders; the registry reads in one.
 """
 
 from __future__ import annotations
 
-import threading
-from bisect import bisect_left
 from collections.abc import Hashable, Iterable
 from dataclasses import dataclass
 from itertools import compress
-from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 from . import catalog
 from .budget import Budget, series_of
 from .catalog import OTHER, Key, Metric
+from .histograms import Histogram, Holder
 
 if TYPE_CHECKING:
-    from opentelemetry.trace import Span
-
     from .live import Live
 
-__all__ = ["Exemplar", "Histogram", "Shape", "Sink", "Totals"]
+__all__ = ["Shape", "Totals"]
 
 K = TypeVar("K", bound=Hashable)
 
@@ -32,9 +29,6 @@ _SAID = {
     "label_cap": "shows as many values of error.type as it may (label_cap)",
     _NO_ROOM: "finds no room: this process shows as many series as it may (label_cap)",
 }
-
-Exemplar = tuple[float, int, int, float]
-"""value, trace id, span id, wall-clock seconds: one sampled measurement of a bucket."""
 
 
 @dataclass(frozen=True)
@@ -48,7 +42,8 @@ class Shape:
 
     The rest says which events can happen, since their counters exist at 0 from open and others do not exist:
     ``timeouts``: tasks can time out; ``cancels``: reasons and phases of cancellations; ``rejects``: reasons for which
-    calls are refused; ``losses``: kinds of context losses; ``observers``: there are any that may fail.
+    calls are refused; ``losses``: kinds of context losses; ``failures``: kinds of failures of what
+    users hand in.
     """
 
     runners: tuple[str, ...] = ("inline",)
@@ -62,7 +57,7 @@ class Shape:
     cancels: tuple[tuple[str, str], ...] = ()
     rejects: tuple[str, ...] = ()
     losses: tuple[str, ...] = ()
-    observers: bool = False
+    failures: tuple[str, ...] = ()
 
     def series(self, names: int, *, gauges: bool = True) -> int:
         """How many series an executor with so many task names can show besides histograms and error types.
@@ -92,67 +87,28 @@ class Expected(NamedTuple):
         ends = (("success", ""), ("timeout", "timeout"), ("cancelled", "cancelled"))
         possible = (True, shape.timeouts, bool(shape.cancels))
         completed = [(*end, runner) for runner in shape.runners for end in compress(ends, possible)]
-        failures = compress(("name_cap", "label_cap", "observer"), (names > 0, True, shape.observers))
-        return cls(tuple(completed), shape.rejects, shape.cancels, shape.losses, tuple(failures))
+        caps = compress(("name_cap", "label_cap"), (names > 0, True))
+        return cls(tuple(completed), shape.rejects, shape.cancels, shape.losses, (*caps, *shape.failures))
 
 
-class Histogram:
-    """One histogram series: a count per bucket (upper bounds inclusive, the last one open), a sum, exemplars."""
-
-    __slots__ = ("attributes", "bounds", "counts", "exemplars", "metric", "sum")
-
-    def __init__(self, metric: Metric, attributes: dict[str, Any]) -> None:
-        self.metric = metric
-        self.attributes = attributes
-        self.bounds = metric.buckets
-        self.counts = [0] * (len(metric.buckets) + 1)
-        self.sum = 0.0
-        self.exemplars: list[Exemplar | None] | None = None
-
-    def observe(self, value: float, exemplar: Exemplar | None = None) -> None:
-        """Count one measurement in seconds. The caller holds the identity's lock."""
-        index = bisect_left(self.bounds, value)
-        self.counts[index] += 1
-        self.sum += value
-        if exemplar is not None:
-            self.keep(index, exemplar)
-
-    def keep(self, index: int, exemplar: Exemplar) -> None:
-        """Keep this as the bucket's latest exemplar. The caller holds the identity's lock."""
-        kept: list[Exemplar | None] = self.exemplars or [None] * len(self.counts)
-        kept[index] = exemplar
-        self.exemplars = kept
-
-
-class Sink(Protocol):
-    """Where measurements also go while an OpenTelemetry meter provider is set."""
-
-    def record(self, series: Histogram, value: float, span: Span | None) -> None:
-        """Take one measurement in seconds that ``series`` has counted. The caller holds no lock."""
-        ...
-
-
-class Totals:
+class Totals(Holder):
     """Counters and histograms of one identity. They outlive executors and never restart in a process.
 
     Counters of what can happen (see ``Shape``) exist from the beginning, so that ``increase()`` sees the first event;
     so does the histogram of waits that ended with a start. Every other histogram appears with its first measurement.
 
-    ``lock`` guards everything here and in the live recorders of this identity. It is re-entrant because a
-    garbage collection inside a locked block may close a recorder of the same identity.
+    Everything here, and in the live recorders of this identity, changes in its turns.
     """
 
     def __init__(self, name: str, type: str, shape: Shape, budget: Budget, names: int) -> None:
+        super().__init__()
         self.name = name
         self.type = type
         self.shape = shape
-        self.lock = threading.RLock()
-        self.live: list[Live] = []
+        self.live: list[Live] = []  # replaced, never changed
         self.identity: dict[str, Any] = {Key.EXECUTOR_NAME: name, Key.EXECUTOR_TYPE: type}
         self.submitted = self.opened = self.closed = self.unretrieved = 0
         self.slot_time = self.limit_time = self.saturated_time = self.open_time = 0.0  # of closed recorders
-        # Whoever counts a measurement reads it under the lock: what is counted while it is None is handed over at once.
-        self.sink: Sink | None = None
         self.unbounded = False  # a recorder with an unbounded queue was seen: capacity is omitted
         self.blocked = False  # a producer had to wait
         self.late = 0  # tasks that waited longer than their recorder's objective
@@ -177,12 +133,20 @@ class Totals:
         self.overdue_names: set[str] = set()
         self._error_types: set[str] = set()
         self._runners = set(shape.runners)
-        self.capped: set[str] = set()  # caps that were hit and not yet logged
-        self._logged: set[str] = set()
-        self.started_wait = self.queue_wait_of("started") if shape.queue else None
+        self.capped: list[str] = []  # caps that were hit and not yet logged
+        self._hits: set[str] = set()
+        self.started_wait: Histogram | None = None
+
+    def begin(self) -> None:
+        """The first executor has opened. In a turn."""
+        if self.shape.queue and self.started_wait is None:
+            self.started_wait = self.queue_wait_of("started")
 
     def expect(self, shape: Shape) -> None:
-        """Another executor of this identity may bring events that the earlier ones could not: from now on at 0."""
+        """Another executor of this identity may bring events that the earlier ones could not: from now on at 0.
+
+        In a turn, like all that follows.
+        """
         expected = Expected.of(shape, self._names)
         self._expect(self.completed, expected.completed)
         self._expect(self.rejected, expected.rejected)
@@ -196,31 +160,39 @@ class Totals:
             self.has_objective = True
             self._budget.use(2)  # late tasks, and the objective itself
 
-    def _expect(self, family: dict[K, int], keys: Iterable[K]) -> None:
+    def _expect(self, family: dict[K, int], keys: Iterable[K], series: int = 1) -> None:
         for key in keys:
             if key not in family:
-                self._budget.use(1)
+                self._budget.use(series)
                 family[key] = 0
 
+    def ready(self, family: dict[K, int], key: K, series: int = 1) -> dict[K, int]:
+        """The family, with a counter for this key, which was perhaps not expected and is so many new series."""
+        self._expect(family, (key,), series)
+        return family
+
     def count(self, family: dict[K, int], key: K) -> None:
-        """One more event, perhaps of a kind that was not expected. The caller holds the lock."""
-        self._expect(family, (key,))
-        family[key] += 1
+        """One more event."""
+        self.ready(family, key)[key] += 1
 
     # -- labels ----------------------------------------------------------------------------------------------------
 
     def task_name(self, name: str) -> str:
-        """The name as a metric label: itself for the first ones, then ``_OTHER``; empty when switched off."""
+        """The name as a metric label: itself for the first ones, then ``_OTHER``; empty when switched off.
+
+        In a turn or not. Taken first and given back: between a look and a step another name may come in.
+        """
         known = self.task_names.get(name)
         if known is not None:
             return known
         if self._names == 0:
             return ""
-        if len(self.task_names) >= self._names:
-            self._hit("name_cap", "name_cap")
-            return OTHER
         self.task_names[name] = name
-        return name
+        if len(self.task_names) <= self._names:
+            return name
+        self.task_names.pop(name, None)
+        self.take(self._hit, "name_cap", "name_cap")
+        return OTHER
 
     def shown_name(self, name: str) -> str:
         """The same for whoever only looks: a name that finds no room is ``_OTHER`` and is not counted as folded."""
@@ -262,12 +234,11 @@ class Totals:
     # -- histograms, made when first needed ------------------------------------------------------------------------
 
     def histograms(self) -> list[Histogram]:
-        """All there are; the caller holds the lock."""
+        """All there are."""
         families: tuple[dict[Any, Histogram], ...] = (
             self.queue_wait, self.submit_wait, self.shutdown, self.duration, self.cancel_duration, self.folded,
         )  # fmt: skip
-        # Copies are iterated: a garbage collection in this thread may settle a lost executor's tasks meanwhile.
-        return [series for family in families for series in list(family.values())]
+        return [series for family in families for series in family.values()]
 
     def duration_of(self, outcome: str, name: str, runner: str) -> Histogram:
         """The run-time histogram of these labels; an empty name is no label."""
@@ -325,14 +296,19 @@ class Totals:
 
     def unlogged_caps(self) -> list[str]:
         """What to say of the caps that were hit and not yet spoken of; each is returned once."""
-        with self.lock:
-            news = [cap for cap in self.capped if cap not in self._logged]
-            self._logged.update(self.capped)
-            self.capped.clear()
-        return [_SAID[cap] for cap in news if cap != _NO_ROOM or self._budget.first(cap)]
+        news = []
+        while self.capped:
+            try:
+                cap = self.capped.pop()
+            except IndexError:  # another thread was faster
+                break
+            if cap != _NO_ROOM or self._budget.first(cap):
+                news.append(_SAID[cap])
+        return news
 
     def _hit(self, kind: str, cap: str) -> None:
         # Every folded measurement counts: remembering which values were already folded would itself be unbounded.
         self.failures[kind] += 1
-        if cap not in self._logged:
-            self.capped.add(cap)
+        if cap not in self._hits:
+            self._hits.add(cap)
+            self.capped.append(cap)

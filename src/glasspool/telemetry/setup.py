@@ -19,8 +19,9 @@ from typing import TYPE_CHECKING, Any
 
 from glasspool.errors import ConfigurationError
 
-from . import exemplars, prometheus, providers
+from . import exemplars, providers, watching
 from .registry import REGISTRY
+from .sharing import SharedPort
 
 if TYPE_CHECKING:
     from .pipeline import Pipeline
@@ -38,16 +39,21 @@ def configure(
     prometheus_port: int | None = None,
     otlp: bool | None = None,
     resource_attributes: Mapping[str, Any] | None = None,
+    monitor_event_loops: bool = True,
 ) -> TelemetryHandle:
     """Set up the telemetry of this process: OpenTelemetry's SDK with exporters, a Prometheus endpoint if asked for.
 
     ``service_name`` (default: the program's name) and ``resource_attributes`` give way to ``OTEL_SERVICE_NAME`` and
     ``OTEL_RESOURCE_ATTRIBUTES``. ``prometheus_port`` serves ``/metrics`` on 127.0.0.1
-    (``OTEL_EXPORTER_PROMETHEUS_HOST``); 0 is any free port. ``otlp`` exports spans and metrics by OTLP; the default
+    (``OTEL_EXPORTER_PROMETHEUS_HOST``); 0 is any free port, and processes of one service that ask for the same
+    other port are shown there together. ``otlp`` exports spans and metrics by OTLP; the default
     is yes if the environment names an OTLP endpoint or no Prometheus endpoint is asked for. The standard variables
     ``OTEL_TRACES_EXPORTER`` and ``OTEL_METRICS_EXPORTER`` (otlp, console, prometheus, none, ...) decide over it, and
     every other ``OTEL_*`` variable of the SDK and its exporters holds. Metrics are exported every 15 s unless
     ``OTEL_METRIC_EXPORT_INTERVAL`` (milliseconds) says otherwise.
+
+    The event loops in which executors are open are watched, one monitor for each loop that has none;
+    ``monitor_event_loops=False`` leaves that out. Without this call a loop has series only once it was late by 0.1 s.
 
     Providers that the application or ``opentelemetry-instrument`` has set stay as they are. A second call returns
     the first one's handle with a warning; all it can add is an endpoint where this process has none (a forked
@@ -59,25 +65,27 @@ def configure(
     Raises ``TypeError`` and ``ValueError`` for wrong arguments and nothing else: a missing package, a taken port or
     an unreachable collector is logged, and the work goes on.
     """
-    _check(service_name, prometheus_port, otlp, resource_attributes)
+    _check(service_name, prometheus_port, otlp, resource_attributes, monitor_event_loops)
     global _handle
     with _lock:
         handle = _handle
         if handle is None:
-            handle = _handle = TelemetryHandle()
+            service_name = service_name or _program()
+            handle = _handle = TelemetryHandle(service_name)
             exemplars.reload()
             wanted = _exporters(prometheus_port, otlp)
             if "prometheus" in wanted["metrics"]:
                 wanted["metrics"].remove("prometheus")
                 if prometheus_port is None:
                     prometheus_port = _environment_port(handle)
-            _set_up_sdk(handle, wanted, {"service.name": service_name or _program(), **(resource_attributes or {})})
+            _set_up_sdk(handle, wanted, {"service.name": service_name, **(resource_attributes or {})})
+            watching.watch_executors(monitor_event_loops)
             atexit.register(handle.shutdown)
             if process.parent_process() is not None:  # a worker of multiprocessing
                 _flush_when_worker_exits(handle)
-        elif prometheus_port is None or handle.prometheus_port is not None:
+        elif prometheus_port is None or not handle.may_serve:
             handle.note("telemetry is configured already; this call changes nothing and returns the first one's handle")
-        if prometheus_port is not None and handle.prometheus_port is None:
+        if prometheus_port is not None and handle.may_serve:
             handle.serve(prometheus_port)
     return handle
 
@@ -88,9 +96,13 @@ class TelemetryHandle:
     ``notes`` is everything that was said about it: what could not be had, what was there already.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, service_name: str) -> None:
         self.notes: list[str] = []
-        self._endpoint: prometheus.Endpoint | None = None
+        self._service = os.environ.get("OTEL_SERVICE_NAME", "").strip() or service_name
+        self._port: SharedPort | None = None
+        self._port_lock = threading.RLock()
+        self._asked = 0  # for this port, by the last call
+        self._inherited = False  # that call was the parent's
         self._pipeline: Pipeline | None = None
         self._shut_down = False
         self._lost = 0  # by the last flush
@@ -101,8 +113,15 @@ class TelemetryHandle:
 
     @property
     def prometheus_port(self) -> int | None:
-        """The port on which this process serves /metrics, or None."""
-        return self._endpoint.port if self._endpoint is not None else None
+        """The port on which this process's series are shown, by itself or by another one that shares it; or None."""
+        if self._port is None or not self._port.shown:
+            return None
+        return self._port.endpoint.port if self._port.endpoint is not None else self._asked
+
+    @property
+    def may_serve(self) -> bool:
+        """Whether this process can still ask for a port: it has none, or only shares the one of its parent."""
+        return self._inherited or self.prometheus_port is None
 
     @property
     def exporting(self) -> bool:
@@ -126,7 +145,7 @@ class TelemetryHandle:
         return arrived and whole
 
     def shutdown(self, timeout: float | None = None) -> None:
-        """Export everything, within ``timeout`` seconds, then stop exports and endpoint for good. Idempotent.
+        """Export everything, within ``timeout`` seconds, then stop exports, endpoint and monitors for good. Idempotent.
 
         ``None`` is 5 seconds for an exporter that has ever succeeded, and 1 for one that never has: a collector that
         is not there holds up no exit.
@@ -134,6 +153,7 @@ class TelemetryHandle:
         if self._shut_down:
             return
         self._shut_down = True
+        watching.watch_executors(False)
         unsent = self._pipeline.close(timeout) if self._pipeline is not None else None
         if unsent is not None:
             spans = f"; {unsent.spans} spans were not sent" if unsent.spans else ""
@@ -141,17 +161,16 @@ class TelemetryHandle:
                 f"the last export did not end within {unsent.seconds:g} s: is the collector reachable? "
                 f"Leaving without it{spans}"
             )
-        if self._endpoint is not None:
-            self._endpoint.close()
-            self._endpoint = None
+        with self._port_lock:
+            self._leave_port()
 
     def serve(self, port: int) -> None:
-        """Start the Prometheus endpoint; a note says why if that cannot be."""
-        host = os.environ.get("OTEL_EXPORTER_PROMETHEUS_HOST", "").strip() or "127.0.0.1"
-        try:
-            self._endpoint = prometheus.serve(port, host)
-        except ConfigurationError as error:
-            self.note(f"no Prometheus endpoint: {error}")
+        """Be shown on this port, with the other processes that share it; a note says why if that cannot be."""
+        with self._port_lock:
+            if not (self._inherited and self._port is not None and port == self._asked):
+                self._leave_port()
+                self._share(port)
+            self._inherited = False
 
     def use(self, pipeline: Pipeline) -> None:
         """Flush and close this one from now on."""
@@ -162,11 +181,33 @@ class TelemetryHandle:
         self.notes.append(text)
         logger.log(level, "%s", text, exc_info=error)
 
+    def _share(self, port: int) -> None:
+        self._asked = port
+        host = os.environ.get("OTEL_EXPORTER_PROMETHEUS_HOST", "").strip() or "127.0.0.1"
+        try:
+            self._port = SharedPort(port, host, self._service, self.note)
+        except ConfigurationError as error:
+            self.note(f"no Prometheus endpoint: {error}")
+
+    def _leave_port(self) -> None:
+        if self._port is not None:
+            self._port.close()
+            self._port = None
+
     def _after_fork(self) -> None:
         self._lost = 0
-        if self._endpoint is not None:  # its thread has stayed with the parent
-            self._endpoint.abandon()
-            self._endpoint = None
+        self._port_lock = threading.RLock()
+        if self._port is not None:  # its threads have stayed with the parent
+            self._port.abandon()
+            self._port = None
+        if self._asked:  # any free port is its parent's alone
+            self._inherited = True
+            providers.first_use = self._share_again
+
+    def _share_again(self) -> None:
+        with self._port_lock:
+            if self._inherited and self._port is None and not self._shut_down:
+                self._share(self._asked)
 
 
 def _set_up_sdk(handle: TelemetryHandle, wanted: dict[str, list[str]], attributes: dict[str, Any]) -> None:
@@ -264,7 +305,13 @@ def _program() -> str:
     return path.parent.name or "python" if path.stem == "__main__" else path.stem
 
 
-def _check(service_name: object, prometheus_port: object, otlp: object, resource_attributes: object) -> None:
+def _check(
+    service_name: object,
+    prometheus_port: object,
+    otlp: object,
+    resource_attributes: object,
+    monitor_event_loops: object,
+) -> None:
     if service_name is not None and not isinstance(service_name, str):
         raise TypeError(f"service_name={service_name!r}: a string (or None for the program's name)")
     if service_name is not None and not service_name.strip():
@@ -281,6 +328,8 @@ def _check(service_name: object, prometheus_port: object, otlp: object, resource
         isinstance(resource_attributes, Mapping) and all(isinstance(key, str) for key in resource_attributes)
     ):
         raise TypeError(f"resource_attributes={resource_attributes!r}: a mapping of strings to values")
+    if not isinstance(monitor_event_loops, bool):
+        raise TypeError(f"monitor_event_loops={monitor_event_loops!r}: True or False")
 
 
 _lock = threading.Lock()

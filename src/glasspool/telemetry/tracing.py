@@ -18,6 +18,8 @@ from opentelemetry import propagate, trace
 from opentelemetry.context import Context
 from opentelemetry.trace import Link, Span, SpanKind, Status, StatusCode
 
+from glasspool.guarded import is_a, log
+
 from . import catalog, providers
 from .catalog import Key
 from .failures import error_text, error_type_of
@@ -90,15 +92,16 @@ class TaskTracer:
         tracer = providers.tracer()
         if tracer is None or self.spans == "off":
             return None
-        parent_span = trace.get_current_span(parent)
-        if self.spans == "parented" and not parent_span.is_recording():
-            return None
-        links = None
-        if mode == "link":
-            submitter = parent_span.get_span_context()
-            links = [Link(submitter)] if submitter.is_valid else None
-            parent = trace.set_span_in_context(trace.INVALID_SPAN, parent)
+        code: Any = function
         try:
+            parent_span = trace.get_current_span(parent)
+            if self.spans == "parented" and not parent_span.is_recording():
+                return None
+            links = None
+            if mode == "link":
+                submitter = parent_span.get_span_context()
+                links = [Link(submitter)] if submitter.is_valid else None
+                parent = trace.set_span_in_context(trace.INVALID_SPAN, parent)
             return tracer.start_span(
                 f"{self._name} {label or task_name}"[:_MAX_NAME],
                 context=parent,
@@ -111,13 +114,15 @@ class TaskTracer:
                     Key.TASK_NAME: task_name,
                     Key.TASK_ID: task_id,
                     Key.QUEUE_SIZE: queue_size,
-                    Key.CODE_FUNCTION: function if isinstance(function, str) else qualified_name(function),
+                    Key.CODE_FUNCTION: code if is_a(code, str) else qualified_name(function),
                     **(attributes or {}),
                 },
                 record_exception=False,
                 set_status_on_exception=False,
             )
-        except Exception:  # noqa: BLE001 - a sampler's or span processor's bug must not reach the task
+        except (KeyboardInterrupt, SystemExit):
+            raise
+        except BaseException:  # noqa: BLE001 - a sampler's or span processor's bug must not reach the task
             _failed("starting a span")
             return None
 
@@ -127,7 +132,9 @@ class TaskTracer:
         try:
             if span.is_recording():
                 span.add_event(catalog.SPAN_EVENT_STARTED, timestamp=at)
-        except Exception:  # noqa: BLE001 - as above
+        except (KeyboardInterrupt, SystemExit):
+            raise
+        except BaseException:  # noqa: BLE001 - as above
             _failed("adding a span's event")
 
     @staticmethod
@@ -176,12 +183,17 @@ class TaskTracer:
                     span.set_status(Status(StatusCode.ERROR, "timeout"))
                 elif outcome == "cancelled" and reason in _ERROR_REASONS:
                     span.set_status(Status(StatusCode.ERROR, f"cancelled: {reason}"))
-        except Exception:  # noqa: BLE001 - as above; or the error cannot be turned into text
+        except (KeyboardInterrupt, SystemExit):
+            raise
+        except BaseException:  # noqa: BLE001 - as above; or the error cannot be turned into text
             _failed("describing a span")
-        try:
-            span.end(end_time=at)
-        except Exception:  # noqa: BLE001 - as above
-            _failed("ending a span")
+        finally:
+            try:
+                span.end(end_time=at)
+            except (KeyboardInterrupt, SystemExit):
+                raise
+            except BaseException:  # noqa: BLE001 - as above
+                _failed("ending a span")
 
 
 _warned = False
@@ -192,7 +204,7 @@ def _failed(what: str) -> None:
     REGISTRY.telemetry_failed("export")
     if not _warned:
         _warned = True
-        logger.exception("%s failed; further failures of tracing are only counted", what)
+        log(logger.exception, "%s failed; further failures of tracing are only counted", what)
 
 
 def capture() -> Context:

@@ -1,0 +1,20 @@
+"""trio, where it is there: it is optional, and never imported only to be asked whether it runs."""
+
+from __future__ import annotations
+
+import sys
+from typing import Any
+
+__all__ = ["running_trio"]
+
+
+def running_trio() -> Any:
+    """``trio.lowlevel`` if a trio loop runs the caller, else None.
+
+    In guest mode the host's asyncio loop answers inside trio's tasks as well, so this is asked first.
+    """
+    # While another thread imports trio, what is in sys.modules is half made: it lacks what is asked of it, and nobody
+    # can be running it.
+    lowlevel: Any = sys.modules.get("trio.lowlevel")
+    in_trio_run = getattr(lowlevel, "in_trio_run", None)
+    return lowlevel if in_trio_run is not None and in_trio_run() else None

@@ -1,0 +1,171 @@
+"""How objects that others have made are touched: past whatever they override.
+
+An exception may be a frozen dataclass, a value may be a proxy whose ``__class__`` raises, a group may have a ``derive``
+that does not work. What a task is must not depend on that. So an exception's traceback and context are read and set by
+``BaseException``'s own descriptors, types are asked of ``type``, and a group's members of ``BaseExceptionGroup``. Where
+foreign code must be called (a ``repr``, a ``derive``), what it raises is told apart here: ``KeyboardInterrupt`` and
+``SystemExit`` end the program, and pass; anything else is only a failure of what was called.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+import sys
+from collections.abc import Awaitable, Callable
+from types import CoroutineType, GeneratorType
+from typing import Any
+
+if sys.version_info < (3, 11):
+    from exceptiongroup import BaseExceptionGroup
+
+__all__ = [
+    "attribute",
+    "class_name",
+    "context_of",
+    "is_a",
+    "is_awaitable",
+    "is_coroutine_function",
+    "leaves",
+    "log",
+    "set_context",
+    "set_traceback",
+    "text",
+    "traceback_of",
+    "without",
+]
+
+_EXCEPTION: Any = BaseException  # untyped, for its descriptors
+_GROUP: Any = BaseExceptionGroup
+_MODULE: Any = type.__dict__["__module__"]
+_QUALNAME: Any = type.__dict__["__qualname__"]
+
+traceback_of: Callable[[BaseException], Any] = _EXCEPTION.__traceback__.__get__
+"""The exception's traceback, whatever its class makes of the attribute."""
+
+context_of: Callable[[BaseException], Any] = _EXCEPTION.__context__.__get__
+"""The exception that was being handled when this one was raised."""
+
+set_traceback: Callable[[BaseException, Any], None] = _EXCEPTION.__traceback__.__set__
+set_context: Callable[[BaseException, Any], None] = _EXCEPTION.__context__.__set__
+
+_ITERABLE_COROUTINE = 0x100  # inspect.CO_ITERABLE_COROUTINE: of a generator that types.coroutine has marked
+_LONGEST = 1000  # characters of a value in a message
+_MOST = 10_000  # members of a group that are looked at: a class of somebody's own may have no end
+
+
+def is_a(thing: object, kind: Any) -> bool:
+    """``isinstance`` by the true type. ``kind`` is a class that is no ABC, or a tuple of such."""
+    return issubclass(type(thing), kind)
+
+
+def attribute(thing: object, name: str) -> Any:
+    """The attribute, or None: also where the thing does not like to be asked."""
+    try:
+        return getattr(thing, name, None)
+    except (KeyboardInterrupt, SystemExit):
+        raise
+    except BaseException:  # noqa: BLE001 - the thing's own
+        return None
+
+
+def is_awaitable(value: object) -> bool:
+    """Whether ``await value`` can work; unlike ``inspect.isawaitable`` it asks nothing of the value itself."""
+    kind = type(value)
+    if kind is CoroutineType:
+        return True
+    if kind is GeneratorType:
+        return bool(value.gi_code.co_flags & _ITERABLE_COROUTINE)  # type: ignore[attr-defined]  # by its type
+    try:
+        return kind not in _PLAIN and issubclass(kind, Awaitable)
+    except Exception:  # noqa: BLE001 - a class whose own class does not like to be asked
+        return False
+
+
+def is_coroutine_function(function: object) -> bool:
+    """Whether it is a coroutine function, or says so itself: as AsyncMock does, and what is marked by ``inspect``."""
+    try:
+        return inspect.iscoroutinefunction(function) or (
+            _MARK is not None and getattr(function, "_is_coroutine", None) is _MARK  # mock and asgiref, up to 3.11
+        )
+    except (KeyboardInterrupt, SystemExit):
+        raise
+    except BaseException:  # noqa: BLE001 - somebody's object that does not like to be looked at
+        return False
+
+
+_MARK: object = getattr(asyncio.coroutines, "_is_coroutine", None)
+_PLAIN = frozenset({type(None), bool, int, float, str, bytes, list, dict, tuple, set})  # common, and surely not
+
+
+def class_name(thing: object) -> tuple[str, str]:
+    """Module and qualified name of the thing's class, as far as they are strings."""
+    kind = type(thing)
+    try:
+        module = _MODULE.__get__(kind)
+    except AttributeError:  # a class that was made where no module has a name
+        module = ""
+    return (str.__str__(module) if is_a(module, str) else ""), _QUALNAME.__get__(kind)
+
+
+def text(value: object) -> str:
+    """``repr(value)`` for a message, shortened; the name of its class if it has none."""
+    try:
+        found = repr(value)
+    except (KeyboardInterrupt, SystemExit):
+        raise
+    except BaseException:  # noqa: BLE001 - the value's own __repr__, or a number with too many digits
+        return f"<{class_name(value)[1]} without a repr>"
+    return found if len(found) <= _LONGEST else f"{found[:_LONGEST]}…"
+
+
+def leaves(error: BaseException) -> list[BaseException]:
+    """What is in a group, nested ones looked through; of anything else the error itself."""
+    found: list[BaseException] = []
+    todo = [error]
+    try:
+        for _ in range(_MOST):
+            if not todo:
+                return found
+            one = todo.pop()
+            if is_a(one, BaseExceptionGroup):
+                todo.extend(reversed(_GROUP.exceptions.__get__(one)))
+            else:
+                found.append(one)
+    except (KeyboardInterrupt, SystemExit):
+        raise
+    except BaseException:  # noqa: BLE001 - before Python 3.11 a group is asked by way of its class
+        return [error]
+    return [error]
+
+
+def without(group: BaseException, kind: type[BaseException]) -> BaseException:
+    """The group without its members of this ``kind``; there are others.
+
+    The group's own ``split`` does it, which keeps what a class of the user's carries. Where that does not work, or does
+    not give the same members, a plain group does.
+    """
+    others = [error for error in leaves(group) if not is_a(error, kind)]
+    found: Any
+    try:
+        found = group.split(kind)[1]  # type: ignore[attr-defined]  # a group, as the caller says
+        if is_a(found, BaseExceptionGroup) and list(map(id, leaves(found))) == list(map(id, others)):
+            return found  # type: ignore[no-any-return]
+    except (KeyboardInterrupt, SystemExit):
+        raise
+    except BaseException:  # noqa: BLE001, S110 - the class's own derive
+        pass
+    message = _GROUP.message.__get__(group)
+    found = BaseExceptionGroup(str.__str__(message) if is_a(message, str) else "", others)
+    set_traceback(found, traceback_of(group))
+    return found  # type: ignore[no-any-return]
+
+
+def log(say: Callable[..., object], message: str, *arguments: object, **options: Any) -> None:
+    """Log something that others have made: its ``repr``, or its traceback, may fail, and so may a handler."""
+    try:
+        say(message, *arguments, stacklevel=2, **options)
+    except (KeyboardInterrupt, SystemExit):
+        raise
+    except BaseException:  # noqa: BLE001, S110 - as logging itself does with what its handlers raise
+        pass

@@ -1,0 +1,57 @@
+"""A thread that ends in the moment in which its task leaves it behind: at each line of the loop's, one by one."""
+
+from __future__ import annotations
+
+import concurrent.futures.thread
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import glasspool
+from glasspool import HybridExecutor
+from glasspool.runners.thread import _Call
+from tests.switching import EndsAt
+
+from .support import conserved, echo, until
+
+pytestmark = pytest.mark.anyio
+
+HERE = Path(glasspool.__file__).parent
+TRACED = {str(HERE / name) for name in ("engine.py", "running.py", "runners/thread.py", "runners/futures.py")}
+LAST = {_Call.__call__.__code__, concurrent.futures.thread._WorkItem.run.__code__}  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize("kind", ["thread", "futures"])
+@pytest.mark.parametrize("observed", [False, True])
+async def test_no_slot_is_lost_wherever_a_thread_ends(kind: str, observed: bool) -> None:
+    switches, seen = 0, set()
+    with ExitStack() as stack:
+        runner: Any = stack.enter_context(ThreadPoolExecutor(1)) if kind == "futures" else "thread"
+        while True:
+            outcome = await _end_at(switches + 1, runner, observed)
+            if not outcome:
+                break
+            switches += 1
+            seen.add(outcome)
+    assert switches > 30
+    assert seen == {"success", "cancelled"}
+
+
+async def _end_at(switch: int, runner: Any, observed: bool) -> str:
+    """How the task has ended; empty if it had before so many lines had run."""
+    thread = EndsAt(switch, TRACED, LAST)
+    observers = [lambda event: None] if observed else []
+    async with HybridExecutor("switch", max_in_flight=1, observers=observers) as executor:
+        handle = await executor.submit(thread.blocked, runner=runner)
+        await until(thread.started.is_set)
+        with thread.tracing():
+            handle.cancel()
+            completed = await handle.outcome()
+        slots = executor._work.engine.slots  # type: ignore[union-attr]
+        await until(lambda: slots.used == 0)
+        assert conserved(executor, [handle]).slots_used == 0
+        assert await executor.run(echo, 1) == 1
+    return completed.outcome.value if thread.reached else ""

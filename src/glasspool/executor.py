@@ -336,12 +336,13 @@ class HybridExecutor:
         """A pile of tasks on this executor: include, take outcomes as they come, drain.
 
         :param fail_fast: the first task that fails or times out cancels the pile's others.
-        :raises ExecutorClosed: the executor is closed, or not open yet.
+        :raises ExecutorClosed: the executor's block is left, or not entered yet.
         """
         fail_fast = options_.flag("fail_fast", fail_fast)
         work = self._submission("pile")
         work.engine.check_caller("pile")
-        work.engine.check_not_closed("pile")
+        if self._owner is None:  # in the block it may be refused what it includes, which a shutdown by a signal expects
+            work.engine.check_not_closed("pile")
         if fail_fast:
             work.engine.reporter.fail_fast()
         return Pile(work, fail_fast=fail_fast)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import signal
+import sys
 from pathlib import Path
 
 import pytest
@@ -117,6 +118,8 @@ else:
 
 @pytest.mark.parametrize("how", OVER)
 def test_a_thread_that_never_returns_does_not_hold_up_the_end(backend: str, how: str) -> None:
+    if how == "in another thread, which goes on" and (3, 12, 0) <= sys.version_info < (3, 12, 2):
+        pytest.skip("once the main thread has ended, no thread starts (https://github.com/python/cpython/issues/113964)")
     code, status, executors = OVER[how]
     with Program("-c", COMMON + code, backend) as program:
         program.end(status)

@@ -14,6 +14,8 @@ from alert_cases import (
     B,
     C,
     Case,
+    Curve,
+    M,
     Series,
     bucketed,
     cases,
@@ -105,6 +107,24 @@ def test_promtool_accepts_the_rules(tmp_path: Path) -> None:
 def test_alerts_fire_and_stay_silent(tmp_path: Path, interval: int) -> None:
     chosen = [case for case in CASES if interval in case.intervals]
     promtool_test(tmp_path, [case_group(case, interval) for case in chosen], interval, RuleOptions())
+
+
+def test_a_failed_scrape_is_no_event(tmp_path: Path) -> None:
+    """What was there before and after a gap is not new after it, also where the gap is just one window ago."""
+    assert RuleOptions().event_window == "15m"
+    windows = (5 * M, 15 * M)  # of the ratios, and of rare events
+    quiet = [case for case in CASES if 60 in case.intervals and not case.firing]
+    gaps = [with_gaps(case, {case.at - window for window in windows}) for case in quiet]
+    promtool_test(tmp_path, [case_group(case, 60) for case in gaps], 60, RuleOptions())
+
+
+def with_gaps(case: Case, gaps: set[float]) -> Case:
+    """The case with scrapes of all its processes that failed."""
+
+    def gapped(curve: Curve) -> Curve:
+        return lambda t: None if t in gaps else curve(t)
+
+    return replace(case, series=tuple(replace(each, curve=gapped(each.curve)) for each in case.series))
 
 
 @pytest.mark.parametrize("interval", [15, 60])

@@ -62,7 +62,7 @@ def test_values_are_escaped() -> None:
 
 
 def test_events_see_the_first_one() -> None:
-    assert events("x", "5m") == "((x unless x offset 5m) or increase(x[5m]))"
+    assert events("x", "5m") == "((x unless last_over_time(x[5m] offset 5m)) or increase(x[5m]))"
 
 
 @pytest.mark.parametrize(

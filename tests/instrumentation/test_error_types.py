@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import copyreg
 import sys
 from collections.abc import Callable
 from concurrent.futures import Executor, ProcessPoolExecutor, ThreadPoolExecutor
@@ -25,7 +26,7 @@ from . import work
 from .work import LIMIT, value
 
 if sys.version_info < (3, 11):
-    from exceptiongroup import BaseExceptionGroup
+    from exceptiongroup import BaseExceptionGroup, ExceptionGroup
 
 trio = pytest.importorskip("trio")
 
@@ -120,6 +121,13 @@ WAYS: dict[str, Way] = {
     "@instrumented, sync": _decorated(sync_session),
     "@instrumented, async": _decorated(session),
 }
+
+
+@pytest.fixture(autouse=True)
+def _groups_can_be_pickled(monkeypatch: pytest.MonkeyPatch) -> None:
+    # distributed, once imported, has all exceptions pickled by tblib, which before Python 3.11 loses the arguments of
+    # a group: a forked process sends then what the pool cannot read.
+    monkeypatch.delitem(copyreg.dispatch_table, ExceptionGroup, raising=False)
 
 
 @pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")

@@ -164,9 +164,12 @@ def events(selector: str, window: str) -> str:
     """Events of a counter in the window, those that a series was born with included.
 
     ``increase`` sees a series only from its second sample on, and what happens in a process's or an executor's first
-    seconds is in the first one; so of a series that was not there a window ago the whole count is taken.
+    seconds is in the first one; so of a series that was not there a window ago the whole count is taken. A scrape that
+    failed just then hides all series of its target (https://prometheus.io/docs/prometheus/latest/querying/basics/#staleness),
+    so the five minutes before are looked at.
     """
-    return f"(({selector} unless {selector} offset {window}) or increase({selector}[{window}]))"
+    before = f"last_over_time({selector}[5m] offset {window})"
+    return f"(({selector} unless {before}) or increase({selector}[{window}]))"
 
 
 def grown(always: str, rare: str, window: str) -> str:

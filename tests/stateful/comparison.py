@@ -29,6 +29,7 @@ def stats_of(account: Account) -> ExecutorStats:
     def age(since: list[float | None]) -> float:
         return now - (since[0] or 0.0) if since else 0.0
 
+    asked = [task.request.at for task in account.active if task.request is not None]
     return ExecutorStats(
         queued=len(account.queue),
         in_flight=len(account.active),
@@ -43,6 +44,8 @@ def stats_of(account: Account) -> ExecutorStats:
         oldest_queued_age=age([task.accepted for task in account.queue]),
         oldest_active_age=age([task.began for task in account.active]),
         oldest_pending_age=age([task.called for task in account.line]),
+        cancelling=len(asked),
+        oldest_cancelling_age=now - min(asked, default=now),
     )
 
 
@@ -170,6 +173,8 @@ def _add_gauges(out: _Expected, account: Account) -> None:
     for runner, count in Counter(task.runner for task in account.active).items():
         out.add(catalog.TASK_ACTIVE, count, runner=runner)
     out.add(catalog.TASK_OLDEST_AGE, stats.oldest_active_age)
+    out.add(catalog.TASK_CANCELLING, stats.cancelling)
+    out.add(catalog.TASK_CANCELLING_OLDEST_AGE, stats.oldest_cancelling_age)
     out.add(catalog.QUEUE_SIZE, stats.queued)
     out.add(catalog.QUEUE_CAPACITY, account.capacity or 0)
     out.add(catalog.QUEUE_OLDEST_AGE, stats.oldest_queued_age)
@@ -177,4 +182,3 @@ def _add_gauges(out: _Expected, account: Account) -> None:
     out.add(catalog.SUBMIT_OLDEST_AGE, stats.oldest_pending_age)
     out.add(catalog.SLOT_USAGE, stats.slots_used)
     out.add(catalog.SLOT_LIMIT, stats.slots_limit)
-    out.add(catalog.WORKER_LIMIT, stats.slots_limit, runner="thread")

@@ -2,7 +2,7 @@
 (* The protocol of one executor: who has a slot, who waits, and how each task ends. One action is one step of the event
    loop, in which nothing else of the loop runs, or one step of a thread under its lock. README.md says where each one
    is in the code. *)
-EXTENDS Integers, Sequences, FiniteSets
+EXTENDS Integers, Sequences, FiniteSets, TLC
 
 CONSTANTS Count,     \* tasks; they are submitted in the order of their numbers
           Slots,     \* slots that there are at first
@@ -270,7 +270,7 @@ AShutdownEnds == closing = "draining" ~> closing = "closed"
 (* For a complete search of what always holds, states are the same that differ only in which of two tasks, neither of
    which waits in any line, is where. *)
 Alike ==
-  LET where == [t \in Tasks |-> <<e.state[t], thread[t], t \in e.woken, t \in e.left, t = leaving, e.ends[t]>>]
+  LET where == TLCEval([t \in Tasks |-> <<e.state[t], thread[t], t \in e.woken, t \in e.left, t = leaving, e.ends[t]>>])
   IN <<{<<place, Cardinality({t \in Tasks : where[t] = place})>> : place \in {where[t] : t \in Tasks}},
        [i \in DOMAIN e.granted |-> e.state[e.granted[i]]], Len(e.queue), Len(e.line), e.used, e.limit, e.more,
        e.counts, closing, resized>>

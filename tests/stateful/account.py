@@ -53,7 +53,8 @@ class Task:
     began: float | None = None
     ended: float | None = None
     assigned: bool = False
-    waited: float = 0.0
+    waited: float | None = None
+    """For room; None: there was some."""
     outcome: str = ""
     reason: str = ""
     error: BaseException | None = None
@@ -196,8 +197,8 @@ class Account:
         self.require(self.closing is None, f"{task.name} was accepted while the executor was closing")
         self.require(task.accepted is None, f"{task.name} was accepted twice")
         self.require(not self.line or next(iter(self.line)) is task, f"{task.name} has overtaken another one")
+        task.accepted, task.waited = now, now - task.called if task in self.line else None
         self.line.pop(task, None)
-        task.accepted, task.waited = now, now - task.called
         self.tasks.append(task)
         if task.collector is not None:
             task.collector.accepted(task)

@@ -150,7 +150,8 @@ def samples_of(account: Account) -> Samples:
 def _add_task(out: _Expected, task: Task) -> None:
     assert task.accepted is not None
     out.add(catalog.TASK_SUBMITTED, 1)
-    out.observe(catalog.SUBMIT_WAIT, task.waited)
+    if task.waited is not None:
+        out.observe(catalog.SUBMIT_WAIT, task.waited)
     if task.began is not None:
         out.observe(catalog.QUEUE_WAIT, task.began - task.accepted, queue_outcome="started")
     if task.ended is None:

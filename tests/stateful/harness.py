@@ -289,9 +289,15 @@ class Harness:
                     self.account.meet(waiter.task)
 
     def resize(self, limit: int) -> None:
-        """More slots or fewer."""
+        """More slots or fewer, until all is over."""
+        self.account.tick()
+        before, over = self.account.limit, self.account.closed_at is not None
         self.account.resize(limit)
-        self.executor.resize(limit)
+        try:
+            self.executor.resize(limit)
+        except ExecutorClosed:
+            assert over, "an executor that is not closed was not resized"
+            self.account.limit = before
 
     # -- closing ---------------------------------------------------------------------------------------------------
 

@@ -196,6 +196,6 @@ async def test_an_observer_that_fails_at_an_event_within_an_event_is_not_told_of
         told.append((event.kind, event.name))
         raise LookupError
 
-    async with HybridExecutor(max_in_flight=2, observers=[submits, fails]) as executor:
+    async with HybridExecutor("nested", max_in_flight=2, observers=[submits, fails]) as executor:
         executor.submit_nowait(succeed, name="outer")
     assert told == [("submitted", "inner")]

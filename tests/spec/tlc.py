@@ -59,7 +59,8 @@ def search(model: str, configuration: str, directory: Path) -> Search:
     (directory / "Executor.cfg").write_text(configuration)
     command = [
         java, "-XX:+UseParallelGC", f"-Djava.io.tmpdir={directory}", *classpath, "tlc2.TLC",
-        "-deadlock", "-lncheck", "final", "-workers", str(os.cpu_count() or 1), "-metadir", str(directory / "states"), "Executor",
+        "-deadlock", "-lncheck", "final", "-workers", str(os.cpu_count() or 1),
+        "-metadir", str(directory / "states"), "Executor",
     ]  # fmt: skip
     output = subprocess.run(command, cwd=directory, capture_output=True, text=True, check=False).stdout
     states, depth, violated = _STATES.findall(output), _DEPTH.search(output), _VIOLATED.search(output)

@@ -252,6 +252,13 @@ class Account:
         self.require(task.limit > now, f"{task.name} begins out of time")
         task.began = now
 
+    def has_no_time(self, task: Task) -> None:
+        """It is out of time before it begins; what asks it to end in the same step may come first."""
+        now = self.tick()
+        if task.ended is None and task.request is None and task.began is None:
+            self.require(task.assigned and min(task.timeout, task.deadline - now) <= 0, f"{task.name} has time left")
+            self._end(task, "timeout")
+
     def call(self, task: Task) -> None:
         """Its function is called."""
         self.require(task.began == self.tick() and not task.called_once, f"{task.name} is called twice, or late")
@@ -303,8 +310,6 @@ class Account:
             del self.queue[task]
             task.assigned = True
             self.active[task] = None
-            if min(task.timeout, task.deadline - self.now) <= 0:
-                self._end(task, "timeout")
 
     def interrupted(self, error: BaseException) -> None:
         """A task on the loop has ended with an interrupt of the program."""

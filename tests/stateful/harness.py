@@ -123,6 +123,8 @@ class Harness:
                 self.account.begin(task)
             elif event.outcome == "cancelled":
                 self.account.meet(task)
+            elif event.outcome == "timeout":
+                self.account.has_no_time(task)
         stats = self.executor.stats()
         ended = stats.succeeded + stats.failed + stats.timed_out + stats.cancelled
         self.account.require(stats.submitted == stats.queued + stats.in_flight + ended, "statistics do not add up")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from collections import Counter, defaultdict
+from collections.abc import Iterable
 from typing import Any
 
 import prometheus_client
@@ -16,7 +17,7 @@ from glasspool.telemetry.observers import TaskEvent
 
 from .account import Account, Task, error_type
 
-__all__ = ["events_of", "samples_of", "samples_shown", "spelled", "stats_of"]
+__all__ = ["events_of", "samples_of", "samples_shown", "spelled", "stats_of", "without"]
 
 Samples = dict[tuple[str, frozenset[tuple[str, str]]], float]
 IDENTITY = {prometheus_label(catalog.Key.EXECUTOR_NAME), prometheus_label(catalog.Key.EXECUTOR_TYPE)}
@@ -86,12 +87,13 @@ def samples_shown(registry: prometheus_client.CollectorRegistry, executor: str, 
             if sample.value and executor in sample.labels.values():
                 labels = frozenset((key, value) for key, value in sample.labels.items() if key not in IDENTITY)
                 found[sample.name, labels] = sample.value
-    return found if account.closing != "parent_scope" else _without_obeying(found)
+    return found if account.closing != "parent_scope" else without([catalog.CANCEL_DURATION], found)
 
 
-def _without_obeying(samples: Samples) -> Samples:
-    name = catalog.CANCEL_DURATION.prometheus_name
-    return {key: value for key, value in samples.items() if not key[0].startswith(name)}
+def without(metrics: Iterable[Metric], samples: Samples) -> Samples:
+    """The samples of other metrics."""
+    names = tuple(metric.prometheus_name for metric in metrics)
+    return {key: value for key, value in samples.items() if not key[0].startswith(names)}
 
 
 class _Expected:
@@ -144,7 +146,7 @@ def samples_of(account: Account) -> Samples:
         outcome = "cut" if account.cut else "drained"
         out.observe(catalog.SHUTDOWN_DURATION, account.closed_at - account.closing_at, shutdown_outcome=outcome)
     found = {key: value for key, value in out.samples.items() if value}
-    return found if account.closing != "parent_scope" else _without_obeying(found)
+    return found if account.closing != "parent_scope" else without([catalog.CANCEL_DURATION], found)
 
 
 def _add_task(out: _Expected, task: Task) -> None:

@@ -12,12 +12,13 @@ import anyio
 import prometheus_client
 
 from glasspool import ExecutorClosed, HybridExecutor, QueueFull, TaskHandle, TaskState
+from glasspool.telemetry.catalog import Metric
 from glasspool.telemetry.observers import TaskEvent
 from glasspool.telemetry.prometheus import register
 from glasspool.telemetry.registry import REGISTRY
 
 from .account import Account, Collector, Task
-from .comparison import events_of, samples_of, samples_shown, spelled, stats_of
+from .comparison import events_of, samples_of, samples_shown, spelled, stats_of, without
 from .programs import ByHand, Program, Script, tick_of
 from .virtual import World
 from .waiting import ForEnd, ForHandle, ForRoom, ForShutdown, Waiter
@@ -53,6 +54,9 @@ def agree(what: str, found: Mapping[Any, Any], expected: Mapping[Any, Any]) -> N
 
 class Harness:
     """All methods but the constructor are called on the virtual loop."""
+
+    unknown: tuple[Metric, ...] = ()
+    """Metrics that the account does not know."""
 
     def __init__(self, world: World) -> None:
         self.world = world
@@ -111,9 +115,9 @@ class Harness:
     def _note(self, event: TaskEvent) -> None:
         self.account.tick()
         if event.kind == "rejected":
-            self._refusals.append((event.name, event.error_type, event.wait))
+            self._refusals.append((self.task_of(event).name, event.error_type, event.wait))
         elif event.kind == "submitted":
-            task = self._tasks[event.task_id] = self._submitted(event.name)
+            task = self._tasks[event.task_id] = self.task_of(event)
             self._events[task.name] = [spelled(event)]
             self.account.accept(task)
         else:
@@ -134,8 +138,9 @@ class Harness:
             self.reactions.remove(reaction)
             reaction[1]()
 
-    def _submitted(self, name: str) -> Task:
-        return self.scripts[name].task
+    def task_of(self, event: TaskEvent) -> Task:
+        """The task that is being submitted, or refused."""
+        return self.scripts[event.name].task
 
     def _fail(self, event: TaskEvent) -> None:
         self.account.require(not self._broken, "an observer that has failed was called again")
@@ -354,7 +359,8 @@ class Harness:
         account.step += 1
         assert not account.faults, account.faults
         agree("statistics", vars(self.executor.stats()), vars(stats_of(account)))
-        agree("samples", samples_shown(self._metrics, NAME, account), samples_of(account))
+        shown, expected = samples_shown(self._metrics, NAME, account), samples_of(account)
+        agree("samples", without(self.unknown, shown), without(self.unknown, expected))
         agree("events", self._events, {task.name: events_of(task) for task in account.tasks})
         agree("refusals", Counter(self._refusals), Counter(account.rejections))
         used = len(account.active) + len(account.left)

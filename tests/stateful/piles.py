@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from contextlib import AbstractContextManager
 from functools import partial
 from typing import Any
@@ -80,8 +81,11 @@ class Tasks:
         """What ``pile.stats()`` must say."""
         outstanding = self.outstanding
         queued = sum(task in self.account.queue for task in outstanding)
-        ended = [sum(task.outcome == outcome.value for task in self.members) for outcome in Outcome]
-        return PileStats(queued, len(outstanding) - queued, *ended, len(self.untaken))
+        ended = Counter(task.outcome for task in self.members)
+        return PileStats(
+            queued, len(outstanding) - queued, ended["success"], ended["error"], ended["timeout"], ended["cancelled"],
+            len(self.untaken),
+        )  # fmt: skip
 
 
 class _OfPile(Waiter):

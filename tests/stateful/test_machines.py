@@ -8,13 +8,14 @@ import pytest
 from hypothesis import HealthCheck, settings
 from hypothesis.stateful import RuleBasedStateMachine, run_state_machine_as_test
 
+from .iterations import IterationMachine
 from .machine import ExecutorMachine
 from .piles import PileMachine
 
 EXAMPLES = int(os.environ.get("GLASSPOOL_STATEFUL_EXAMPLES", "0"))
 """How many random runs each machine takes; 0: the same few each time."""
 
-MACHINES: dict[type[RuleBasedStateMachine], int] = {ExecutorMachine: 100, PileMachine: 60}
+MACHINES: dict[type[RuleBasedStateMachine], int] = {ExecutorMachine: 100, PileMachine: 60, IterationMachine: 60}
 """How many runs they take when nobody asks for more."""
 
 

@@ -30,9 +30,10 @@ class SourceFailed(Exception):
 class Items:
     """What must be true of one iteration: each item runs once and is handed out once, in order."""
 
-    def __init__(self, account: Account, *, ordered: bool) -> None:
+    def __init__(self, account: Account, *, ordered: bool, later: bool) -> None:
         self.account = account
         self.ordered = ordered
+        self.later = later
         self.read: list[Task] = []
         self.accepted_tasks: list[Task] = []
         self.untaken: list[Task] = []
@@ -88,7 +89,7 @@ class Items:
         if not self.closed:
             self.closed = True
             self.error = None
-            if self.read and self.read[-1] in self.account.line:
+            if not self.later and self.read and self.read[-1] in self.account.line:  # else it may have been promised room
                 self.account.reject(self.read[-1], "submit_cancelled")
             for task in self.outstanding:
                 self.account.cancel(task, reason)
@@ -161,7 +162,7 @@ class IterationHarness(Harness):
 
     def open_iteration(self, batch: list[Program], ordered: bool, later: bool, fails: bool) -> None:
         """Begin to map a function over a source."""
-        items = Items(self.account, ordered=ordered)
+        items = Items(self.account, ordered=ordered, later=later)
         name = f"iteration {len(self._items)}"
         self._items[name] = items
         source = self._source(items, batch, fails)
@@ -237,8 +238,12 @@ class IterationHarness(Harness):
     def close_iteration(self, which: int) -> None:
         """Somebody closes an iteration and waits for its tasks."""
         iterator, items = chosen(self.iterations, which)
-        items.close("explicit")
-        self.start(ForClosed(items), iterator.aclose)
+
+        async def call() -> None:
+            items.close("explicit")
+            await iterator.aclose()
+
+        self.start(ForClosed(items), call)
 
     def lose(self, which: int) -> None:
         """Nobody has the iterator any more, as after a ``break``."""

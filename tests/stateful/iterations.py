@@ -158,6 +158,10 @@ class IterationHarness(Harness):
         task = items.read[-1]
         if event.kind == "rejected":
             items.refused(task)
+            if items.later and self.account.closing:  # the feeder may be cut first, or told that there is no room
+                blocked = [told for told in self.account.rejections if told[0] == task.name]
+                self.account.rejections.remove(blocked[0])
+                self.account.rejections.append((task.name, event.error_type, blocked[0][2]))
         return task
 
     def open_iteration(self, batch: list[Program], ordered: bool, later: bool, fails: bool) -> None:

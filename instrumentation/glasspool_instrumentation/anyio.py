@@ -173,9 +173,11 @@ def _start(patch: Patch, original: Any) -> Any:
         if not patch.active or core_calls():
             return await original(self, func, *args, name=name, **options)
 
+        group = weakref.ref(self)  # who waits keeps it; the frames of an error lead to this function
+
         def call(*args: Any, **kwargs: Any) -> Any:
             coro = func(*args, **kwargs)
-            return _observe(self, coro, str(name or ""))
+            return _observe(group(), coro, str(name or ""))
 
         return await original(self, _named_as(func, call), *args, name=name, **options)
 
@@ -270,6 +272,7 @@ def _run_in_process(patch: Patch, original: Any) -> Any:
             raise
         finally:
             awaiting.reset(token)
+            del token  # it leads to the context, and the error to this frame
             claim.end()
 
     return run_sync

@@ -125,9 +125,11 @@ class SteppedCoroutine(PassedThrough):
             return self._coro.send(value)
         except BaseException as error:
             hide_frames(error)
+            del value  # see ObservedCoroutine.send
             raise
         finally:
             self._leave(entered)
+            del entered
 
     def throw(self, *error: Any) -> Any:
         entered = enter(self._span)
@@ -135,9 +137,11 @@ class SteppedCoroutine(PassedThrough):
             return self._coro.throw(*error)
         except BaseException as raised:
             hide_frames(raised)
+            del error
             raise
         finally:
             self._leave(entered)
+            del entered
 
     def _leave(self, entered: Entered) -> None:
         found = capture()
@@ -177,6 +181,7 @@ class ObservedCoroutine(PassedThrough):
             return self._coro.send(value)
         except BaseException as error:
             self._end(error)
+            del value  # trio sends exceptions, which lead to this frame
             raise
         finally:
             submitting.inside = inside
@@ -189,6 +194,7 @@ class ObservedCoroutine(PassedThrough):
             return self._coro.throw(*error)
         except BaseException as raised:
             self._end(raised)
+            del error
             raise
         finally:
             submitting.inside = inside

@@ -80,7 +80,7 @@ def _decorate(function: Any, *, name: str | None, spans: Spans) -> Any:
             except BaseException as error:
                 calls.end(task, token, error)
                 hide_frames(error)
-                del args, kwargs  # see Call.__call__
+                del args, kwargs, task, token  # see Call.__call__
                 raise
             calls.end(task, token, None)
             return value
@@ -96,7 +96,7 @@ def _decorate(function: Any, *, name: str | None, spans: Spans) -> Any:
         except BaseException as error:
             calls.end(task, token, error)
             hide_frames(error)
-            del args, kwargs  # see Call.__call__
+            del args, kwargs, task, token  # see Call.__call__
             raise
         calls.end(task, token, None)
         return value

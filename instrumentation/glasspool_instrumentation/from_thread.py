@@ -95,6 +95,7 @@ class _Sync(_Entering):
         finally:
             if token is not None:
                 detach(token)
+            del token
         self.end(None)
         return value
 
@@ -148,9 +149,11 @@ def calling(find: Callable[[], Observed | None], *, sync: bool) -> Callable[[Pat
             except BaseException as error:
                 call.give_up(error)
                 hide_frames(error)
+                del call, cls, func, args, more, options  # see Call.__call__
                 raise
             finally:
                 awaiting.reset(token)
+                del token
 
         ours(from_thread)
         return from_thread

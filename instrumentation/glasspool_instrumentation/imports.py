@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import importlib
-import importlib.util
 import logging
 import sys
 from collections.abc import Callable, Sequence
@@ -62,28 +61,36 @@ def _made(name: str) -> ModuleType | None:
 
 
 class _Finder(MetaPathFinder):
-    """Finds nothing itself: it puts a loader that tells us around the one that the others find."""
+    """Finds nothing itself: it puts a loader that tells us around the one that the others find.
+
+    Who asks for a spec does not import the module, or not now, or fails to: what waits goes on waiting until then.
+    """
 
     def find_spec(
         self, fullname: str, path: Sequence[str] | None, target: ModuleType | None = None
     ) -> ModuleSpec | None:
-        callbacks = _waiting.pop(fullname, None)
-        if callbacks is None:
+        if fullname not in _waiting:
             return None
-        _remove_finder()
-        spec = importlib.util.find_spec(fullname)
-        if spec is None or spec.loader is None or not hasattr(spec.loader, "exec_module"):
-            return spec
-        spec.loader = _Loader(spec.loader, callbacks)
+        spec = _found_by_others(fullname, path, target)
+        if spec is not None and hasattr(spec.loader, "exec_module"):
+            spec.loader = _Loader(spec.loader)
         return spec
+
+
+def _found_by_others(name: str, path: Sequence[str] | None, target: ModuleType | None) -> ModuleSpec | None:
+    for finder in list(sys.meta_path):
+        find = None if finder is _finder else getattr(finder, "find_spec", None)
+        spec: ModuleSpec | None = find(name, path, target) if find is not None else None
+        if spec is not None:
+            return spec
+    return None
 
 
 class _Loader(Loader):
     """The module's own loader, and then the callbacks."""
 
-    def __init__(self, loader: Any, callbacks: list[Callback]) -> None:
+    def __init__(self, loader: Any) -> None:
         self._loader = loader
-        self._callbacks = callbacks
 
     def create_module(self, spec: ModuleSpec) -> ModuleType | None:
         made: ModuleType | None = self._loader.create_module(spec)
@@ -94,7 +101,9 @@ class _Loader(Loader):
             module.__spec__.loader = self._loader
         module.__loader__ = self._loader
         self._loader.exec_module(module)
-        for callback in self._callbacks:
+        callbacks = _waiting.pop(module.__name__, ())
+        _remove_finder()
+        for callback in callbacks:
             try:
                 callback(module)
             except Exception:

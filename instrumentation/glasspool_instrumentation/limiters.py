@@ -188,6 +188,7 @@ class _Threaded:
             self._settle("error", error)
             self._fn = None  # see below
             hide_frames(error)
+            del self, args, task, observed, recorder  # see Call.__call__
             raise
         self._settle("success", None)
         self._fn = None  # contexts that were copied in it may live on, and lead here
@@ -270,9 +271,11 @@ async def run_in_thread(
     except BaseException as error:
         call.given_up(error, why(error))
         hide_frames(error)
+        del call, fn, run, args  # see Call.__call__
         raise
     finally:
         awaiting.reset(token)
+        del token
         claim.end()
         if not recorder.told:
             recorder.look()

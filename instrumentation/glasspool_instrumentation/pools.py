@@ -84,7 +84,7 @@ class PoolState:
 _pools: dict[int, PoolState] = {}
 by_id: Callable[[int], PoolState | None] = _pools.get
 """The observation of the pool with this ``id()``, if there is one: ``find`` for those who count nanoseconds."""
-_makers: weakref.WeakKeyDictionary[Any, str] = weakref.WeakKeyDictionary()  # pool -> module that made it
+_makers: dict[int, tuple[weakref.ref[Any], str]] = {}  # by the pool's id, for it may have no hash: module that made it
 _lock = threading.RLock()
 
 KILLERS = ("terminate_workers", "kill_workers")
@@ -248,21 +248,23 @@ def _queue_size(pool: Any) -> int:
 def shutting_down(patch: Patch, original: Any) -> Any:
     """The replacement of ``shutdown``."""
 
-    def shutdown(self: Any, wait: bool = True, **options: Any) -> None:
-        shut_down(find(self) if patch.active else None, original, self, wait, options)
+    def shutdown(self: Any, *args: Any, **options: Any) -> None:
+        shut_down(find(self) if patch.active else None, original, self, args, options)
 
     return shutdown
 
 
 def shut_down(
-    state: PoolState | None, original: Callable[..., None], pool: Any, wait: bool, options: dict[str, Any]
+    state: PoolState | None, original: Callable[..., None], pool: Any, args: tuple[Any, ...], options: dict[str, Any]
 ) -> None:
     """Call the pool's own ``shutdown`` (its class's function), observed if the pool is."""
     if state is None:
-        original(pool, wait, **options)
-    else:
-        cancel = bool(options.get("cancel_futures") or options.get("kill_workers"))  # the latter is loky's
-        state.observed.shut_down(lambda: original(pool, wait, **options), wait=wait, cancel=cancel)
+        original(pool, *args, **options)
+        return
+    wait = bool(args[0] if args else options.get("wait", True))
+    # Where there is a second argument, it is that of loky, or of a custom executor.
+    cancel = any([*args[1:2], options.get("cancel_futures"), options.get("kill_workers")])
+    state.observed.shut_down(lambda: original(pool, *args, **options), wait=wait, cancel=cancel)
 
 
 def killing(patch: Patch, original: Any) -> Any:
@@ -284,7 +286,13 @@ def kill_workers(state: PoolState | None, original: Callable[..., Any], pool: An
 def remember_maker(pool: Any) -> None:
     """Note which module makes this pool (the caller's caller), for its name."""
     maker = str(sys._getframe(2).f_globals.get("__name__") or "")
-    _makers[pool] = maker if maker.startswith(_PLUMBING) else caller_module(2)
+    key = id(pool)
+    gone = weakref.ref(pool, lambda _: _makers.pop(key, None))
+    _makers[key] = gone, maker if maker.startswith(_PLUMBING) else caller_module(2)
+
+
+def _maker(pool: Any) -> str:
+    return _makers[id(pool)][1] if id(pool) in _makers else ""
 
 
 def drop(pool: Any) -> None:
@@ -299,7 +307,7 @@ def is_plumbing(pool: Any) -> bool:
     """Is it a library's own pool: no part of the application, or one whose calls a layer above records?"""
     if str(getattr(pool, "_thread_name_prefix", "")).startswith("Dask-"):  # made at import, before anybody noted it
         return True
-    return type(pool).__module__.startswith(_PLUMBING) or _makers.get(pool, "").startswith(_PLUMBING)
+    return type(pool).__module__.startswith(_PLUMBING) or _maker(pool).startswith(_PLUMBING)
 
 
 def forget(*types: str) -> None:
@@ -316,7 +324,7 @@ def default_name(pool: Any) -> str:
     prefix = getattr(pool, "_thread_name_prefix", "")
     if isinstance(prefix, str) and prefix and not prefix.startswith(_NUMBERED):
         return prefix
-    return _makers.get(pool) or caller_module()
+    return _maker(pool) or caller_module()
 
 
 def _after_fork() -> None:

@@ -190,6 +190,7 @@ def submit(
         raise
     finally:
         detach(token)
+        del token  # it leads to the current context, and what refused the call to this frame
         submitting.inside = False
     if not call.accepted:
         call.accept()

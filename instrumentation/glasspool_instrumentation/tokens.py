@@ -179,6 +179,7 @@ class Claim:
         """There is nothing more to be granted."""
         if self._borrowers is not None:
             self._borrowers.claims.pop(self._borrower, None)
+            self._borrower = None  # a task, which on Python 3.10 keeps the error that leads to this claim
 
     # These return what the limiter returns and have no frame of their own in anybody's traceback.
 

@@ -1,11 +1,14 @@
 """``wrap_executor``: observe one pool, whatever its class.
 
-The pool stays the object it is, and of its class: it only gets a subclass of the same name whose ``submit`` and
-``shutdown`` are observed. So ``isinstance`` checks, attributes, ``map`` and garbage collection are as before.
+The pool stays the object it is. It gets a subclass of its class, of the same name, whose ``submit`` and ``shutdown``
+are observed. So ``isinstance`` checks, attributes, ``map`` and garbage collection are as before; ``type(pool)`` is the
+subclass. A copy, pickled or not, is of the class that the pool had, and is not observed.
 """
 
 from __future__ import annotations
 
+import copyreg
+import functools
 from collections.abc import Callable
 from concurrent.futures import Executor
 from types import FunctionType
@@ -74,6 +77,9 @@ def unwrap_executor(pool: _Pool) -> _Pool:
     return pool
 
 
+# What object.__reduce_ex__ has called to make the copy.
+_NEW, _NEW_WITH_OPTIONS = vars(copyreg)["__newobj__"], vars(copyreg)["__newobj_ex__"]
+
 _subclasses: dict[type, type] = {}
 _made: set[type] = set()
 
@@ -93,8 +99,20 @@ def _observing(cls: Any) -> type:
             return pools.serve(state, self, fn, lambda made: cls.submit(self, made, *args, **kwargs))
         return pools.submit(state, cls.submit, self, fn, args, kwargs)
 
-    def shutdown(self: Any, wait: bool = True, **options: Any) -> None:
-        pools.shut_down(by_id(id(self)), cls.shutdown, self, wait, options)
+    def shutdown(self: Any, *args: Any, **options: Any) -> None:
+        pools.shut_down(by_id(id(self)), cls.shutdown, self, args, options)
+
+    def __reduce_ex__(self: Any, protocol: Any) -> Any:
+        reduced = cls.__reduce_ex__(self, protocol)
+        if not isinstance(reduced, tuple) or not any(arg is made for arg in reduced[1]):
+            return reduced
+        rebuild, args, *state = reduced
+        if rebuild is _NEW:  # pickle compares what that makes with the class of the pool
+            rebuild = cls.__new__
+        elif rebuild is _NEW_WITH_OPTIONS:
+            _, args, options = args
+            rebuild, args = functools.partial(cls.__new__, cls, *args, **options), ()
+        return rebuild, tuple(cls if arg is made else arg for arg in args), *state
 
     def map(self: Any, fn: Callable[..., Any], *iterables: Any, **options: Any) -> Any:
         state = by_id(id(self))
@@ -108,11 +126,10 @@ def _observing(cls: Any) -> type:
     if is_dask(cls):
         replaced.append(map)
     for function in replaced:
-        function.__qualname__ = f"{cls.__qualname__}.{function.__name__}"
-        function.__doc__ = getattr(cls, function.__name__).__doc__
-        function.__module__ = cls.__module__
+        functools.update_wrapper(function, getattr(cls, function.__name__))
     space = {
         **{function.__name__: function for function in replaced},
+        "__reduce_ex__": __reduce_ex__,
         "__module__": cls.__module__,
         "__qualname__": cls.__qualname__,
         "__doc__": cls.__doc__,

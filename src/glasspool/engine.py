@@ -26,6 +26,7 @@ from .closing import LATE, ShutdownReport
 from .errors import ExecutorClosed, WrongThread
 from .guarded import is_a, log
 from .host import Feed, Needs
+from .leaving import escalated
 from .limits import BURST, SlotLimit
 from .nursery import Nursery
 from .queue import AdmissionQueue, Producer
@@ -36,6 +37,7 @@ from .waits import WAITS, Wait, refuse_chain, waiting
 __all__ = ["Engine"]
 
 T = TypeVar("T")
+E = TypeVar("E", bound=BaseException)
 logger = logging.getLogger("glasspool")
 
 
@@ -65,6 +67,7 @@ class Engine:
         self.feeds: weakref.WeakSet[Feed] = weakref.WeakSet()  # iterations whose look-ahead follows the limit
         self.since_yield = 0
         self.failures: list[BaseException] = []  # escalated errors
+        self._of_failure: weakref.WeakSet[BaseException] = weakref.WeakSet()  # errors that only tell of such a failure
         self.crash: BaseException | None = None  # KeyboardInterrupt or SystemExit of a task or observer
         self._idle: anyio.Event | None = None
         self._watched = False  # somebody says for whom the closing waits
@@ -109,7 +112,16 @@ class Engine:
         """Raise ExecutorClosed if submissions are no longer taken."""
         if self.closing is not None:
             state = "is closed" if self.closed else "is closing"
-            raise ExecutorClosed(f"executor {self.name!r} {state} and takes no tasks; submit before leaving its block")
+            raise self.closed_by(f"executor {self.name!r} {state} and takes no tasks; submit before leaving its block")
+
+    def closed_by(self, text: str) -> ExecutorClosed:
+        """The error that says so, noted if a failing task is why: the failure is what leaves the block then."""
+        return self._noted(ExecutorClosed(text))
+
+    def _noted(self, error: E) -> E:
+        if self.closing == "sibling_failure":
+            self._of_failure.add(error)
+        return error
 
     def check_not_closed(self, what: str) -> None:
         """Raise ExecutorClosed if there is nothing any more for which ``what`` could matter."""
@@ -295,7 +307,7 @@ class Engine:
 
     def settle_cancelled(self, handle: TaskHandle[Any], reason: str) -> None:
         """End the task as cancelled."""
-        error = cancelled_error(handle._item, handle._request, reason)
+        error = self._noted(cancelled_error(handle._item, handle._request, reason))
         self.settle(handle, "cancelled", error=error, reason=reason)
 
     def settle_timeout(self, handle: TaskHandle[Any]) -> None:
@@ -355,10 +367,10 @@ class Engine:
 
     # -- closing ---------------------------------------------------------------------------------------------------
 
-    def begin_closing(self, signal: Signals | None = None) -> None:
+    def begin_closing(self, signal: Signals | None = None, reason: str = "") -> None:
         """Take no more submissions; what was accepted goes on. Blocked producers are told."""
         if self.closing is None:
-            self.closing = ""
+            self.closing = reason
             self.signal = signal
             self.reporter.closing()
             for producer in self.queue.turn_away():
@@ -368,7 +380,7 @@ class Engine:
 
     def abort(self, reason: str, *, requests: bool = True, cancel_nursery: bool = False) -> None:
         """Close by cancelling everything; ``requests=False``: running tasks are being cancelled from outside."""
-        self.begin_closing()
+        self.begin_closing(reason=reason)
         self.closing = self.closing or reason
         for handle in self.queue.tasks():
             self.request_cancel(handle, reason)
@@ -416,6 +428,19 @@ class Engine:
         self.closed = True
         self.threads.end()
         return self.reporter.close()
+
+    def left_by(self, leaving: BaseException | None) -> BaseException | None:
+        """What leaves the block, where without the tasks ``leaving`` would: a crash, their escalated failures, or it.
+
+        Called once, at the end of everything.
+        """
+        (crash, failures), self.crash, self.failures = (self.crash, self.failures), None, []
+        try:
+            if crash is not None or not failures:
+                return crash or leaving
+            return escalated(f"tasks of executor {self.name!r} failed", failures, leaving, self._of_failure)
+        finally:
+            del leaving, crash, failures  # see Completed.unwrap
 
     def finalize(self) -> None:
         """The façade is gone and nobody will leave its block: settle what is left, waking nobody."""

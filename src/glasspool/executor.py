@@ -15,24 +15,25 @@ import sys
 import weakref
 from collections.abc import AsyncIterable, Awaitable, Callable, Iterable
 from contextvars import copy_context
+from functools import partial
 from types import TracebackType
 from typing import Any, Literal, TypeVar, cast, overload
 
 import anyio
 
 from . import options as options_
-from ._backend import cancellation_in, cancels_only, current_backend
+from ._backend import current_backend, to_the_end
 from .closing import ExecutorStats, ShutdownReport
 from .engine import Engine
 from .errors import ExecutorClosed
-from .guarded import traceback_of
 from .host import NOTHING
 from .iterators import AsCompleted, InOrder
+from .leaving import left_by, reason_for
 from .options import TaskOptions
 from .pile import Pile
 from .reporting import Reporter, checked_observers
 from .submission import Submission
-from .task import TaskHandle
+from .task import Outcome, TaskHandle, unless_cancelled
 from .telemetry import tracing
 from .telemetry.objectives import check_wait_objective
 from .telemetry.observers import Observer
@@ -41,7 +42,6 @@ from .telemetry.tracing import Spans
 if sys.version_info >= (3, 11):
     from typing import Self, TypeVarTuple, Unpack
 else:
-    from exceptiongroup import BaseExceptionGroup
     from typing_extensions import Self, TypeVarTuple, Unpack
 
 __all__ = ["HybridExecutor"]
@@ -136,44 +136,30 @@ class HybridExecutor:
         if exc is None:
             try:
                 await self.shutdown()
-            except BaseException as interrupted:  # noqa: BLE001 - cancelled while draining: raised again below
+            except BaseException as interrupted:  # noqa: BLE001 - cancelled while draining: leaves below
                 leaving = interrupted
-        cancelled = leaving is not None and cancels_only(leaving)
         if leaving is not None:
-            engine.abort((engine.backend.cancellation_source(leaving) or "parent_scope") if cancelled else "shutdown")
+            engine.abort(reason_for(leaving, engine.backend))
         engine.nursery.end()
-        swallowed = False
-        raised: BaseException | None = None
-        # A body's own exception is not shown to the nursery, which would wrap it in a group.
-        shown = cancellation_in(leaving) if cancelled and leaving is not None else None
-        info = (None, None, None) if shown is None else (type(shown), shown, traceback_of(shown))
         try:
-            swallowed = bool(await group.__aexit__(*info))
-        except BaseException as error:  # noqa: BLE001 - raised again below
-            raised = error
-        if self._finalizer is not None:
-            self._finalizer.detach()
-        engine.finish()
-        self._owner = None
-        (crash, failures), engine.crash, engine.failures = (engine.crash, engine.failures), None, []
-        try:
-            if crash is not None:
-                raise crash
-            if failures and (leaving is None or cancelled):
-                raise BaseExceptionGroup(f"tasks of executor {self._name!r} failed", failures)
-            if raised is not None:
-                raise raised
-            if leaving is not None and leaving is not exc and not swallowed:
+            leaving = await left_by(group, leaving, engine.backend)
+            if self._finalizer is not None:
+                self._finalizer.detach()
+            self._owner = None
+            for feed in list(engine.feeds):
+                feed.pass_interrupt()
+            engine.finish()
+            leaving = engine.left_by(leaving)
+            if leaving is not None and leaving is not exc:
                 raise leaving
-            return swallowed and cancelled
+            return leaving is None
         finally:
-            del leaving, raised, exc, traceback, shown, info, crash, failures  # see Completed.unwrap
+            del leaving, exc, traceback  # see Completed.unwrap
 
     async def _leave_elsewhere(self, engine: Engine) -> None:
         engine.abort("shutdown")
         engine.nursery.end()
-        with anyio.CancelScope(shield=True):
-            await engine.wait("leaving", engine.wait_idle, engine.needs_idle, engine, closing=True)
+        await to_the_end(partial(engine.wait, "leaving", engine.wait_idle, engine.needs_idle, engine, closing=True))
         engine.finish()
         raise RuntimeError(
             f"executor {self._name!r} was entered in one task and left in another, which structured concurrency "
@@ -283,10 +269,12 @@ class HybridExecutor:
         except BaseException:
             engine.request_cancel(handle, "parent_scope")
             if not handle.done:
-                with anyio.CancelScope(shield=True):
-                    await engine.wait("run", handle._ended().wait, handle._needs, handle, closing=True)
+                ended, needs = handle._until_ended, handle._needs
+                await to_the_end(partial(engine.wait, "run", ended, needs, handle, closing=True))
             raise
         try:
+            if completed.outcome is Outcome.CANCELLED:
+                await unless_cancelled()
             return completed.unwrap()
         finally:
             del handle, completed  # see Completed.unwrap

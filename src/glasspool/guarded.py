@@ -23,6 +23,7 @@ __all__ = [
     "attribute",
     "class_name",
     "context_of",
+    "interrupt_in",
     "is_a",
     "is_awaitable",
     "is_coroutine_function",
@@ -137,6 +138,13 @@ def leaves(error: BaseException) -> list[BaseException]:
     except BaseException:  # noqa: BLE001 - before Python 3.11 a group is asked by way of its class
         return [error]
     return [error]
+
+
+def interrupt_in(error: BaseException) -> BaseException | None:
+    """The first KeyboardInterrupt or SystemExit in ``error``: itself, or in the group that a nursery makes of it."""
+    if is_a(error, Exception):
+        return None
+    return next((leaf for leaf in leaves(error) if is_a(leaf, (KeyboardInterrupt, SystemExit))), None)
 
 
 def without(group: BaseException, kind: type[BaseException]) -> BaseException:

@@ -85,3 +85,7 @@ class Feed(Protocol):
 
     def cut(self) -> None:
         """Everything is being cancelled: if the source is slow to close, that too."""
+
+    def pass_interrupt(self) -> None:
+        """Nobody will be given what the source raised any more: if it was KeyboardInterrupt or SystemExit, it is the
+        executor's."""

@@ -10,25 +10,27 @@ the façade is noticed and cancels the tasks that have not ended, without waitin
 from __future__ import annotations
 
 import logging
+import math
 from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable, Iterator, Mapping
 from contextvars import Context, ContextVar, copy_context
 from functools import partial
 from operator import length_hint
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, TypeVar, cast
 from weakref import ref
 
 import anyio
 from anyio.lowlevel import checkpoint, checkpoint_if_cancelled
 
+from ._backend import Scope, cancels_only, to_the_end
 from .closing import Stopped
 from .collecting import Ledger, OrderedLedger
 from .errors import ExecutorClosed, NestedWait
-from .guarded import log, text
+from .guarded import interrupt_in, is_a, log, text
 from .host import NOTHING, Needs
 from .limits import BURST
 from .queue import Producer
-from .task import Completed, TaskHandle
+from .task import Completed, Outcome, TaskHandle, unless_cancelled
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -40,6 +42,9 @@ __all__ = ["AsCompleted", "InOrder"]
 T = TypeVar("T")
 logger = logging.getLogger("glasspool")
 _NO_ITEM: Any = object()
+_PLAIN: tuple[Any, ...] = ((), [], "", b"", {}, {}.items(), {}.values(), set(), range(0))
+_WITHOUT_CODE = frozenset(type(iter(source)) for source in _PLAIN)
+"""Iterators of which nothing runs that a user has written."""
 _READING: ContextVar[tuple[ref[_Feed], ...]] = ContextVar("glasspool_reading", default=())
 """The iterations whose asynchronous sources are being read in this context, the innermost last."""
 
@@ -65,13 +70,15 @@ class _Feed:
         self.fn = fn
         self.context: Context = copy_context()
         self.error: BaseException | None = None
+        self.interrupted = False  # it is, or has in it, a KeyboardInterrupt or SystemExit
         self.exhausted = self.closed = False
         self.stopped: Stopped | None = None
         self._in_line: Producer[TaskHandle[Any]] | None = None  # of the item in hand: taken, but not yet accepted
         self._items: Iterator[Any] | None = None
+        self._take: Callable[[Any], Any] = next
         self._later: AsyncIterator[Any] | None = None
-        self._feeder: anyio.CancelScope | None = None
-        self._closing = anyio.CancelScope()  # around the closing of an asynchronous source
+        self._feeder: Scope | None = None
+        self._closing = work.engine.backend.scope(math.inf)  # around the closing of an asynchronous source
         self._taken: anyio.Event | None = None  # the feeder waits for the consumer
         self._asking = False  # the feeder waits for the source
         self._in_hand: Any = _NO_ITEM  # what the source gave the feeder, not yet accepted
@@ -80,6 +87,8 @@ class _Feed:
             self._later = aiter(source)
         elif issubclass(kind, Iterable):
             self._items = iter(source)
+            if type(self._items) not in _WITHOUT_CODE:
+                self._take = work.engine.backend.take
         else:
             raise TypeError(f"source must be an iterable or an async iterable, not {text(source)}")
         work.engine.feeds.add(self)
@@ -146,16 +155,18 @@ class _Feed:
         if self._in_line is not None or ledger.pending >= 2 * limit or (ready and 2 * ledger.pending > 3 * limit):
             return
         items: Any = self._items
-        plan, fn, context, wake = self.plan, self.fn, self.context, self._room
+        plan, fn, context, wake, take = self.plan, self.fn, self.context, self._room, self._take
         allowed = room = min(BURST - engine.since_yield, 2 * limit - ledger.pending)
         while room > 0 and not self.exhausted and not self.closed and engine.closing is None:
             room -= 1
             try:
-                item = next(items)
+                item = take(items)
             except StopIteration:
                 self.end(None)
                 break
-            except Exception as error:  # noqa: BLE001 - raised by the consumer, after the outcomes accepted before
+            except (KeyboardInterrupt, SystemExit):
+                raise  # out of the consumer, which runs at this moment
+            except BaseException as error:  # noqa: BLE001 - raised by the consumer, after the outcomes accepted before
                 self.end(error)
                 break
             try:
@@ -199,7 +210,7 @@ class _Feed:
         """
         engine = self.work.engine
         if engine.signal is None:
-            self.end(ExecutorClosed(f"executor {engine.name!r} closed before {self.what} had read its source"))
+            self.end(engine.closed_by(f"executor {engine.name!r} closed before {self.what} had read its source"))
             return
         remaining = _remaining(self._items)
         if items or remaining != 0:
@@ -215,23 +226,36 @@ class _Feed:
         """The source has ended, by ``error`` if that is not None."""
         self.exhausted = True
         self.error = error
+        self.interrupted = error is not None and interrupt_in(error) is not None
         self.ledger.wake()
+        if self.closed:
+            self.pass_interrupt()
 
     async def raise_error(self) -> None:
         """Raise the source's error, once."""
-        error, self.error = self.error, None
+        if self.error is not None:
+            await checkpoint_if_cancelled()
+        error, self.error, self.interrupted = self.error, None, False
         if error is not None:
             try:
-                await checkpoint_if_cancelled()
+                if is_a(error, StopAsyncIteration):  # of a synchronous source: raised here, it would end the iteration
+                    raise RuntimeError(f"the source of {self.what} raised StopAsyncIteration") from error
                 raise error
             finally:
                 del error  # see Completed.unwrap
+
+    def pass_interrupt(self) -> None:
+        """See Feed of the engine."""
+        if self.interrupted and self.error is not None:
+            self.interrupted = False
+            self.work.engine.crashed(cast("BaseException", interrupt_in(self.error)))
 
     def close(self, reason: str = "explicit") -> None:
         """Cancel what is unfinished and close the source."""
         if self.closed:
             return
         self.closed = True
+        self.pass_interrupt()
         producer, self._in_line = self._in_line, None
         if producer is not None:
             self.work.give_up(producer, "submit_cancelled")
@@ -266,16 +290,19 @@ class _Feed:
             self._check_reader(f"closing {self.what}")
             try:
                 await self._until_ended(feeding)
-            except anyio.get_cancelled_exc_class() as cancelled:
+            except anyio.get_cancelled_exc_class():
                 self.cut()
-                with anyio.CancelScope(shield=True):
-                    await self._until_ended(feeding)
-                # A scope that is cancelled says so again, and need not take the place of what the block is left by.
-                if leaving is None or self.work.engine.backend.cancellation_source(cancelled) is None:
+                try:
+                    await to_the_end(partial(self._until_ended, feeding))
+                except anyio.get_cancelled_exc_class():
+                    if leaving is None or cancels_only(leaving):
+                        raise
+                # A failure that the block is left by is not to be lost for that. Whoever was cancelled still is.
+                if leaving is None or cancels_only(leaving):
                     raise
             finally:
                 if not feeding:
-                    await _close(self._later)
+                    await self._close(self._later)
 
     async def _until_ended(self, feeding: bool) -> None:
         await self.work.engine.wait(
@@ -299,24 +326,28 @@ class _Feed:
             )
 
     def _start_feeder(self, source: AsyncIterator[Any]) -> None:
-        scope = self._feeder = anyio.CancelScope()
+        scope = self._feeder = self.work.engine.backend.scope(math.inf)
         # In a context like the consumer's, as a synchronous source is read in.
         self.work.engine.nursery.start_service(partial(self._run_feeder, source, scope), scope, copy_context())
 
-    async def _run_feeder(self, source: AsyncIterator[Any], scope: anyio.CancelScope) -> None:
+    async def _run_feeder(self, source: AsyncIterator[Any], scope: Scope) -> None:
         engine = self.work.engine
         _READING.set((*_READING.get(), ref(self)))
         engine.when_closing[self.stop_asking] = None
         ended = False  # the source has, by itself or by an error
-        error: Exception | None = None
+        error: BaseException | None = None
         try:
             try:
                 with scope:
                     ended = await self._feed_from(source)
             finally:
                 with self._closing:
-                    await _close(source)
-        except Exception as raised:  # noqa: BLE001 - raised by the consumer, after the outcomes accepted before
+                    await self._close(source)
+        except BaseException as raised:  # raised by the consumer, after the outcomes accepted before
+            if is_a(raised, GeneratorExit) and not engine.backend.is_current():
+                raise  # it is this coroutine that is destroyed, not the source
+            if cancels_only(raised) and engine.backend.cancellation_source(raised) is not None:
+                raise  # everything here is being cancelled
             ended, error = True, raised
         finally:
             engine.when_closing.pop(self.stop_asking, None)
@@ -331,10 +362,11 @@ class _Feed:
     async def _feed_from(self, source: AsyncIterator[Any]) -> bool:
         """Submit what the source gives; whether it was all."""
         engine = self.work.engine
+        call = engine.backend.call
         while engine.closing is None:
             self._asking = True
             try:
-                self._in_hand = await anext(source)
+                self._in_hand = await (anext(source) if call is None else call(anext, (source,)))
             except StopAsyncIteration:
                 return True
             finally:
@@ -356,10 +388,10 @@ class _Feed:
                 break
         return False
 
-
-async def _close(source: Any) -> None:
-    if (aclose := getattr(source, "aclose", None)) is not None:
-        await aclose()
+    async def _close(self, source: Any) -> None:
+        if (aclose := getattr(source, "aclose", None)) is not None:
+            call = self.work.engine.backend.call
+            await (aclose() if call is None else call(aclose, ()))
 
 
 def _remaining(items: Iterator[Any] | None) -> int | None:
@@ -410,8 +442,9 @@ class _Iteration(Generic[T]):
         feed = getattr(self, "_feed", None)  # absent when the constructor refused its arguments
         if feed is None:
             return
-        feed.error = None  # nobody is there to be told; its traceback leads to the feed
-        if not feed.closed and not feed.finished:
+        if not feed.interrupted:
+            feed.error = None  # nobody is there to be told; its traceback leads to the feed
+        if feed.interrupted or not (feed.closed or feed.finished):
             # Any thread may collect garbage; tasks are cancelled on their own loop only.
             feed.work.engine.backend.call_soon_threadsafe(feed.lose)
 
@@ -427,9 +460,9 @@ class AsCompleted(_Iteration[T]):
         try:
             while True:
                 feed.refill(bool(ledger.ready))
-                if ledger.ready and not feed.closed:
+                if ledger.ready and not feed.closed and not feed.interrupted:
                     return ledger.take()
-                if feed.finished:
+                if feed.finished or feed.interrupted:
                     await feed.raise_error()
                     raise StopAsyncIteration
                 await feed.wait()
@@ -451,13 +484,15 @@ class InOrder(_Iteration[T]):
             while True:
                 ready = ledger.available
                 feed.refill(ready)
-                if (ready or ledger.available) and not feed.closed:
+                if (ready or ledger.available) and not feed.closed and not feed.interrupted:
                     completed = ledger.take()
                     if completed.error is not None:
                         feed.close("sibling_failure")
                         ledger.forget()
+                        if completed.outcome is Outcome.CANCELLED:
+                            await unless_cancelled()
                     return completed.unwrap()
-                if feed.finished:
+                if feed.finished or feed.interrupted:
                     await feed.raise_error()
                     raise StopAsyncIteration
                 await feed.wait()

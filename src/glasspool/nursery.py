@@ -15,7 +15,7 @@ from typing import Any, Protocol
 import anyio
 from anyio.abc import TaskGroup
 
-from ._backend import Backend, Spawner
+from ._backend import Backend, Scope, Spawner
 from .limits import BURST
 from .queue import AdmissionQueue
 from .running import run_task
@@ -54,13 +54,12 @@ class Nursery:
         self._base = base
         # All mutable state; touched on the event loop only.
         self.spawner: Spawner | None = None  # set when `serve` runs; until then tasks are held back
-        self.services: set[anyio.CancelScope] = set()  # of feeders, cancelled when everything is settled
+        self.services: set[Scope] = set()  # of feeders, cancelled when everything is settled
         self._group: TaskGroup | None = None
         self._held_back: deque[TaskHandle[Any]] = deque()  # have a slot, wait for a loop turn to be started in
         self._burst = 0
         self._wake = anyio.Event()
         self._stop = anyio.Event()
-        self._pacing = anyio.CancelScope()
 
     def open(self, group: TaskGroup) -> None:
         """``group`` was entered: run the service tasks in it."""
@@ -77,7 +76,7 @@ class Nursery:
         self._burst += 1
         self.spawner.spawn(run_task, handle, handle._context, handle._plan.name)
 
-    def start_service(self, body: Body, scope: anyio.CancelScope, context: Context) -> None:
+    def start_service(self, body: Body, scope: Scope, context: Context) -> None:
         """Run ``body`` in the nursery, in ``context``; ``scope`` is its own cancel scope, entered by it."""
         self._owner.check_open()
         assert self._group is not None, "an open executor's nursery was opened"  # noqa: S101 - for the type checker
@@ -101,29 +100,37 @@ class Nursery:
     def end(self) -> None:
         """Everything has been settled, or is being cancelled: let the service tasks go."""
         self._stop.set()
-        self._pacing.cancel()
+        self._wake.set()
         for scope in list(self.services):
             scope.cancel()
 
     async def _serve(self) -> None:
-        await self._backend.serve(self._serving, self._stop)
+        await self._backend.serve(self._serving, self._until_stopped)
+
+    async def _until_stopped(self) -> None:
+        try:
+            await self._stop.wait()
+        except BaseException as error:
+            if not self._stop.is_set():  # before anybody finds that there is no nursery any more to start a task in
+                self._owner.interrupted(error)
+            raise
 
     def _serving(self, spawner: Spawner) -> None:
         self.spawner = spawner
         self._wake.set()  # what was submitted before is held back
 
     async def _pace(self) -> None:
-        with self._pacing:
-            try:
-                while True:
-                    deadline = self._owner.queue.next_deadline()
-                    with anyio.CancelScope(deadline=math.inf if deadline is None else deadline):
-                        await self._wake.wait()  # takes a loop turn even when it is set already
-                    self._next_turn()
-            except anyio.get_cancelled_exc_class() as error:
+        try:
+            while not self._stop.is_set():
+                deadline = self._owner.queue.next_deadline()
+                with anyio.CancelScope(deadline=math.inf if deadline is None else deadline):
+                    await self._wake.wait()  # takes a loop turn even when it is set already
                 if not self._stop.is_set():
-                    self._owner.interrupted(error)
-                raise
+                    self._next_turn()
+        except anyio.get_cancelled_exc_class() as error:
+            if not self._stop.is_set():
+                self._owner.interrupted(error)
+            raise
 
     def _next_turn(self) -> None:
         if self._wake.is_set():

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeVar, overload
 import anyio
 
 from . import options as check
-from ._backend import cancels_only
+from ._backend import cancels_only, to_the_end
 from .closing import Stopped
 from .collecting import Ledger
 from .errors import ExecutorClosed, PileEmpty
@@ -280,7 +280,13 @@ class Pile:
             return
         self._work.engine.check_caller("leaving a pile")
         if exc is not None:
-            await self._close("parent_scope" if cancels_only(exc) else "shutdown")
+            cancelled = cancels_only(exc)
+            try:
+                await self._close("parent_scope" if cancelled else "shutdown")
+            except anyio.get_cancelled_exc_class():
+                # A failure that the block is left by is not to be lost for that. Whoever was cancelled still is.
+                if cancelled:
+                    raise
             return
         try:
             await self._until_idle("leaving a pile")
@@ -298,8 +304,9 @@ class Pile:
                 await ledger.wait()
 
         # Even inside a task of the executor: cancelled tasks need no slot of others to end.
-        with anyio.CancelScope(shield=True):
-            await self._work.engine.wait("closing a pile", ended, ledger.needs_all, ledger, closing=True)
+        await to_the_end(
+            lambda: self._work.engine.wait("closing a pile", ended, ledger.needs_all, ledger, closing=True)
+        )
 
     def _check_open(self) -> None:
         if self._ledger.closed is not None:

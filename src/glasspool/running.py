@@ -10,8 +10,8 @@ from weakref import ref
 
 import anyio
 
-from ._backend import Scope, cancellation_in
-from .guarded import is_a, set_traceback, traceback_of
+from ._backend import INTERRUPTIBLE, Scope, cancellation_in
+from .guarded import interrupt_in, is_a, set_traceback, traceback_of
 from .runners.base import HIDDEN, Raised
 from .task import CURRENT, Plan, TaskHandle
 
@@ -38,7 +38,10 @@ async def run_task(handle: TaskHandle[Any]) -> None:
         if handle._plan.runner is None and (handle._scope is None or handle._late):
             # The common case: a coroutine function, called here to have one coroutine less on the hot path. A scope
             # is put around it, around this very frame, when somebody cancels it; an observer may have done so already.
-            value = await handle._item.function(*handle._item.arguments)
+            if engine.backend.call is None:
+                value = await handle._item.function(*handle._item.arguments)
+            else:
+                value = await engine.backend.call(handle._item.function, handle._item.arguments)
         else:
             value = await _call(engine, handle)
             if type(value) is Raised:
@@ -57,7 +60,7 @@ async def run_task(handle: TaskHandle[Any]) -> None:
         except BaseException as broken:  # noqa: BLE001 - raised when its backend task has ended, if it ends the program
             engine.end_anyhow(handle, broken)
         if passing is not None:
-            _pass_on(passing)
+            _pass_on(engine, passing)
     finally:
         if engine.nursery.spawner is not None:
             engine.nursery.spawner.finished(handle)
@@ -78,7 +81,9 @@ async def _call(engine: Engine, handle: TaskHandle[Any]) -> Any:
                 try:
                     runner = handle._plan.runner
                     if runner is None:
-                        return await handle._item.function(*handle._item.arguments)
+                        if engine.backend.call is None:
+                            return await handle._item.function(*handle._item.arguments)
+                        return await engine.backend.call(handle._item.function, handle._item.arguments)
                     value = await runner.run(handle, engine.thread_freed)
                     if type(value) is not Raised:
                         return value
@@ -121,13 +126,14 @@ def _leave(scope: Scope, passing: BaseException | None) -> BaseException | None:
         del passing, shown  # see Completed.unwrap
 
 
-def _pass_on(passing: BaseException) -> None:
-    """Raise the backend's cancellation that is in ``passing``, if there is any."""
+def _pass_on(engine: Engine, passing: BaseException) -> None:
+    """Raise the backend's cancellation that is in ``passing``, if there is any and it is meant for this task: one of
+    somebody else's would cancel the others here."""
     try:
         cancellation = cancellation_in(passing)
     except RuntimeError:  # no loop runs any more: nobody to pass it on to
         return
-    if cancellation is not None:
+    if cancellation is not None and engine.backend.is_cancelled(cancellation):
         try:
             raise cancellation
         finally:
@@ -172,8 +178,8 @@ def _end(engine: Engine, handle: TaskHandle[Any], error: BaseException) -> None:
         return
     engine.end(handle, error)
     runner = handle._plan.runner
-    if is_a(error, (KeyboardInterrupt, SystemExit)) and (runner is None or runner.name == "inline"):
-        engine.crashed(error)
+    if (runner is None or runner.name == "inline") and (interrupt := interrupt_in(error)) is not None:
+        engine.crashed(interrupt)
 
 
 def _time_limit(plan: Plan, now: float) -> float:
@@ -184,7 +190,7 @@ def _time_limit(plan: Plan, now: float) -> float:
 
 def _users_part(traceback: TracebackType | None) -> TracebackType | None:
     """The traceback without our own frames at its top."""
-    while traceback is not None and traceback.tb_frame.f_code in HIDDEN:
+    while traceback is not None and ((code := traceback.tb_frame.f_code) in HIDDEN or code in INTERRUPTIBLE):
         traceback = traceback.tb_next
     return traceback
 

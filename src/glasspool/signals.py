@@ -24,11 +24,11 @@ import anyio
 from anyio.abc import TaskGroup
 
 from . import options
-from ._backend import cancels_only, current_backend, own_interrupt
+from ._backend import current_backend, own_interrupt
 from .closing import ShutdownReport
 from .executor import HybridExecutor
-from .guarded import is_a
 from .host import NOTHING
+from .leaving import left_by
 
 if sys.version_info >= (3, 11):
     from typing import Self
@@ -128,7 +128,7 @@ class ShutdownOnSignals:
 
     async def __aexit__(
         self, exc_type: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
-    ) -> bool | None:
+    ) -> bool:
         group = self._group
         if group is None:
             raise RuntimeError("shutdown_on_signals is left without having been entered")
@@ -140,23 +140,20 @@ class ShutdownOnSignals:
             group.cancel_scope.cancel()
         # Otherwise a shutdown is under way. It is waited for even if the body failed, commonly by ExecutorClosed:
         # an executor that is left by an exception would cancel at once what has been promised its grace.
-        # And the body's own exception is not shown to the task group, which would wrap it in a group.
-        cancelled = is_a(exc, anyio.get_cancelled_exc_class())
-        info = (exc_type, exc, traceback) if cancelled else (None, None, None)
-        swallowed: bool | None = None
         try:
-            swallowed = await group.__aexit__(*info)
-        except BaseException as error:
-            # Cancelled while it leaves: a failure of the body is what it leaves by, and is not to be lost for that.
-            if exc is None or cancelled or not cancels_only(error):
-                raise
+            leaving = await left_by(group, exc, engine.backend)
         finally:
             self._restore()
             while self._arrived:  # while the block was being left
                 self._call_previous(*self._arrived.popleft()[:2])
         if self._raised is not None:
-            raise self._raised
-        return swallowed if cancelled else None
+            leaving = self._raised
+        try:
+            if leaving is not None and leaving is not exc:
+                raise leaving
+            return leaving is None
+        finally:
+            del leaving, exc, traceback  # see Completed.unwrap
 
     # -- signals ---------------------------------------------------------------------------------------------------
 

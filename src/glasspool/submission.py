@@ -216,7 +216,7 @@ class Submission:
         """The executor has closed while the task waited for room."""
         name = producer.handle.name
         self.give_up(producer, self.after_closing(producer.handle._sink))
-        return ExecutorClosed(f"executor {self.engine.name!r} closed while submit of {name!r} waited for room")
+        return self.engine.closed_by(f"executor {self.engine.name!r} closed while submit of {name!r} waited for room")
 
     def after_closing(self, sink: Sink | None) -> str:
         """The reason of a refusal after closing. A signal ends a pile or an iteration in order: it hands back what it

@@ -32,6 +32,7 @@ __all__ = [
     "TaskState",
     "WorkItem",
     "current_task",
+    "unless_cancelled",
 ]
 
 T = TypeVar("T")
@@ -242,13 +243,23 @@ class TaskHandle(Generic[T_co]):
             self._event = Event()
         return self._event
 
+    async def _until_ended(self) -> None:
+        if self._completed is None:
+            await self._ended().wait()
+
     def _needs(self) -> Needs:
         return NOTHING if self._completed is not None else (1, (self,))
 
     def __await__(self) -> Generator[Any, Any, T_co]:
         outcome = self.outcome().__await__()
         del self  # see Completed.unwrap
-        return (yield from outcome).unwrap()
+        completed = yield from outcome
+        try:
+            if completed.outcome is Outcome.CANCELLED:
+                yield from unless_cancelled().__await__()
+            return completed.unwrap()
+        finally:
+            del completed  # likewise
 
     def _move(self, state: str) -> None:
         if state not in _MOVES.get(self._state, _ENDED):
@@ -262,6 +273,13 @@ class TaskHandle(Generic[T_co]):
 CURRENT: ContextVar[ref[TaskHandle[Any]] | None] = ContextVar("glasspool_current_task", default=None)
 """The task that this context belongs to, as ``current_task`` gives it. Referred to weakly: contexts are copied, and
 kept by whoever likes, long after their task has ended."""
+
+
+async def unless_cancelled() -> None:
+    """Raise the cancellation of the caller, if there is one: who is cancelled is not told that the task was, too."""
+    from anyio.lowlevel import checkpoint_if_cancelled  # bound late, as above
+
+    await checkpoint_if_cancelled()
 
 
 def current_task() -> TaskHandle[Any] | None:

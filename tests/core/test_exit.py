@@ -119,7 +119,9 @@ else:
 @pytest.mark.parametrize("how", OVER)
 def test_a_thread_that_never_returns_does_not_hold_up_the_end(backend: str, how: str) -> None:
     if how == "in another thread, which goes on" and (3, 12, 0) <= sys.version_info < (3, 12, 2):
-        pytest.skip("once the main thread has ended, no thread starts (https://github.com/python/cpython/issues/113964)")
+        pytest.skip(
+            "once the main thread has ended, no thread starts (https://github.com/python/cpython/issues/113964)"
+        )
     code, status, executors = OVER[how]
     with Program("-c", COMMON + code, backend) as program:
         program.end(status)

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import gc
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, nullcontext
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -15,6 +18,8 @@ from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanE
 import glasspool_instrumentation as gi
 from glasspool.telemetry.registry import REGISTRY
 from glasspool.telemetry.series import Totals
+
+from .keeping import Compare, Run
 
 _exporter = InMemorySpanExporter()
 
@@ -65,3 +70,45 @@ def spans(provider: TracerProvider) -> InMemorySpanExporter:
 @pytest.fixture
 def tracer(provider: TracerProvider) -> trace.Tracer:
     return provider.get_tracer("tests")
+
+
+@pytest.fixture(scope="module")
+def bare_runs() -> Iterator[dict[str, Run]]:
+    """The scenarios of a module that have run bare."""
+    gc.collect()
+    gc.freeze()  # what is there already need not be looked at after every run
+    yield {}
+    gc.unfreeze()
+
+
+@pytest.fixture(params=["untraced", "traced"])
+def compare(
+    request: pytest.FixtureRequest,
+    bare_runs: dict[str, Run],
+    tracer: trace.Tracer,
+    spans: InMemorySpanExporter,
+    tmp_path: Path,
+) -> Compare:
+    """Runs a scenario bare, and then observed: see ``keeping``."""
+    traced = request.param == "traced"
+    same = {
+        name: value for name, value in request.node.callspec.params.items() if name not in ("how", "loops", "compare")
+    }
+    key = f"{request.node.originalname} {same}"
+
+    def span() -> AbstractContextManager[Any]:
+        return tracer.start_as_current_span("request") if traced else nullcontext()
+
+    return Compare(bare_runs, key, span, tmp_path)
+
+
+@pytest.fixture(params=[None, "*"], ids=["tasks without spans", "tasks with spans"])
+def loops(request: pytest.FixtureRequest) -> Callable[[], None]:
+    """Turns on the instrumentors of event loops."""
+
+    def turn_on() -> None:
+        gi.FuturesInstrumentor().instrument()
+        for instrumentor in (gi.AsyncioInstrumentor, gi.AnyioInstrumentor, gi.TrioInstrumentor):
+            instrumentor().instrument(monitor=False, spans=request.param)
+
+    return turn_on

@@ -4,10 +4,20 @@ from __future__ import annotations
 
 from glasspool._trio import running_trio
 
-from .base import Backend, Scope, Spawner, Threads, cancellation_in, cancels_only, split_cancellation
-from .interrupts import own_interrupt
+from .base import (
+    Backend,
+    Scope,
+    Spawner,
+    Threads,
+    cancellation_in,
+    cancels_only,
+    split_cancellation,
+    to_the_end,
+)
+from .interrupts import INTERRUPTIBLE, own_interrupt
 
 __all__ = [
+    "INTERRUPTIBLE",
     "Backend",
     "Scope",
     "Spawner",
@@ -17,6 +27,7 @@ __all__ = [
     "current_backend",
     "own_interrupt",
     "split_cancellation",
+    "to_the_end",
 ]
 
 

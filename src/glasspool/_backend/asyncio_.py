@@ -22,7 +22,7 @@ from typing import Any, cast
 import anyio
 from anyio.abc import TaskGroup
 
-from .base import Main, Scope, Spawner, Threads, enclosing_cancelled
+from .base import Call, Main, Scope, Spawner, Threads, enclosing_cancelled
 from .workers import AnyioThreads, DaemonThreads, thread_parts
 
 __all__ = ["AsyncioBackend"]
@@ -158,6 +158,31 @@ class _GroupSpawner:
 
 
 @cache
+def _apart(scope_class: Any) -> Any:
+    """A cancel scope that leaves alone what its task's parent has to settle with asyncio.
+
+    anyio counts how often a scope has called ``task.cancel()``, to take that back by ``uncancel()``, and a scope that
+    is left hands its count on to the one around it: also where that belongs to another task. That one would take back
+    a cancellation that somebody else has asked for.
+    """
+
+    class ApartScope(scope_class):  # type: ignore[misc]  # the class is known at run time only
+        __slots__ = ()
+
+        def __exit__(self, *info: Any) -> Any:
+            parent, task = self._parent_scope, self._host_task
+            if parent is None or parent._host_task is task:
+                return super().__exit__(*info)
+            pending = parent._pending_uncancellations
+            try:
+                return super().__exit__(*info)
+            finally:
+                parent._pending_uncancellations = pending
+
+    return ApartScope
+
+
+@cache
 def _timed(scope_class: Any) -> Any:
     """A cancel scope whose timer is started in a context of its own.
 
@@ -189,9 +214,14 @@ class AsyncioBackend:
 
     def __init__(self) -> None:
         self.pause: Awaitable[None] | None = _PAUSE
+        self.call: Call | None = None
+        self.take: Callable[[Any], Any] = next
         self._loop = asyncio.get_running_loop()
         self._home: Any = None  # the scope that natively started tasks are entered into
-        self._scope_class: Any = type(anyio.CancelScope())  # anyio.CancelScope looks the backend up at each call
+        scope: Any = anyio.CancelScope()
+        self._scope_class: Any = type(scope)  # anyio.CancelScope looks the backend up at each call
+        if hasattr(scope, "_pending_uncancellations"):
+            self._scope_class = _apart(cast("Any", self._scope_class))
         self._timed_class = _timed(cast("Any", self._scope_class))
         # uvloop's own clock has milliseconds and stands still within a loop turn. A clock that somebody has put in the
         # place of asyncio's, to test without waiting, is asked itself.
@@ -232,21 +262,29 @@ class AsyncioBackend:
     def task(self) -> object:
         return asyncio.current_task()
 
+    def is_cancelled(self, cancellation: BaseException) -> bool:
+        if enclosing_cancelled():
+            return True
+        if sys.version_info >= (3, 11):
+            return cast("asyncio.Task[Any]", asyncio.current_task()).cancelling() > 0
+        # A native cancellation leaves no trace in its task, but that of a scope says what it is.
+        return not str(cancellation).startswith("Cancelled ")
+
     def cancellation_source(self, error: BaseException | None) -> str | None:
         return "parent_scope" if enclosing_cancelled() else None
 
-    async def serve(self, started: Callable[[Spawner], None], until: anyio.Event) -> None:
+    async def serve(self, started: Callable[[Spawner], None], until: Callable[[], Awaitable[None]]) -> None:
         if _PARTS is None:
             async with anyio.create_task_group() as group:
                 started(_GroupSpawner(group))
-                await until.wait()
+                await until()
             return
-        with anyio.CancelScope() as scope:
+        with self._scope_class() as scope:
             self._home = scope
             spawner = _FastSpawner(self._loop, scope, _PARTS)
             started(spawner)
             try:
-                await until.wait()
+                await until()
             finally:
                 # The tasks are cancelled through `scope` themselves; waiting for them must not be.
                 with anyio.CancelScope(shield=True):

@@ -6,7 +6,7 @@ import math
 import sys
 from collections.abc import Awaitable, Callable, Coroutine
 from types import TracebackType
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 import anyio
 
@@ -17,6 +17,7 @@ if sys.version_info < (3, 11):
 
 __all__ = [
     "Backend",
+    "Call",
     "Main",
     "Scope",
     "Spawner",
@@ -25,10 +26,17 @@ __all__ = [
     "cancels_only",
     "enclosing_cancelled",
     "split_cancellation",
+    "to_the_end",
 ]
+
+T = TypeVar("T")
 
 Main = Callable[[Any], Coroutine[Any, Any, None]]
 """The body of a spawned task; it takes the handle it is spawned for and never raises but cancellation."""
+
+
+Call = Callable[[Any, tuple[Any, ...]], Coroutine[Any, Any, Any]]
+"""Calls a function with its arguments and awaits what it returns."""
 
 
 class Scope(Protocol):
@@ -91,6 +99,10 @@ class Backend(Protocol):
 
     name: str
     pause: Awaitable[None] | None
+    call: Call | None
+    """For what users bring along, where that has to be told from our own code."""
+    take: Callable[[Any], Any]
+    """``next``, likewise."""
     cancels: tuple[tuple[str, str], ...]
     """Reason and phase of the cancellations that can come to a task from the backend, without anybody's request."""
 
@@ -128,16 +140,21 @@ class Backend(Protocol):
     def task(self) -> object:
         """The current backend task, to tell one from another."""
 
+    def is_cancelled(self, cancellation: BaseException) -> bool:
+        """Whether the current task is being cancelled: if not, the cancellation that it has met is somebody else's,
+        kept from another scope or raised by hand."""
+        ...
+
     def cancellation_source(self, error: BaseException | None) -> str | None:
         """Which enclosing scope's cancellation meets the current task: parent_scope, deadline, or None for neither."""
 
-    async def serve(self, started: Callable[[Spawner], None], until: anyio.Event) -> None:
-        """Run a spawner in the calling task until ``until`` is set and all its tasks have ended."""
+    async def serve(self, started: Callable[[Spawner], None], until: Callable[[], Awaitable[None]]) -> None:
+        """Run a spawner in the calling task until ``until()`` and all its tasks have ended."""
 
 
 def cancellation_in(error: BaseException) -> BaseException | None:
-    """What of ``error`` is the backend's cancellation: in a plain group if it is more than one exception, since the
-    backend asks a group to split itself."""
+    """The backend's cancellation in ``error``, the first if there are several: as good as all of them, and no group
+    that the backend would ask to split itself."""
     return _parts(error, anyio.get_cancelled_exc_class())[0]
 
 
@@ -164,8 +181,27 @@ def _parts(error: BaseException, cancelled: type[BaseException]) -> tuple[BaseEx
     found = [member for member in members if is_a(member, cancelled)]
     if not found:
         return None, False
-    return found[0] if len(found) == 1 else BaseExceptionGroup("cancelled", found), len(found) < len(members)
+    return found[0], len(found) < len(members)
 
 
 def enclosing_cancelled() -> bool:
     return anyio.current_effective_deadline() == -math.inf
+
+
+async def to_the_end(body: Callable[[], Awaitable[T]]) -> T:
+    """Await ``body()``, shielded, until it has ended, called anew after each native cancellation (asyncio's own, which
+    no shield keeps off). The last of these is raised then."""
+    cancelled: BaseException | None = None
+    found: list[T] = []
+    try:
+        with anyio.CancelScope(shield=True):
+            while not found:
+                try:
+                    found.append(await body())
+                except anyio.get_cancelled_exc_class() as error:
+                    cancelled = error
+        if cancelled is not None:
+            raise cancelled
+        return found[0]
+    finally:
+        del cancelled, found  # see Completed.unwrap

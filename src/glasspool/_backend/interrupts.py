@@ -1,12 +1,17 @@
-"""Whose handler of Ctrl-C is it: the program's, or that of whatever runs its event loop?"""
+"""Ctrl-C: whose handler is it, the program's or that of whatever runs its event loop, and which code it interrupts."""
 
 from __future__ import annotations
 
 import signal
 from functools import partial
+from types import CodeType
 from typing import Any
 
-__all__ = ["own_interrupt"]
+__all__ = ["INTERRUPTIBLE", "own_interrupt"]
+
+INTERRUPTIBLE: set[CodeType] = set()
+"""Code that calls what users bring along and does nothing else: where the loop keeps Ctrl-C back from our own code, it
+does not from this."""
 
 _OWN = {
     ("asyncio.runners", "_on_sigint"),

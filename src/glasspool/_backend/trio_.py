@@ -7,10 +7,10 @@ import time
 from collections.abc import Awaitable, Callable
 from typing import Any
 
-import anyio
 import trio
 
-from .base import Main, Scope, Spawner, Threads, enclosing_cancelled
+from .base import Call, Main, Scope, Spawner, Threads, enclosing_cancelled
+from .protecting import call_unprotected, protect, take_unprotected
 from .workers import AnyioThreads
 
 __all__ = ["TrioBackend"]
@@ -65,7 +65,10 @@ class TrioBackend:
     )  # fmt: skip
 
     def __init__(self) -> None:
+        protect()
         self.pause: Awaitable[None] | None = None
+        self.call: Call | None = call_unprotected
+        self.take: Callable[[Any], Any] = take_unprotected
         self._token = trio.lowlevel.current_trio_token()
         clock = trio.lowlevel.current_clock()
         # trio's own clock is perf_counter with an offset; a clock that a test has put in its place is asked itself.
@@ -105,16 +108,19 @@ class TrioBackend:
     def task(self) -> object:
         return trio.lowlevel.current_task()
 
+    def is_cancelled(self, cancellation: BaseException) -> bool:
+        return enclosing_cancelled()
+
     def cancellation_source(self, error: BaseException | None) -> str | None:
         if not enclosing_cancelled():
             return None
         # trio 0.31 and later say what cancelled; earlier ones do not.
         return "deadline" if getattr(error, "source", None) == "deadline" else "parent_scope"
 
-    async def serve(self, started: Callable[[Spawner], None], until: anyio.Event) -> None:
+    async def serve(self, started: Callable[[Spawner], None], until: Callable[[], Awaitable[None]]) -> None:
         async with trio.open_nursery() as nursery:
             started(_TrioSpawner(nursery))
-            await until.wait()
+            await until()
 
 
 class _TrioSpawner:

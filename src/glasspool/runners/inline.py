@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from glasspool._backend import INTERRUPTIBLE
 from glasspool.guarded import is_awaitable
 from glasspool.task import TaskHandle
 
@@ -27,3 +28,4 @@ class InlineRunner:
 
 
 HIDDEN.add(InlineRunner.run.__code__)
+INTERRUPTIBLE.add(InlineRunner.run.__code__)

@@ -42,6 +42,7 @@ class Carried:
         except BaseException as error:
             frames = traceback_of(error)
             set_traceback(error, frames.tb_next if frames is not None else None)  # our own frame is on top
+            del args, kwargs, frames  # the error leads to this frame also without that
             if not _travels(error):
                 raise RuntimeError(
                     f"the function raised {error_text(error)}; it refuses to be changed, as a frozen dataclass does, "
@@ -52,6 +53,7 @@ class Carried:
             self.over = True
             running.reset(within)
             detach(token)
+            del self, token, within
 
 
 def _travels(error: BaseException) -> bool:

@@ -136,6 +136,12 @@ class Account:
 
     def __post_init__(self) -> None:
         self.now = self.opened = self.clock()
+        self.most = self.limit  # slots that there were in this step
+
+    def next_step(self) -> None:
+        """The loop is quiet."""
+        self.step += 1
+        self.most = self.limit
 
     def require(self, holds: bool, fault: str) -> None:
         """Note a fault: functions and observers are told of events, and what they raise tells nobody."""
@@ -208,6 +214,7 @@ class Account:
     def resize(self, limit: int) -> None:
         """The number of slots changes."""
         self.tick()
+        self.most = max(self.most, limit)
         self.limit = limit
         self._dispatch()
 

@@ -356,7 +356,7 @@ class Harness:
     def check(self) -> None:
         """The executor says what the account says, and nothing is left undone."""
         account = self.account
-        account.step += 1
+        account.next_step()
         assert not account.faults, account.faults
         agree("statistics", vars(self.executor.stats()), vars(stats_of(account)))
         shown, expected = samples_shown(self._metrics, NAME, account), samples_of(account)

@@ -69,7 +69,8 @@ class Items:
 
     def give(self, task: Task) -> None:
         """The source gives an item, which is in hand until it is accepted."""
-        self.account.require(not self.full, "more was read ahead than may be")
+        most = 2 * self.account.most  # a batch that is being read goes on by the limit that it began with
+        self.account.require(len(self.read) - self.taken < most, "more was read ahead than may be")
         self.account.require(not self.over, "a source was read that need not be")
         self.read.append(task)
         self.account.block(task)

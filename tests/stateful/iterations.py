@@ -90,8 +90,9 @@ class Items:
         if not self.closed:
             self.closed = True
             self.error = None
-            if not self.later and self.read and self.read[-1] in self.account.line:  # else it may have been promised room
-                self.account.reject(self.read[-1], "submit_cancelled")
+            in_hand = self.read[-1] if self.read else None
+            if not self.later and in_hand in self.account.line:  # else it may have been promised room
+                self.account.reject(in_hand, "submit_cancelled")
             for task in self.outstanding:
                 self.account.cancel(task, reason)
 

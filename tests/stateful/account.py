@@ -69,6 +69,13 @@ class Task:
     finished: bool = False
     """Its function has ended, whatever became of the task before."""
     collector: Collector | None = None
+    alias: str = ""
+    """What the executor calls it, if that is not its own name: tasks of an iteration share one."""
+
+    @property
+    def shown_name(self) -> str:
+        """Its name in what the executor reports."""
+        return self.alias or self.name
 
     @property
     def limit(self) -> float:

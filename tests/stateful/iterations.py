@@ -18,6 +18,7 @@ from .account import Account, Task
 from .harness import Harness, chosen
 from .machine import ExecutorMachine, seldom, some
 from .programs import Program, Script, programs
+from .virtual import quiet
 from .waiting import Waiter, verify_outcome
 
 __all__ = ["IterationMachine"]
@@ -30,8 +31,9 @@ class SourceFailed(Exception):
 class Items:
     """What must be true of one iteration: each item runs once and is handed out once, in order."""
 
-    def __init__(self, account: Account, *, ordered: bool, later: bool) -> None:
+    def __init__(self, account: Account, name: str, *, ordered: bool, later: bool) -> None:
         self.account = account
+        self.name = name
         self.ordered = ordered
         self.later = later
         self.read: list[Task] = []
@@ -73,6 +75,7 @@ class Items:
         self.account.require(len(self.read) - self.taken < most, "more was read ahead than may be")
         self.account.require(not self.over, "a source was read that need not be")
         self.read.append(task)
+        task.alias = self.name
         self.account.block(task)
 
     def accepted(self, task: Task) -> None:
@@ -168,8 +171,8 @@ class IterationHarness(Harness):
 
     def open_iteration(self, batch: list[Program], ordered: bool, later: bool, fails: bool) -> None:
         """Begin to map a function over a source."""
-        items = Items(self.account, ordered=ordered, later=later)
         name = f"iteration {len(self._items)}"
+        items = Items(self.account, name, ordered=ordered, later=later)
         self._items[name] = items
         source = self._source(items, batch, fails)
         method = self.executor.map if ordered else self.executor.as_completed
@@ -263,6 +266,7 @@ class IterationHarness(Harness):
         for number, (_, items) in enumerate(self.iterations):
             if not items.closed:
                 self.close_iteration(number)
+        await quiet()  # before anything else that cancels
         await super().go_on()
 
     def check(self) -> None:

@@ -124,5 +124,5 @@ class ForShutdown(Waiter):
         ended = account.outcomes() - account.before
         assert (report.succeeded, report.failed) == (ended["success"], ended["error"])
         assert (report.timed_out, report.cancelled) == (ended["timeout"], ended["cancelled"])
-        assert Counter(cut.name for cut in report.cut) == Counter(task.name for task in account.cut)
+        assert Counter(cut.name for cut in report.cut) == Counter(task.shown_name for task in account.cut)
         assert report.abandoned == account.behind

@@ -166,7 +166,7 @@ class Account:
                 self.reject(task, "submit_timeout")
             for task in [task for task in self.queue if task.deadline <= at]:
                 self._end(task, "timeout")
-            for task in [task for task in self.active if task.request is None and task.limit <= at]:
+            for task in [task for task in self._running() if task.limit <= at]:
                 self._ask(task, Request("timeout", at))
             if self.grace_at <= at and self.closing == "":
                 self.abort("shutdown")
@@ -175,9 +175,13 @@ class Account:
 
     def _next_instant(self) -> float:
         waiting = [task.deadline for task in (*self.line, *self.queue)]
-        running = [task.limit for task in self.active if task.request is None]
+        running = [task.limit for task in self._running()]
         grace = self.grace_at if self.closing == "" and self.closed_at is None else math.inf
         return max(self.now, min((*waiting, *running, grace), default=math.inf))
+
+    def _running(self) -> list[Task]:
+        """Those that time alone may end: whoever has no time left before it begins is told so then (has_no_time)."""
+        return [task for task in self.active if task.began is not None and task.request is None]
 
     def _pass_until(self, at: float) -> None:
         if self.closed_at is None:

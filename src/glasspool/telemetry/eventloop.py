@@ -34,6 +34,7 @@ from . import catalog, providers
 from .budget import series_of
 from .catalog import OTHER, Key, Metric
 from .histograms import Histogram
+from .printable import printable
 from .registry import REGISTRY, Registry, Source
 
 __all__ = ["EventLoopMonitor", "monitor_event_loop", "on_change", "running_on"]
@@ -86,7 +87,7 @@ class EventLoopMonitor:
             raise TypeError(f"interval={interval!r}: the seconds between two ticks, such as 0.1")
         if not 0 < interval < math.inf:
             raise ValueError(f"interval={interval!r}: the seconds between two ticks must be above 0 and finite")
-        self.name = name
+        self.name = printable(name)
         self.interval = float(interval)
         self.quiet = quiet  # no series until the loop was late: nobody has asked for them
         self._registry = registry

@@ -10,6 +10,8 @@ import sys
 
 from glasspool.guarded import class_name, is_a, leaves
 
+from .printable import TEXT_LENGTH, printable
+
 if sys.version_info < (3, 11):
     from exceptiongroup import BaseExceptionGroup
 
@@ -33,12 +35,12 @@ def error_text(error: BaseException) -> str:
         raise
     except BaseException:  # noqa: BLE001 - the user's own __str__
         text = "(no text)"
-    return f"{_type_name(failure)}: {text}"[: 1024 - len(more)] + more
+    return printable(f"{_type_name(failure)}: {text}", TEXT_LENGTH - len(more)) + more
 
 
 def _type_name(error: BaseException) -> str:
     module, name = class_name(error)
-    return name if module in ("", "builtins") else f"{module}.{name}"
+    return printable(name if module in ("", "builtins") else f"{module}.{name}")
 
 
 def _failure_in(error: BaseException) -> tuple[BaseException, int]:

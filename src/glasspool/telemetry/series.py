@@ -14,6 +14,7 @@ from . import catalog
 from .budget import Budget, series_of
 from .catalog import OTHER, Key, Metric
 from .histograms import Histogram, Holder
+from .printable import printable
 
 if TYPE_CHECKING:
     from .live import Live
@@ -187,9 +188,9 @@ class Totals(Holder):
             return known
         if self._names == 0:
             return ""
-        self.task_names[name] = name
+        shown = self.task_names[name] = printable(name)
         if len(self.task_names) <= self._names:
-            return name
+            return shown
         self.task_names.pop(name, None)
         self.take(self._hit, "name_cap", "name_cap")
         return OTHER

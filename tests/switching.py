@@ -9,6 +9,8 @@ from contextlib import contextmanager
 from types import CodeType, FrameType
 from typing import Any
 
+from .tracing import tracing
+
 LIMIT = 60.0
 PAUSE = 0.05
 """Seconds that the traced thread stands still for the other, which may have to wait for a lock that this one holds."""
@@ -40,12 +42,10 @@ class EndsAt:
 
     @contextmanager
     def tracing(self) -> Iterator[None]:
-        before = sys.gettrace()
-        sys.settrace(self._trace)
         try:
-            yield
+            with tracing(self._trace):
+                yield
         finally:
-            sys.settrace(before)
             self._go.set()
 
     def _watch(self, frame: FrameType, event: str, _argument: Any) -> None:

@@ -292,7 +292,8 @@ def remember_maker(pool: Any) -> None:
 
 
 def _maker(pool: Any) -> str:
-    return _makers[id(pool)][1] if id(pool) in _makers else ""
+    made = _makers.get(id(pool))
+    return "" if made is None else made[1]
 
 
 def drop(pool: Any) -> None:

@@ -199,7 +199,6 @@ def submit(
 
 
 def _is_pickling(error: BaseException) -> bool:
-    text = error_text(error).partition(": ")[
-        2
-    ]  # local functions: "Can't pickle local object", from Python 3.13 on "Can't get local object"
+    # Of local functions it says "Can't pickle local object", from Python 3.13 on "Can't get local object".
+    text = error_text(error).partition(": ")[2]
     return is_a(error, pickle.PicklingError) or "pickle" in text or "Can't get local object" in text

@@ -17,7 +17,7 @@ from opentelemetry import trace
 from opentelemetry.context import Context
 from opentelemetry.trace import Span, SpanKind
 
-from glasspool.guarded import set_traceback, traceback_of
+from glasspool.guarded import drop_top_frame
 from glasspool.telemetry import providers
 from glasspool.telemetry.catalog import Key
 from glasspool.telemetry.tracing import TaskTracer, attach, detach, error_type_of, extract
@@ -157,8 +157,7 @@ class _Run:
         if error is not None:
             if errand.enveloped:
                 _send_along(error, report)
-            frames = traceback_of(error)
-            set_traceback(error, frames.tb_next if frames is not None else None)  # our own frame is on top
+            drop_top_frame(error)
         detach(self._within)
         detach(self._token)
         return report

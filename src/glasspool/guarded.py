@@ -13,6 +13,7 @@ import asyncio
 import inspect
 import sys
 from collections.abc import Awaitable, Callable
+from inspect import CO_ITERABLE_COROUTINE
 from types import CoroutineType, GeneratorType
 from typing import Any
 
@@ -20,9 +21,11 @@ if sys.version_info < (3, 11):
     from exceptiongroup import BaseExceptionGroup
 
 __all__ = [
+    "as_float",
     "attribute",
     "class_name",
     "context_of",
+    "drop_top_frame",
     "interrupt_in",
     "is_a",
     "is_awaitable",
@@ -50,7 +53,6 @@ context_of: Callable[[BaseException], Any] = _EXCEPTION.__context__.__get__
 set_traceback: Callable[[BaseException, Any], None] = _EXCEPTION.__traceback__.__set__
 set_context: Callable[[BaseException, Any], None] = _EXCEPTION.__context__.__set__
 
-_ITERABLE_COROUTINE = 0x100  # inspect.CO_ITERABLE_COROUTINE: of a generator that types.coroutine has marked
 _LONGEST = 1000  # characters of a value in a message
 _MOST = 10_000  # members of a group that are looked at: a class of somebody's own may have no end
 
@@ -70,13 +72,24 @@ def attribute(thing: object, name: str) -> Any:
         return None
 
 
+def drop_top_frame(error: BaseException) -> None:
+    """Take the outermost frame off the traceback: that of the function of ours that has caught the error."""
+    frames = traceback_of(error)
+    set_traceback(error, frames.tb_next if frames is not None else None)
+
+
+def as_float(value: Any) -> float:
+    """An int or a float as a plain float; OverflowError if it is too large for one."""
+    return float.__float__(value) if is_a(value, float) else int.__float__(value)
+
+
 def is_awaitable(value: object) -> bool:
     """Whether ``await value`` can work; unlike ``inspect.isawaitable`` it asks nothing of the value itself."""
     kind = type(value)
     if kind is CoroutineType:
         return True
     if kind is GeneratorType:
-        return bool(value.gi_code.co_flags & _ITERABLE_COROUTINE)  # type: ignore[attr-defined]  # by its type
+        return bool(value.gi_code.co_flags & CO_ITERABLE_COROUTINE)  # type: ignore[attr-defined]  # by its type
     try:
         return kind not in _PLAIN and issubclass(kind, Awaitable)
     except Exception:  # noqa: BLE001 - a class whose own class does not like to be asked

@@ -291,14 +291,15 @@ class _Feed:
             try:
                 await self._until_ended(feeding)
             except anyio.get_cancelled_exc_class():
+                # A failure that the block is left by is not to be lost for that. Whoever was cancelled still is.
+                failing = leaving is not None and not cancels_only(leaving)
                 self.cut()
                 try:
                     await to_the_end(partial(self._until_ended, feeding))
                 except anyio.get_cancelled_exc_class():
-                    if leaving is None or cancels_only(leaving):
+                    if not failing:
                         raise
-                # A failure that the block is left by is not to be lost for that. Whoever was cancelled still is.
-                if leaving is None or cancels_only(leaving):
+                if not failing:
                     raise
             finally:
                 if not feeding:

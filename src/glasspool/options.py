@@ -11,7 +11,7 @@ from inspect import CO_ASYNC_GENERATOR, CO_COROUTINE, CO_ITERABLE_COROUTINE
 from types import CoroutineType, FunctionType, MethodType, WrapperDescriptorType
 from typing import Any, Literal, TypedDict, cast
 
-from .guarded import is_a, is_awaitable, is_coroutine_function, text
+from .guarded import as_float, is_a, is_awaitable, is_coroutine_function, text
 
 __all__ = [
     "TaskOptions",
@@ -62,7 +62,7 @@ def seconds(parameter: str, value: Any, *, instant: bool = False) -> float | Non
     if is_a(value, bool) or not is_a(value, (int, float)):
         raise TypeError(f"{parameter} must be a number of seconds or None, not {text(value)}")
     try:
-        found = float.__float__(value) if is_a(value, float) else int.__float__(value)
+        found = as_float(value)
     except OverflowError:
         raise ValueError(f"{parameter} is too large a number, got {text(value)}; None means none") from None
     if math.isnan(found):
@@ -87,11 +87,13 @@ def string(parameter: str, value: Any) -> str:
     return str.__str__(value)
 
 
-def message(value: object) -> str | None:
+def message(value: Any) -> str | None:
     """The free text of a request to cancel, or None."""
-    if value is not None and not is_a(value, str):
+    if value is None:
+        return None
+    if not is_a(value, str):
         raise TypeError(f"message must be a str or None, not {text(value)}")
-    return None if value is None else string("message", value)
+    return str.__str__(value)
 
 
 def choice(parameter: str, value: Any, allowed: tuple[str, ...]) -> str:

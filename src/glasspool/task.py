@@ -218,8 +218,7 @@ class TaskHandle(Generic[T_co]):
 
         :raises WrongThread: from another thread or event loop; nothing is touched then.
         """
-        if message is not None:
-            message = check.message(message)
+        message = check.message(message)
         self._host.check_caller("handle.cancel")
         return self._host.request_cancel(self, "explicit", message)
 

@@ -7,7 +7,7 @@ import signal
 import sys
 from collections import Counter
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -20,6 +20,7 @@ import glasspool
 from glasspool import HybridExecutor, Outcome
 from glasspool.guarded import leaves
 from tests.programs import BACKENDS
+from tests.tracing import tracing
 
 from .support import echo, fail, forever, turns
 
@@ -44,14 +45,8 @@ class Interrupt:
         self.nth = nth
         self.seen: set[tuple[str, int]] = set()
 
-    @contextmanager
-    def tracing(self) -> Iterator[None]:
-        before = sys.gettrace()
-        sys.settrace(self._trace)
-        try:
-            yield
-        finally:
-            sys.settrace(before)
+    def tracing(self) -> AbstractContextManager[None]:
+        return tracing(self._trace)
 
     @property
     def came(self) -> bool:

@@ -4,7 +4,7 @@ role, on each runner. The task ends once, its slot is free, the next task runs, 
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from multiprocessing import get_context
 from typing import Any
@@ -132,6 +132,19 @@ if sys.version_info < (3, 11):
     del GROUPS["hostile"]  # the backport asks the class for the members, so nobody can know them
 
 
+def ends_in_a_group(kind: str, started: anyio.Event, *failures: BaseException) -> Callable[[], Awaitable[None]]:
+    """A function that, cancelled, raises a group of ``failures`` and the cancellation."""
+
+    async def work() -> None:
+        try:
+            started.set()
+            await anyio.sleep_forever()
+        except anyio.get_cancelled_exc_class() as cancelled:
+            raise GROUPS[kind]([*failures, cancelled]) from None
+
+    return work
+
+
 @pytest.mark.parametrize("kind", GROUPS)
 @pytest.mark.parametrize("limited", [False, True])
 @pytest.mark.parametrize("asked", ["handle", "parent"])
@@ -139,13 +152,7 @@ async def test_a_group_with_cancellations_in_it(kind, limited, asked):
     failure = ValueError("the task's own")
     started = anyio.Event()
 
-    async def work():
-        try:
-            started.set()
-            await anyio.sleep_forever()
-        except anyio.get_cancelled_exc_class() as cancelled:
-            raise GROUPS[kind]([failure, cancelled]) from None
-
+    work = ends_in_a_group(kind, started, failure)
     with anyio.CancelScope() as scope:
         async with HybridExecutor("mixed", max_in_flight=1) as executor:
             handle = await executor.submit(work, **({"timeout": 1000} if limited else {}))
@@ -168,13 +175,7 @@ async def test_a_group_with_cancellations_in_it(kind, limited, asked):
 async def test_a_group_of_nothing_but_cancellations(kind):
     started = anyio.Event()
 
-    async def work():
-        try:
-            started.set()
-            await anyio.sleep_forever()
-        except anyio.get_cancelled_exc_class() as cancelled:
-            raise GROUPS[kind]([cancelled]) from None
-
+    work = ends_in_a_group(kind, started)
     async with HybridExecutor("pure", max_in_flight=1) as executor:
         handle = await executor.submit(work)
         await started.wait()

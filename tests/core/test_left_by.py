@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from importlib.metadata import version
 from itertools import product
 from typing import Any
 
@@ -177,7 +178,11 @@ async def test_it_is_what_leaves_a_plain_task_group(body, tasks, enclosing, on_e
     cell, other = Cell(body, tasks, enclosing), Cell(body, tasks, enclosing)
     expected = await other.run(plain() if on_error == "escalate" else plain_collecting())
     left = await cell.run(Executor(on_error))
-    assert kinds(left) == kinds(expected)
+    wanted = kinds(expected)
+    if version("anyio").startswith("4.9.") and (enclosing, tasks) == ("none", "fail early"):
+        # There a task group on asyncio leaves its own cancellation among the failures of a body's group.
+        wanted = [kind for kind in wanted if kind != "CancelledError"]
+    assert kinds(left) == wanted
     if left is None and body != "ends":  # leaving an executor is always a checkpoint
         assert cell.scope.cancelled_caught == other.scope.cancelled_caught
     own = cell.raised is not None and "Own" in kinds(cell.raised)[0]

@@ -12,6 +12,7 @@ import threading
 import time
 import weakref
 from collections.abc import Iterator
+from importlib.metadata import version
 from typing import Any
 
 import anyio
@@ -322,7 +323,11 @@ def test_the_40_tokens(backend: str) -> None:
         while time.perf_counter() < end:
             pass
         limiter = anyio.to_thread.current_default_thread_limiter().statistics()
-        assert value(catalog.SLOT_USAGE, name) == limiter.borrowed_tokens
+        if backend == "asyncio" and version("anyio").startswith("4.9."):
+            # There a token that is handed on is nobody's until its new owner runs; here it is in use from the grant.
+            assert limiter.borrowed_tokens <= value(catalog.SLOT_USAGE, name) <= 40
+        else:
+            assert value(catalog.SLOT_USAGE, name) == limiter.borrowed_tokens
         assert value(catalog.QUEUE_SIZE, name) == limiter.tasks_waiting
 
     async def main() -> None:

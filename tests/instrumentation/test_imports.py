@@ -35,8 +35,15 @@ def library(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
     assert sys.meta_path == before
 
 
+def spec_of(name: str) -> Any:
+    spec = importlib.util.find_spec(name)
+    assert spec is not None
+    assert spec.loader is not None
+    return spec
+
+
 def find(name: str) -> None:
-    assert importlib.util.find_spec(name) is not None
+    spec_of(name)
 
 
 def find_twice_in_threads(name: str) -> None:
@@ -52,16 +59,11 @@ def list_modules(name: str) -> None:
 
 
 def make_and_drop(name: str) -> None:
-    spec = importlib.util.find_spec(name)
-    assert spec is not None
-    assert not hasattr(importlib.util.module_from_spec(spec), "value")
+    assert not hasattr(importlib.util.module_from_spec(spec_of(name)), "value")
 
 
 def read_source(name: str) -> None:
-    spec = importlib.util.find_spec(name)
-    assert spec is not None
-    loader: Any = spec.loader
-    assert "value = 1" in loader.get_source(name)
+    assert "value = 1" in spec_of(name).loader.get_source(name)
 
 
 BEFORE: dict[str, Callable[[str], None]] = {
@@ -104,9 +106,7 @@ def test_an_import_that_fails_may_be_tried_again(library: str, tmp_path: Path) -
 def test_a_lazy_module_is_observed_when_it_is_used(library: str) -> None:
     told: list[ModuleType] = []
     when_imported(library, told.append)
-    spec = importlib.util.find_spec(library)
-    assert spec is not None
-    assert spec.loader is not None
+    spec = spec_of(library)
     spec.loader = importlib.util.LazyLoader(spec.loader)
     module = sys.modules[library] = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
@@ -129,9 +129,7 @@ def test_what_no_longer_waits_is_not_told(library: str) -> None:
 def test_who_found_it_before_may_still_use_what_was_found(library: str) -> None:
     told: list[ModuleType] = []
     when_imported(library, told.append)
-    spec = importlib.util.find_spec(library)
-    assert spec is not None
-    assert spec.loader is not None
+    spec = spec_of(library)
     cancel(library, told.append)
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)

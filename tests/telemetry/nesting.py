@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable, Container
 from pathlib import Path
 from types import FrameType
@@ -10,6 +9,7 @@ from typing import Any
 
 import glasspool
 import glasspool_instrumentation
+from tests.tracing import tracing
 
 OURS = tuple(str(Path(package.__file__).parent) for package in (glasspool.telemetry, glasspool_instrumentation))
 
@@ -29,12 +29,8 @@ class Nesting:
 
     def run(self, outer: Callable[[], object]) -> None:
         """Call ``outer`` with ``nested`` in it."""
-        before = sys.gettrace()
-        sys.settrace(self._trace)
-        try:
+        with tracing(self._trace):
             outer()
-        finally:
-            sys.settrace(before)
 
     def _trace(self, frame: FrameType, event: str, _argument: Any) -> Any:
         if not frame.f_code.co_filename.startswith(OURS):

@@ -5,15 +5,20 @@ from __future__ import annotations
 import json
 import os
 import random
+import threading
+from collections import deque
+from collections.abc import Callable
 from typing import Any
 
 import pytest
 
 from glasspool.telemetry import catalog
 from glasspool.telemetry.earlier import spread
+from glasspool.telemetry.histograms import Histogram
+from glasspool.telemetry.registry import Registry
 
 from .receiver import PROTOCOLS
-from .support import run_python
+from .support import full_recorder, run_python
 from .test_losses import run
 
 SHOW = """
@@ -381,3 +386,70 @@ def test_values_are_spread_so_that_buckets_and_sum_are_right():
 
 def index_of(value: float, bounds: list[float]) -> int:
     return next((index for index, bound in enumerate(bounds) if value <= bound), len(bounds))
+
+
+class Telling(deque[Any]):
+    """Says when it was given something, and holds its thread up there until ``go_on``."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.given, self.go_on = threading.Event(), threading.Event()
+
+    def append(self, item: Any) -> None:
+        super().append(item)
+        self.given.set()
+        assert self.go_on.wait(10)
+
+
+class LetsGo:
+    """A lock that runs something once, just after it was let go of for the first time."""
+
+    def __init__(self, lock: Any, then: Callable[[], object]) -> None:
+        self.lock, self.then = lock, [then]
+
+    def __enter__(self) -> None:
+        self.lock.__enter__()
+
+    def __exit__(self, *found: Any) -> None:
+        self.lock.__exit__(*found)
+        if self.then and not self.lock._is_owned():  # it is re-entrant
+            self.then.pop()()
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.lock, name)
+
+
+class Kept:
+    """A sink that keeps what it is told."""
+
+    def __init__(self) -> None:
+        self.values: list[float] = []
+
+    def record(self, series: Histogram, value: float, span: Any) -> None:
+        self.values.append(value)
+
+
+@pytest.mark.parametrize("change", ["accept", "change"])
+def test_what_one_thread_measures_is_not_told_by_another_that_measured_nothing(change):
+    recorder = full_recorder(Registry())
+    totals, sink = recorder.totals, Kept()
+    totals.sink = sink
+    mine, ended = (recorder.task("send", "inline") for _ in range(2))
+    recorder.accept(ended, queued=False)
+    recorder.begin(ended)
+    sink.values.clear()
+    totals.measured = measured = Telling()
+    other = threading.Thread(target=recorder.settle, args=(ended, "success"))
+
+    def meanwhile() -> None:
+        other.start()
+        assert measured.given.wait(10)
+
+    totals.lock = LetsGo(totals.lock, meanwhile)
+    if change == "accept":
+        recorder.accept(mine, queued=False)
+    else:
+        totals.change(lambda: None)
+    measured.go_on.set()
+    other.join()
+    assert len(sink.values) == 1

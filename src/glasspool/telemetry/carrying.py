@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from glasspool.guarded import set_traceback, traceback_of
+from glasspool.guarded import drop_top_frame, traceback_of
 
 from .tracing import attach, detach, error_text, extract, inject
 from .within import running
@@ -40,9 +40,8 @@ class Carried:
         try:
             return self.fn(*args, **kwargs)
         except BaseException as error:
-            frames = traceback_of(error)
-            set_traceback(error, frames.tb_next if frames is not None else None)  # our own frame is on top
-            del args, kwargs, frames  # the error leads to this frame also without that
+            drop_top_frame(error)
+            del args, kwargs  # the error leads to this frame also without that
             if not _travels(error):
                 raise RuntimeError(
                     f"the function raised {error_text(error)}; it refuses to be changed, as a frozen dataclass does, "

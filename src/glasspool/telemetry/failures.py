@@ -58,5 +58,4 @@ def _failure_in(error: BaseException) -> tuple[BaseException, int]:
 
 
 def _cancels(error: BaseException) -> bool:
-    module, name = class_name(error)
-    return (module, name) in _CANCELLATIONS
+    return class_name(error) in _CANCELLATIONS

@@ -80,7 +80,7 @@ class Holder(Turns, abc.ABC):
         """``take`` the update, and hand over what was measured in it."""
         with self.lock:
             self.take(update, *args)
-            measured = self.measured and self.taken()
+            measured = self.taken() if self.measured else ()
         if measured:
             self.tell(measured)
 

@@ -14,7 +14,7 @@ from functools import partial
 from types import BuiltinMethodType, FrameType, FunctionType, GeneratorType, MethodType
 from typing import Any
 
-from glasspool.guarded import is_a
+from glasspool.guarded import attribute, is_a
 
 __all__ = ["coroutine_names", "function_name", "links", "locals_of", "look_through", "qualified_name"]
 
@@ -75,12 +75,7 @@ def _named(function: Any) -> Any:
 
 def _text(owner: Any, name: str) -> str:
     """The attribute, if it is there and is a string; else the empty one."""
-    try:
-        found = getattr(owner, name, "")
-    except (KeyboardInterrupt, SystemExit):
-        raise
-    except BaseException:  # noqa: BLE001 - as above
-        return ""
+    found = attribute(owner, name)
     return str.__str__(found) if is_a(found, str) else ""
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from typing import Any
 
-from glasspool.guarded import is_a, text
+from glasspool.guarded import as_float, is_a, text
 
 __all__ = ["check_wait_objective"]
 
@@ -21,4 +21,4 @@ def check_wait_objective(value: Any, parameter: str = "wait_objective") -> float
             f"{parameter} must be above 0 and finite, got {text(value)}: the seconds that a task may wait before it is "
             "late; None (the default) means that tasks of this executor may wait"
         )
-    return float.__float__(value) if is_a(value, float) else int.__float__(value)
+    return as_float(value)

@@ -108,7 +108,7 @@ class Recorder(Live):
                 return
             if totals.later:
                 totals.run_later()
-            measured = totals.measured and totals.taken()
+            measured = totals.taken() if totals.measured else ()
         if measured:
             totals.tell(measured)
 
@@ -180,7 +180,7 @@ class Recorder(Live):
                 return wait
             if totals.later:
                 totals.run_later()
-            measured = totals.measured and totals.taken()
+            measured = totals.taken() if totals.measured else ()
         if measured:
             totals.tell(measured)
         return wait
@@ -230,7 +230,7 @@ class Recorder(Live):
                 return duration
             if totals.later:
                 totals.run_later()
-            measured = totals.measured and totals.taken()
+            measured = totals.taken() if totals.measured else ()
         if measured:
             totals.tell(measured)
         if totals.capped:
@@ -331,7 +331,7 @@ class Recorder(Live):
                 return None
             if totals.later:
                 totals.run_later()
-            told = totals.measured and totals.taken()
+            told = totals.taken() if totals.measured else ()
         if told:
             totals.tell(told)
         if totals.capped:

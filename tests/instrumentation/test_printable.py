@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Awaitable, Callable
 from concurrent.futures import Future, ThreadPoolExecutor
+from itertools import chain
 from typing import Any
 
 import anyio
@@ -12,6 +13,7 @@ import anyio.to_thread
 import prometheus_client
 import pytest
 from opentelemetry.exporter.otlp.proto.common.trace_encoder import encode_spans
+from opentelemetry.proto.common.v1.common_pb2 import AnyValue
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 from opentelemetry.trace import Tracer
 
@@ -19,7 +21,7 @@ import glasspool_instrumentation as gi
 from glasspool import HybridExecutor
 from glasspool.telemetry import prometheus
 from glasspool.telemetry.eventloop import EventLoopMonitor
-from glasspool.telemetry.printable import NAME_LENGTH, printable
+from glasspool.telemetry.printable import NAME_LENGTH, SHOWN, TEXT_LENGTH, printable
 from glasspool.telemetry.registry import REGISTRY
 
 from .work import LIMIT, until
@@ -96,16 +98,28 @@ def test_what_others_name_can_be_exported(way: str, name: str, tracer: Tracer, s
     with tracer.start_as_current_span("request"):
         anyio.run(WAYS[way], NAMES[name])
     client = prometheus_client.CollectorRegistry()
+    prometheus_client.Counter("orders", "The application's own.", registry=client).inc()
     prometheus.register(client, source=REGISTRY)
     text = prometheus_client.generate_latest(client).decode()
+    assert "orders_total 1.0" in text
     assert max(map(len, text.splitlines())) < 2000
+    metrics = REGISTRY.collect()
+    for attributes in [
+        point.attributes for family in (metrics.points, metrics.histograms) for point in chain(*family.values())
+    ]:
+        for found in attributes.values():
+            assert AnyValue(string_value=str(found)).SerializeToString()
+            assert len(str(found)) <= NAME_LENGTH
     until(lambda: len(spans.get_finished_spans()) > 0, "the spans")
     finished = spans.get_finished_spans()
     assert encode_spans(finished).SerializeToString()
     for span in finished:
         assert len(span.name) <= 128
-        for key, found in (span.attributes or {}).items():
-            assert not isinstance(found, str) or (len(found) <= 1024 and key)
+        for found in (span.attributes or {}).values():
+            assert not isinstance(found, str) or len(found) <= TEXT_LENGTH
+        for event in span.events:
+            texts = [str(found) for found in (event.attributes or {}).values()]
+            assert max(map(len, texts), default=0) <= 65_536
 
 
 @pytest.mark.parametrize(
@@ -124,6 +138,31 @@ def test_what_others_name_can_be_exported(way: str, name: str, tracer: Tracer, s
 def test_what_is_shown_of_a_name(given: str, shown: str) -> None:
     assert printable(given) == shown
     assert printable(shown) == shown
+
+
+def test_an_error_is_shown_in_its_own_words_and_so_is_its_cause(tracer: Tracer, spans: InMemorySpanExporter) -> None:
+    async def fails() -> None:
+        raise LookupError("no such file") from OSError(os.fsdecode(b"caf\xe9"))
+
+    async def run(function: Callable[[], Awaitable[None]]) -> None:
+        async with HybridExecutor("own", max_in_flight=1) as own:
+            assert await (await own.submit(function)).outcome()
+
+    with tracer.start_as_current_span("request"):
+        anyio.run(run, fails)
+    (event,) = [event for span in spans.get_finished_spans() for event in span.events if event.name == "exception"]
+    found = dict(event.attributes or {})
+    assert (found["exception.type"], found["exception.message"]) == ("LookupError", "no such file")
+    assert "caf?" in str(found["exception.stacktrace"])
+    assert "test_printable" in str(found["exception.stacktrace"])
+
+
+def test_what_is_known_of_names_is_bounded() -> None:
+    for number in range(5000):
+        assert SHOWN[f"name\n{number}"] == f"name {number}"
+    assert len(SHOWN[("x" * 100_000)]) == NAME_LENGTH
+    assert len(SHOWN) <= 1024
+    assert max(map(len, SHOWN)) <= NAME_LENGTH
 
 
 def test_names_that_are_shown_alike_are_counted_together() -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-__all__ = ["NAME_LENGTH", "TEXT_LENGTH", "printable"]
+__all__ = ["NAME_LENGTH", "SHOWN", "TEXT_LENGTH", "printable"]
 
 NAME_LENGTH = 200
 """Characters of a name: of executors, tasks, limits, event loops and types of errors."""
@@ -22,6 +22,24 @@ def printable(text: str, most: int = NAME_LENGTH) -> str:
     ``most`` characters, the last of which is then an ellipsis."""
     cut = text if len(text) <= most else text[: most - 1] + "…"
     return cut if cut.isascii() and cut.isprintable() else _UNPRINTABLE.sub(_replacement, cut)
+
+
+class _Shown(dict[str, str]):
+    """What is shown of each name that came in: asked by ``SHOWN[name]``, which makes no call for a known one."""
+
+    def __missing__(self, name: str) -> str:
+        shown = printable(name)
+        if len(name) <= NAME_LENGTH:  # an endless one is not kept
+            if len(self) >= _KEPT:
+                self.clear()
+            self[name] = shown
+        return shown
+
+
+_KEPT = 1024  # names: a program has fewer, unless it makes them up as it goes
+
+SHOWN = _Shown()
+"""Names of tasks, functions, threads and types of errors as metrics and spans show them."""
 
 
 def _replacement(found: re.Match[str]) -> str:

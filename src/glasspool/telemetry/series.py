@@ -14,7 +14,7 @@ from . import catalog
 from .budget import Budget, series_of
 from .catalog import OTHER, Key, Metric
 from .histograms import Histogram, Holder
-from .printable import printable
+from .printable import NAME_LENGTH, printable
 
 if TYPE_CHECKING:
     from .live import Live
@@ -188,7 +188,10 @@ class Totals(Holder):
             return known
         if self._names == 0:
             return ""
-        shown = self.task_names[name] = printable(name)
+        shown = printable(name)
+        if len(name) > NAME_LENGTH:  # an endless one is not kept
+            name = shown
+        self.task_names[name] = shown
         if len(self.task_names) <= self._names:
             return shown
         self.task_names.pop(name, None)

@@ -10,7 +10,6 @@ import contextvars
 import logging
 import threading
 import time
-import traceback
 from collections.abc import Callable, Mapping
 from typing import Any, Literal, NamedTuple
 
@@ -19,13 +18,13 @@ from opentelemetry import propagate, trace
 from opentelemetry.context import Context
 from opentelemetry.trace import Link, Span, SpanKind, Status, StatusCode
 
-from glasspool.guarded import is_a, log, traceback_of
+from glasspool.guarded import is_a, log
 
 from . import catalog, providers
 from .catalog import Key
-from .failures import error_text, error_type_of
+from .failures import error_event, error_text, error_type_of
 from .names import qualified_name
-from .printable import TEXT_LENGTH, printable
+from .printable import SHOWN, TEXT_LENGTH, printable
 from .registry import REGISTRY
 
 __all__ = [
@@ -104,8 +103,9 @@ class TaskTracer:
                 submitter = parent_span.get_span_context()
                 links = [Link(submitter)] if submitter.is_valid else None
                 parent = trace.set_span_in_context(trace.INVALID_SPAN, parent)
+            shown = SHOWN[task_name]
             return tracer.start_span(
-                printable(f"{self._name} {label or task_name}", _MAX_NAME),
+                f"{self._name} {label or shown}"[:_MAX_NAME],
                 context=parent,
                 kind=kind,
                 links=links,
@@ -113,10 +113,10 @@ class TaskTracer:
                 attributes={
                     **self._attributes,
                     Key.RUNNER: runner,
-                    Key.TASK_NAME: printable(task_name),
+                    Key.TASK_NAME: shown,
                     Key.TASK_ID: task_id,
                     Key.QUEUE_SIZE: queue_size,
-                    Key.CODE_FUNCTION: printable(code if is_a(code, str) else qualified_name(function)),
+                    Key.CODE_FUNCTION: SHOWN[code if is_a(code, str) else qualified_name(function)],
                     **(attributes or {}),
                 },
                 record_exception=False,
@@ -164,7 +164,7 @@ class TaskTracer:
                 found: dict[str, Any] = {Key.TASK_OUTCOME: outcome}
                 if thread is not None:
                     found[Key.THREAD_ID] = thread.ident or 0
-                    found[Key.THREAD_NAME] = printable(thread.name)
+                    found[Key.THREAD_NAME] = SHOWN[thread.name]
                 if wait is not None:
                     found[Key.QUEUE_WAIT] = wait
                 if duration is not None:
@@ -180,7 +180,7 @@ class TaskTracer:
                     text = error_type if error is None else error_text(error)
                     span.set_status(Status(StatusCode.ERROR, text))
                     if error is not None:
-                        span.record_exception(error, _made_printable(error, text))
+                        span.record_exception(error, error_event(error))
                 elif outcome == "timeout":
                     span.set_status(Status(StatusCode.ERROR, "timeout"))
                 elif outcome == "cancelled" and reason in _ERROR_REASONS:
@@ -196,14 +196,6 @@ class TaskTracer:
                 raise
             except BaseException:  # noqa: BLE001 - as above
                 _failed("ending a span")
-
-
-def _made_printable(error: BaseException, text: str) -> dict[str, str] | None:
-    """What the SDK is to say of the error where its text has characters that no exporter can encode."""
-    if "�" not in text:
-        return None
-    lines = "".join(traceback.format_exception(type(error), error, traceback_of(error)))
-    return {"exception.message": text, "exception.stacktrace": lines.encode("utf-8", "replace").decode()}
 
 
 _warned = False

@@ -231,14 +231,25 @@ def _read(totals: Totals, out: _Collection) -> None:
 
 
 def _times(totals: Totals) -> tuple[dict[Live, float], tuple[float, float, float, float]]:
-    """An instant of each live recorder, and the four time counters then."""
+    """An instant of each live recorder, and the four time counters then.
+
+    What ended before this instant may be entered after it, when its thread gets round to that: it takes back what was
+    counted for it up to now. A counter must not fall, so it stays at what was shown until it has come to that again.
+    """
     now = {recorder: recorder.clock() for recorder in totals.live}
-    return now, (
+    found = (
         totals.open_time + sum(now[r] - r.opened_at for r in now),
         totals.slot_time + sum(r.slot_time(now[r]) for r in now),
         totals.limit_time + sum(r.limit_time(now[r]) for r in now),
         totals.saturated_time + sum(r.saturated_time(now[r]) for r in now),
     )
+    while True:
+        before = totals.shown_times
+        open_time, slot_time, limit_time, saturated_time = map(max, before, found)
+        # Call-free: a signal handler that reads within this reading has shown more, or not been here.
+        if totals.shown_times is before:
+            totals.shown_times = shown = (open_time, slot_time, limit_time, saturated_time)
+            return now, shown
 
 
 def _read_gauges(totals: Totals, now: dict[Live, float], out: _Collection) -> None:

@@ -110,6 +110,7 @@ class Totals(Holder):
         self.identity: dict[str, Any] = {Key.EXECUTOR_NAME: name, Key.EXECUTOR_TYPE: type}
         self.submitted = self.opened = self.closed = self.unretrieved = 0
         self.slot_time = self.limit_time = self.saturated_time = self.open_time = 0.0  # of closed recorders
+        self.shown_times = (0.0, 0.0, 0.0, 0.0)  # the same of all recorders, as they were last read
         self.unbounded = False  # a recorder with an unbounded queue was seen: capacity is omitted
         self.blocked = False  # a producer had to wait
         self.late = 0  # tasks that waited longer than their recorder's objective

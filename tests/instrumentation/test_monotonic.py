@@ -158,32 +158,33 @@ def test_a_call_whose_end_is_noted_after_a_reading() -> None:
     assert times(registry) == [20.0, 10.0, 20.0, 10.0]
 
 
-def test_an_end_that_was_put_off_until_after_a_reading() -> None:
+def test_a_reading_in_the_middle_of_an_update_and_an_end_that_is_put_off_until_after_it() -> None:
     clock, registry = Ticking(), Registry()
     recorder = Recorder("pool", "thread_pool", SHAPE, limit=1, clock=clock, registry=registry).open()
     task = recorder.task("work", "thread")
     recorder.accept(task, queued=False)
     recorder.begin(task)
-    found: list[list[float]] = []
+    clock.now = 104.0
+    found = [times(registry)]
 
     def update() -> None:
         clock.now = 105.0
-        recorder.settle(task, "success")  # in the middle of an update: later, with this instant
+        recorder.settle(task, "success")  # later, with this instant
         clock.now = 110.0
         found.append(times(registry))
 
     recorder.in_turn(update)
     found.append(times(registry))
-    assert found == [[10.0, 10.0, 10.0, 10.0]] * 2
+    assert found == [[4.0, 4.0, 4.0, 4.0], [4.0, 4.0, 4.0, 4.0], [10.0, 5.0, 10.0, 5.0]]
 
 
-def test_a_reading_within_a_reading_shows_no_more_than_what_comes_after_it() -> None:
+def test_a_reading_within_a_reading_shows_no_more_than_that() -> None:
     registry, inside = Registry(), []
 
     class Reentered(Ticking):
         def __call__(self) -> float:
             if self.now == 105.0 and not inside:
-                inside.append(None)
+                inside.append([0.0])
                 self.now = 110.0
                 inside.append(times(registry))
                 self.now = 105.0  # what the outer reading has asked for before
@@ -193,4 +194,5 @@ def test_a_reading_within_a_reading_shows_no_more_than_what_comes_after_it() -> 
     Recorder("pool", "thread_pool", SHAPE, limit=1, clock=clock, registry=registry).open()
     clock.now = 105.0
     outer = times(registry)
-    assert outer == inside[1] == [10.0, 0.0, 10.0, 0.0]
+    assert inside[1] == [0.0, 0.0, 0.0, 0.0]
+    assert outer == [5.0, 0.0, 5.0, 0.0]

@@ -31,8 +31,9 @@ __all__ = ["REGISTRY", "HistogramPoint", "Point", "Registry", "Snapshot", "Sourc
 
 # What the process itself can get wrong, at 0 from the first executor on: the caps always, the rest (but for observers,
 # who belong to an executor, and the endpoint's, which are for those who share a port) where OpenTelemetry listens.
-_CAPS = ("name_cap", "label_cap")
-_EXPORT = tuple(kind for kind in catalog.FAILURE_KINDS if kind not in (*_CAPS, "observer", *catalog.PORT_KINDS))
+_EXPORT = tuple(
+    kind for kind in catalog.FAILURE_KINDS if kind not in (*catalog.CAP_KINDS, "observer", *catalog.PORT_KINDS)
+)
 
 
 @dataclass(frozen=True)
@@ -153,7 +154,7 @@ class Registry(Turns):
         for source in sources:
             source.collect(out.add, out.histogram)
         process = {Key.EXECUTOR_NAME: PROCESS, Key.EXECUTOR_TYPE: "process"}
-        expected = (*_CAPS, *(_EXPORT if self.listening() else ())) if identities or sources else ()
+        expected = (*catalog.CAP_KINDS, *(_EXPORT if self.listening() else ())) if identities or sources else ()
         for kind, count in failures.items():
             if count or kind in expected:
                 out.add(catalog.TELEMETRY_FAILURES, {**process, Key.FAILURE_KIND: kind}, count)

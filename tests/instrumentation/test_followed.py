@@ -136,7 +136,8 @@ def test_a_coroutine_is_still_one_for_loops() -> None:
     function = gi.instrumented(behind_a_decorator(), name="shop")
 
     async def main() -> None:
-        assert asyncio.iscoroutine(coro := function())
+        coro = function()
+        assert asyncio.iscoroutine(coro)
         await asyncio.create_task(coro)
         await asyncio.wait_for(function(), LIMIT)
         await asyncio.gather(function(), function())

@@ -37,8 +37,7 @@ def retry(fn: Callable[..., Any], *args: Any) -> Any:
         try:
             return fn(*args) + 1  # so it is a number, and nothing around one
         except OSError as error:
-            assert vars(error) == {}
-            last = error
+            last = error if vars(error) == {} else RuntimeError("changed by somebody")
     raise last
 
 

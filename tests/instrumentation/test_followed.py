@@ -100,7 +100,8 @@ def test_a_call_ends_when_what_it_returned_ends(
         assert found == [span.context.span_id]
         with pytest.raises(Boom) as raised:
             await function(None, Boom())
-        assert all("following" not in str(frame.path) for frame in raised.traceback)
+        if sys.version_info >= (3, 11):  # before, a bare raise puts our frames back
+            assert all("following" not in str(frame.path) for frame in raised.traceback)
         with anyio.move_on_after(0):
             await function(anyio.Event())
 

@@ -30,7 +30,7 @@ from glasspool.telemetry.names import function_name, look_through
 from glasspool.telemetry.tracing import TaskTracer, attach, detach, enter, error_type_of, inject, leave
 from glasspool.telemetry.within import recognise
 
-from .layers import is_recorded, recorded
+from .layers import is_recorded, recorded, submitting
 from .naming import peel
 from .noted import BATCH, NotedCall, NotingRecorder
 from .observed import Observed
@@ -86,6 +86,8 @@ class Call(NotedCall):
             token = enter(span) if self.packed else attach(carried, span)
         elif not self.packed and (carried or _current()):
             token = otel_context.attach(carried)
+        if submitting.inside:  # its pool runs it within submit()
+            submitting.inside = False
         self.began = True
         self.started = _clock()
         notes.append(self)

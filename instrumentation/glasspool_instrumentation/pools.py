@@ -43,6 +43,7 @@ __all__ = [
     "forget",
     "is_dask",
     "is_plumbing",
+    "is_wrapped",
     "kill_workers",
     "killing",
     "kind_of",
@@ -197,6 +198,12 @@ class Observing:
 def find(pool: Any) -> PoolState | None:
     """The observation of this pool, if there is one."""
     return by_id(id(pool))
+
+
+def is_wrapped(pool: Any) -> bool:
+    """Was it given to ``wrap_executor``, so that it observes its own calls?"""
+    state = find(pool)
+    return state is not None and state.observed.explicit
 
 
 def submit(state: PoolState, original: Callable[..., Future[Any]], pool: Any, fn: Any, args: Any, kwargs: Any) -> Any:

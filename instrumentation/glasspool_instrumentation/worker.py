@@ -9,8 +9,10 @@ from __future__ import annotations
 
 import copyreg
 import os
+import sys
 import time
 from collections.abc import Callable
+from types import FrameType
 from typing import Any, NamedTuple
 
 from opentelemetry import trace
@@ -94,6 +96,10 @@ class Errand:
         return self.fn
 
     def __call__(self, /, *args: Any, **kwargs: Any) -> Any:
+        if self.enveloped and not _is_worker(sys._getframe(1)):
+            self.enveloped = (
+                False  # by a function of the pool's own, which may look at what comes of it, or run it again
+            )
         run = _Run(self)
         try:
             value = self.fn(*args, **kwargs)
@@ -120,6 +126,15 @@ class Errand:
             from distributed import get_worker
 
             get_worker().log_event(self.topic, tuple(report))
+
+
+_WORKERS = ("concurrent.futures.", "loky.", "joblib.externals.loky.", "anyio.")
+
+
+def _is_worker(frame: FrameType) -> bool:
+    """Is this the library's code that runs calls in a worker? anyio's is the ``__main__`` of its process."""
+    spec = frame.f_globals.get("__spec__")
+    return str(getattr(spec, "name", None) or frame.f_globals.get("__name__")).startswith(_WORKERS)
 
 
 class _Run:

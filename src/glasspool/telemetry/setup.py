@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 from glasspool.errors import ConfigurationError
 
-from . import exemplars, providers, watching
+from . import exemplars, providers, watching, workers
 from .registry import REGISTRY
 from .sharing import SharedPort
 
@@ -57,7 +57,8 @@ def configure(
 
     Providers that the application or ``opentelemetry-instrument`` has set stay as they are. A second call returns
     the first one's handle with a warning; all it can add is an endpoint where this process has none (a forked
-    worker). Everything is flushed at exit, within 5 seconds, or 1 where no export has ever succeeded.
+    worker). Everything is flushed at exit, within 5 seconds, or 1 where no export has ever succeeded, or half a
+    second in the workers of process pools (``GLASSPOOL_WORKER_EXIT_SECONDS``).
 
     Forked workers export what they themselves ran, as instances of their own. (An SDK that the application set up
     before forking keeps the histograms of its parent instead: set it up in the worker, or let this call do it.)
@@ -148,12 +149,15 @@ class TelemetryHandle:
         """Export everything, within ``timeout`` seconds, then stop exports, endpoint and monitors for good. Idempotent.
 
         ``None`` is 5 seconds for an exporter that has ever succeeded, and 1 for one that never has: a collector that
-        is not there holds up no exit.
+        is not there holds up no exit. In the worker of a pool of processes it is half a second, or what
+        ``GLASSPOOL_WORKER_EXIT_SECONDS`` says: whoever leaves the pool waits for all of them.
         """
         if self._shut_down:
             return
         self._shut_down = True
         watching.watch_executors(False)
+        if timeout is None and workers.is_worker():
+            timeout = workers.seconds_left()
         unsent = self._pipeline.close(timeout) if self._pipeline is not None else None
         if unsent is not None:
             spans = f"; {unsent.spans} spans were not sent" if unsent.spans else ""

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 from glasspool.errors import ConfigurationError
 
-from . import exemplars, providers, watching, workers
+from . import environment, exemplars, providers, servers, watching, workers
 from .registry import REGISTRY
 from .sharing import SharedPort
 
@@ -82,6 +82,7 @@ def configure(
             _set_up_sdk(handle, wanted, {"service.name": service_name, **(resource_attributes or {})})
             watching.watch_executors(monitor_event_loops)
             atexit.register(handle.shutdown)
+            servers.after_shutdown(handle.flush_for_exit)
             if process.parent_process() is not None:  # a worker of multiprocessing
                 _flush_when_worker_exits(handle)
         elif prometheus_port is None or not handle.may_serve:
@@ -144,6 +145,11 @@ class TelemetryHandle:
         whole = lost == self._lost
         self._lost = lost
         return arrived and whole
+
+    def flush_for_exit(self) -> None:
+        """Export everything, and stop nothing, within the seconds that ``shutdown()`` takes."""
+        if self._pipeline is not None:
+            self._pipeline.flush(None)
 
     def shutdown(self, timeout: float | None = None) -> None:
         """Export everything, within ``timeout`` seconds, then stop exports, endpoint and monitors for good. Idempotent.
@@ -228,6 +234,11 @@ def _set_up_sdk(handle: TelemetryHandle, wanted: dict[str, list[str]], attribute
             )
     if not any(wanted.values()):
         return
+    with environment.usable(handle.note):
+        _make_pipeline(handle, wanted, attributes)
+
+
+def _make_pipeline(handle: TelemetryHandle, wanted: dict[str, list[str]], attributes: dict[str, Any]) -> None:
     try:
         from . import exporting, pipeline
     except ImportError as error:
@@ -235,22 +246,36 @@ def _set_up_sdk(handle: TelemetryHandle, wanted: dict[str, list[str]], attribute
             f"no OTLP export: OpenTelemetry's SDK is not installed ({error}); pip install 'glasspool[otlp]'",
         )
         return
+    except Exception as error:  # noqa: BLE001 - it reads variables when it is imported
+        handle.note(f"no OTLP export: OpenTelemetry's SDK cannot be imported: {type(error).__name__}: {error}")
+        return
     spans = _made(handle, exporting.span_exporter, wanted["traces"])
     readers = _made(handle, exporting.reader_factory, wanted["metrics"])
     if not spans and not readers:
         return
     try:
         made = pipeline.Pipeline(pipeline.make_resource(attributes), handle.note)
-        handle.use(made)
-        if spans:
-            made.trace(spans)
-        if readers:
-            _warn_about_deltas(handle)
-            made.measure(readers)
-        made.watch_forks()
     except Exception as error:
         logger.exception("the OpenTelemetry SDK could not be set up")
         handle.note(f"the OpenTelemetry SDK could not be set up: {error}")
+        return
+    if spans:
+        _set_up(handle, made, "traces", lambda: made.trace(spans))
+    if readers:
+        _warn_about_deltas(handle)
+        _set_up(handle, made, "metrics", lambda: made.measure(readers))
+    made.watch_forks()
+
+
+def _set_up(handle: TelemetryHandle, made: Pipeline, signal: str, set_up: Callable[[], None]) -> None:
+    """One signal: the other one goes on without it."""
+    try:
+        set_up()
+    except Exception as error:
+        logger.exception("%s are not exported: the OpenTelemetry SDK could not be set up for them", signal)
+        handle.note(f"{signal} are not exported: the OpenTelemetry SDK could not be set up for them: {error}")
+        return
+    handle.use(made)
 
 
 def _made(handle: TelemetryHandle, make: Callable[[str], Any], names: list[str]) -> list[Any]:

@@ -11,7 +11,7 @@ from typing import Any, ParamSpec, TypeVar, overload
 from glasspool.guarded import attribute, is_a, is_coroutine_function
 from glasspool.telemetry.names import function_name, look_through, qualified_name
 from glasspool.telemetry.recorder import TaskRecord
-from glasspool.telemetry.tracing import Spans, TaskTracer, enter, error_type_of, leave
+from glasspool.telemetry.tracing import Spans, TaskTracer, enter, ends_iteration, error_type_of, leave
 from glasspool.telemetry.within import within_task
 
 from .calls import hide_frames, ours
@@ -140,6 +140,8 @@ class _Calls:
         """The call ends, by this error or none."""
         if token is not None:
             leave(token)
+        if error is not None and ends_iteration(error):
+            error = None
         destroyed = is_a(error, GeneratorExit)  # a coroutine that was closed, or thrown away with its loop
         cancelled = destroyed or (error is not None and cancellation_in(error) is not None)
         outcome = "success" if error is None else "cancelled" if cancelled else "error"

@@ -35,6 +35,10 @@ def _is_above_0(text: str, most: float) -> bool:
         return False
 
 
+def _over_http() -> bool:
+    return any(given.strip() == "http/protobuf" for name, given in os.environ.items() if name.endswith("_PROTOCOL"))
+
+
 _Rule = tuple[str, Callable[[str], bool], str]
 _RULES: tuple[_Rule, ...] = (
     (r"OTEL_\w+_(COUNT|LENGTH)_LIMIT", _is_size, "no whole number from 0 on"),
@@ -50,9 +54,10 @@ _RULES: tuple[_Rule, ...] = (
     ),
     (
         r"OTEL_EXPORTER_OTLP_(\w+_)?COMPRESSION",
-        lambda text: text.lower() in ("gzip", "deflate", "none"),
-        "none of gzip, deflate, none",
+        lambda text: text.lower() == "gzip" or (text.lower() == "deflate" and _over_http()),
+        "neither gzip, nor none, nor (over HTTP) deflate",
     ),
+    (r"OTEL_EXPORTER_OTLP_(\w+_)?INSECURE", lambda text: text.lower() in ("true", "false"), "neither true nor false"),
     (r"OTEL_METRICS_EXEMPLAR_FILTER", lambda text: text in _FILTERS, f"none of {', '.join(_FILTERS)}"),
 )
 
@@ -61,7 +66,8 @@ def _why_not(name: str, text: str) -> str | None:
     """What is wrong with this value; empty where it stands for no value, as the specification has it."""
     for pattern, fits, wrong in _RULES:
         if re.fullmatch(pattern, name):
-            return ("" if not text else wrong) if not fits(text) else None
+            unset = not text or (name.endswith("_COMPRESSION") and text.lower() == "none")  # no word of gRPC's exporter
+            return "" if unset else None if fits(text) else wrong
     return None
 
 

@@ -8,14 +8,16 @@ from __future__ import annotations
 
 import sys
 
-from glasspool.guarded import class_name, is_a, leaves
+from glasspool.guarded import attribute, class_name, is_a, leaves
 
 if sys.version_info < (3, 11):
     from exceptiongroup import BaseExceptionGroup
 
-__all__ = ["error_text", "error_type_of"]
+__all__ = ["ends_iteration", "error_text", "error_type_of"]
 
 _CANCELLATIONS = frozenset({("asyncio.exceptions", "CancelledError"), ("trio", "Cancelled")})
+
+_ENDS = frozenset({"StopIteration", "StopAsyncIteration"})
 
 
 def error_type_of(error: BaseException) -> str:
@@ -34,6 +36,16 @@ def error_text(error: BaseException) -> str:
     except BaseException:  # noqa: BLE001 - the user's own __str__
         text = "(no text)"
     return f"{_type_name(failure)}: {text}"[: 1024 - len(more)] + more
+
+
+def ends_iteration(error: BaseException) -> bool:
+    """Whether ``error`` says that an iterator has no more, which is no failure of whoever asked it.
+
+    It cannot pass through a future or a coroutine as itself, so that libraries raise one of the same name from it.
+    """
+    return is_a(error, (StopIteration, StopAsyncIteration)) or (
+        class_name(error)[1].lstrip("_") in _ENDS and is_a(attribute(error, "__context__"), (StopIteration, StopAsyncIteration))
+    )
 
 
 def _type_name(error: BaseException) -> str:

@@ -60,6 +60,10 @@ def configure(
     worker). Everything is flushed at exit, within 5 seconds, or 1 where no export has ever succeeded, or half a
     second in the workers of process pools (``GLASSPOOL_WORKER_EXIT_SECONDS``).
 
+    uvicorn ends its process by a signal, after which no exit hook runs: everything is flushed when its server has shut
+    down. Where this call comes before uvicorn is imported, and under other servers that end so, have
+    ``await asyncio.to_thread(handle.shutdown)`` at the end of the application's lifespan.
+
     Forked workers export what they themselves ran, as instances of their own. (An SDK that the application set up
     before forking keeps the histograms of its parent instead: set it up in the worker, or let this call do it.)
 

@@ -22,7 +22,7 @@ from glasspool.guarded import is_a, log
 
 from . import catalog, providers
 from .catalog import Key
-from .failures import error_text, error_type_of
+from .failures import ends_iteration, error_text, error_type_of
 from .names import qualified_name
 from .propagation import propagate
 from .registry import REGISTRY
@@ -36,6 +36,7 @@ __all__ = [
     "capture",
     "context_in",
     "detach",
+    "ends_iteration",
     "enter",
     "error_text",
     "error_type_of",

@@ -11,7 +11,7 @@ from typing import Any, ParamSpec, TypeVar, overload
 from glasspool.guarded import attribute, is_a, is_coroutine_function
 from glasspool.telemetry.names import function_name, look_through, qualified_name
 from glasspool.telemetry.recorder import TaskRecord
-from glasspool.telemetry.tracing import Spans, TaskTracer, enter, ends_iteration, error_type_of, leave
+from glasspool.telemetry.tracing import Spans, TaskTracer, ends_iteration, enter, error_type_of, leave
 from glasspool.telemetry.within import within_task
 
 from .calls import hide_frames, ours

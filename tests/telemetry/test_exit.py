@@ -168,7 +168,9 @@ def test_nor_a_worker_whose_sdk_is_the_applications(tmp_path, collector, protoco
     assert failed_at_once or "were not all sent within 0.5 s: is the collector reachable?" in done.err
 
 
-@pytest.mark.parametrize("asked, seconds", [("0.25", "0.25"), ("-1", "0.5"), ("soon", "0.5"), ("nan", "0.5"), ("", "0.5")])
+@pytest.mark.parametrize(
+    ("asked", "seconds"), [("0.25", "0.25"), ("-1", "0.5"), ("soon", "0.5"), ("nan", "0.5"), ("", "0.5")]
+)
 def test_whoever_says_how_long_a_worker_may_take_is_obeyed(tmp_path, asked, seconds):
     program = tmp_path / "program.py"
     program.write_text(ENDED + SETUP + POOL)

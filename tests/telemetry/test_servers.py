@@ -72,7 +72,7 @@ def test_the_last_interval_arrives(name, protocol, stop):
         arguments = [argument.format(socket=path) for argument in SERVERS[name]]
         with Program(*arguments, cwd=ROOT / "tests" / "telemetry", **exports) as program:
             program.until(lambda: Path(path).exists() and ask(path), "its first answer")
-            assert all([ask(path) for _ in range(9)])
+            assert all(ask(path) for _ in range(9))
             assert not collector.spans, "nothing leaves before the end"
             program.send(stop)
             program.end(None)

@@ -44,7 +44,8 @@ def ends_iteration(error: BaseException) -> bool:
     It cannot pass through a future or a coroutine as itself, so that libraries raise one of the same name from it.
     """
     return is_a(error, (StopIteration, StopAsyncIteration)) or (
-        class_name(error)[1].lstrip("_") in _ENDS and is_a(attribute(error, "__context__"), (StopIteration, StopAsyncIteration))
+        class_name(error)[1].lstrip("_") in _ENDS
+        and is_a(attribute(error, "__context__"), (StopIteration, StopAsyncIteration))
     )
 
 

@@ -62,11 +62,9 @@ def test_settings_that_make_no_sense_cost_no_more_than_themselves(given, protoco
         assert collector.points[TASK_SUBMITTED.name] == 1
         assert len(collector.spans) == 1
     (notes,) = done.lines("notes")
-    for name in settings:
+    for name in filter(IGNORED.fullmatch, settings):
         said = f"{name}={given!r} is n"
-        assert (
-            notes.count(said) == done.err.count(said) == (IGNORED.fullmatch(name) is not None and bool(given.strip()))
-        )
+        assert notes.count(said) == done.err.count(said) == bool(given.strip())
     if given.strip():
         assert done.err.count(f"OTEL_PROPAGATORS={given!r}") == 1
 

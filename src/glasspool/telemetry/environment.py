@@ -58,6 +58,11 @@ _RULES: tuple[_Rule, ...] = (
         "neither gzip, nor none, nor (over HTTP) deflate",
     ),
     (r"OTEL_EXPORTER_OTLP_(\w+_)?INSECURE", lambda text: text.lower() in ("true", "false"), "neither true nor false"),
+    (
+        r"OTEL_EXPORTER_OTLP_METRICS_TEMPORALITY_PREFERENCE",
+        lambda text: text.lower() in ("cumulative", "delta", "lowmemory"),
+        "none of cumulative, delta, lowmemory",
+    ),
     (r"OTEL_METRICS_EXEMPLAR_FILTER", lambda text: text in _FILTERS, f"none of {', '.join(_FILTERS)}"),
 )
 

@@ -18,6 +18,11 @@ __all__ = ["LONGEST_MILLISECONDS", "usable"]
 LONGEST_MILLISECONDS = 2**31 - 1
 """25 days. More overflows timers somewhere."""
 
+_CODES = (
+    "CANCELLED UNKNOWN INVALID_ARGUMENT DEADLINE_EXCEEDED NOT_FOUND ALREADY_EXISTS PERMISSION_DENIED "
+    "RESOURCE_EXHAUSTED FAILED_PRECONDITION ABORTED OUT_OF_RANGE UNIMPLEMENTED INTERNAL UNAVAILABLE DATA_LOSS "
+    "UNAUTHENTICATED"
+).split()
 _FILTERS = ("trace_based", "always_on", "always_off")
 
 _lock = threading.RLock()
@@ -62,6 +67,11 @@ _RULES: tuple[_Rule, ...] = (
         r"OTEL_EXPORTER_OTLP_METRICS_TEMPORALITY_PREFERENCE",
         lambda text: text.lower() in ("cumulative", "delta", "lowmemory"),
         "none of cumulative, delta, lowmemory",
+    ),
+    (
+        r"OTEL_\w+_RETRYABLE_ERROR_CODES",
+        lambda text: all(code.strip().upper() in _CODES for code in text.split(",") if code.strip()),
+        "no list of gRPC's status codes",
     ),
     (r"OTEL_METRICS_EXEMPLAR_FILTER", lambda text: text in _FILTERS, f"none of {', '.join(_FILTERS)}"),
 )

@@ -34,6 +34,7 @@ from .layers import is_recorded, recorded
 from .naming import peel
 from .noted import BATCH, NotedCall, NotingRecorder
 from .observed import Observed
+from .queued import queued_by
 
 __all__ = ["Call", "Handed", "hide_frames", "ours", "submit"]
 
@@ -226,7 +227,12 @@ def submit(observed: Observed, original: Callable[..., Future[Any]], pool: Any, 
     try:
         future = original(pool, handed, *args, **kwargs)
     except BaseException as error:
-        observed.refuse(error)
+        queued = queued_by(error)
+        if queued is None:
+            observed.refuse(error)
+        else:
+            recorder.fresh.append(call)
+            queued.add_done_callback(call.done)
         raise
     recorder.fresh.append(call)
     if type(future) is _PLAIN and (_KEEPS_FRAMES or not call.outcome):

@@ -30,7 +30,7 @@ class FuturesInstrumentor(Instrumentor):
     ``include`` and ``exclude`` match the executor's name: the pool's ``thread_name_prefix``, else the module that
     made it. ``spans`` as in ``wrap_executor``; ``child_telemetry``: process workers set up an SDK of their own from
     the ``OTEL_*`` settings and flush it when they exit; ``wait_objectives``: see ``WaitObjectives``, matched like
-    ``include``.
+    ``include``; ``max_task_names`` as in ``wrap_executor``.
     """
 
     libraries = ("concurrent.futures",)

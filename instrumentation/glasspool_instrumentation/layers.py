@@ -54,6 +54,7 @@ _PLUMBING = (
     "wrapt",
 )  # fmt: skip
 _USER, _CORE, _PASSED = range(3)
+_MOST_KINDS = 256  # a program that makes code as it goes has no end of it
 _kinds: dict[CodeType, int] = {}  # looking up a code object is cheaper than looking at its module's name
 
 
@@ -66,6 +67,8 @@ def core_calls(depth: int = 2) -> bool:
     while frame is not None:
         kind = _kinds.get(frame.f_code)
         if kind is None:
+            if len(_kinds) >= _MOST_KINDS:
+                _kinds.clear()
             kind = _kinds[frame.f_code] = _kind_of(frame)
         if kind != _PASSED:
             return kind == _CORE

@@ -29,6 +29,7 @@ from .noted import NotingRecorder
 from .objectives import WaitObjectives
 from .observed import Observed
 from .patching import Patch
+from .task_names import MAX_TASK_NAMES, check_max_task_names
 
 __all__ = [
     "KILLERS",
@@ -120,6 +121,7 @@ def observe(
     child_telemetry: bool = False,
     explicit: bool = False,
     wait_objective: float | None = None,
+    max_task_names: int = MAX_TASK_NAMES,
 ) -> PoolState:
     """Begin to observe a pool, or find the observation that there is."""
     with _lock:
@@ -139,6 +141,7 @@ def observe(
             kind=SpanKind.PRODUCER if kind.remote else SpanKind.INTERNAL,
             explicit=explicit,
             wait_objective=wait_objective,
+            max_task_names=max_task_names,
             recorder=Recorder if kind.remote else NotingRecorder,
             cancels=product(("explicit", "shutdown"), CANCEL_PHASES if kind.type == "dask" else ("queued",)),
             rejects=("already_shutdown",) if kind.type == "dask" else ("already_shutdown", "broken"),
@@ -172,10 +175,12 @@ class Observing:
         spans: Spans = "parented",
         child_telemetry: bool = False,
         wait_objectives: Mapping[str, float] | None = None,
+        max_task_names: int = MAX_TASK_NAMES,
     ) -> None:
         self._spans: Spans = spans
         self._child_telemetry = child_telemetry
         self._objectives = WaitObjectives(wait_objectives)
+        self._max_task_names = check_max_task_names(max_task_names)
 
     def begin(self, pool: Any, name: str) -> PoolState:
         """Begin to observe a pool under this name, or find the observation that there is."""
@@ -185,6 +190,7 @@ class Observing:
             spans=self._spans,
             child_telemetry=self._child_telemetry,
             wait_objective=self._objectives(name),
+            max_task_names=self._max_task_names,
         )
 
 

@@ -27,6 +27,7 @@ from .bootstrap import Settings
 from .home import away, new_key
 from .layers import is_recorded, submitting
 from .observed import Observed
+from .queued import queued_by
 from .worker import Errand, Report, Sender
 
 __all__ = ["Away", "submit"]
@@ -187,8 +188,13 @@ def submit(
     try:
         future = original(errand, *args, **kwargs)
     except BaseException as error:
-        away.pop(call.key, None)
-        observed.refuse(error)
+        queued = queued_by(error)
+        if queued is None:
+            away.pop(call.key, None)
+            observed.refuse(error)
+        else:
+            call.accept()
+            queued.add_done_callback(call.done)
         raise
     finally:
         detach(token)

@@ -21,6 +21,7 @@ from . import calls, pools
 from .layers import core_calls
 from .naming import check_name
 from .pools import by_id, is_dask
+from .task_names import MAX_TASK_NAMES, check_max_task_names
 
 __all__ = ["unwrap_executor", "wrap_executor"]
 
@@ -34,6 +35,7 @@ def wrap_executor(
     spans: Spans = "parented",
     child_telemetry: bool = False,
     wait_objective: float | None = None,
+    max_task_names: int = MAX_TASK_NAMES,
 ) -> _Pool:
     """Observe ``pool`` from its next ``submit`` on, and return it: a drop-in for itself.
 
@@ -41,7 +43,8 @@ def wrap_executor(
     module). ``spans``: ``parented`` gives a span to the calls of a submitter whose own span is recorded, ``all`` to
     every call, ``off`` to none. ``child_telemetry``: workers of a process pool set up an OpenTelemetry SDK from the
     ``OTEL_*`` settings and flush it when they exit. ``wait_objective``: seconds a call may wait before it is late; the
-    alerts on waits watch the pool then (default None: its calls may wait, as those of a batch do).
+    alerts on waits watch the pool then (default None: its calls may wait, as those of a batch do). ``max_task_names``:
+    distinct task names that metrics show (0: none).
 
         pool = wrap_executor(ThreadPoolExecutor(8), "etl")
 
@@ -57,14 +60,16 @@ def wrap_executor(
     if spans not in ("all", "parented", "off"):
         raise ValueError(f"spans= must be 'all', 'parented' or 'off'; got {spans!r}")
     wait_objective = check_wait_objective(wait_objective)
+    check_max_task_names(max_task_names)
     state = pools.find(pool)
     if type(pool) in _made or (state is not None and state.observed.explicit):
         known = state.observed.recorder.name if state is not None else "?"
         raise ValueError(f"{pool!r} is wrapped already, as {known!r}; unwrap_executor(pool) first to rename it")
     pools.drop(pool)  # an instrumentor may observe it under a default name
     pools.observe(
-        pool, name, spans=spans, child_telemetry=child_telemetry, explicit=True, wait_objective=wait_objective
-    )
+        pool, name, spans=spans, child_telemetry=child_telemetry, explicit=True, wait_objective=wait_objective,
+        max_task_names=max_task_names,
+    )  # fmt: skip
     pool.__class__ = _observing(type(pool))
     return pool
 

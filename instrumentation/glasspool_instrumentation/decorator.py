@@ -12,7 +12,7 @@ from typing import Any, ParamSpec, TypeVar, overload
 from glasspool.guarded import attribute, is_a, is_awaitable, is_coroutine_function
 from glasspool.telemetry.names import function_name, look_through, qualified_name
 from glasspool.telemetry.recorder import TaskRecord
-from glasspool.telemetry.tracing import Spans, TaskTracer, enter, error_type_of, leave
+from glasspool.telemetry.tracing import Spans, TaskTracer, ends_iteration, enter, error_type_of, leave
 from glasspool.telemetry.within import within_task
 
 from .calls import hide_frames, ours
@@ -155,6 +155,8 @@ class _Calls:
         """The call ends, by this error or none; ``reason``: it was a future, which was cancelled."""
         if token is not None:
             leave(token)
+        if error is not None and ends_iteration(error):
+            error = None
         destroyed = is_a(error, GeneratorExit)  # a coroutine that was closed, or thrown away with its loop
         if is_a(error, SystemExit) and attribute(error, "code") in (None, 0):
             error = None  # the program ends as it was meant to

@@ -15,7 +15,7 @@ from opentelemetry.trace import Span, SpanKind
 from glasspool.guarded import is_a
 from glasspool.telemetry.recorder import Recorder, TaskRecord
 from glasspool.telemetry.series import Shape
-from glasspool.telemetry.tracing import Spans, TaskTracer, error_type_of
+from glasspool.telemetry.tracing import Spans, TaskTracer, ends_iteration, error_type_of
 
 from .task_names import MAX_TASK_NAMES
 
@@ -115,7 +115,9 @@ class Observed:
 
         ``error_type`` is for errors that are known by no more than that.
         """
-        if outcome == "error" and error is not None:
+        if outcome == "error" and error is not None and ends_iteration(error):
+            outcome, error, error_type = "success", None, ""
+        elif outcome == "error" and error is not None:
             error_type = error_type_of(error)
         elif outcome != "error":
             error_type = "" if outcome == "success" else outcome

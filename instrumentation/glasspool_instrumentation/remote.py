@@ -21,7 +21,7 @@ from opentelemetry.trace import SpanKind
 from glasspool.guarded import class_name, is_a
 from glasspool.telemetry.catalog import Key
 from glasspool.telemetry.names import function_name, look_through, qualified_name
-from glasspool.telemetry.tracing import TaskTracer, attach, capture, detach, error_text, inject
+from glasspool.telemetry.tracing import TaskTracer, attach, capture, detach, ends_iteration, error_text, inject
 
 from .bootstrap import Settings
 from .home import away, new_key
@@ -163,6 +163,8 @@ class Away:
         )
         if run is None:
             return
+        if error is not None and ends_iteration(error):
+            error = None
         outcome = "error" if error is not None or report.error else "success"
         TaskTracer.end(run, outcome, error_type=report.error, error=error, duration=report.ran, at=end)
 

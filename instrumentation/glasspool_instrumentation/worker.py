@@ -22,7 +22,7 @@ from opentelemetry.trace import Span, SpanKind
 from glasspool.guarded import drop_top_frame
 from glasspool.telemetry import providers
 from glasspool.telemetry.catalog import Key
-from glasspool.telemetry.tracing import TaskTracer, attach, detach, error_type_of, extract
+from glasspool.telemetry.tracing import TaskTracer, attach, detach, ends_iteration, error_type_of, extract
 from glasspool.telemetry.within import running
 
 from . import bootstrap
@@ -163,11 +163,12 @@ class _Run:
         """The function has ended, by this error or none. Frames of ours come off the error's traceback."""
         ran = time.perf_counter() - self._begun
         self.over, span = True, self._span
-        named = "" if error is None else error_type_of(error)
+        failed = error is not None and not ends_iteration(error)
+        named = error_type_of(error) if error is not None and failed else ""
         report = Report(errand.key, ran, os.getpid(), span is not None, self._stale, self._missing, named)
         if span is not None:
-            outcome = "success" if error is None else "error"
-            TaskTracer.end(span, outcome, error_type=named, error=error, duration=ran)
+            outcome, shown = ("error", error) if failed else ("success", None)
+            TaskTracer.end(span, outcome, error_type=named, error=shown, duration=ran)
         errand.log(report)
         if error is not None:
             if errand.enveloped:

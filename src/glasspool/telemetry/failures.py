@@ -9,18 +9,20 @@ from __future__ import annotations
 import sys
 import traceback
 
-from glasspool.guarded import class_name, is_a, leaves, traceback_of
+from glasspool.guarded import attribute, class_name, is_a, leaves, traceback_of
 
 from .printable import SHOWN, TEXT_LENGTH, printable
 
 if sys.version_info < (3, 11):
     from exceptiongroup import BaseExceptionGroup
 
-__all__ = ["error_event", "error_text", "error_type_of"]
+__all__ = ["ends_iteration", "error_event", "error_text", "error_type_of"]
 
 _STACK_LENGTH = 65_536  # characters of a stack trace: a long one has a tenth, without the error's own text
 
 _CANCELLATIONS = frozenset({("asyncio.exceptions", "CancelledError"), ("trio", "Cancelled")})
+
+_ENDS = frozenset({"StopIteration", "StopAsyncIteration"})
 
 
 def error_type_of(error: BaseException) -> str:
@@ -59,6 +61,17 @@ def _text_of(error: BaseException) -> str:
         raise
     except BaseException:  # noqa: BLE001 - the user's own __str__
         return "(no text)"
+
+
+def ends_iteration(error: BaseException) -> bool:
+    """Whether ``error`` says that an iterator has no more, which is no failure of whoever asked it.
+
+    It cannot pass through a future or a coroutine as itself, so that libraries raise one of the same name from it.
+    """
+    return is_a(error, (StopIteration, StopAsyncIteration)) or (
+        class_name(error)[1].lstrip("_") in _ENDS
+        and is_a(attribute(error, "__context__"), (StopIteration, StopAsyncIteration))
+    )
 
 
 def _type_name(error: BaseException) -> str:

@@ -14,7 +14,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, Literal, NamedTuple
 
 from opentelemetry import context as otel_context
-from opentelemetry import propagate, trace
+from opentelemetry import trace
 from opentelemetry.context import Context
 from opentelemetry.trace import Link, Span, SpanKind, Status, StatusCode
 
@@ -22,9 +22,10 @@ from glasspool.guarded import is_a, log
 
 from . import catalog, providers
 from .catalog import Key
-from .failures import error_event, error_text, error_type_of
+from .failures import ends_iteration, error_event, error_text, error_type_of
 from .names import qualified_name
 from .printable import SHOWN, TEXT_LENGTH, printable
+from .propagation import propagate
 from .registry import REGISTRY
 
 __all__ = [
@@ -36,6 +37,7 @@ __all__ = [
     "capture",
     "context_in",
     "detach",
+    "ends_iteration",
     "enter",
     "error_text",
     "error_type_of",
@@ -282,4 +284,5 @@ def inject(context: Context | None = None) -> dict[str, str]:
 
 def extract(carrier: Mapping[str, str]) -> Context:
     """The context of a carrier, and nothing else: whatever was current or inherited here is left out."""
-    return propagate.extract(carrier, Context())
+    found: Context = propagate.extract(carrier, Context())
+    return found

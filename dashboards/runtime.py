@@ -251,8 +251,8 @@ def _trust() -> tuple[Panel, ...]:
             action="observer: your hook raised, see the log. callback: figures could not be read. export: the"
             " collector refuses or is away."
             " span_queue_full, span_export, span_shutdown, point_export: lost on the way out, see the log."
-            " name_cap, label_cap: too many names; later ones are folded into _OTHER. port_taken, process_silent: a"
-            " process behind a shared Prometheus port is not shown.",
+            " name_cap, label_cap: too many values of a label; later ones are folded into _OTHER (no alert)."
+            " port_taken, process_silent: a process behind a shared Prometheus port is not shown.",
             targets=(Target(by((kind, _NAME), failures) + " > 0", f"{{{{{kind}}}}} {{{{{_NAME}}}}}"),),
             unit="short",
             warn=1,

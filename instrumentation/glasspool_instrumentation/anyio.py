@@ -32,6 +32,7 @@ from .objectives import WaitObjectives
 from .observed import Observed
 from .patching import Patch, Patches
 from .remote import Away
+from .task_names import MAX_TASK_NAMES
 from .tasks import TaskInstrumentor
 from .tokens import Claim
 from .tokens import patches as token_patches
@@ -62,11 +63,18 @@ class AnyioInstrumentor(TaskInstrumentor):
     _processes = Limiters("anyio_process", ("explicit",), "process", SpanKind.PRODUCER, losses=CONTEXT_LOSS_KINDS)
 
     def _instrument(
-        self, selection: Selection, *, wait_objectives: Mapping[str, float] | None = None, **options: Any
+        self,
+        selection: Selection,
+        *,
+        wait_objectives: Mapping[str, float] | None = None,
+        max_task_names: int = MAX_TASK_NAMES,
+        **options: Any,
     ) -> None:
+        options["max_task_names"] = max_task_names
         objectives = WaitObjectives(wait_objectives)
         AnyioInstrumentor._begin("anyio", (_patches, token_patches), selection, _REASONS, **options)
-        AnyioInstrumentor._limiters.objectives = AnyioInstrumentor._processes.objectives = objectives
+        for limiters in (AnyioInstrumentor._limiters, AnyioInstrumentor._processes):
+            limiters.objectives, limiters.max_task_names = objectives, max_task_names
 
     def _uninstrument(self) -> None:
         cls = AnyioInstrumentor
@@ -242,6 +250,7 @@ def _from_thread() -> Observed:
             "inline",
             workers=False,
             cancels=product(("parent_scope", "shutdown"), ("running",)),
+            max_task_names=cls._limiters.max_task_names,
         )
     return observed
 

@@ -20,7 +20,7 @@ from glasspool.telemetry.tracing import attach, context_in
 
 from . import futures, loops, pools
 from .coroutines import SteppedCoroutine, failure_text
-from .layers import awaiting, core_calls, submitting
+from .layers import awaiting, core_calls, handing_on, submitting
 from .naming import Selection
 from .observed import Observed
 from .patching import Patch, Patches
@@ -181,7 +181,7 @@ def _run_in_executor(patch: Patch, original: Any) -> Any:
             return original(self, executor, func, *args)
         pool = executor if executor is not None else getattr(self, "_default_executor", None)
         if pool is not None and not isinstance(pool, (ThreadPoolExecutor, ProcessPoolExecutor)):
-            if isinstance(pool, Executor) and pools.find(pool) is None and not pools.is_plumbing(pool):
+            if isinstance(pool, Executor) and not pools.is_wrapped(pool) and not pools.is_plumbing(pool):
                 return original(self, _Observing(pool), func, *args)
             return original(self, executor, func, *args)
         futures.wanted.any = True
@@ -201,7 +201,7 @@ class _Observing:
 
     def submit(self, fn: Any, /, *args: Any, **kwargs: Any) -> Any:
         pool = self._pool
-        return pools.submit(pools.observe(pool), type(pool).submit, pool, fn, args, kwargs)
+        return pools.submit(pools.observe(pool), handing_on(type(pool).submit), pool, fn, args, kwargs)
 
 
 def _cancel_all_tasks(patch: Patch, original: Any) -> Any:

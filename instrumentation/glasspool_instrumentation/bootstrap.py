@@ -2,21 +2,24 @@
 
 from __future__ import annotations
 
+import atexit
+import logging
 import multiprocessing.util
 import os
-import threading
 from typing import Any
 
 from opentelemetry import trace
 
-from glasspool.telemetry import providers
+from glasspool.telemetry import providers, workers
+from glasspool.telemetry.aside import Aside
 
 __all__ = ["Settings", "parent_settings", "prepare_worker"]
 
 Settings = dict[str, Any]
 """Resource attributes of the parent process, for its workers' SDKs."""
 
-_FLUSH_SECONDS = 5.0  # long enough for a collector that answers, short enough not to hold up a shutdown
+logger = logging.getLogger("glasspool")
+
 _OWN = ("telemetry.", "process.", "service.instance.")  # resource attributes that are each process's own
 _prepared = False
 
@@ -38,22 +41,32 @@ def prepare_worker(settings: Settings | None) -> None:
     if _prepared:
         return
     _prepared = True
+    workers.is_worker(prepared=True)
     if settings is not None and not providers.has_tracer_provider():
         from glasspool.telemetry.setup import configure  # only when asked: it may bring the SDK
 
         configure(otlp=True, resource_attributes=settings)
     if providers.has_tracer_provider() and "traces" not in providers.own:  # configure() sees to its own
+        # The SDK's processor ignores the time that it is given. At exit it is too late for a thread to start.
+        aside = Aside("glasspool-flush")
         # Multiprocessing workers leave by os._exit after their finalizers: atexit hooks do not run there.
-        multiprocessing.util.Finalize(None, _flush, exitpriority=100)
+        multiprocessing.util.Finalize(None, _flush, args=(aside,), exitpriority=100)
 
 
-def _flush() -> None:
-    flush = getattr(trace.get_tracer_provider(), "force_flush", None)
-    if flush is not None:
-        # The SDK's processor ignores the time that it is given.
-        aside = threading.Thread(target=flush, args=(int(_FLUSH_SECONDS * 1000),), daemon=True)
-        aside.start()
-        aside.join(_FLUSH_SECONDS)
+def _flush(aside: Aside) -> None:
+    provider: Any = trace.get_tracer_provider()
+    flush = getattr(provider, "force_flush", None)
+    if flush is None:
+        return
+    seconds = workers.seconds_left()
+    if not aside.ask(lambda: flush(int(seconds * 1000))).wait(seconds):
+        logger.warning(
+            "the spans of this worker process were not all sent within %g s: is the collector reachable? Leaving "
+            "without them (GLASSPOOL_WORKER_EXIT_SECONDS allows more)",
+            workers.exit_seconds(),
+        )
+        # Spawned workers run their atexit hooks: the SDK's would wait for the same collector, and as long as it likes.
+        atexit.unregister(getattr(provider, "shutdown", None))  # type: ignore[arg-type]
 
 
 def _forget() -> None:

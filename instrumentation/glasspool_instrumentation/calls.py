@@ -27,13 +27,14 @@ from opentelemetry import trace
 from glasspool.guarded import set_traceback, traceback_of
 from glasspool.telemetry import providers
 from glasspool.telemetry.names import function_name, look_through
-from glasspool.telemetry.tracing import TaskTracer, attach, detach, enter, error_type_of, inject, leave
+from glasspool.telemetry.tracing import TaskTracer, attach, detach, ends_iteration, enter, error_type_of, inject, leave
 from glasspool.telemetry.within import recognise
 
-from .layers import is_recorded, recorded
+from .layers import is_recorded, recorded, submitting
 from .naming import peel
 from .noted import BATCH, NotedCall, NotingRecorder
 from .observed import Observed
+from .queued import queued_by
 
 __all__ = ["Call", "Handed", "hide_frames", "ours", "submit"]
 
@@ -85,6 +86,8 @@ class Call(NotedCall):
             token = enter(span) if self.packed else attach(carried, span)
         elif not self.packed and (carried or _current()):
             token = otel_context.attach(carried)
+        if submitting.inside:  # its pool runs it within submit()
+            submitting.inside = False
         self.began = True
         self.started = _clock()
         notes.append(self)
@@ -94,8 +97,7 @@ class Call(NotedCall):
             self.ended = _clock()
             if token is not None:
                 leave(token) if self.packed else detach(token)
-            self.error_type = error_type_of(error)
-            self._end("error", error, threading.current_thread())
+            self._failed(error, threading.current_thread())
             hide_frames(error)
             # The error's traceback keeps this frame (Python 3.11 to 3.13 at least): it must keep nothing.
             del self, carried, fn, args, kwargs, span, token, notes
@@ -118,6 +120,13 @@ class Call(NotedCall):
             hide_frames(error)
             del self, context, fn, args, kwargs  # see __call__
             raise
+
+    def _failed(self, error: BaseException, thread: threading.Thread | None = None) -> None:
+        if ends_iteration(error):
+            self._end("success", None, thread)
+        else:
+            self.error_type = error_type_of(error)
+            self._end("error", error, thread)
 
     def _end(self, outcome: str, error: BaseException | None, thread: threading.Thread | None = None) -> None:
         """Note the end (``ended`` is set), end the span, and enter the notes if that is due."""
@@ -163,8 +172,7 @@ class Call(NotedCall):
             self.recorder.notes.append(self)
             self._end("success", None)
         else:
-            self.error_type = error_type_of(error)
-            self._end("error", error)
+            self._failed(error)
 
     def _claim(self, outcome: str) -> bool:
         # Who cancels and who submits may both come to done(), also one within the other: one of them settles.
@@ -221,7 +229,12 @@ def submit(observed: Observed, original: Callable[..., Future[Any]], pool: Any, 
     try:
         future = original(pool, handed, *args, **kwargs)
     except BaseException as error:
-        observed.refuse(error)
+        queued = queued_by(error)
+        if queued is None:
+            observed.refuse(error)
+        else:
+            recorder.fresh.append(call)
+            queued.add_done_callback(call.done)
         raise
     recorder.fresh.append(call)
     if type(future) is _PLAIN and (_KEEPS_FRAMES or not call.outcome):

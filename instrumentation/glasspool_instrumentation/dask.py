@@ -34,6 +34,7 @@ from .objectives import WaitObjectives
 from .observed import Observed
 from .patching import Patch, Patches
 from .remote import Away
+from .task_names import MAX_TASK_NAMES, check_max_task_names
 
 __all__ = ["DaskInstrumentor", "map_through", "submit_through"]
 
@@ -42,7 +43,8 @@ class DaskInstrumentor(Instrumentor):
     """Observes what this process submits to Dask clusters through ``distributed.Client``.
 
     ``include`` and ``exclude`` match the executor's name: the client's ``name`` if it was given one, else the module
-    that submits; ``wait_objectives``: see ``WaitObjectives``, matched alike. Workers that have no glasspool run the
+    that submits; ``wait_objectives``: see ``WaitObjectives``, matched alike; ``max_task_names`` as in
+    ``wrap_executor``. Workers that have no glasspool run the
     plain function: counted all the same, with neither running time nor trace context.
     """
 
@@ -53,6 +55,7 @@ class DaskInstrumentor(Instrumentor):
     _spans: Spans = "parented"
     _observed: dict[str, Observed] = {}  # noqa: RUF012  # one switch for all objects of this class
     _objectives = WaitObjectives()
+    _max_task_names = MAX_TASK_NAMES
 
     def _instrument(
         self,
@@ -60,8 +63,10 @@ class DaskInstrumentor(Instrumentor):
         *,
         spans: Spans = "parented",
         wait_objectives: Mapping[str, float] | None = None,
+        max_task_names: int = MAX_TASK_NAMES,
     ) -> None:
         cls = DaskInstrumentor
+        cls._max_task_names = check_max_task_names(max_task_names)
         cls._objectives = WaitObjectives(wait_objectives)
         cls._selection, cls._spans = selection, spans
         _patches.put_on(cls)
@@ -92,6 +97,7 @@ class DaskInstrumentor(Instrumentor):
                 rejects=("already_shutdown",),
                 losses=CONTEXT_LOSS_KINDS,
                 wait_objective=cls._objectives(name),
+                max_task_names=cls._max_task_names,
             )
         return observed
 

@@ -5,17 +5,19 @@ from __future__ import annotations
 import functools
 import inspect
 from collections.abc import Callable
+from concurrent.futures import Future
 from itertools import product
 from typing import Any, ParamSpec, TypeVar, overload
 
-from glasspool.guarded import attribute, is_a, is_coroutine_function
+from glasspool.guarded import attribute, is_a, is_awaitable, is_coroutine_function
 from glasspool.telemetry.names import function_name, look_through, qualified_name
 from glasspool.telemetry.recorder import TaskRecord
-from glasspool.telemetry.tracing import Spans, TaskTracer, enter, error_type_of, leave
+from glasspool.telemetry.tracing import Spans, TaskTracer, ends_iteration, enter, error_type_of, leave
 from glasspool.telemetry.within import within_task
 
 from .calls import hide_frames, ours
 from .coroutines import cancellation_in
+from .following import follow
 from .naming import check_name
 from .observed import Observed
 
@@ -46,6 +48,10 @@ def instrumented(function: Any = None, /, *, name: str | None = None, spans: Spa
         @instrumented(name="checkout")
         async def charge(card): ...
 
+    What a plain function returns is followed if it is a coroutine, a future (of asyncio or ``concurrent.futures``) or
+    nothing but awaitable: the call ends when that ends. Other objects that can be awaited, among other things, end the
+    call when they are returned. ``@staticmethod`` and ``@classmethod`` may be above or below.
+
     Raises ``TypeError`` for what is no function (a class, a generator function), ``ValueError`` for an empty name.
     """
     if name is not None:
@@ -59,9 +65,12 @@ def instrumented(function: Any = None, /, *, name: str | None = None, spans: Spa
 
 def _decorate(function: Any, *, name: str | None, spans: Spans) -> Any:
     given: object = function
+    if isinstance(given, (staticmethod, classmethod)):
+        return type(given)(_decorate(given.__func__, name=name, spans=spans))
     if not callable(given) or isinstance(given, type):
         raise TypeError(f"@instrumented takes a function; got {function!r}. Write @instrumented(name='…') above a def")
-    if inspect.isgeneratorfunction(function) or inspect.isasyncgenfunction(function):
+    called = (function, attribute(type(function), "__call__"))  # for an object that is called
+    if any(inspect.isgeneratorfunction(found) or inspect.isasyncgenfunction(found) for found in called):
         raise TypeError(
             f"@instrumented cannot observe the generator function {function_name(function)}: when a generator is done "
             "is up to who iterates it. Decorate the function that consumes it"
@@ -98,6 +107,12 @@ def _decorate(function: Any, *, name: str | None, spans: Spans) -> Any:
             hide_frames(error)
             del args, kwargs, task, token  # see Call.__call__
             raise
+        if is_awaitable(value) or is_a(value, Future):
+            followed, value = follow(value, task.span, functools.partial(calls.end, task, None))
+            if followed:
+                if token is not None:
+                    leave(token)
+                return value
         calls.end(task, token, None)
         return value
 
@@ -116,7 +131,7 @@ class _Calls:
             queue=False,
             workers=False,
             spans=spans,
-            cancels=product(("parent_scope", "shutdown"), ("running",)),
+            cancels=product(("explicit", "parent_scope", "shutdown"), ("running",)),
         )
         self._code = qualified_name(function)
         self._name = function_name(function)
@@ -136,15 +151,19 @@ class _Calls:
         TaskTracer.begin(span)
         return task, enter(span)
 
-    def end(self, task: TaskRecord, token: Any, error: BaseException | None) -> None:
-        """The call ends, by this error or none."""
+    def end(self, task: TaskRecord, token: Any, error: BaseException | None, reason: str = "") -> None:
+        """The call ends, by this error or none; ``reason``: it was a future, which was cancelled."""
         if token is not None:
             leave(token)
+        if error is not None and ends_iteration(error):
+            error = None
         destroyed = is_a(error, GeneratorExit)  # a coroutine that was closed, or thrown away with its loop
-        cancelled = destroyed or (error is not None and cancellation_in(error) is not None)
+        if is_a(error, SystemExit) and attribute(error, "code") in (None, 0):
+            error = None  # the program ends as it was meant to
+        cancelled = bool(reason) or destroyed or (error is not None and cancellation_in(error) is not None)
         outcome = "success" if error is None else "cancelled" if cancelled else "error"
         failure = error if outcome == "error" else None
-        reason = "shutdown" if destroyed else "parent_scope" if outcome == "cancelled" else ""
+        reason = reason or ("shutdown" if destroyed else "parent_scope" if outcome == "cancelled" else "")
         if task.began:
             self._observed.settle(task, outcome, failure, reason=reason)
         elif task.span is not None:  # counted by the task around it

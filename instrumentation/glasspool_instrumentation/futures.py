@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import threading
 from types import FunctionType
 from typing import Any
@@ -13,6 +14,8 @@ from .naming import OTEL_THREADING, Selection
 from .patching import Patch, Patches
 
 __all__ = ["FuturesInstrumentor", "patches", "wanted"]
+
+_caller = sys._getframe
 
 
 class _Wanted(threading.local):
@@ -30,7 +33,7 @@ class FuturesInstrumentor(Instrumentor):
     ``include`` and ``exclude`` match the executor's name: the pool's ``thread_name_prefix``, else the module that
     made it. ``spans`` as in ``wrap_executor``; ``child_telemetry``: process workers set up an SDK of their own from
     the ``OTEL_*`` settings and flush it when they exit; ``wait_objectives``: see ``WaitObjectives``, matched like
-    ``include``.
+    ``include``; ``max_task_names`` as in ``wrap_executor``.
     """
 
     libraries = ("concurrent.futures",)
@@ -67,6 +70,8 @@ def _submit(patch: Patch, original: Any) -> Any:
             and patch.active
             and type(fn) is FunctionType
             and fn.__module__ != OTEL_THREADING
+            and not submitting.inside
+            and _caller(1).f_code.co_name != "submit"  # of a pool that may hand on what a HybridExecutor gave it
         ):
             return calls.submit(state.observed, original, self, fn, args, kwargs)
         if not patch.active or type(fn) in RECORDED or submitting.inside:

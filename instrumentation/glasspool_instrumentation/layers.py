@@ -1,23 +1,26 @@
 """One call, one task: how an inner instrumented layer knows that an outer one already records this call.
 
 ``to_thread`` calls ``run_in_executor`` calls ``submit``: the outermost instrumented layer records. Within one
-synchronous call it says so by a thread-local mark; across an ``await`` by a context variable, which whoever runs the
-user's function takes off again, because what that function submits is its own.
+synchronous call it says so by a thread-local mark; across an ``await`` by a context variable. Whoever runs the user's
+function takes both off again, because what that function submits is its own.
 """
 
 from __future__ import annotations
 
+import functools
 import os
 import sys
 import threading
+from collections.abc import Callable
+from concurrent.futures import Executor
 from contextvars import ContextVar
 from types import CodeType, FrameType
 from typing import Any, TypeVar
 
-from glasspool.guarded import attribute
-from glasspool.telemetry.names import links
+from glasspool.guarded import attribute, is_a
+from glasspool.telemetry.names import links, locals_of
 
-__all__ = ["RECORDED", "awaiting", "core_calls", "is_recorded", "recorded", "submitting"]
+__all__ = ["RECORDED", "awaiting", "core_calls", "handing_on", "is_recorded", "recorded", "submitting"]
 
 _Class = TypeVar("_Class", bound=type)
 
@@ -46,6 +49,29 @@ class _Submitting(threading.local):
 
 submitting = _Submitting()
 
+
+def handing_on(submit: Callable[..., Any]) -> Callable[..., Any]:
+    """A pool's ``submit`` (its class's function), whose calls are recorded: pools that it hands them on to stay silent.
+
+    It may put functions of its own around them. A library's own ``submit`` does not, and is returned as it is.
+    """
+    if str(getattr(submit, "__module__", "")).startswith(_LIBRARIES):
+        return submit
+
+    @functools.wraps(submit)
+    def handed_on(*args: Any, **kwargs: Any) -> Any:
+        inside = submitting.inside
+        submitting.inside = True
+        try:
+            return submit(*args, **kwargs)
+        finally:
+            submitting.inside = inside
+
+    return handed_on
+
+
+_LIBRARIES = ("concurrent.futures.", "loky.", "joblib.externals.loky.", "distributed.")
+
 awaiting: ContextVar[bool] = ContextVar("glasspool_awaiting", default=False)
 """True within an awaited call (``to_thread.run_sync``) that an outer layer records."""
 
@@ -54,18 +80,22 @@ _PLUMBING = (
     "wrapt",
 )  # fmt: skip
 _USER, _CORE, _PASSED = range(3)
+_MOST_KINDS = 256  # a program that makes code as it goes has no end of it
 _kinds: dict[CodeType, int] = {}  # looking up a code object is cheaper than looking at its module's name
 
 
 def core_calls(depth: int = 2) -> bool:
     """Is the call from glasspool's own executor, which records its tasks itself?
 
-    ``depth`` as in ``sys._getframe``; frames of the async libraries between it and the caller are passed over.
+    ``depth`` as in ``sys._getframe``; frames of the async libraries between it and the caller are passed over, and so
+    is the ``submit`` of a pool that hands the call on.
     """
     frame: FrameType | None = sys._getframe(depth)
     while frame is not None:
         kind = _kinds.get(frame.f_code)
         if kind is None:
+            if len(_kinds) >= _MOST_KINDS:
+                _kinds.clear()
             kind = _kinds[frame.f_code] = _kind_of(frame)
         if kind != _PASSED:
             return kind == _CORE
@@ -75,7 +105,16 @@ def core_calls(depth: int = 2) -> bool:
 
 def _kind_of(frame: FrameType) -> int:
     package = str(frame.f_globals.get("__name__") or "").partition(".")[0]
-    return _PASSED if package in _PLUMBING else _CORE if package == "glasspool" else _USER
+    if package in _PLUMBING or _is_submit(frame):
+        return _PASSED
+    return _CORE if package == "glasspool" else _USER
+
+
+def _is_submit(frame: FrameType) -> bool:
+    code = frame.f_code
+    if code.co_name != "submit" or not code.co_argcount:
+        return False
+    return any(is_a(pool, Executor) for pool in locals_of(frame, code.co_varnames[0]).values())
 
 
 def _forget() -> None:

@@ -27,6 +27,7 @@ from .layers import awaiting, submitting
 from .naming import caller_module, check_name
 from .objectives import WaitObjectives
 from .observed import Observed
+from .task_names import MAX_TASK_NAMES
 from .tokens import Claim, LimiterRecorder, is_limiter
 
 __all__ = ["Limiters", "ObservedLimiter", "limiter_name", "name_limiter", "run_in_thread"]
@@ -91,6 +92,7 @@ class Limiters:
     ) -> None:
         self.type = type
         self.objectives = WaitObjectives()
+        self.max_task_names = MAX_TASK_NAMES
         self._runner = runner
         self._options: dict[str, Any] = {
             "kind": kind, "cancels": tuple(product(reasons, CANCEL_PHASES)), "losses": losses,
@@ -121,8 +123,9 @@ class Limiters:
             return None
         name = default_name or limiter_name(limiter)
         observed = ObservedLimiter(
-            limiter, name, self.type, self._runner, wait_objective=self.objectives(name), **self._options
-        )
+            limiter, name, self.type, self._runner, wait_objective=self.objectives(name),
+            max_task_names=self.max_task_names, **self._options,
+        )  # fmt: skip
         loop = loops.current()
         self._observed[key] = observed, reference, loop and weakref.ref(loop)
         return observed

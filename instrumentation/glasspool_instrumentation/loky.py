@@ -28,7 +28,8 @@ class LokyInstrumentor(Instrumentor):
     """Observes every loky pool; joblib's ``loky`` backend (its default) submits its batches to one.
 
     ``include`` and ``exclude`` match the executor's name: the module that first used the pool. ``spans`` and
-    ``child_telemetry`` as in ``wrap_executor``; ``wait_objectives``: see ``WaitObjectives``, matched like ``include``.
+    ``child_telemetry`` as in ``wrap_executor``; ``wait_objectives``: see ``WaitObjectives``, matched like ``include``;
+    ``max_task_names`` as in ``wrap_executor``.
     """
 
     libraries = ("loky", "joblib")

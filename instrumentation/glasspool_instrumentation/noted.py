@@ -56,7 +56,7 @@ class NotingRecorder(Recorder):
         self._waiting: deque[NotedCall] = deque()  # entered as accepted; the head has not started
         self.claims: dict[NotedCall, object] = {}  # of those who want to be the one that settles a call
         self._active: list[NotedCall] = []
-        self._successes: dict[str, Histogram] = {}  # by function name
+        self._successes: dict[str, Histogram] = {}  # by those names of functions that are shown
 
     def handed_over(self) -> int:
         """See Live."""
@@ -195,11 +195,14 @@ class NotingRecorder(Recorder):
             while waiting and waiting[0].phase != _WAITING:
                 waiting.popleft()
             active_tasks: OrderedDict[TaskRecord, None] = OrderedDict.fromkeys(active, None)
+            if len(waiting) > 2 * queued + BATCH:  # who came last went first, and the first is waiting still
+                waiting = deque(call for call in waiting if call.phase == _WAITING)
             # The oldest: its age is asked.
             queued_tasks: OrderedDict[TaskRecord, None] = OrderedDict.fromkeys((waiting[0],) if waiting else (), None)
             completed, cancellations = _plus(totals.completed, ends), _plus(totals.cancellations, reasons)
             # One call-free block, so that counts() never sees half a move, nor a signal handler half of the batch.
             self._active = active
+            self._waiting = waiting
             self.active_tasks = active_tasks
             self.queued_tasks = queued_tasks
             self.slot_acc = slot_acc
@@ -223,8 +226,10 @@ class NotingRecorder(Recorder):
 
     def _successful(self, name: str) -> Histogram:
         totals = self.totals
-        series = totals.duration_of("success", totals.task_name(name), self.shape.runners[0])
-        self._successes[name] = series
+        label = totals.task_name(name)
+        series = totals.duration_of("success", label, self.shape.runners[0])
+        if label == name:  # no end of those that are folded
+            self._successes[name] = series
         return series
 
     def _unsuccessful(self, call: NotedCall, began: bool) -> Histogram:

@@ -15,7 +15,9 @@ from opentelemetry.trace import Span, SpanKind
 from glasspool.guarded import is_a
 from glasspool.telemetry.recorder import Recorder, TaskRecord
 from glasspool.telemetry.series import Shape
-from glasspool.telemetry.tracing import Spans, TaskTracer, error_type_of
+from glasspool.telemetry.tracing import Spans, TaskTracer, ends_iteration, error_type_of
+
+from .task_names import MAX_TASK_NAMES
 
 __all__ = ["Observed"]
 
@@ -48,6 +50,7 @@ class Observed:
         kind: SpanKind = SpanKind.INTERNAL,
         explicit: bool = False,
         wait_objective: float | None = None,
+        max_task_names: int = MAX_TASK_NAMES,
         recorder: Callable[..., Recorder] = Recorder,
     ) -> None:
         shape = Shape(
@@ -67,8 +70,9 @@ class Observed:
         self.kind = kind
         self.explicit = explicit  # wrapped by name: stays observed when the instrumentors are taken off
         self.recorder = recorder(
-            name, type, shape, limit=limit, worker_limits=limits, wait_objective=wait_objective
-        ).open()
+            name, type, shape, limit=limit, worker_limits=limits, wait_objective=wait_objective,
+            max_task_names=max_task_names,
+        ).open()  # fmt: skip
         self.spans_all = spans == "all"
         self.tracer = TaskTracer(name, type, spans)
         self.queue_size: Callable[[], int] = lambda: self.recorder.queued
@@ -111,7 +115,9 @@ class Observed:
 
         ``error_type`` is for errors that are known by no more than that.
         """
-        if outcome == "error" and error is not None:
+        if outcome == "error" and error is not None and ends_iteration(error):
+            outcome, error, error_type = "success", None, ""
+        elif outcome == "error" and error is not None:
             error_type = error_type_of(error)
         elif outcome != "error":
             error_type = "" if outcome == "success" else outcome

@@ -29,6 +29,7 @@ from .noted import NotingRecorder
 from .objectives import WaitObjectives
 from .observed import Observed
 from .patching import Patch
+from .task_names import MAX_TASK_NAMES, check_max_task_names
 
 __all__ = [
     "KILLERS",
@@ -42,6 +43,7 @@ __all__ = [
     "forget",
     "is_dask",
     "is_plumbing",
+    "is_wrapped",
     "kill_workers",
     "killing",
     "kind_of",
@@ -120,6 +122,7 @@ def observe(
     child_telemetry: bool = False,
     explicit: bool = False,
     wait_objective: float | None = None,
+    max_task_names: int = MAX_TASK_NAMES,
 ) -> PoolState:
     """Begin to observe a pool, or find the observation that there is."""
     with _lock:
@@ -139,6 +142,7 @@ def observe(
             kind=SpanKind.PRODUCER if kind.remote else SpanKind.INTERNAL,
             explicit=explicit,
             wait_objective=wait_objective,
+            max_task_names=max_task_names,
             recorder=Recorder if kind.remote else NotingRecorder,
             cancels=product(("explicit", "shutdown"), CANCEL_PHASES if kind.type == "dask" else ("queued",)),
             rejects=("already_shutdown",) if kind.type == "dask" else ("already_shutdown", "broken"),
@@ -172,10 +176,12 @@ class Observing:
         spans: Spans = "parented",
         child_telemetry: bool = False,
         wait_objectives: Mapping[str, float] | None = None,
+        max_task_names: int = MAX_TASK_NAMES,
     ) -> None:
         self._spans: Spans = spans
         self._child_telemetry = child_telemetry
         self._objectives = WaitObjectives(wait_objectives)
+        self._max_task_names = check_max_task_names(max_task_names)
 
     def begin(self, pool: Any, name: str) -> PoolState:
         """Begin to observe a pool under this name, or find the observation that there is."""
@@ -185,12 +191,19 @@ class Observing:
             spans=self._spans,
             child_telemetry=self._child_telemetry,
             wait_objective=self._objectives(name),
+            max_task_names=self._max_task_names,
         )
 
 
 def find(pool: Any) -> PoolState | None:
     """The observation of this pool, if there is one."""
     return by_id(id(pool))
+
+
+def is_wrapped(pool: Any) -> bool:
+    """Was it given to ``wrap_executor``, so that it observes its own calls?"""
+    state = find(pool)
+    return state is not None and state.observed.explicit
 
 
 def submit(state: PoolState, original: Callable[..., Future[Any]], pool: Any, fn: Any, args: Any, kwargs: Any) -> Any:

@@ -21,12 +21,13 @@ from opentelemetry.trace import SpanKind
 from glasspool.guarded import class_name, is_a
 from glasspool.telemetry.catalog import Key
 from glasspool.telemetry.names import function_name, look_through, qualified_name
-from glasspool.telemetry.tracing import TaskTracer, attach, capture, detach, error_text, inject
+from glasspool.telemetry.tracing import TaskTracer, attach, capture, detach, ends_iteration, error_text, inject
 
 from .bootstrap import Settings
 from .home import away, new_key
 from .layers import is_recorded, submitting
 from .observed import Observed
+from .queued import queued_by
 from .worker import Errand, Report, Sender
 
 __all__ = ["Away", "submit"]
@@ -162,6 +163,8 @@ class Away:
         )
         if run is None:
             return
+        if error is not None and ends_iteration(error):
+            error = None
         outcome = "error" if error is not None or report.error else "success"
         TaskTracer.end(run, outcome, error_type=report.error, error=error, duration=report.ran, at=end)
 
@@ -185,8 +188,13 @@ def submit(
     try:
         future = original(errand, *args, **kwargs)
     except BaseException as error:
-        away.pop(call.key, None)
-        observed.refuse(error)
+        queued = queued_by(error)
+        if queued is None:
+            away.pop(call.key, None)
+            observed.refuse(error)
+        else:
+            call.accept()
+            queued.add_done_callback(call.done)
         raise
     finally:
         detach(token)

@@ -15,6 +15,7 @@ from .instrumentor import Instrumentor
 from .naming import Selection
 from .observed import Observed
 from .patching import Patches
+from .task_names import MAX_TASK_NAMES, check_max_task_names
 
 __all__ = ["TaskInstrumentor"]
 
@@ -24,7 +25,7 @@ class TaskInstrumentor(Instrumentor):
 
     ``include`` and ``exclude`` choose which tasks are counted, ``spans`` which of those get a span (none by default);
     patterns match the function's qualified name, with and without its module. ``monitor`` starts an event-loop
-    monitor on each loop.
+    monitor on each loop. ``max_task_names``: distinct task names that metrics show (default 25; 0: none).
     """
 
     _selection = Selection()
@@ -41,7 +42,9 @@ class TaskInstrumentor(Instrumentor):
         *,
         spans: object = None,
         monitor: bool = True,
+        max_task_names: int = MAX_TASK_NAMES,
     ) -> None:
+        most = check_max_task_names(max_task_names)
         cls._selection = selection
         cls._traced = None if spans is None else Selection(spans, parameter="spans")
         for each in patches:
@@ -49,7 +52,7 @@ class TaskInstrumentor(Instrumentor):
         cls._tasks = Observed(
             name, name, "inline", queue=False, workers=False, cancels=product(reasons, ("running",)),
             # A cancellation of asyncio's own may be taken back, by a timeout within the task for one.
-            unretrieved=name == "asyncio", requests=name != "asyncio",
+            unretrieved=name == "asyncio", requests=name != "asyncio", max_task_names=most,
         )  # fmt: skip
         loops.use(cls, monitor=monitor)
 

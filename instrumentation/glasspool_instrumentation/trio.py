@@ -16,6 +16,7 @@ from .limiters import Limiters, run_in_thread
 from .naming import Selection
 from .objectives import WaitObjectives
 from .patching import Patch, Patches
+from .task_names import MAX_TASK_NAMES
 from .tasks import TaskInstrumentor
 from .tokens import Claim
 from .tokens import patches as token_patches
@@ -46,12 +47,19 @@ class TrioInstrumentor(TaskInstrumentor):
     _limiters = Limiters("trio_limiter", ("parent_scope", *_REASONS.values()))
 
     def _instrument(
-        self, selection: Selection, *, wait_objectives: Mapping[str, float] | None = None, **options: Any
+        self,
+        selection: Selection,
+        *,
+        wait_objectives: Mapping[str, float] | None = None,
+        max_task_names: int = MAX_TASK_NAMES,
+        **options: Any,
     ) -> None:
+        options["max_task_names"] = max_task_names
         objectives = WaitObjectives(wait_objectives)
         reasons = ("sibling_failure", "parent_scope", *_REASONS.values())
         TrioInstrumentor._begin("trio", (_patches, token_patches), selection, reasons, **options)
         TrioInstrumentor._limiters.objectives = objectives
+        TrioInstrumentor._limiters.max_task_names = max_task_names
 
     def _uninstrument(self) -> None:
         TrioInstrumentor._cease((_patches, token_patches))

@@ -9,8 +9,10 @@ from __future__ import annotations
 
 import copyreg
 import os
+import sys
 import time
 from collections.abc import Callable
+from types import FrameType
 from typing import Any, NamedTuple
 
 from opentelemetry import trace
@@ -20,7 +22,7 @@ from opentelemetry.trace import Span, SpanKind
 from glasspool.guarded import drop_top_frame
 from glasspool.telemetry import providers
 from glasspool.telemetry.catalog import Key
-from glasspool.telemetry.tracing import TaskTracer, attach, detach, error_type_of, extract
+from glasspool.telemetry.tracing import TaskTracer, attach, detach, ends_iteration, error_type_of, extract
 from glasspool.telemetry.within import running
 
 from . import bootstrap
@@ -94,6 +96,10 @@ class Errand:
         return self.fn
 
     def __call__(self, /, *args: Any, **kwargs: Any) -> Any:
+        if self.enveloped and not _is_worker(sys._getframe(1)):
+            self.enveloped = (
+                False  # by a function of the pool's own, which may look at what comes of it, or run it again
+            )
         run = _Run(self)
         try:
             value = self.fn(*args, **kwargs)
@@ -122,6 +128,15 @@ class Errand:
             get_worker().log_event(self.topic, tuple(report))
 
 
+_WORKERS = ("concurrent.futures.", "loky.", "joblib.externals.loky.", "anyio.")
+
+
+def _is_worker(frame: FrameType) -> bool:
+    """Is this the library's code that runs calls in a worker? anyio's is the ``__main__`` of its process."""
+    spec = frame.f_globals.get("__spec__")
+    return str(getattr(spec, "name", None) or frame.f_globals.get("__name__")).startswith(_WORKERS)
+
+
 class _Run:
     """One run of an errand's function: it begins here, in the context that was carried, and is over with ``end``.
 
@@ -148,11 +163,12 @@ class _Run:
         """The function has ended, by this error or none. Frames of ours come off the error's traceback."""
         ran = time.perf_counter() - self._begun
         self.over, span = True, self._span
-        named = "" if error is None else error_type_of(error)
+        failed = error is not None and not ends_iteration(error)
+        named = error_type_of(error) if error is not None and failed else ""
         report = Report(errand.key, ran, os.getpid(), span is not None, self._stale, self._missing, named)
         if span is not None:
-            outcome = "success" if error is None else "error"
-            TaskTracer.end(span, outcome, error_type=named, error=error, duration=ran)
+            outcome, shown = ("error", error) if failed else ("success", None)
+            TaskTracer.end(span, outcome, error_type=named, error=shown, duration=ran)
         errand.log(report)
         if error is not None:
             if errand.enveloped:

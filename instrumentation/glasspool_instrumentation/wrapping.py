@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import copyreg
 import functools
+import sys
 from collections.abc import Callable
 from concurrent.futures import Executor
 from types import FunctionType
@@ -18,12 +19,14 @@ from glasspool.telemetry.objectives import check_wait_objective
 from glasspool.telemetry.tracing import Spans
 
 from . import calls, pools
-from .layers import core_calls
+from .layers import core_calls, handing_on, submitting
 from .naming import check_name
 from .pools import by_id, is_dask
+from .task_names import MAX_TASK_NAMES, check_max_task_names
 
 __all__ = ["unwrap_executor", "wrap_executor"]
 
+_caller = sys._getframe
 _Pool = TypeVar("_Pool", bound=Executor)
 
 
@@ -34,6 +37,7 @@ def wrap_executor(
     spans: Spans = "parented",
     child_telemetry: bool = False,
     wait_objective: float | None = None,
+    max_task_names: int = MAX_TASK_NAMES,
 ) -> _Pool:
     """Observe ``pool`` from its next ``submit`` on, and return it: a drop-in for itself.
 
@@ -41,7 +45,8 @@ def wrap_executor(
     module). ``spans``: ``parented`` gives a span to the calls of a submitter whose own span is recorded, ``all`` to
     every call, ``off`` to none. ``child_telemetry``: workers of a process pool set up an OpenTelemetry SDK from the
     ``OTEL_*`` settings and flush it when they exit. ``wait_objective``: seconds a call may wait before it is late; the
-    alerts on waits watch the pool then (default None: its calls may wait, as those of a batch do).
+    alerts on waits watch the pool then (default None: its calls may wait, as those of a batch do). ``max_task_names``:
+    distinct task names that metrics show (0: none).
 
         pool = wrap_executor(ThreadPoolExecutor(8), "etl")
 
@@ -57,14 +62,16 @@ def wrap_executor(
     if spans not in ("all", "parented", "off"):
         raise ValueError(f"spans= must be 'all', 'parented' or 'off'; got {spans!r}")
     wait_objective = check_wait_objective(wait_objective)
+    check_max_task_names(max_task_names)
     state = pools.find(pool)
-    if type(pool) in _made or (state is not None and state.observed.explicit):
+    if type(pool) in _made or pools.is_wrapped(pool):
         known = state.observed.recorder.name if state is not None else "?"
         raise ValueError(f"{pool!r} is wrapped already, as {known!r}; unwrap_executor(pool) first to rename it")
     pools.drop(pool)  # an instrumentor may observe it under a default name
     pools.observe(
-        pool, name, spans=spans, child_telemetry=child_telemetry, explicit=True, wait_objective=wait_objective
-    )
+        pool, name, spans=spans, child_telemetry=child_telemetry, explicit=True, wait_objective=wait_objective,
+        max_task_names=max_task_names,
+    )  # fmt: skip
     pool.__class__ = _observing(type(pool))
     return pool
 
@@ -91,13 +98,14 @@ def _observing(cls: Any) -> type:
 
     def submit(self: Any, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Any:
         state = by_id(id(self))
-        if state is None:
+        if state is None or submitting.inside:
             return cls.submit(self, fn, *args, **kwargs)
-        if state.threads and type(fn) is FunctionType:  # what nearly every call of a wrapped pool is
-            return calls.submit(state.observed, cls.submit, self, fn, args, kwargs)
+        original = handing_on(cls.submit) if hands_on else cls.submit  # which a patch may have replaced
+        if state.threads and type(fn) is FunctionType and _caller(1).f_code.co_name != "submit":  # nearly every call
+            return calls.submit(state.observed, original, self, fn, args, kwargs)
         if core_calls():
-            return pools.serve(state, self, fn, lambda made: cls.submit(self, made, *args, **kwargs))
-        return pools.submit(state, cls.submit, self, fn, args, kwargs)
+            return pools.serve(state, self, fn, lambda made: original(self, made, *args, **kwargs))
+        return pools.submit(state, original, self, fn, args, kwargs)
 
     def shutdown(self: Any, *args: Any, **options: Any) -> None:
         pools.shut_down(by_id(id(self)), cls.shutdown, self, args, options)
@@ -122,6 +130,7 @@ def _observing(cls: Any) -> type:
 
         return map_through(state.observed, cls.map, self, fn, iterables, options)
 
+    hands_on = handing_on(cls.submit) is not cls.submit
     replaced = [submit, shutdown, *(_killing(cls, name) for name in pools.KILLERS if hasattr(cls, name))]
     if is_dask(cls):
         replaced.append(map)

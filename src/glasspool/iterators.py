@@ -144,8 +144,11 @@ class _Feed:
         if not self.work.engine.backend.is_current():
             self.work.engine.check_caller(self.what)
         if self._later is not None:
-            if self._feeder is None and not self.closed:
-                self._start_feeder(self._later)
+            if self._feeder is None and not self.closed and not self.exhausted:
+                if self.work.engine.closing is None:
+                    self._start_feeder(self._later)
+                else:
+                    self._cut_short()
             elif self._taken is not None:
                 self._taken.set()
             return
@@ -327,9 +330,10 @@ class _Feed:
             )
 
     def _start_feeder(self, source: AsyncIterator[Any]) -> None:
-        scope = self._feeder = self.work.engine.backend.scope(math.inf)
+        scope = self.work.engine.backend.scope(math.inf)
         # In a context like the consumer's, as a synchronous source is read in.
         self.work.engine.nursery.start_service(partial(self._run_feeder, source, scope), scope, copy_context())
+        self._feeder = scope
 
     async def _run_feeder(self, source: AsyncIterator[Any], scope: Scope) -> None:
         engine = self.work.engine

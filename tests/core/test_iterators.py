@@ -313,6 +313,34 @@ async def test_an_iteration_in_another_task_is_told_when_the_executor_closes():
     assert errors == [1]
 
 
+@pytest.mark.parametrize("method", ["map", "as_completed"])
+@pytest.mark.parametrize("kind", SOURCES)
+@pytest.mark.parametrize("state", ["draining", "closed"])
+async def test_an_iteration_that_is_begun_when_the_executor_closes_can_be_closed(method, kind, state):
+    gate, source, reports = Gate(), SOURCES[kind](3), []
+    with anyio.fail_after(10):
+        async with anyio.create_task_group() as group, HybridExecutor("closes", max_in_flight=1) as executor:
+            await executor.submit(gate.hold)
+            await until(lambda: gate.started)
+            iteration = getattr(executor, method)(echo, source)
+
+            async def shutdown():
+                reports.append(await executor.shutdown())
+
+            group.start_soon(shutdown)
+            await anyio.wait_all_tasks_blocked()
+            if state == "closed":
+                gate.open()
+                await until(lambda: reports)
+            with pytest.raises(ExecutorClosed, match=f"'closes' closed before {method} had read its source"):
+                await anext(iteration)
+            await iteration.aclose()
+            await iteration.aclose()
+            gate.open()
+    if kind == "async":
+        assert [value async for value in source] == [], "the source was not closed"
+
+
 def ours(caplog: pytest.LogCaptureFixture) -> list[logging.LogRecord]:
     return [record for record in caplog.records if record.name == "glasspool"]  # asyncio's debug mode logs as well
 

@@ -183,3 +183,19 @@ async def _watched(watched: Watched, call: str) -> None:
         assert watched.told["submitted"] == watched.told["settled"] == stats.submitted
     for handle in accepted:
         assert handle.done
+
+
+async def test_an_observer_that_fails_at_an_event_within_an_event_is_not_told_of_the_outer_one():
+    told: list[tuple[str, str]] = []
+
+    def submits(event: TaskEvent) -> None:
+        if (event.kind, event.name) == ("submitted", "outer"):
+            executor.submit_nowait(succeed, name="inner")
+
+    def fails(event: TaskEvent) -> None:
+        told.append((event.kind, event.name))
+        raise LookupError
+
+    async with HybridExecutor("nested", max_in_flight=2, observers=[submits, fails]) as executor:
+        executor.submit_nowait(succeed, name="outer")
+    assert told == [("submitted", "inner")]

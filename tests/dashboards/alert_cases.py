@@ -516,7 +516,12 @@ def cases() -> list[Case]:
             ("queue_full", "already_shutdown", "broken", "submit_timeout"),
         ),
         (c.CONTEXT_LOSSES, "GlasspoolContextLosses", Key.LOSS_KIND, c.CONTEXT_LOSS_KINDS),
-        (c.TELEMETRY_FAILURES, "GlasspoolTelemetryUnhealthy", Key.FAILURE_KIND, c.FAILURE_KINDS),
+        (
+            c.TELEMETRY_FAILURES,
+            "GlasspoolTelemetryUnhealthy",
+            Key.FAILURE_KIND,
+            tuple(kind for kind in c.FAILURE_KINDS if kind not in c.CAP_KINDS),
+        ),
     )
     for metric, name, key, kinds in watched:
         found += rare_cases(metric, name, {key: kinds[0]})
@@ -524,6 +529,9 @@ def cases() -> list[Case]:
     found += rare_cases(c.SHUTDOWN_DURATION, "GlasspoolDrainCutTasks", {Key.SHUTDOWN_OUTCOME: "cut"}, "_count")
     left = Series(c.TASK_REJECTED, steps((0, 0), (5 * M, 9)), {Key.ERROR_TYPE: "submit_cancelled"})
     found.append(Case("a producer that leaves is no reject", (left,), 7 * M, {}))
+    for kind in c.CAP_KINDS:
+        folded = Series(c.TELEMETRY_FAILURES, steps((0, 0), (5 * M, 9)), {Key.FAILURE_KIND: kind})
+        found.append(Case(f"a cap that folds ({kind})", (folded,), 7 * M, {}))
     drained = Series(c.SHUTDOWN_DURATION, steps((0, 0), (5 * M, 1)), {Key.SHUTDOWN_OUTCOME: "drained"}, "_count")
     found.append(Case("a drain that cut nothing", (drained,), 7 * M, {}))
     return found

@@ -47,7 +47,7 @@ if __name__ == "__main__":
 def environment(**extra: str) -> dict[str, str]:
     path = os.pathsep.join(str(ROOT / part) for part in ("src", "instrumentation"))
     inherited = {key: value for key, value in os.environ.items() if not key.startswith("OTEL_")}
-    return {**inherited, "PYTHONPATH": path, **extra}
+    return {**inherited, "PYTHONPATH": path, "GLASSPOOL_WORKER_EXIT_SECONDS": "60", **extra}
 
 
 @pytest.mark.parametrize("protocol", ["grpc", "http/protobuf"])

@@ -30,6 +30,7 @@ class Receiver:
         self.takes: int | None = None  # after so many exports it falls silent
         self.spans: list[str] = []
         self.points: dict[str, float] = {}  # the last value or count of each metric, summed over its points
+        self.processes: dict[str, dict[str, float]] = {}  # the same for each service.instance.id
         self.port = 0
         self._lock = threading.Lock()
         self.asked = threading.Event()  # somebody has come
@@ -66,11 +67,13 @@ class Receiver:
 
     def _keep_points(self, request: Any) -> None:
         for resource in request.resource_metrics:
+            instance = {found.key: found.value.string_value for found in resource.resource.attributes}
+            mine = self.processes.setdefault(instance.get("service.instance.id", ""), {})
             for scope in resource.scope_metrics:
                 for metric in scope.metrics:
                     points = getattr(metric, metric.WhichOneof("data")).data_points
                     values = [p.count if hasattr(p, "count") else p.as_int + p.as_double for p in points]
-                    self.points[metric.name] = sum(values)
+                    self.points[metric.name] = mine[metric.name] = sum(values)
 
 
 @contextmanager

@@ -141,6 +141,84 @@ def test_the_end_of_the_loop_ends_a_monitor_that_nobody_stopped(run):
     assert stalls(registry) == {"left": 0.0}
 
 
+LOOPS = {"asyncio": asyncio.new_event_loop, "uvloop": lambda: pytest.importorskip("uvloop").new_event_loop()}
+
+
+class Skipping:
+    """The clock of the process, which can be put forward."""
+
+    def __init__(self) -> None:
+        self.skipped = 0.0
+
+    def __call__(self) -> float:
+        return time.perf_counter() + self.skipped
+
+
+async def _ticked(registry: Registry) -> None:
+    before = delays(registry)["api"].count
+    await until(lambda: delays(registry)["api"].count > before)
+
+
+@pytest.mark.parametrize("read", [True, False], ids=["read", "not read"])
+@pytest.mark.parametrize("kind", LOOPS)
+def test_a_loop_that_nobody_runs_is_neither_late_nor_blocked(kind: str, read: bool) -> None:
+    registry, clock, loop = Registry(), Skipping(), LOOPS[kind]()
+    monitor = EventLoopMonitor("api", interval=0.005, registry=registry, clock=clock)
+
+    async def begin() -> None:
+        monitor.start()
+        await _ticked(registry)
+
+    async def go_on() -> None:
+        if read:
+            assert monitor.stall() < 1e5
+        await _ticked(registry)
+        await _ticked(registry)
+        assert monitor.stall() < 1e5
+
+    async def block() -> None:
+        await _ticked(registry)
+        clock.skipped += 1e6
+        assert monitor.stall() > 1e5
+        await _ticked(registry)
+
+    try:
+        loop.run_until_complete(begin())
+        for _ in range(3):
+            clock.skipped += 1e6
+            assert not read or monitor.stall() == 0.0
+            loop.run_until_complete(go_on())
+        assert delays(registry)["api"].sum < 1e5
+        loop.run_until_complete(block())
+        assert delays(registry)["api"].sum > 1e5
+    finally:
+        monitor.stop()
+        loop.close()
+
+
+@pytest.mark.parametrize("kind", LOOPS)
+def test_a_loop_that_is_blocked_when_it_is_run_again_is_seen(kind: str) -> None:
+    registry, clock, loop = Registry(), Skipping(), LOOPS[kind]()
+    monitor = EventLoopMonitor("api", interval=0.005, registry=registry, clock=clock)
+
+    async def begin() -> None:
+        monitor.start()
+
+    async def block() -> None:
+        assert monitor.stall() == 0.0
+        clock.skipped += 1e6
+        assert 1e5 < monitor.stall() < 1.5e6
+
+    try:
+        loop.run_until_complete(begin())
+        clock.skipped += 1e6
+        assert monitor.stall() == 0.0
+        loop.run_until_complete(block())
+    finally:
+        monitor.stop()
+        loop.close()
+
+
 def test_loops_of_one_name_share_a_histogram_and_show_the_longest_stall(run):
     registry = Registry()
     readings = iter([0.0, 0.0])

@@ -121,8 +121,69 @@ def test_nor_the_workers_of_a_pool(tmp_path, method):
             port,
             "http/protobuf",
         )
-    assert done.err.count(GIVEN_UP.format(1)) == 2, "the worker's and the program's own"
+    assert done.err.count(GIVEN_UP.format(0.5)) == 1, "the worker's"
+    assert done.err.count(GIVEN_UP.format(1)) == 1, "the program's own"
     assert GIVEN_UP.format(5) not in done.err
+
+
+OWN_SDK = """
+import multiprocessing
+from concurrent.futures import ProcessPoolExecutor
+from opentelemetry import trace
+from opentelemetry.exporter.otlp.proto.{protocol}.trace_exporter import OTLPSpanExporter
+from opentelemetry.sdk.trace import TracerProvider
+from opentelemetry.sdk.trace.export import BatchSpanProcessor
+from glasspool_instrumentation import wrap_executor
+
+def set_up():
+    if isinstance(trace.get_tracer_provider(), trace.ProxyTracerProvider):
+        provider = TracerProvider(shutdown_on_exit=__name__ != "__main__")
+        provider.add_span_processor(BatchSpanProcessor(OTLPSpanExporter()))
+        trace.set_tracer_provider(provider)
+
+if __name__ == "__main__":
+    set_up()
+    context = multiprocessing.get_context(sys.argv[1])
+    pool = ProcessPoolExecutor(1, mp_context=context, initializer=set_up)
+    with wrap_executor(pool, "pool") as pool:
+        with trace.get_tracer("parent").start_as_current_span("request"):
+            assert pool.submit(abs, -1).result() == 1
+"""
+"""The SDK is the application's, in the worker too; its exporter would go on for an hour there."""
+
+
+@pytest.mark.parametrize("method", ["fork", "spawn", "forkserver"])
+@pytest.mark.parametrize("protocol", ["grpc", "http"])
+@pytest.mark.parametrize("collector", [nobody, silence])
+def test_nor_a_worker_whose_sdk_is_the_applications(tmp_path, collector, protocol, method):
+    program = tmp_path / "program.py"
+    program.write_text(SETUP + OWN_SDK.format(protocol=protocol))
+    with collector() as port:
+        done = leave(
+            f"import subprocess\nsubprocess.run([sys.executable, {str(program)!r}, {method!r}], check=True)",
+            port,
+            "grpc" if protocol == "grpc" else "http/protobuf",
+        )
+    failed_at_once = collector is nobody and protocol == "http"  # in versions that do not come again
+    assert failed_at_once or "were not all sent within 0.5 s: is the collector reachable?" in done.err
+
+
+@pytest.mark.parametrize(
+    ("asked", "seconds"), [("0.25", "0.25"), ("-1", "0.5"), ("soon", "0.5"), ("nan", "0.5"), ("", "0.5")]
+)
+def test_whoever_says_how_long_a_worker_may_take_is_obeyed(tmp_path, asked, seconds):
+    program = tmp_path / "program.py"
+    program.write_text(ENDED + SETUP + POOL)
+    with silence() as port:
+        done = leave(
+            f"import subprocess\nsubprocess.run([sys.executable, {str(program)!r}, 'spawn'], check=True)",
+            port,
+            "http/protobuf",
+            GLASSPOOL_WORKER_EXIT_SECONDS=asked,
+        )
+    assert GIVEN_UP.format(seconds) in done.err
+    ignored = f"GLASSPOOL_WORKER_EXIT_SECONDS={asked!r} is not a number of seconds from 0 on" in done.err
+    assert ignored == (asked in ("-1", "soon", "nan"))
 
 
 @pytest.mark.parametrize("protocol", PROTOCOLS)

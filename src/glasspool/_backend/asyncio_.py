@@ -200,6 +200,7 @@ def _timed(scope_class: Any) -> Any:
 
 
 _PAUSE = _Pause() if _PARTS is not None else None
+_TIME = asyncio.BaseEventLoop.time
 
 
 class AsyncioBackend:
@@ -222,7 +223,11 @@ class AsyncioBackend:
         if hasattr(scope, "_pending_uncancellations"):
             self._scope_class = _apart(cast("Any", self._scope_class))
         self._timed_class = _timed(cast("Any", self._scope_class))
-        self.clock = time.perf_counter  # uvloop's own clock has milliseconds and stands still within a loop turn
+        # uvloop's own clock has milliseconds and stands still within a loop turn. A clock that somebody has put in the
+        # place of asyncio's, to test without waiting, is asked itself.
+        loops_time = getattr(self._loop.time, "__func__", None)
+        replaced = isinstance(self._loop, asyncio.BaseEventLoop) and loops_time is not _TIME
+        self.clock: Callable[[], float] = self._loop.time if replaced else time.perf_counter
         self.is_current = self._is_current
 
     def _is_current(self) -> bool:

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from glasspool.telemetry.catalog import (
+    CAP_KINDS,
     CONTEXT_LOSSES,
     EVENTLOOP_DELAY,
     EVENTLOOP_STALL,
@@ -282,7 +283,7 @@ def _rare_tickets(o: RuleOptions) -> tuple[Alert, ...]:
         ),
         rare(
             "GlasspoolTelemetryUnhealthy",
-            series(TELEMETRY_FAILURES),
+            series(TELEMETRY_FAILURES, match(Key.FAILURE_KIND, *CAP_KINDS, negate=True)),
             f"{_WHO}: what you see may be incomplete ({value_of(Key.FAILURE_KIND)})",
             RUNTIME_UID,
             "Telemetry failures",

@@ -17,6 +17,7 @@ from collections.abc import Callable
 from opentelemetry.sdk.trace import ReadableSpan, SpanProcessor
 
 from .aside import Aside, Request
+from .environment import LONGEST_MILLISECONDS
 from .exporting import SpanExports
 from .losses import Losses
 
@@ -179,7 +180,7 @@ def _setting(variable: str, default: int) -> int:
     given = os.environ.get(variable, "").strip()
     if not given:
         return default
-    if given.isdecimal() and int(given) > 0:
+    if given.isdecimal() and len(given) <= 10 and 0 < int(given) <= LONGEST_MILLISECONDS:
         return int(given)
     logger.warning("%s=%r is not a whole number above 0; using %d", variable, given, default)
     return default

@@ -16,6 +16,7 @@ __all__ = [
     "CANCEL_DURATION",
     "CANCEL_PHASES",
     "CANCEL_REASONS",
+    "CAP_KINDS",
     "CONTEXT_LOSSES",
     "CONTEXT_LOSS_KINDS",
     "EVENTLOOP_DELAY",
@@ -141,7 +142,10 @@ CONTEXT_LOSS_KINDS: Final[tuple[str, ...]] = ("missing", "stale", "unpicklable")
 LOSS_KINDS: Final[tuple[str, ...]] = ("span_queue_full", "span_export", "span_shutdown", "point_export")
 """Failures that are spans or metric points thrown away between the end of a task and an exporter's success."""
 
-EXECUTOR_FAILURE_KINDS: Final[tuple[str, ...]] = ("observer", "export", "callback", "name_cap", "label_cap")
+CAP_KINDS: Final[tuple[str, ...]] = ("name_cap", "label_cap")
+"""What is counted when a label's value finds no room and is shown as ``_OTHER``: nothing is missing from any sum."""
+
+EXECUTOR_FAILURE_KINDS: Final[tuple[str, ...]] = ("observer", "export", "callback", *CAP_KINDS)
 """Failures that may be an executor's own; the others are always the process's."""
 
 PORT_KINDS: Final[tuple[str, ...]] = ("port_taken", "process_silent")

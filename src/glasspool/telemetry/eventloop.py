@@ -18,6 +18,7 @@ import contextvars
 import logging
 import math
 import os
+import sys
 import threading
 import time
 import weakref
@@ -34,6 +35,7 @@ from . import catalog, providers
 from .budget import series_of
 from .catalog import OTHER, Key, Metric
 from .histograms import Histogram
+from .printable import printable
 from .registry import REGISTRY, Registry, Source
 
 __all__ = ["EventLoopMonitor", "monitor_event_loop", "on_change", "running_on"]
@@ -86,12 +88,13 @@ class EventLoopMonitor:
             raise TypeError(f"interval={interval!r}: the seconds between two ticks, such as 0.1")
         if not 0 < interval < math.inf:
             raise ValueError(f"interval={interval!r}: the seconds between two ticks must be above 0 and finite")
-        self.name = name
+        self.name = printable(name)
         self.interval = float(interval)
         self.quiet = quiet  # no series until the loop was late: nobody has asked for them
         self._registry = registry
         self._clock = clock
         self._due = math.inf  # when the next tick should run; written by the loop, read by any thread
+        self._stopped = False  # a reading has found that nobody runs the loop
         self._run: _Ticks | None = None
         self._loops: _EventLoops | None = None
         self._pid = 0
@@ -126,6 +129,9 @@ class EventLoopMonitor:
             now = self._clock()
             delay = max(0.0, now - self._due)
             self._due = now + self.interval
+            self._stopped = False
+            if ticks.resumed():  # for how long nobody ran the loop is not known
+                return True
             loops.ticked(series, delay)
             if delay > _LATE:
                 self.show()
@@ -182,9 +188,16 @@ class EventLoopMonitor:
     def stall(self) -> float:
         """Seconds for which the loop has now left its timer waiting; 0.0 while it is on time. From any thread."""
         ticks = self._run
-        if ticks is None or not ticks.turning():
+        if ticks is None:
             return 0.0
-        return max(0.0, self._clock() - self._due)
+        if not ticks.turning():
+            self._stopped = True
+            return 0.0
+        now = self._clock()
+        if self._stopped:  # it is run again, and its tick was due while it was not
+            self._stopped = False
+            self._due = now + self.interval
+        return max(0.0, now - self._due)
 
 
 class _EventLoops(Source):
@@ -278,12 +291,17 @@ class _Ticks(abc.ABC):
     def turning(self) -> bool:
         """Whether the loop is being run, so that a missing tick means that it is blocked."""
 
+    @abc.abstractmethod
+    def resumed(self) -> bool:
+        """Whether the loop was stopped and run again since this was last asked. In a tick."""
+
 
 class _AsyncioTicks(_Ticks):
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self._loop = loop
         self._thread = threading.get_ident()
         self._timer: asyncio.TimerHandle | None = None
+        self._hook = sys.get_asyncgen_hooks().firstiter
 
     def begin(self, tick: Callable[[], bool], interval: float, ended: Callable[[], None]) -> None:
         # A context of its own: a callback would keep the starter's, its current span included, for ever.
@@ -306,6 +324,11 @@ class _AsyncioTicks(_Ticks):
 
     def turning(self) -> bool:
         return self._loop.is_running()
+
+    def resumed(self) -> bool:
+        # Each run of a loop sets the hooks for asynchronous generators anew, to methods that it binds for that.
+        before, self._hook = self._hook, sys.get_asyncgen_hooks().firstiter
+        return self._hook is not before
 
 
 class _TrioTicks(_Ticks):
@@ -343,6 +366,9 @@ class _TrioTicks(_Ticks):
 
     def turning(self) -> bool:
         return True  # the system task ends with trio.run, and the monitor with it
+
+    def resumed(self) -> bool:
+        return False
 
 
 def _ticks_here() -> _Ticks:

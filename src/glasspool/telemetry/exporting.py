@@ -26,6 +26,7 @@ from opentelemetry.sdk.trace.export import SpanExporter, SpanExportResult
 
 from glasspool.errors import ConfigurationError
 
+from . import environment
 from .answers import Answers, listened_to
 from .foreign import ours
 from .losses import Losses
@@ -55,7 +56,8 @@ class Renewed(Generic[_E]):
         self._new()
 
     def _new(self) -> None:
-        self._exporter: _E = listened_to(self._entry, self._make, self.answers)
+        with environment.usable():
+            self._exporter: _E = listened_to(self._entry, self._make, self.answers)
         self._pid = os.getpid()
 
     @property
@@ -168,10 +170,11 @@ class PeriodicExports(PeriodicExportingMetricReader):
             interval = float(given) if given else _DEFAULT_INTERVAL
         except ValueError:
             interval = 0.0
-        if not interval > 0:
+        if not 0 < interval <= environment.LONGEST_MILLISECONDS:
             logger.warning("OTEL_METRIC_EXPORT_INTERVAL=%r is not a number of milliseconds above 0; using 15000", given)
             interval = _DEFAULT_INTERVAL
-        super().__init__(exports, export_interval_millis=interval)
+        with environment.usable():
+            super().__init__(exports, export_interval_millis=interval)
         self._over = False
 
     def shutdown(self, timeout_millis: float = 30_000, **kwargs: Any) -> None:

@@ -15,6 +15,7 @@ from opentelemetry.trace import Span
 
 from . import catalog, exemplars, providers
 from .histograms import Histogram
+from .printable import printable
 from .registry import REGISTRY, Registry
 from .series import Shape, Totals
 
@@ -67,7 +68,7 @@ class Live:
         clock: Callable[[], float] = time.perf_counter,
         registry: Registry = REGISTRY,
     ) -> None:
-        self.name = name
+        self.name = printable(name)
         self.type = type
         self.shape = shape
         self.clock = clock

@@ -94,8 +94,12 @@ class Observers:
 
         ``KeyboardInterrupt`` and ``SystemExit`` are no failures of an observer: they pass through.
         """
-        # The tuple is replaced, never changed: an observer may cause further events, and those may drop one.
-        for observer in self._observers:
+        # The tuple is replaced, never changed: an observer may cause further events, and those may drop one that this
+        # event has not reached yet.
+        observers = self._observers
+        for observer in observers:
+            if self._observers is not observers and not self._knows(observer):
+                continue
             try:
                 observer(event)
             except (KeyboardInterrupt, SystemExit):
@@ -105,10 +109,13 @@ class Observers:
 
     def _drop(self, observer: Observer) -> None:
         # Events caused inside the observer may have dropped it already: it is logged and counted once.
-        if any(known is observer for known in self._observers):
+        if self._knows(observer):
             self._observers = tuple(known for known in self._observers if known is not observer)
             self._failures.telemetry_failed("observer")
             log(logger.exception, "observer %r failed and will not be called again", observer)
+
+    def _knows(self, observer: Observer) -> bool:
+        return any(known is observer for known in self._observers)
 
 
 def check_observer(observer: object) -> None:

@@ -19,7 +19,7 @@ from opentelemetry.sdk.metrics.export import MetricReader
 from opentelemetry.sdk.resources import OTELResourceDetector, Resource
 from opentelemetry.sdk.trace import TracerProvider
 
-from . import providers
+from . import environment, providers
 from .aside import Request
 from .batches import SpanBatches
 from .exporting import SpanExports
@@ -92,14 +92,17 @@ class Pipeline:
     def measure(self, readers: Sequence[Callable[[Losses], MetricReader]]) -> None:
         """Set the global meter provider; ``readers`` make its readers, here and again in forked children."""
         self._readers = readers
+        made = self._meter_provider()
         providers.own.add("metrics")
-        metrics.set_meter_provider(self._meter_provider())
+        metrics.set_meter_provider(made)
         providers.renew = self._renew
 
-    def flush(self, timeout: float) -> bool:
-        """Export everything now; True if all of it arrived. ``timeout`` in seconds."""
+    def flush(self, timeout: float | None) -> bool:
+        """Export everything now; True if all of it arrived. ``timeout`` in seconds, ``None`` as in ``close``."""
         if self._closed:
             return True
+        if timeout is None:
+            timeout = EXIT_SECONDS if any(part.reached for part in self._parts) else UNREACHED_SECONDS
         deadline = time.monotonic() + timeout
         requests = [part.begin_flush(timeout) for part in self._parts]
         tracers = self._tracers
@@ -155,7 +158,8 @@ class Pipeline:
 
     def _meter_provider(self) -> MeterProvider:
         readers = [make(self._losses) for make in self._readers]
-        provider = MeterProvider(readers, resource=self._resource, shutdown_on_exit=False)
+        with environment.usable():  # in forked children, too
+            provider = MeterProvider(readers, resource=self._resource, shutdown_on_exit=False)
         self._metrics += [Reading(reader) for reader in readers]
         self._meters.append(provider)
         return provider

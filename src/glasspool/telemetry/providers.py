@@ -6,6 +6,7 @@ provider was set, where the public getters search the environment each time. Wit
 
 from __future__ import annotations
 
+import logging
 import os
 import threading
 from collections.abc import Callable
@@ -33,6 +34,8 @@ __all__ = [
     "sink",
     "tracer",
 ]
+
+logger = logging.getLogger("glasspool")
 
 _MISSING: Any = object()
 _GLOBALS_KNOWN = hasattr(_metrics_internal, "_METER_PROVIDER") and hasattr(trace, "_TRACER_PROVIDER")
@@ -167,10 +170,31 @@ def _watch_what_is_not_ours(signal: str) -> None:
         foreign.watch()
 
 
-if "OTEL_PYTHON_TRACER_PROVIDER" in os.environ or "OTEL_PYTHON_METER_PROVIDER" in os.environ:
-    # Providers named by the environment are loaded by the getters on first use; the globals do not show them yet.
-    trace.get_tracer_provider()
-    metrics.get_meter_provider()
+def _load_named(variable: str, load: Callable[[], object]) -> None:
+    """Load a provider that the environment names: the getters do that on first use, the globals do not show it yet."""
+    given = os.environ.get(variable)
+    if given is None:
+        return
+    logging.getLogger("opentelemetry.util._providers").addFilter(_says_nothing)
+    try:
+        load()
+    except Exception as error:  # noqa: BLE001 - what a provider raises when it is imported or made
+        # The getters would raise each time, the application's own calls of them too.
+        del os.environ[variable]
+        logger.warning(
+            "%s=%r cannot be loaded and is ignored, as if it were not set (%s: %s)",
+            variable, given[:100], type(error).__name__, error,
+        )  # fmt: skip
+    finally:
+        logging.getLogger("opentelemetry.util._providers").removeFilter(_says_nothing)
+
+
+def _says_nothing(_: logging.LogRecord) -> bool:
+    return False
+
+
+_load_named("OTEL_PYTHON_TRACER_PROVIDER", trace.get_tracer_provider)
+_load_named("OTEL_PYTHON_METER_PROVIDER", metrics.get_meter_provider)
 
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_after_fork)

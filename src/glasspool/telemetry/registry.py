@@ -31,8 +31,9 @@ __all__ = ["REGISTRY", "HistogramPoint", "Point", "Registry", "Snapshot", "Sourc
 
 # What the process itself can get wrong, at 0 from the first executor on: the caps always, the rest (but for observers,
 # who belong to an executor, and the endpoint's, which are for those who share a port) where OpenTelemetry listens.
-_CAPS = ("name_cap", "label_cap")
-_EXPORT = tuple(kind for kind in catalog.FAILURE_KINDS if kind not in (*_CAPS, "observer", *catalog.PORT_KINDS))
+_EXPORT = tuple(
+    kind for kind in catalog.FAILURE_KINDS if kind not in (*catalog.CAP_KINDS, "observer", *catalog.PORT_KINDS)
+)
 
 
 @dataclass(frozen=True)
@@ -148,11 +149,12 @@ class Registry(Turns):
         for totals in identities:
             for recorder in totals.live:
                 recorder.catch_up()
-            totals.look(_read, totals, out)
+            with totals.lock:
+                totals.look(_read, totals, out, not totals.busy)
         for source in sources:
             source.collect(out.add, out.histogram)
         process = {Key.EXECUTOR_NAME: PROCESS, Key.EXECUTOR_TYPE: "process"}
-        expected = (*_CAPS, *(_EXPORT if self.listening() else ())) if identities or sources else ()
+        expected = (*catalog.CAP_KINDS, *(_EXPORT if self.listening() else ())) if identities or sources else ()
         for kind, count in failures.items():
             if count or kind in expected:
                 out.add(catalog.TELEMETRY_FAILURES, {**process, Key.FAILURE_KIND: kind}, count)
@@ -194,9 +196,9 @@ def _together(left: HistogramPoint, right: HistogramPoint) -> HistogramPoint:
     return HistogramPoint(left.attributes, counts, left.sum + right.sum, newest)
 
 
-def _read(totals: Totals, out: _Collection) -> None:
+def _read(totals: Totals, out: _Collection, whole: bool) -> None:
     identity, shape = totals.identity, totals.shape
-    now, (open_time, slot_time, limit_time, saturated_time) = _times(totals)
+    now, (open_time, slot_time, limit_time, saturated_time) = _times(totals, whole)
 
     def add(metric: Metric, value: float) -> None:
         out.add(metric, identity, value)
@@ -230,15 +232,22 @@ def _read(totals: Totals, out: _Collection) -> None:
         _read_gauges(totals, now, out)
 
 
-def _times(totals: Totals) -> tuple[dict[Live, float], tuple[float, float, float, float]]:
-    """An instant of each live recorder, and the four time counters then."""
+def _times(totals: Totals, whole: bool) -> tuple[dict[Live, float], tuple[float, float, float, float]]:
+    """An instant of each live recorder, and the four time counters then. ``whole``: this is in no update's middle.
+
+    What ended before this instant may be entered after it, when its thread gets round to that: it takes back what was
+    counted for it up to now. A counter must not fall, so it stays at what was shown until it has come to that again.
+    """
     now = {recorder: recorder.clock() for recorder in totals.live}
-    return now, (
-        totals.open_time + sum(now[r] - r.opened_at for r in now),
-        totals.slot_time + sum(r.slot_time(now[r]) for r in now),
-        totals.limit_time + sum(r.limit_time(now[r]) for r in now),
-        totals.saturated_time + sum(r.saturated_time(now[r]) for r in now),
-    )
+    if whole:  # else a trace function looks, and sees half a move
+        shown = totals.shown_times
+        totals.shown_times = (
+            max(shown[0], totals.open_time + sum(now[r] - r.opened_at for r in now)),
+            max(shown[1], totals.slot_time + sum(r.slot_time(now[r]) for r in now)),
+            max(shown[2], totals.limit_time + sum(r.limit_time(now[r]) for r in now)),
+            max(shown[3], totals.saturated_time + sum(r.saturated_time(now[r]) for r in now)),
+        )
+    return now, totals.shown_times
 
 
 def _read_gauges(totals: Totals, now: dict[Live, float], out: _Collection) -> None:

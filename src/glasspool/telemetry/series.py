@@ -14,6 +14,7 @@ from . import catalog
 from .budget import Budget, series_of
 from .catalog import OTHER, Key, Metric
 from .histograms import Histogram, Holder
+from .printable import NAME_LENGTH, printable
 
 if TYPE_CHECKING:
     from .live import Live
@@ -109,6 +110,7 @@ class Totals(Holder):
         self.identity: dict[str, Any] = {Key.EXECUTOR_NAME: name, Key.EXECUTOR_TYPE: type}
         self.submitted = self.opened = self.closed = self.unretrieved = 0
         self.slot_time = self.limit_time = self.saturated_time = self.open_time = 0.0  # of closed recorders
+        self.shown_times = (0.0, 0.0, 0.0, 0.0)  # the same of all recorders, as they were last read
         self.unbounded = False  # a recorder with an unbounded queue was seen: capacity is omitted
         self.blocked = False  # a producer had to wait
         self.late = 0  # tasks that waited longer than their recorder's objective
@@ -187,9 +189,12 @@ class Totals(Holder):
             return known
         if self._names == 0:
             return ""
-        self.task_names[name] = name
+        shown = printable(name)
+        if len(name) > NAME_LENGTH:  # an endless one is not kept
+            name = shown
+        self.task_names[name] = shown
         if len(self.task_names) <= self._names:
-            return name
+            return shown
         self.task_names.pop(name, None)
         self.take(self._hit, "name_cap", "name_cap")
         return OTHER

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 from glasspool.errors import ConfigurationError
 
-from . import exemplars, providers, watching
+from . import environment, exemplars, providers, servers, watching, workers
 from .registry import REGISTRY
 from .sharing import SharedPort
 
@@ -57,7 +57,12 @@ def configure(
 
     Providers that the application or ``opentelemetry-instrument`` has set stay as they are. A second call returns
     the first one's handle with a warning; all it can add is an endpoint where this process has none (a forked
-    worker). Everything is flushed at exit, within 5 seconds, or 1 where no export has ever succeeded.
+    worker). Everything is flushed at exit, within 5 seconds, or 1 where no export has ever succeeded, or half a
+    second in the workers of process pools (``GLASSPOOL_WORKER_EXIT_SECONDS``).
+
+    uvicorn ends its process by a signal, after which no exit hook runs: everything is flushed when its server has shut
+    down. Where this call comes before uvicorn is imported, and under other servers that end so, have
+    ``await asyncio.to_thread(handle.shutdown)`` at the end of the application's lifespan.
 
     Forked workers export what they themselves ran, as instances of their own. (An SDK that the application set up
     before forking keeps the histograms of its parent instead: set it up in the worker, or let this call do it.)
@@ -81,6 +86,7 @@ def configure(
             _set_up_sdk(handle, wanted, {"service.name": service_name, **(resource_attributes or {})})
             watching.watch_executors(monitor_event_loops)
             atexit.register(handle.shutdown)
+            servers.after_shutdown(handle.flush_for_exit)
             if process.parent_process() is not None:  # a worker of multiprocessing
                 _flush_when_worker_exits(handle)
         elif prometheus_port is None or not handle.may_serve:
@@ -144,16 +150,24 @@ class TelemetryHandle:
         self._lost = lost
         return arrived and whole
 
+    def flush_for_exit(self) -> None:
+        """Export everything, and stop nothing, within the seconds that ``shutdown()`` takes."""
+        if self._pipeline is not None:
+            self._pipeline.flush(None)
+
     def shutdown(self, timeout: float | None = None) -> None:
         """Export everything, within ``timeout`` seconds, then stop exports, endpoint and monitors for good. Idempotent.
 
         ``None`` is 5 seconds for an exporter that has ever succeeded, and 1 for one that never has: a collector that
-        is not there holds up no exit.
+        is not there holds up no exit. In the worker of a pool of processes it is half a second, or what
+        ``GLASSPOOL_WORKER_EXIT_SECONDS`` says: whoever leaves the pool waits for all of them.
         """
         if self._shut_down:
             return
         self._shut_down = True
         watching.watch_executors(False)
+        if timeout is None and workers.is_worker():
+            timeout = workers.seconds_left()
         unsent = self._pipeline.close(timeout) if self._pipeline is not None else None
         if unsent is not None:
             spans = f"; {unsent.spans} spans were not sent" if unsent.spans else ""
@@ -224,6 +238,11 @@ def _set_up_sdk(handle: TelemetryHandle, wanted: dict[str, list[str]], attribute
             )
     if not any(wanted.values()):
         return
+    with environment.usable(handle.note):
+        _make_pipeline(handle, wanted, attributes)
+
+
+def _make_pipeline(handle: TelemetryHandle, wanted: dict[str, list[str]], attributes: dict[str, Any]) -> None:
     try:
         from . import exporting, pipeline
     except ImportError as error:
@@ -231,22 +250,36 @@ def _set_up_sdk(handle: TelemetryHandle, wanted: dict[str, list[str]], attribute
             f"no OTLP export: OpenTelemetry's SDK is not installed ({error}); pip install 'glasspool[otlp]'",
         )
         return
+    except Exception as error:  # noqa: BLE001 - it reads variables when it is imported
+        handle.note(f"no OTLP export: OpenTelemetry's SDK cannot be imported: {type(error).__name__}: {error}")
+        return
     spans = _made(handle, exporting.span_exporter, wanted["traces"])
     readers = _made(handle, exporting.reader_factory, wanted["metrics"])
     if not spans and not readers:
         return
     try:
         made = pipeline.Pipeline(pipeline.make_resource(attributes), handle.note)
-        handle.use(made)
-        if spans:
-            made.trace(spans)
-        if readers:
-            _warn_about_deltas(handle)
-            made.measure(readers)
-        made.watch_forks()
     except Exception as error:
         logger.exception("the OpenTelemetry SDK could not be set up")
         handle.note(f"the OpenTelemetry SDK could not be set up: {error}")
+        return
+    if spans:
+        _set_up(handle, made, "traces", lambda: made.trace(spans))
+    if readers:
+        _warn_about_deltas(handle)
+        _set_up(handle, made, "metrics", lambda: made.measure(readers))
+    made.watch_forks()
+
+
+def _set_up(handle: TelemetryHandle, made: Pipeline, signal: str, set_up: Callable[[], None]) -> None:
+    """One signal: the other one goes on without it."""
+    try:
+        set_up()
+    except Exception as error:
+        logger.exception("%s are not exported: the OpenTelemetry SDK could not be set up for them", signal)
+        handle.note(f"{signal} are not exported: the OpenTelemetry SDK could not be set up for them: {error}")
+        return
+    handle.use(made)
 
 
 def _made(handle: TelemetryHandle, make: Callable[[str], Any], names: list[str]) -> list[Any]:

@@ -14,7 +14,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, Literal, NamedTuple
 
 from opentelemetry import context as otel_context
-from opentelemetry import propagate, trace
+from opentelemetry import trace
 from opentelemetry.context import Context
 from opentelemetry.trace import Link, Span, SpanKind, Status, StatusCode
 
@@ -22,8 +22,10 @@ from glasspool.guarded import is_a, log
 
 from . import catalog, providers
 from .catalog import Key
-from .failures import error_text, error_type_of
+from .failures import ends_iteration, error_event, error_text, error_type_of
 from .names import qualified_name
+from .printable import SHOWN, TEXT_LENGTH, printable
+from .propagation import propagate
 from .registry import REGISTRY
 
 __all__ = [
@@ -35,6 +37,7 @@ __all__ = [
     "capture",
     "context_in",
     "detach",
+    "ends_iteration",
     "enter",
     "error_text",
     "error_type_of",
@@ -63,8 +66,8 @@ class TaskTracer:
 
     def __init__(self, name: str, type: str, spans: Spans = "all") -> None:
         self.spans = spans
-        self._name = name
-        self._attributes = {Key.EXECUTOR_NAME: name, Key.EXECUTOR_TYPE: type}
+        self._name = printable(name)
+        self._attributes = {Key.EXECUTOR_NAME: self._name, Key.EXECUTOR_TYPE: type}
 
     def start(
         self,
@@ -102,8 +105,9 @@ class TaskTracer:
                 submitter = parent_span.get_span_context()
                 links = [Link(submitter)] if submitter.is_valid else None
                 parent = trace.set_span_in_context(trace.INVALID_SPAN, parent)
+            shown = SHOWN[task_name]
             return tracer.start_span(
-                f"{self._name} {label or task_name}"[:_MAX_NAME],
+                f"{self._name} {label or shown}"[:_MAX_NAME],
                 context=parent,
                 kind=kind,
                 links=links,
@@ -111,10 +115,10 @@ class TaskTracer:
                 attributes={
                     **self._attributes,
                     Key.RUNNER: runner,
-                    Key.TASK_NAME: task_name,
+                    Key.TASK_NAME: shown,
                     Key.TASK_ID: task_id,
                     Key.QUEUE_SIZE: queue_size,
-                    Key.CODE_FUNCTION: code if is_a(code, str) else qualified_name(function),
+                    Key.CODE_FUNCTION: SHOWN[code if is_a(code, str) else qualified_name(function)],
                     **(attributes or {}),
                 },
                 record_exception=False,
@@ -162,7 +166,7 @@ class TaskTracer:
                 found: dict[str, Any] = {Key.TASK_OUTCOME: outcome}
                 if thread is not None:
                     found[Key.THREAD_ID] = thread.ident or 0
-                    found[Key.THREAD_NAME] = thread.name
+                    found[Key.THREAD_NAME] = SHOWN[thread.name]
                 if wait is not None:
                     found[Key.QUEUE_WAIT] = wait
                 if duration is not None:
@@ -172,13 +176,13 @@ class TaskTracer:
                 if outcome == "cancelled":
                     found[Key.CANCEL_REASON] = reason or "unknown"
                     if message is not None:
-                        found[Key.CANCEL_MESSAGE] = message
+                        found[Key.CANCEL_MESSAGE] = printable(message, TEXT_LENGTH)
                 span.set_attributes(found)
                 if outcome == "error":
                     text = error_type if error is None else error_text(error)
                     span.set_status(Status(StatusCode.ERROR, text))
                     if error is not None:
-                        span.record_exception(error)
+                        span.record_exception(error, error_event(error))
                 elif outcome == "timeout":
                     span.set_status(Status(StatusCode.ERROR, "timeout"))
                 elif outcome == "cancelled" and reason in _ERROR_REASONS:
@@ -280,4 +284,5 @@ def inject(context: Context | None = None) -> dict[str, str]:
 
 def extract(carrier: Mapping[str, str]) -> Context:
     """The context of a carrier, and nothing else: whatever was current or inherited here is left out."""
-    return propagate.extract(carrier, Context())
+    found: Context = propagate.extract(carrier, Context())
+    return found

@@ -1,0 +1,55 @@
+"""OpenTelemetry's propagators, imported so that an ``OTEL_PROPAGATORS`` with a wrong name in it takes nothing down.
+
+The API loads the propagators when it is imported, and fails for good if one of them cannot be had.
+"""
+
+from __future__ import annotations
+
+import importlib
+import logging
+import os
+from importlib.metadata import entry_points
+from types import ModuleType
+
+__all__ = ["propagate"]
+
+logger = logging.getLogger("glasspool")
+
+_VARIABLE = "OTEL_PROPAGATORS"
+
+
+def _imported() -> ModuleType:
+    try:
+        return importlib.import_module("opentelemetry.propagate")
+    except Exception:
+        given = os.environ.get(_VARIABLE)
+        if given is None:
+            raise
+    names = [name.strip() for name in given.split(",")]
+    kept = [name for name in names if _can_be_had(name)]
+    try:
+        if kept:
+            os.environ[_VARIABLE] = ",".join(kept)
+        else:
+            del os.environ[_VARIABLE]
+        found = importlib.import_module("opentelemetry.propagate")
+    finally:
+        os.environ[_VARIABLE] = given
+    logger.warning(
+        "OTEL_PROPAGATORS=%r: %s cannot be loaded, and is ignored; trace context travels by %s",
+        given[:100],
+        ", ".join(repr(name) for name in names if name not in kept)[:100],
+        ", ".join(kept) or "tracecontext, baggage (the default)",
+    )
+    return found
+
+
+def _can_be_had(name: str) -> bool:
+    try:
+        return any(found.load()() is not None for found in entry_points(group="opentelemetry_propagator", name=name))
+    except Exception:  # noqa: BLE001 - what a propagator raises when it is imported or made
+        return False
+
+
+propagate = _imported()
+"""The module ``opentelemetry.propagate``."""

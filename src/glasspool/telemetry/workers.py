@@ -1,0 +1,67 @@
+"""How long the telemetry of a pool's worker process may hold up its exit, whoever set it up.
+
+Whoever leaves a pool waits for its workers to end, one after the other: a collector that is not there must not be felt.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+import os
+import time
+from multiprocessing import process
+
+__all__ = ["exit_seconds", "is_worker", "seconds_left"]
+
+logger = logging.getLogger("glasspool")
+
+_VARIABLE = "GLASSPOOL_WORKER_EXIT_SECONDS"
+_EXIT_SECONDS = 0.5  # a collector that answers needs less
+# Modules whose functions are all that a worker process of a pool runs; joblib has a copy of loky's.
+_POOLS = ("concurrent.futures.process", "multiprocessing.pool", "loky.process_executor")
+
+_prepared = False  # this process has run a call that was sent to a pool
+_deadline: float | None = None  # of all that is flushed at this exit
+
+
+def is_worker(*, prepared: bool = False) -> bool:
+    """Whether this process is a pool's worker; ``prepared`` says that it is, if it is no main process."""
+    global _prepared
+    current = process.current_process()
+    if process.parent_process() is None:
+        return False
+    _prepared = _prepared or prepared
+    # Workers that have run nothing yet are told by what multiprocessing has them run; it has no public name.
+    return _prepared or str(getattr(getattr(current, "_target", None), "__module__", "")).endswith(_POOLS)
+
+
+def exit_seconds() -> float:
+    """Half a second, or what ``GLASSPOOL_WORKER_EXIT_SECONDS`` says."""
+    given = os.environ.get(_VARIABLE, "").strip()
+    try:
+        seconds = float(given) if given else _EXIT_SECONDS
+    except ValueError:
+        seconds = -1.0
+    if math.isfinite(seconds) and seconds >= 0:
+        return seconds
+    logger.warning("%s=%r is not a number of seconds from 0 on; using %g", _VARIABLE, given, _EXIT_SECONDS)
+    return _EXIT_SECONDS
+
+
+def seconds_left() -> float:
+    """What is left of that; the first call begins it."""
+    global _deadline
+    now = time.monotonic()
+    if _deadline is None:
+        _deadline = now + exit_seconds()
+    return max(0.0, _deadline - now)
+
+
+def _after_fork() -> None:
+    global _prepared, _deadline
+    _prepared = False
+    _deadline = None
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork)

@@ -1,0 +1,75 @@
+"""A pool that cannot start a worker has queued the call all the same: it is a task, and no refused call."""
+
+from __future__ import annotations
+
+import multiprocessing.process
+import threading
+from collections.abc import Callable
+from concurrent.futures import Executor, Future, ProcessPoolExecutor, ThreadPoolExecutor
+from multiprocessing import get_context
+from typing import Any
+
+import pytest
+
+import glasspool_instrumentation as gi
+from glasspool.telemetry import catalog
+
+from . import work
+from .work import LIMIT, executors, outcomes, until, value
+
+pytestmark = pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")
+
+
+class OwnPool(ThreadPoolExecutor):
+    def submit(self, fn: Any, /, *args: Any, **kwargs: Any) -> Future[Any]:
+        return super().submit(fn, *args, **kwargs)
+
+
+POOLS: dict[str, tuple[Callable[[], Executor], type]] = {
+    "threads": (lambda: ThreadPoolExecutor(2, "pool"), threading.Thread),
+    "a subclass": (lambda: OwnPool(2, "pool"), threading.Thread),
+    "processes": (
+        lambda: ProcessPoolExecutor(2, mp_context=get_context("fork")),
+        multiprocessing.process.BaseProcess,
+    ),
+}
+HOWS = {
+    "wrapped": lambda pool: gi.wrap_executor(pool, "pool"),
+    "patched": lambda pool: pool,
+    "both": lambda pool: gi.wrap_executor(pool, "pool"),
+}
+
+
+def cannot_start(_: object) -> None:
+    raise RuntimeError("can't start new thread")
+
+
+@pytest.mark.parametrize("how", HOWS)
+@pytest.mark.parametrize("kind", POOLS)
+def test_what_is_queued_by_a_failing_submit_is_a_task(kind: str, how: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    if how != "wrapped":
+        gi.FuturesInstrumentor().instrument()
+    make, workers = POOLS[kind]
+    with HOWS[how](make()) as pool:
+        with monkeypatch.context() as patched:
+            patched.setattr(workers, "start", cannot_start)
+            with pytest.raises(RuntimeError, match="can't start new thread"):
+                pool.submit(work.add, 1)
+        ((name, _),) = executors()
+        assert value(catalog.TASK_SUBMITTED, name) == 1
+        assert value(catalog.TASK_REJECTED, name) == 0
+        assert value(catalog.QUEUE_SIZE, name) + value(catalog.TASK_ACTIVE, name) == 1  # a model of processes, in order
+        assert pool.submit(work.add, 2).result(LIMIT) == 3
+        until(lambda: outcomes(name) == {"success": 2}, "both calls")
+        assert value(catalog.QUEUE_SIZE, name) == 0
+
+
+def test_what_is_cancelled_by_the_shutdown_is_counted_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    pool = gi.wrap_executor(ThreadPoolExecutor(2), "cut")
+    with monkeypatch.context() as patched:
+        patched.setattr(threading.Thread, "start", cannot_start)
+        with pytest.raises(RuntimeError, match="can't start new thread"):
+            pool.submit(work.add, 1)
+    pool.shutdown(cancel_futures=True)
+    assert outcomes("cut") == {"cancelled": 1}
+    assert value(catalog.QUEUE_SIZE, "cut") == 0

@@ -98,10 +98,10 @@ def _annotation(name: str, metric: Metric, colour: str, board: Board) -> builder
     selector = series(metric, *board.filters)
     expr = by(EXECUTOR_LABELS, f"{events(selector, '1m')} > 0")
     query = prometheus.Dataquery().ref_id("Anno").expr(expr).range().datasource(DATASOURCE)
-    title = f"{{{{{EXECUTOR_LABELS[0]}}}}} {name}"
+    title, text = f"{{{{{EXECUTOR_LABELS[0]}}}}} {name}", f"{{{{{EXECUTOR_LABELS[1]}}}}}"
     return (
         _Annotation().name(f"Executors {name}").datasource(DATASOURCE).enable(board.marks)
-        .icon_color(colour).expr(expr).step("60s").title_format(title).text_format(title).target(query)
+        .icon_color(colour).expr(expr).step("60s").title_format(title).text_format(text).target(query)
     )  # fmt: skip
 
 

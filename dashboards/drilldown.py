@@ -55,7 +55,7 @@ from glasspool.telemetry.catalog import (
 
 __all__ = ["drilldown"]
 
-_FILTER = (*EXECUTOR, f'{EXECUTOR_LABELS[1]}=~"$type"')
+_FILTER = (*EXECUTOR, f'{EXECUTOR_LABELS[1]}="$type"')
 _TASK = f'{label(Key.TASK_NAME)}=~"$task"'
 _WINDOW = "$__rate_interval"
 _INSTANCES = 15
@@ -67,6 +67,11 @@ def _of(metric: Metric, how: str = "sum") -> str:
 
 def _rate(metric: Metric, *matchers: str) -> str:
     return rate(series(metric, *_FILTER, *matchers), _WINDOW)
+
+
+def _per_second(events_of_a_window: str) -> str:
+    """Events of the last interval as a rate: the interval, and so a count, changes with the zoom."""
+    return f"{events_of_a_window} / $__rate_interval_ms * 1000"
 
 
 def drilldown(lines: Lines) -> Board:
@@ -97,8 +102,10 @@ def _waited() -> str:
 
 
 def _quantiles(name: str, growth: str) -> tuple[Target, ...]:
+    # One of the three asks for exemplars: they are the series' own, whatever is made of it, and would come three times.
     return tuple(
-        Target(quantile(level, growth), f"{name} p{level * 100:g}", exemplar=True) for level in (0.5, 0.95, 0.99)
+        Target(quantile(level, growth), f"{name} p{level * 100:g}", exemplar=level == 0.95)
+        for level in (0.5, 0.95, 0.99)
     )
 
 
@@ -254,31 +261,31 @@ def _outcomes() -> tuple[Panel, ...]:
         ),
         Panel(
             title="Outcomes",
-            question="How did its tasks end in the last interval?",
+            question="How do its tasks end, and how many a second?",
             action="timeout: they were too slow. error: see the types beside. cancelled: see the reasons below.",
-            targets=(Target(by((outcome,), ended), f"{{{{{outcome}}}}}"),),
-            unit="short",
+            targets=(Target(_per_second(by((outcome,), ended)), f"{{{{{outcome}}}}}"),),
+            unit="ops",
             width=8,
             stacked=True,
         ),
         Panel(
             title="Error types",
-            question="What went wrong in the last interval, and how often?",
+            question="What goes wrong, and how often?",
             action="Follow a trace of the type that has grown; timeout means the task's own timeout or deadline.",
-            targets=(Target(by((error,), failed), f"{{{{{error}}}}}"),),
-            unit="short",
+            targets=(Target(_per_second(by((error,), failed)), f"{{{{{error}}}}}"),),
+            unit="ops",
             width=8,
             link="traces",
         ),
         Panel(
             title="Cancellations by reason",
-            question="Who cancelled its tasks in the last interval, and where did it meet them?",
+            question="Who cancels its tasks, how often, and where does it meet them?",
             action="queued: cheap, the work never began. running: work was thrown away. unknown: cancelled from outside"
             " the executor.",
             targets=(Target(
-                f"{by((reason, phase), cancelled)} > 0", f"{{{{{reason}}}}}, {{{{{phase}}}}}"
+                f"{_per_second(by((reason, phase), cancelled))} > 0", f"{{{{{reason}}}}}, {{{{{phase}}}}}"
             ),),
-            unit="short",
+            unit="ops",
             width=8,
             stacked=True,
         ),

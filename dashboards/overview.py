@@ -42,7 +42,7 @@ def _recorded(name: str, *matchers: str) -> str:
 
 
 def _worst(name: str) -> tuple[Target, ...]:
-    """The executors that were highest in the range shown."""
+    """The executors that were highest on average in the range shown."""
     rank = _recorded(name)
     return (Target(top(SHOWN, worst_executors(rank), rank), _EXECUTOR),)
 
@@ -107,7 +107,7 @@ def _stats(lines: Lines) -> tuple[Panel, ...]:
         stat(
             "Executors open",
             "How many executors have slots to give?",
-            "Fewer than expected: a process is gone, or an executor was closed; look at the annotations.",
+            'Fewer than expected: a process is gone, or an executor was closed (switch on "Executors closed" above).',
             _counting(f"{worst_executors(series(SLOT_LIMIT, *_FILTER))} > 0"),
             None,
             None,

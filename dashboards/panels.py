@@ -82,8 +82,10 @@ def build_panel(panel: Panel, number: int, position: dashboard.GridPos, traces: 
         builder.decimals(panel.decimals)
     if panel.maximum is not None:
         builder.max(panel.maximum)
-    if panel.link != "none":
-        builder.data_links([_executor_link() if panel.link == "executor" else _traces_link(traces)])
+    if panel.link == "traces":
+        builder.data_links([_traces_link(traces)])
+    elif panel.link == "executor" and panel.kind != "table":  # a table's fields have no labels: see _table
+        builder.data_links([_executor_link(*(f"__field.labels.{name}" for name in EXECUTOR_LABELS))])
     for ref, target in zip(_REFS, panel.targets, strict=False):
         builder.with_target(_query(panel, ref, target))
     return builder.build()
@@ -162,6 +164,9 @@ def _table(panel: Panel) -> _Builder:
     builder.with_transformation(dashboard.DataTransformerConfig(id_val="merge", options={}))
     builder.with_transformation(dashboard.DataTransformerConfig(id_val="organize", options=organize))
     builder.sort_by([common_builders.TableSortByFieldState().display_name(panel.columns[0].title).desc(True)])
+    if panel.link == "executor":
+        link = _executor_link("__data.fields.Executor", "__data.fields.Type").build()
+        builder.override_by_name("Executor", [dashboard.DynamicConfigValue(id_val="links", value=[link])])
     for column in panel.columns:
         builder.override_by_name(column.title, _column_properties(column))
     return builder
@@ -177,12 +182,11 @@ def _column_properties(column: Column) -> list[dashboard.DynamicConfigValue]:
     return properties
 
 
-def _executor_link() -> board_builders.DashboardLink:
-    url = (
-        f"/d/{DRILLDOWN_UID}?${{__url_time_range}}&${{datasource:queryparam}}&${{traces:queryparam}}&${{job:queryparam}}"
-        f"&var-executor=${{__field.labels.{EXECUTOR_LABELS[0]}}}&var-type=${{__field.labels.{EXECUTOR_LABELS[1]}}}"
-    )
-    return _link("Open the executor", url)
+def _executor_link(name: str, type: str) -> board_builders.DashboardLink:
+    """To the executor whose name and type these built-in variables give; a name may have any character."""
+    kept = "&".join(f"${{{variable}:queryparam}}" for variable in ("datasource", "traces", "job", "instance"))
+    executor = f"var-executor=${{{name}:percentencode}}&var-type=${{{type}:percentencode}}"
+    return _link("Open the executor", f"/d/{DRILLDOWN_UID}?${{__url_time_range}}&{kept}&{executor}")
 
 
 def _traces_link(traces: str) -> board_builders.DashboardLink:

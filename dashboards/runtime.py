@@ -6,8 +6,8 @@ from dashboards.boards import Board, Lines, Row, executor_variable
 from dashboards.panels import Panel, Target
 from glasspool._monitoring.alerts import RUNTIME_UID
 from glasspool._monitoring.expressions import (
-    EXECUTOR,
     EXECUTOR_LABELS,
+    EXECUTORS,
     INSTANCE_LABELS,
     PER_INSTANCE,
     SERVICE,
@@ -60,7 +60,7 @@ def runtime(lines: Lines) -> Board:
         RUNTIME_UID,
         "Glasspool / Runtime",
         "Event loops, thread limiters, workers, shutdowns, and whether the telemetry can be trusted.",
-        EXECUTOR,
+        EXECUTORS,
         (executor_variable(SERVICE, every=True),),
         (
             Row("Event loops", _loops(lines)),
@@ -69,6 +69,7 @@ def runtime(lines: Lines) -> Board:
             Row("Lifecycle", _lifecycle()),
             Row("Trust in the telemetry", _trust()),
         ),
+        marks=False,
     )
 
 
@@ -117,10 +118,10 @@ def _loops(lines: Lines) -> tuple[Panel, ...]:
 
 def _limiters() -> tuple[Panel, ...]:
     def of(metric: Metric) -> str:
-        return by((_NAME,), series(metric, *EXECUTOR, _LIMITERS), "max")
+        return by((_NAME,), series(metric, *EXECUTORS, _LIMITERS), "max")
 
-    waits = rate(bucket(QUEUE_WAIT, *EXECUTOR, _LIMITERS, match(Key.QUEUE_OUTCOME, "started")), _WINDOW)
-    rank = series(SLOT_USAGE, *EXECUTOR, _LIMITERS)
+    waits = rate(bucket(QUEUE_WAIT, *EXECUTORS, _LIMITERS, match(Key.QUEUE_OUTCOME, "started")), _WINDOW)
+    rank = series(SLOT_USAGE, *EXECUTORS, _LIMITERS)
 
     def shown(expression: str) -> str:
         return top(_SHOWN, expression, rank, (_NAME,))
@@ -161,17 +162,17 @@ def _limiters() -> tuple[Panel, ...]:
 
 
 def _workers() -> tuple[Panel, ...]:
-    pools = series(WORKER_COUNT, *EXECUTOR, _PROCESS_POOLS)
+    pools = series(WORKER_COUNT, *EXECUTORS, _PROCESS_POOLS)
     pool = f"{{{{{_TYPE}}}}} {{{{{_RUNNER}}}}}"
-    abandoned = by((*EXECUTOR_LABELS, _RUNNER), series(TASK_ABANDONED, *EXECUTOR))
+    abandoned = by((*EXECUTOR_LABELS, _RUNNER), series(TASK_ABANDONED, *EXECUTORS))
     return (
         Panel(
             title="Workers busy and idle",
             question="Are threads and processes working or waiting?",
             action="All busy at the limit: what else comes waits. Many idle for long: it is larger than needed.",
             targets=(
-                Target(by((_TYPE, _RUNNER, _STATE), series(WORKER_COUNT, *EXECUTOR)), f"{pool} {{{{{_STATE}}}}}"),
-                Target(by((_TYPE, _RUNNER), series(WORKER_LIMIT, *EXECUTOR)), f"{pool} limit"),
+                Target(by((_TYPE, _RUNNER, _STATE), series(WORKER_COUNT, *EXECUTORS)), f"{pool} {{{{{_STATE}}}}}"),
+                Target(by((_TYPE, _RUNNER), series(WORKER_LIMIT, *EXECUTORS)), f"{pool} limit"),
             ),
             unit="short",
         ),
@@ -198,12 +199,12 @@ def _workers() -> tuple[Panel, ...]:
 
 
 def _so_far(metric: Metric) -> str:
-    return by((_TYPE,), series(metric, *EXECUTOR))
+    return by((_TYPE,), series(metric, *EXECUTORS))
 
 
 def _lifecycle() -> tuple[Panel, ...]:
     how = label(Key.SHUTDOWN_OUTCOME)
-    took, closings = (by((how,), part(SHUTDOWN_DURATION, *EXECUTOR)) for part in (total, count))
+    took, closings = (by((how,), part(SHUTDOWN_DURATION, *EXECUTORS)) for part in (total, count))
     return (
         Panel(
             title="Executors opened and closed",
@@ -222,7 +223,7 @@ def _lifecycle() -> tuple[Panel, ...]:
             question="Do executors drain, or do they cut tasks off? (counted since the processes started)",
             action="cut: the grace period is too short for the work, or the executor's block was left by an exception.",
             targets=(Target(
-                by((how,), count(SHUTDOWN_DURATION, *EXECUTOR)), f"{{{{{how}}}}}"
+                by((how,), count(SHUTDOWN_DURATION, *EXECUTORS)), f"{{{{{how}}}}}"
             ),),
             unit="short",
             width=8,
@@ -241,8 +242,8 @@ def _lifecycle() -> tuple[Panel, ...]:
 
 def _trust() -> tuple[Panel, ...]:
     kind, loss = label(Key.FAILURE_KIND), label(Key.LOSS_KIND)
-    failures, losses = series(TELEMETRY_FAILURES, *SERVICE), series(CONTEXT_LOSSES, *EXECUTOR)
-    unseen = series(TASK_UNRETRIEVED, *EXECUTOR)
+    failures, losses = series(TELEMETRY_FAILURES, *SERVICE), series(CONTEXT_LOSSES, *EXECUTORS)
+    unseen = series(TASK_UNRETRIEVED, *EXECUTORS)
     return (
         Panel(
             title="Telemetry failures",

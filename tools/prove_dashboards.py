@@ -29,6 +29,7 @@ from situation_table import SITUATIONS  # noqa: E402
 from glasspool import provisioning  # noqa: E402
 from glasspool.telemetry.catalog import QUEUE_WAIT, TASK_DURATION  # noqa: E402
 
+EVERY_TEN_SECONDS = {"__rate_interval": "10s", "__rate_interval_ms": "10000"}
 PICTURES = {
     "overview-pressure-table": ("glasspool-overview", "Executors under most pressure"),
     "overview-slots": ("glasspool-overview", "Slots in use"),
@@ -54,7 +55,12 @@ def pictures(finished: Run) -> None:
     start = finished.account["idle_from"]
     for name, (uid, title) in PICTURES.items():
         panel = next(panel for panel in models[uid]["panels"] if panel["title"] == title)
-        variables = {**VARIABLES, **FOR_ONE_EXECUTOR.get(uid, {}), "__rate_interval": "10s"}
+        variables = {
+            **VARIABLES,
+            **FOR_ONE_EXECUTOR.get(uid, {}),
+            "__rate_interval": "10s",
+            "__rate_interval_ms": "10000",
+        }
         expressions = [filled_in(target["expr"], **variables) for target in panel["targets"]]
         path = ROOT / "docs" / "images" / f"panel-{name}.png"
         path.parent.mkdir(parents=True, exist_ok=True)

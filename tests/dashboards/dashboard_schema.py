@@ -47,7 +47,7 @@ TARGET = _object(
     {"expr": TEXT, "refId": {"type": "string", "pattern": "^[A-Z]$"}, "legendFormat": TEXT, "datasource": SOURCE},
     {"instant": FLAG, "range": FLAG, "exemplar": FLAG, "format": {"enum": ["time_series", "table", "heatmap"]}},
 )
-PROPERTY = _object({"id": {"enum": ["unit", "thresholds", "custom.cellOptions"]}, "value": {}})
+PROPERTY = _object({"id": {"enum": ["unit", "thresholds", "links", "custom.cellOptions"]}, "value": {}})
 OVERRIDE = _object(
     {"matcher": _object({"id": {"const": "byName"}, "options": TEXT}), "properties": _array(PROPERTY)},
 )

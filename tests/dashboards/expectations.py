@@ -369,13 +369,15 @@ def drilldown() -> dict[tuple[str, str], Expected]:
             (task,), lambda v: {("checkout",): v.oldest(v.active(ORDERS), "started")}, 0, AGE),
         ("Arrivals against completions", "A"): one(lambda v: v.per_second(accepted(v, ORDERS), WINDOW)),
         ("Arrivals against completions", "B"): one(lambda v: v.per_second(len(v.ended(executor=ORDERS)), WINDOW)),
-        ("Outcomes", "A"): counted(outcome, lambda v: outcomes(v.since_birth, executor=ORDERS), amount=0.5),
-        ("Error types", "A"): counted(
-            why, lambda v: Counter(t["error_type"] for t in v.since_birth.ended(
-                executor=ORDERS, outcome=("error", "timeout"))), amount=0.5),
+        ("Outcomes", "A"): Expected(
+            (outcome,), lambda v: {(k,): n / WINDOW for k, n in outcomes(v.since_birth, executor=ORDERS).items()},
+            amount=0.5 / WINDOW),
+        ("Error types", "A"): Expected(
+            (why,), lambda v: {(k,): n / WINDOW for k, n in Counter(t["error_type"] for t in v.since_birth.ended(
+                executor=ORDERS, outcome=("error", "timeout"))).items()}, amount=0.5 / WINDOW),
         ("Cancellations by reason", "A"): Expected(
-            (reason, phase), lambda v: {k: float(n) for k, n in Counter(
-                (t["reason"], t["phase"]) for t in v.since_birth.cancelled(ORDERS)).items()}, amount=0.5),
+            (reason, phase), lambda v: {k: n / WINDOW for k, n in Counter(
+                (t["reason"], t["phase"]) for t in v.since_birth.cancelled(ORDERS)).items()}, amount=0.5 / WINDOW),
         ("Time to obey a cancellation", "A"): Expected(
             (reason,), lambda v: {("explicit",): quantile(0.95, cancel_times(v, "explicit"), c.CANCEL_DURATION) or 0.0,
                                   ("sibling_failure",): 0.0}, 0.2, 0.1),

@@ -16,7 +16,10 @@ from stores import Sample, Store
 
 from glasspool import provisioning
 
-VARIABLES = {"__rate_interval": f"{WINDOW:g}s", "__range": f"{WINDOW:g}s", "type": ".*"}
+VARIABLES = {
+    "__rate_interval": f"{WINDOW:g}s", "__rate_interval_ms": f"{WINDOW * 1000:g}", "__range": f"{WINDOW:g}s",
+    "type": ".*",
+}  # fmt: skip
 FOR_ONE_EXECUTOR = {"glasspool-executor": {"executor": ORDERS, "type": "hybrid"}}
 
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import promql_parser
 
-DEFAULTS = {"__rate_interval": "1m", "__range": "1h"}
+DEFAULTS = {"__rate_interval": "1m", "__rate_interval_ms": "60000", "__range": "1h"}
 
 
 def filled_in(expr: str, **variables: str) -> str:

@@ -115,7 +115,11 @@ def test_panel_says_what_it_is(uid: str, panel: dict[str, Any]) -> None:
         legend = panel["options"]["legend"]
         assert legend.get("showLegend") or legend.get("show")
     if panel["type"] == "table":
-        titles = {override["matcher"]["options"] for override in panel["fieldConfig"]["overrides"]}
+        titles = {
+            override["matcher"]["options"]
+            for override in panel["fieldConfig"]["overrides"]
+            if override["properties"][0]["id"] != "links"
+        }
         assert len(titles) == len(panel["targets"])
         units = [p["id"] for override in panel["fieldConfig"]["overrides"] for p in override["properties"]]
         assert units.count("unit") == len(titles)
@@ -128,7 +132,8 @@ def test_every_variable_used_is_defined(uid: str) -> None:
     assert {"datasource", "traces", "job", "instance"} <= defined
     used = set(re.findall(r"\$\{?(\w+)", json.dumps(model)))
     builtin = {name for name in used if name.startswith("__")}
-    assert builtin <= {"__rate_interval", "__range", "__url_time_range", "__field", "__from", "__to", "__org", "__all"}
+    known = "rate_interval rate_interval_ms range url_time_range field data from to org all"
+    assert builtin <= {f"__{name}" for name in known.split()}
     assert used - builtin <= defined
     assert defined <= used
 
@@ -139,6 +144,60 @@ def test_job_and_instance_at_all_match_series_without_them(uid: str) -> None:
         if variable["name"] in ("job", "instance"):
             assert variable["allValue"] == ".*"
             assert variable["current"]["value"] == ["$__all"]
+
+
+@pytest.mark.parametrize("uid", SHIPPED)
+def test_a_variable_of_one_value_is_compared_as_text(uid: str) -> None:
+    """Grafana escapes the values of a variable that allows several for regular expressions, and no other."""
+    for variable in SHIPPED[uid]["templating"]["list"]:
+        if variable["type"] == "query":
+            several = variable.get("multi", False)
+            compared = set(re.findall(rf'(=~?)\\?"\${variable["name"]}\\?"', json.dumps(SHIPPED[uid])))
+            assert compared == {"=~" if several else "="}, variable["name"]
+
+
+def test_links_to_an_executor_name_it_where_grafana_has_its_name() -> None:
+    """A line's field has the labels of its series; a table's fields have none, but each row has its other columns."""
+    for model in SHIPPED.values():
+        for panel in model["panels"]:
+            field = panel.get("fieldConfig", {"defaults": {}, "overrides": []})
+            links = [link["url"] for link in field["defaults"].get("links", ()) if "var-executor" in link["url"]]
+            if panel["type"] == "table":
+                assert not links, panel["title"]
+                (override,) = [o for o in field["overrides"] if o["properties"][0]["id"] == "links"]
+                (link,) = override["properties"][0]["value"]
+                organize = panel["transformations"][-1]["options"]["renameByName"].values()
+                named = re.findall(r"\$\{__data\.fields\.(\w+):percentencode\}", link["url"])
+                assert named == ["Executor", "Type"]
+                assert {override["matcher"]["options"], *named} <= set(organize)
+                links = [link["url"]]
+            for url in links:
+                assert "${instance:queryparam}" in url, panel["title"]
+                assert panel["type"] == "table" or url.count("${__field.labels.glasspool_executor_") == 2
+
+
+def test_many_executors_are_not_marked_at_first() -> None:
+    """Of hundreds of executors the annotations tint every panel; and a mark's text does not repeat its title."""
+    for uid, model in SHIPPED.items():
+        for annotation in model["annotations"]["list"]:
+            if annotation["name"].startswith("Executors "):
+                assert annotation["enable"] == (uid == "glasspool-executor")
+                assert annotation["titleFormat"] != annotation["textFormat"]
+
+
+@pytest.mark.parametrize(("uid", "panel"), PANELS)
+def test_counts_of_events_do_not_change_with_the_zoom(uid: str, panel: dict[str, Any]) -> None:
+    for target in panel["targets"]:
+        if "increase(" in target["expr"] and panel["type"] != "heatmap" and "histogram_quantile" not in target["expr"]:
+            assert "/ $__rate_interval_ms * 1000" in target["expr"], panel["title"]
+
+
+@pytest.mark.parametrize(("uid", "panel"), PANELS)
+def test_each_exemplar_is_asked_for_once(uid: str, panel: dict[str, Any]) -> None:
+    sources = [
+        tuple(re.findall(r"glasspool_\w+_bucket", t["expr"])) for t in panel["targets"] if t.get("exemplar")
+    ]  # fmt: skip
+    assert len(sources) == len(set(sources)), panel["title"]
 
 
 def test_traces_open_from_exemplars_and_lines() -> None:

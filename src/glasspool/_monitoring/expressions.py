@@ -15,6 +15,7 @@ from glasspool.telemetry.catalog import Key, Metric, prometheus_label
 
 __all__ = [
     "EXECUTOR",
+    "EXECUTORS",
     "EXECUTOR_LABELS",
     "INSTANCE_LABELS",
     "PER_INSTANCE",
@@ -51,8 +52,12 @@ PER_INSTANCE = f"{{{{instance}}}} {{{{{INSTANCE_LABELS[2]}}}}} {{{{service_insta
 SERVICE = ('job=~"$job"', 'instance=~"$instance"')
 """Dashboard filter by process. Its All is ``.*``, which also matches series without the label."""
 
-EXECUTOR = (*SERVICE, f'{EXECUTOR_LABELS[0]}=~"$executor"')
-"""Dashboard filter by process and executor."""
+EXECUTORS = (*SERVICE, f'{EXECUTOR_LABELS[0]}=~"$executor"')
+"""Dashboard filter by process and any number of executors: Grafana escapes each name for a regular expression."""
+
+EXECUTOR = (*SERVICE, f'{EXECUTOR_LABELS[0]}="$executor"')
+"""Dashboard filter by process and one executor. Grafana escapes a variable of one value for a string only, so with
+``=~`` a name such as ``reports (nightly)`` would match nothing."""
 
 _ESCAPED = str.maketrans({"\\": "\\\\", '"': '\\"', "\n": "\\n"})
 
@@ -151,12 +156,13 @@ def quantile(q: float, growth: str, *labels: str) -> str:
 
 
 def top(n: int, expression: str, rank: str, labels: Iterable[str] = EXECUTOR_LABELS) -> str:
-    """The same ``n`` lines over the whole range shown: those whose ``rank``, a series, was highest in it.
+    """The same ``n`` lines over the whole range shown: those whose ``rank``, a series, was highest in it on average.
 
-    A bare ``topk`` chooses anew at every step and so draws far more than ``n`` lines.
+    A bare ``topk`` chooses anew at every step and so draws far more than ``n`` lines. Maxima would tie: every executor
+    that was full for a moment, whatever it does now, has the same one.
     """
     labels = tuple(labels)
-    ranked = by(labels, f"max_over_time({rank}[$__range] @ end())", "max")
+    ranked = by(labels, f"avg_over_time({rank}[$__range] @ end())", "max")
     return f"{expression} and on ({', '.join(labels)}) topk({n}, {ranked})"
 
 

@@ -137,6 +137,13 @@ class Harness:
         for reaction in [reaction for reaction in self.reactions if reaction[0] == event.kind][:1]:
             self.reactions.remove(reaction)
             reaction[1]()
+        if event.kind == "settled":
+            self._interrupt_by(self._tasks[event.task_id])
+
+    def _interrupt_by(self, task: Task) -> None:
+        """An interrupt ends the executor once its task has ended, and all observers were told."""
+        if isinstance(task.error, KeyboardInterrupt) and not task.pooled:
+            self.account.interrupted(task.error)
 
     def task_of(self, event: TaskEvent) -> Task:
         """The task that is being submitted, or refused."""
@@ -385,7 +392,10 @@ class Harness:
         if account.interrupt is not None:
             assert error is account.interrupt
         elif self.how == "by an exception":
-            assert type(error) is Left
+            raised = [error] if type(error) is Left else list(getattr(error, "exceptions", []))
+            left = [each for each in raised if type(each) is Left]
+            assert len(left) == 1
+            assert [each for each in raised if each is not left[0]] == account.failures
         elif account.failures:
             assert list(getattr(error, "exceptions", [])) == account.failures
         else:

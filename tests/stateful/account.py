@@ -213,7 +213,8 @@ class Account:
         now = self.tick()
         self.require(self.closing is None, f"{task.name} was accepted while the executor was closing")
         self.require(task.accepted is None, f"{task.name} was accepted twice")
-        self.require(not self.line or next(iter(self.line)) is task, f"{task.name} has overtaken another one")
+        ahead = [each for each in self.line if each is task or not each.doomed]  # the doomed are leaving the line
+        self.require(not ahead or ahead[0] is task, f"{task.name} has overtaken another one")
         task.accepted, task.waited = now, now - task.called if task in self.line else None
         self.line.pop(task, None)
         self.tasks.append(task)

@@ -137,13 +137,6 @@ class Harness:
         for reaction in [reaction for reaction in self.reactions if reaction[0] == event.kind][:1]:
             self.reactions.remove(reaction)
             reaction[1]()
-        if event.kind == "settled":
-            self._interrupt_by(self._tasks[event.task_id])
-
-    def _interrupt_by(self, task: Task) -> None:
-        """An interrupt ends the executor once its task has ended, and all observers were told."""
-        if isinstance(task.error, KeyboardInterrupt) and not task.pooled:
-            self.account.interrupted(task.error)
 
     def task_of(self, event: TaskEvent) -> Task:
         """The task that is being submitted, or refused."""

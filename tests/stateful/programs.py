@@ -152,6 +152,8 @@ class Script:
         self.account.end(self.task, value, error)
         if error is None:
             return value
+        if isinstance(error, KeyboardInterrupt):
+            self.account.interrupted(error)
         raise error
 
     def result(self, ending: str) -> tuple[Any, BaseException | None]:

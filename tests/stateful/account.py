@@ -211,9 +211,12 @@ class Account:
     def accept(self, task: Task) -> None:
         """It is a task from now on: into a slot, else into the queue. Nobody overtakes who waits."""
         now = self.tick()
-        self.require(self.closing is None, f"{task.name} was accepted while the executor was closing")
+        # An interrupt closes the executor when all observers have been told of its task's end; they may still submit.
+        interrupting = self.closing == "keyboard_interrupt" and self.closing_at == now
+        self.require(self.closing is None or interrupting, f"{task.name} was accepted while the executor was closing")
         self.require(task.accepted is None, f"{task.name} was accepted twice")
-        self.require(not self.line or next(iter(self.line)) is task, f"{task.name} has overtaken another one")
+        ahead = [each for each in self.line if each is task or not each.doomed]  # the doomed are leaving the line
+        self.require(not ahead or ahead[0] is task, f"{task.name} has overtaken another one")
         task.accepted, task.waited = now, now - task.called if task in self.line else None
         self.line.pop(task, None)
         self.tasks.append(task)
@@ -221,6 +224,8 @@ class Account:
             task.collector.accepted(task)
         self.queue[task] = None
         self._dispatch()
+        if interrupting:
+            self._ask(task, Request("keyboard_interrupt", now))
 
     def resize(self, limit: int) -> None:
         """The number of slots changes."""

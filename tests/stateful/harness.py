@@ -385,7 +385,10 @@ class Harness:
         if account.interrupt is not None:
             assert error is account.interrupt
         elif self.how == "by an exception":
-            assert type(error) is Left
+            raised = [error] if type(error) is Left else list(getattr(error, "exceptions", []))
+            left = [each for each in raised if type(each) is Left]
+            assert len(left) == 1
+            assert [each for each in raised if each is not left[0]] == account.failures
         elif account.failures:
             assert list(getattr(error, "exceptions", [])) == account.failures
         else:

@@ -64,7 +64,8 @@ async def pool_without_names(rounds: range) -> None:
 async def executed_code(rounds: range) -> None:
     with ThreadPoolExecutor(1) as made:
         for number in rounds:
-            code = compile(f"made.submit(int, {number}).result()", f"<snippet {number}>", "exec")
+            # One file name: Python itself keeps each for good.
+            code = compile(f"made.submit(int, {number}).result()", "<snippet>", "exec")
             exec(code, {"made": made, "__name__": f"snippet_{number}"})
 
 
@@ -120,7 +121,9 @@ def test_what_is_kept_does_not_grow(kind: str) -> None:
     # In a process of its own: what other tests have set up, such as a tracer that keeps all spans, grows.
     code = f"from tests.instrumentation.test_growth import growth; print('grown', growth({kind!r}))"
     (grown,) = run_python(code).lines("grown")
-    assert int(grown) < ROUNDS * 100, "that is less than its name for each"
+    # The table of code is emptied whenever it is full, so it may have nothing at first and be full at the end.
+    table = layers._MOST_KINDS * 2_000 if kind == "executed_code" else 0
+    assert int(grown) < ROUNDS * 100 + table, "that is less than its name, or its code, for each"
 
 
 def test_code_that_is_made_as_the_program_goes_is_not_remembered_for_good() -> None:

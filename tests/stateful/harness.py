@@ -292,7 +292,10 @@ class Harness:
             waiter.scope.cancel()
             if isinstance(waiter, (ForRoom, ForEnd)):
                 waiter.task.doomed = "parent_scope"
-                if waiter.task.accepted is not None:
+                begins = (
+                    waiter.task.assigned and waiter.task.began is None
+                )  # it may do so before its waiter hears of it
+                if waiter.task.accepted is not None and not begins:
                     self.account.meet(waiter.task)
 
     def resize(self, limit: int) -> None:

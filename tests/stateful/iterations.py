@@ -149,7 +149,7 @@ class IterationHarness(Harness):
     """Two iterations beside the executor's other tasks. How long items in hand have waited is not compared: that some
     waited no time at all nobody but the executor knows."""
 
-    unknown = (catalog.SUBMIT_WAIT,)
+    unknown = (*Harness.unknown, catalog.SUBMIT_WAIT)
 
     def __init__(self, *args: Any) -> None:
         super().__init__(*args)

@@ -31,13 +31,15 @@ __all__ = ["EXIT_SECONDS", "UNREACHED_SECONDS", "Pipeline", "Unsent", "make_reso
 logger = logging.getLogger("glasspool")
 
 _INSTANCE_ID = "service.instance.id"
+_DETECTORS = "OTEL_EXPERIMENTAL_RESOURCE_DETECTORS"
+_said: set[str] = set()
 
 
 def make_resource(attributes: Mapping[str, Any]) -> Resource:
     """``attributes`` where the standard variables say nothing else, and an instance id of this process."""
     given = OTELResourceDetector().detect().attributes
     chosen = {key: value for key, value in attributes.items() if key not in given}
-    resource = Resource.create(chosen)
+    resource = _created(chosen)
     if _INSTANCE_ID not in resource.attributes:
         resource = resource.merge(Resource({_INSTANCE_ID: _new_instance_id()}))
     return resource
@@ -46,8 +48,26 @@ def make_resource(attributes: Mapping[str, Any]) -> Resource:
 def _new_instance_id() -> str:
     # Newer SDKs have one for each process, older ones none.
     given = OTELResourceDetector().detect().attributes.get(_INSTANCE_ID)
-    sdks = Resource.create().attributes.get(_INSTANCE_ID)
+    sdks = _created({}).attributes.get(_INSTANCE_ID)
     return str(sdks) if sdks and sdks != given else str(uuid.uuid4())
+
+
+def _created(attributes: Mapping[str, Any]) -> Resource:
+    try:
+        return Resource.create(attributes)
+    except Exception:
+        given = os.environ.pop(_DETECTORS, None)
+        if given is None:
+            raise
+    # Older SDKs fail at the name of a detector that they do not have; newer ones log it.
+    try:
+        created = Resource.create(attributes)
+    finally:
+        os.environ[_DETECTORS] = given
+    if given not in _said and given.strip():
+        _said.add(given)
+        logger.warning("%s=%r: not all can be had; all are ignored", _DETECTORS, given[:100])
+    return created
 
 
 EXIT_SECONDS = 5.0

@@ -35,12 +35,13 @@ def _imported() -> ModuleType:
         found = importlib.import_module("opentelemetry.propagate")
     finally:
         os.environ[_VARIABLE] = given
-    logger.warning(
-        "OTEL_PROPAGATORS=%r: %s cannot be loaded, and is ignored; trace context travels by %s",
-        given[:100],
-        ", ".join(repr(name) for name in names if name not in kept)[:100],
-        ", ".join(kept) or "tracecontext, baggage (the default)",
-    )
+    if given.strip():  # an empty one stands for none, which older versions do not know
+        logger.warning(
+            "OTEL_PROPAGATORS=%r: %s cannot be loaded, and is ignored; trace context travels by %s",
+            given[:100],
+            ", ".join(repr(name) for name in names if name not in kept)[:100],
+            ", ".join(kept) or "tracecontext, baggage (the default)",
+        )
     return found
 
 

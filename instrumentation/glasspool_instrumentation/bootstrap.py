@@ -59,7 +59,8 @@ def _flush(aside: Aside) -> None:
     if flush is None:
         return
     seconds = workers.seconds_left()
-    if not aside.ask(lambda: flush(int(seconds * 1000))).wait(seconds):
+    request = aside.ask(lambda: flush(int(seconds * 1000)) is not False)
+    if not (request.wait(seconds) and request.ok):  # SDKs that keep to the time themselves return False
         logger.warning(
             "the spans of this worker process were not all sent within %g s: is the collector reachable? Leaving "
             "without them (GLASSPOOL_WORKER_EXIT_SECONDS allows more)",

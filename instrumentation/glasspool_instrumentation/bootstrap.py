@@ -41,7 +41,7 @@ def prepare_worker(settings: Settings | None) -> None:
     if _prepared:
         return
     _prepared = True
-    workers.is_worker(prepared=True)
+    workers.runs_calls()
     if settings is not None and not providers.has_tracer_provider():
         from glasspool.telemetry.setup import configure  # only when asked: it may bring the SDK
 

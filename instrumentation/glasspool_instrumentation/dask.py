@@ -44,8 +44,8 @@ class DaskInstrumentor(Instrumentor):
 
     ``include`` and ``exclude`` match the executor's name: the client's ``name`` if it was given one, else the module
     that submits; ``wait_objectives``: see ``WaitObjectives``, matched alike; ``max_task_names`` as in
-    ``wrap_executor``. Workers that have no glasspool run the
-    plain function: counted all the same, with neither running time nor trace context.
+    ``wrap_executor``. Workers that have no glasspool run the plain function: counted all the same, with neither running
+    time nor trace context.
     """
 
     libraries = ("distributed",)

@@ -58,16 +58,16 @@ def handing_on(submit: Callable[..., Any]) -> Callable[..., Any]:
     if str(getattr(submit, "__module__", "")).startswith(_LIBRARIES):
         return submit
 
-    @functools.wraps(submit)
-    def handed_on(*args: Any, **kwargs: Any) -> Any:
-        inside = submitting.inside
-        submitting.inside = True
-        try:
-            return submit(*args, **kwargs)
-        finally:
-            submitting.inside = inside
+    return functools.partial(_hand_on, submit)
 
-    return handed_on
+
+def _hand_on(submit: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Any:
+    inside = submitting.inside
+    submitting.inside = True
+    try:
+        return submit(*args, **kwargs)
+    finally:
+        submitting.inside = inside
 
 
 _LIBRARIES = ("concurrent.futures.", "loky.", "joblib.externals.loky.", "distributed.")

@@ -97,9 +97,8 @@ class Errand:
 
     def __call__(self, /, *args: Any, **kwargs: Any) -> Any:
         if self.enveloped and not _is_worker(sys._getframe(1)):
-            self.enveloped = (
-                False  # by a function of the pool's own, which may look at what comes of it, or run it again
-            )
+            # By a function of the pool's own, which may look at what comes of it, or run it again.
+            self.enveloped = False
         run = _Run(self)
         try:
             value = self.fn(*args, **kwargs)

@@ -147,18 +147,22 @@ def test_a_coroutine_is_still_one_for_loops() -> None:
     assert outcomes("shop") == {"success": 4}
 
 
-@pytest.mark.parametrize("how", ["success", "error", "cancelled"])
-def test_a_future_is_followed_and_stays_itself(how: str) -> None:
-    future: Future[int] = Future()
-    returned = gi.instrumented(lambda: future, name="shop")()
-    assert returned is future
-    assert value(catalog.TASK_ACTIVE, "shop") == 1
+def end(future: Any, how: str) -> None:
     if how == "cancelled":
         future.cancel()
     elif how == "error":
         future.set_exception(Boom())
     else:
         future.set_result(1)
+
+
+@pytest.mark.parametrize("how", ["success", "error", "cancelled"])
+def test_a_future_is_followed_and_stays_itself(how: str) -> None:
+    future: Future[int] = Future()
+    returned = gi.instrumented(lambda: future, name="shop")()
+    assert returned is future
+    assert value(catalog.TASK_ACTIVE, "shop") == 1
+    end(future, how)
     assert outcomes("shop") == {how: 1}
 
 
@@ -171,12 +175,7 @@ def test_a_future_of_asyncio_is_followed(how: str) -> None:
         loop.set_exception_handler(lambda _, context: messages.append(context["message"]))
         future = loop.create_future()
         assert gi.instrumented(lambda: future, name="shop")() is future
-        if how == "cancelled":
-            future.cancel()
-        elif how == "error":
-            future.set_exception(Boom())
-        else:
-            future.set_result(1)
+        end(future, how)
         assert outcomes("shop") == {}
         await asyncio.sleep(0)
 

@@ -21,7 +21,7 @@ from .account import Account, Collector, Task
 from .comparison import events_of, samples_of, samples_shown, spelled, stats_of, without
 from .programs import ByHand, Program, Script, tick_of
 from .virtual import World
-from .waiting import ForEnd, ForHandle, ForRoom, ForShutdown, Waiter
+from .waiting import Caller, ForEnd, ForHandle, ForRoom, ForShutdown, Waiter
 
 __all__ = ["Harness", "Left", "chosen"]
 
@@ -73,7 +73,7 @@ class Harness:
         self._fragile = ""  # at which kind of event the second observer fails
         self._broken = False
         self._leave = anyio.Event()
-        self._owner = Waiter()
+        self._owner = Caller()
         REGISTRY.reset()
         self._metrics = prometheus_client.CollectorRegistry()
         register(self._metrics)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import abc
 from collections import Counter
 from collections.abc import Awaitable, Callable
 from typing import Any
@@ -12,16 +13,13 @@ from glasspool import ExecutorClosed, TaskCancelled, TaskTimeout
 
 from .account import Account, Task
 
-__all__ = ["ForEnd", "ForHandle", "ForRoom", "ForShutdown", "Waiter", "verify_outcome"]
+__all__ = ["Caller", "ForEnd", "ForHandle", "ForRoom", "ForShutdown", "Waiter", "verify_outcome"]
 
 
-class Waiter:
-    """Somebody who makes one call in a task of his own. ``patient``: nobody stops him."""
+class Caller:
+    """Somebody who makes one call in a task of his own."""
 
-    patient = False
-
-    def __init__(self, task: Task | None = None) -> None:
-        self.task = task
+    def __init__(self) -> None:
         self.scope = anyio.CancelScope()
         self.done = False
         self.value: Any = None
@@ -37,9 +35,19 @@ class Waiter:
         finally:
             self.done = True
 
+
+class Waiter(Caller, abc.ABC):
+    """One whose call is over when the account says so. ``patient``: nobody stops him."""
+
+    patient = False
+
+    def __init__(self, task: Task | None = None) -> None:
+        super().__init__()
+        self.task = task
+
+    @abc.abstractmethod
     def due(self, account: Account) -> bool:
         """Whether the call must be over now."""
-        raise NotImplementedError
 
     def agrees(self, account: Account) -> bool:
         """Whether it is over if and only if it must be."""

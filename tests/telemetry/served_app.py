@@ -2,6 +2,8 @@
 
 import os
 
+from lifespan import live
+
 from glasspool import HybridExecutor
 from glasspool.telemetry import configure
 
@@ -11,12 +13,7 @@ executor = HybridExecutor("web", max_in_flight=2)
 
 async def app(scope, receive, send):
     if scope["type"] == "lifespan":
-        async with executor:
-            while True:
-                kind = (await receive())["type"]
-                await send({"type": f"{kind}.complete"})
-                if kind == "lifespan.shutdown":
-                    return
+        return await live(executor, receive, send)
     await executor.run(int)
     await send({"type": "http.response.start", "status": 200, "headers": []})
     await send({"type": "http.response.body", "body": str(os.getpid()).encode()})

@@ -4,6 +4,8 @@ import json
 import os
 import threading
 
+from lifespan import live
+
 from glasspool import HybridExecutor
 from glasspool.telemetry import configure
 
@@ -15,12 +17,7 @@ done = 0
 async def app(scope, receive, send):
     global done
     if scope["type"] == "lifespan":
-        async with executor:
-            while True:
-                kind = (await receive())["type"]
-                await send({"type": f"{kind}.complete"})
-                if kind == "lifespan.shutdown":
-                    return
+        return await live(executor, receive, send)
     await executor.run(int)
     done += 1
     serves = any("serve_forever" in thread.name for thread in threading.enumerate())

@@ -6,6 +6,7 @@ import os
 import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 import pytest
 
@@ -72,6 +73,14 @@ def leave(code: str, port: int, protocol: str, **env: str) -> Finished:
     return done
 
 
+def leave_program(directory: Path, code: str, method: str, port: int, protocol: str, **env: str) -> Finished:
+    """The same for a program in a file, which processes that are spawned import; ``method`` starts them."""
+    program = directory / "program.py"
+    program.write_text(code)
+    run = f"import subprocess\nsubprocess.run([sys.executable, {str(program)!r}, {method!r}], check=True)"
+    return leave(run, port, protocol, **env)
+
+
 @pytest.mark.parametrize("signal", ["TRACES", "METRICS"])
 @pytest.mark.parametrize("protocol", PROTOCOLS)
 @pytest.mark.parametrize("collector", [nobody, silence])
@@ -113,14 +122,8 @@ if __name__ == "__main__":
 
 @pytest.mark.parametrize("method", ["fork", "spawn", "forkserver"])
 def test_nor_the_workers_of_a_pool(tmp_path, method):
-    program = tmp_path / "program.py"
-    program.write_text(ENDED + SETUP + POOL)
     with silence() as port:
-        done = leave(
-            f"import subprocess\nsubprocess.run([sys.executable, {str(program)!r}, {method!r}], check=True)",
-            port,
-            "http/protobuf",
-        )
+        done = leave_program(tmp_path, ENDED + SETUP + POOL, method, port, "http/protobuf")
     assert done.err.count(GIVEN_UP.format(0.5)) == 1, "the worker's"
     assert done.err.count(GIVEN_UP.format(1)) == 1, "the program's own"
     assert GIVEN_UP.format(5) not in done.err
@@ -156,14 +159,9 @@ if __name__ == "__main__":
 @pytest.mark.parametrize("protocol", ["grpc", "http"])
 @pytest.mark.parametrize("collector", [nobody, silence])
 def test_nor_a_worker_whose_sdk_is_the_applications(tmp_path, collector, protocol, method):
-    program = tmp_path / "program.py"
-    program.write_text(SETUP + OWN_SDK.format(protocol=protocol))
+    code = SETUP + OWN_SDK.format(protocol=protocol)
     with collector() as port:
-        done = leave(
-            f"import subprocess\nsubprocess.run([sys.executable, {str(program)!r}, {method!r}], check=True)",
-            port,
-            "grpc" if protocol == "grpc" else "http/protobuf",
-        )
+        done = leave_program(tmp_path, code, method, port, "grpc" if protocol == "grpc" else "http/protobuf")
     failed_at_once = collector is nobody and protocol == "http"  # in versions that do not come again
     assert failed_at_once or "were not all sent within 0.5 s: is the collector reachable?" in done.err
 
@@ -172,14 +170,9 @@ def test_nor_a_worker_whose_sdk_is_the_applications(tmp_path, collector, protoco
     ("asked", "seconds"), [("0.25", "0.25"), ("-1", "0.5"), ("soon", "0.5"), ("nan", "0.5"), ("", "0.5")]
 )
 def test_whoever_says_how_long_a_worker_may_take_is_obeyed(tmp_path, asked, seconds):
-    program = tmp_path / "program.py"
-    program.write_text(ENDED + SETUP + POOL)
     with silence() as port:
-        done = leave(
-            f"import subprocess\nsubprocess.run([sys.executable, {str(program)!r}, 'spawn'], check=True)",
-            port,
-            "http/protobuf",
-            GLASSPOOL_WORKER_EXIT_SECONDS=asked,
+        done = leave_program(
+            tmp_path, ENDED + SETUP + POOL, "spawn", port, "http/protobuf", GLASSPOOL_WORKER_EXIT_SECONDS=asked
         )
     assert GIVEN_UP.format(seconds) in done.err
     ignored = f"GLASSPOOL_WORKER_EXIT_SECONDS={asked!r} is not a number of seconds from 0 on" in done.err

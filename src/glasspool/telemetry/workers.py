@@ -11,7 +11,7 @@ import os
 import time
 from multiprocessing import process
 
-__all__ = ["exit_seconds", "is_worker", "seconds_left"]
+__all__ = ["exit_seconds", "is_worker", "runs_calls", "seconds_left"]
 
 logger = logging.getLogger("glasspool")
 
@@ -20,19 +20,23 @@ _EXIT_SECONDS = 0.5  # a collector that answers needs less
 # Modules whose functions are all that a worker process of a pool runs; joblib has a copy of loky's.
 _POOLS = ("concurrent.futures.process", "multiprocessing.pool", "loky.process_executor")
 
-_prepared = False  # this process has run a call that was sent to a pool
+_runs_calls = False
 _deadline: float | None = None  # of all that is flushed at this exit
 
 
-def is_worker(*, prepared: bool = False) -> bool:
-    """Whether this process is a pool's worker; ``prepared`` says that it is, if it is no main process."""
-    global _prepared
-    current = process.current_process()
+def runs_calls() -> None:
+    """This process runs calls that were sent to a pool: a worker, if it is no main process."""
+    global _runs_calls
+    _runs_calls = True
+
+
+def is_worker() -> bool:
+    """Whether this process is a pool's worker."""
     if process.parent_process() is None:
         return False
-    _prepared = _prepared or prepared
     # Workers that have run nothing yet are told by what multiprocessing has them run; it has no public name.
-    return _prepared or str(getattr(getattr(current, "_target", None), "__module__", "")).endswith(_POOLS)
+    target = getattr(process.current_process(), "_target", None)
+    return _runs_calls or str(getattr(target, "__module__", "")).endswith(_POOLS)
 
 
 def exit_seconds() -> float:
@@ -58,8 +62,8 @@ def seconds_left() -> float:
 
 
 def _after_fork() -> None:
-    global _prepared, _deadline
-    _prepared = False
+    global _runs_calls, _deadline
+    _runs_calls = False
     _deadline = None
 
 

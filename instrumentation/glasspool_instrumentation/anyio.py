@@ -32,6 +32,7 @@ from .objectives import WaitObjectives
 from .observed import Observed
 from .patching import Patch, Patches
 from .remote import Away
+from .shared import SharedObservations
 from .task_names import MAX_TASK_NAMES
 from .tasks import TaskInstrumentor
 from .tokens import Claim
@@ -58,7 +59,7 @@ class AnyioInstrumentor(TaskInstrumentor):
     libraries = ("anyio",)
     requires = ("anyio >= 4.0",)
 
-    _entering: Observed | None = None  # calls from threads
+    _entering = SharedObservations()  # calls from threads
     _limiters = Limiters("anyio_limiter", ("parent_scope",))
     _processes = Limiters("anyio_process", ("explicit",), "process", SpanKind.PRODUCER, losses=CONTEXT_LOSS_KINDS)
 
@@ -81,9 +82,7 @@ class AnyioInstrumentor(TaskInstrumentor):
         cls._cease((_patches, token_patches))
         cls._limiters.forget()
         cls._processes.forget()
-        if cls._entering is not None:
-            cls._entering.close_when_empty()
-        cls._entering = None
+        cls._entering.end()
 
 
 # -- task groups -------------------------------------------------------------------------------------------------------
@@ -242,17 +241,18 @@ def _why(error: BaseException) -> str:
 
 def _from_thread() -> Observed:
     cls = AnyioInstrumentor
-    observed = cls._entering
-    if observed is None:
-        observed = cls._entering = Observed(
-            "anyio.from_thread",
+    name = "anyio.from_thread"
+    return cls._entering.find(
+        name,
+        lambda: Observed(
+            name,
             "anyio_from_thread",
             "inline",
             workers=False,
             cancels=product(("parent_scope", "shutdown"), ("running",)),
             max_task_names=cls._limiters.max_task_names,
-        )
-    return observed
+        ),
+    )
 
 
 # -- processes ---------------------------------------------------------------------------------------------------------

@@ -34,6 +34,7 @@ from .objectives import WaitObjectives
 from .observed import Observed
 from .patching import Patch, Patches
 from .remote import Away
+from .shared import SharedObservations
 from .task_names import MAX_TASK_NAMES, check_max_task_names
 
 __all__ = ["DaskInstrumentor", "map_through", "submit_through"]
@@ -53,7 +54,7 @@ class DaskInstrumentor(Instrumentor):
 
     _selection = Selection()
     _spans: Spans = "parented"
-    _observed: dict[str, Observed] = {}  # noqa: RUF012  # one switch for all objects of this class
+    _observed = SharedObservations()  # one switch for all objects of this class
     _objectives = WaitObjectives()
     _max_task_names = MAX_TASK_NAMES
 
@@ -74,9 +75,7 @@ class DaskInstrumentor(Instrumentor):
     def _uninstrument(self) -> None:
         cls = DaskInstrumentor
         _patches.take_off(cls)
-        for observed in cls._observed.values():
-            observed.close_when_empty()
-        cls._observed.clear()
+        cls._observed.end()
 
     @classmethod
     def found(cls, client: Any) -> Observed | None:
@@ -84,9 +83,9 @@ class DaskInstrumentor(Instrumentor):
         name = _given_name(client) or caller_module()
         if not cls._selection(name):
             return None
-        observed = cls._observed.get(name)
-        if observed is None:
-            observed = cls._observed[name] = Observed(
+        return cls._observed.find(
+            name,
+            lambda: Observed(
                 name,
                 "dask",
                 "cluster",
@@ -98,8 +97,8 @@ class DaskInstrumentor(Instrumentor):
                 losses=CONTEXT_LOSS_KINDS,
                 wait_objective=cls._objectives(name),
                 max_task_names=cls._max_task_names,
-            )
-        return observed
+            ),
+        )
 
 
 _ID = re.compile(r"[^-]+-(.+)-[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextvars
 import functools
 import gc
+import sys
 import threading
 import weakref
 from collections.abc import Iterator
@@ -133,26 +134,55 @@ def test_a_call_that_its_host_takes_along_is_cancelled(backend: str) -> None:
 @pytest.mark.usefixtures("everything")
 @pytest.mark.parametrize("backend", BACKENDS)
 def test_threads_that_wait_for_a_busy_loop_are_seen(backend: str) -> None:
-    gate = threading.Event()
+    gate = threading.Barrier(4)
 
     def in_thread() -> None:
-        assert gate.wait(LIMIT)
+        gate.wait(LIMIT)
         anyio.from_thread.run(_there)
 
     async def main() -> None:
         async with anyio.create_task_group() as group:
             for _ in range(3):
                 group.start_soon(anyio.to_thread.run_sync, in_thread)
+            # A task is active from its token on, before its thread runs.
             with anyio.move_on_after(LIMIT):
-                while value(catalog.TASK_ACTIVE, "anyio.to_thread") < 3:
+                while gate.n_waiting < 3:
                     await anyio.sleep(0.005)
-            gate.set()
+            gate.wait(LIMIT)
             # The loop does not turn while this waits.
             work.until(lambda: value(catalog.QUEUE_SIZE, NAME) == 3, "three threads")
             assert value(catalog.QUEUE_OLDEST_AGE, NAME) > 0
 
     anyio.run(main, backend=backend)
     assert outcomes(NAME) == {"success": 3}
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_threads_whose_first_calls_meet_share_one_observation(backend: str) -> None:
+    threads, rounds = 8, 40
+    gate = threading.Barrier(threads)
+
+    def in_thread() -> None:
+        gate.wait(LIMIT)
+        anyio.from_thread.run_sync(_here)
+
+    async def main() -> None:
+        async with anyio.create_task_group() as group:
+            for _ in range(threads):
+                group.start_soon(anyio.to_thread.run_sync, in_thread)
+
+    opened, closed = (value(each, NAME) for each in (catalog.EXECUTOR_OPENED, catalog.EXECUTOR_CLOSED))
+    interval = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    try:
+        for _ in range(rounds):
+            gi.instrument()
+            anyio.run(main, backend=backend)
+            gi.uninstrument()
+    finally:
+        sys.setswitchinterval(interval)
+    assert value(catalog.EXECUTOR_OPENED, NAME) == opened + rounds
+    assert value(catalog.EXECUTOR_CLOSED, NAME) == closed + rounds
 
 
 @pytest.mark.usefixtures("everything")

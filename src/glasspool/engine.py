@@ -318,6 +318,9 @@ class Engine:
         """The function has ended with an exception: the outcome by the table of the semantics."""
         cancelled, rest = split_cancellation(error)
         if rest is not None:
+            if self.escalate and not self.closing and (source := self.backend.cancellation_source(cancelled)):
+                # It has answered a cancellation of everything with an error: the others end by that cancellation.
+                self.abort(source, requests=False)
             self.settle(handle, "error", error=rest)
             return
         request = handle._request

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import sys
+
 import anyio
 import pytest
 
 from glasspool import HybridExecutor, Outcome, TaskCancelled, TaskState
 
 from .support import Gate, conserved, echo, forever, turns
+
+if sys.version_info < (3, 11):
+    from exceptiongroup import BaseExceptionGroup
 
 pytestmark = pytest.mark.anyio
 
@@ -192,6 +197,27 @@ async def test_an_outer_scope_is_named_as_the_reason():
             await anyio.sleep_forever()
     assert [await reason_of(handle) for handle in (*running, *queued)] == ["parent_scope"] * 4
     assert executor.stats().cancelled == 4
+
+
+async def test_an_outer_scope_stays_the_reason_when_a_task_answers_it_with_an_error():
+    async def answers():
+        try:
+            await anyio.sleep_forever()
+        finally:
+            raise OSError("the connection was closed")
+
+    executor = HybridExecutor("answered", max_in_flight=8, on_error="escalate")
+    with pytest.raises(BaseExceptionGroup) as caught, anyio.CancelScope() as scope:
+        async with executor:
+            failing = [await executor.submit(answers) for _ in range(4)]
+            others = [await executor.submit(forever) for _ in range(6)]
+            await anyio.wait_all_tasks_blocked()
+            scope.cancel()
+            await anyio.sleep_forever()
+    errors = [(await handle.outcome()).error for handle in failing]
+    assert list(map(type, errors)) == [OSError] * 4
+    assert sorted(map(id, caught.value.exceptions)) == sorted(map(id, errors))
+    assert [await reason_of(handle) for handle in others] == ["parent_scope"] * 6
 
 
 def test_trio_tells_an_outer_deadline_from_a_cancellation():

@@ -217,6 +217,8 @@ class Account:
         self.require(task.accepted is None, f"{task.name} was accepted twice")
         ahead = [each for each in self.line if each is task or not each.doomed]  # the doomed are leaving the line
         self.require(not ahead or ahead[0] is task, f"{task.name} has overtaken another one")
+        if interrupting and task not in self.line:
+            self._readmit(task)
         task.accepted, task.waited = now, now - task.called if task in self.line else None
         self.line.pop(task, None)
         self.tasks.append(task)
@@ -226,6 +228,13 @@ class Account:
         self._dispatch()
         if interrupting:
             self._ask(task, Request("keyboard_interrupt", now))
+
+    def _readmit(self, task: Task) -> None:
+        # The end of the interrupted task made room, which an item in hand takes at once, before the executor closes.
+        told = (task.name, "already_shutdown", self.now - task.called)
+        if task.alias and told in self.rejections:
+            self.rejections.remove(told)
+            self.line[task] = None
 
     def resize(self, limit: int) -> None:
         """The number of slots changes."""

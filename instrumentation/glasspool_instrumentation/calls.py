@@ -24,7 +24,7 @@ from typing import Any
 from opentelemetry import context as otel_context
 from opentelemetry import trace
 
-from glasspool.guarded import set_traceback, traceback_of
+from glasspool.guarded import is_a, set_traceback, traceback_of
 from glasspool.telemetry import providers
 from glasspool.telemetry.names import function_name, look_through
 from glasspool.telemetry.tracing import TaskTracer, attach, detach, ends_iteration, enter, error_type_of, inject, leave
@@ -77,7 +77,7 @@ class Call(NotedCall):
 
     def __call__(self, carried: Any, fn: Any, /, *args: Any, **kwargs: Any) -> Any:
         if self.began or self.outcome:
-            return fn(*args, **kwargs)  # run again by the pool, or given up before: counted once
+            return self._again(carried, fn, args, kwargs)
         span = self.span
         notes = self.recorder.notes
         token: Any = None
@@ -97,7 +97,8 @@ class Call(NotedCall):
             self.ended = _clock()
             if token is not None:
                 leave(token) if self.packed else detach(token)
-            self._failed(error, threading.current_thread())
+            if not (self.observed.reruns and is_a(error, Exception)):  # else its future tells: see done
+                self._failed(error, threading.current_thread())
             hide_frames(error)
             # The error's traceback keeps this frame (Python 3.11 to 3.13 at least): it must keep nothing.
             del self, carried, fn, args, kwargs, span, token, notes
@@ -111,6 +112,25 @@ class Call(NotedCall):
         else:
             self._end("success", None, threading.current_thread())
         return value
+
+    def _again(self, carried: Any, fn: Any, args: Any, kwargs: Any) -> Any:
+        """Run once more by the pool, or given up before: counted once."""
+        span = None if self.outcome else self.span
+        token: Any = None
+        if span is not None:
+            token = enter(span) if self.packed else attach(carried, span)
+        elif not self.packed and (carried or _current()):
+            token = otel_context.attach(carried)
+        try:
+            return fn(*args, **kwargs)
+        except BaseException as error:
+            hide_frames(error)
+            del self, carried, fn, args, kwargs, span  # see __call__
+            raise
+        finally:
+            if token is not None:
+                detach(token)
+            del token
 
     def within(self, context: Context, fn: Any, /, *args: Any, **kwargs: Any) -> Any:
         """Run it in the context that the user packed it into: entered once, as without us."""
@@ -150,7 +170,7 @@ class Call(NotedCall):
             recorder.enter_some()
 
     def done(self, future: Future[Any]) -> None:
-        """The future is done; a call that never ran ends here."""
+        """The future is done; a call ends here that never ran, or whose error the pool may have made good."""
         if self.outcome:
             if _KEEPS_FRAMES and not future.cancelled():
                 _cut_frames(future.exception())
@@ -166,10 +186,11 @@ class Call(NotedCall):
             self.error_type = "cancelled"
             self._end("cancelled", None)
             return
-        if error is None:  # a copy of the call ran elsewhere
-            self.began = True
-            self.started = self.ended
-            self.recorder.notes.append(self)
+        if error is None:
+            if not self.began:  # a copy of the call ran elsewhere
+                self.began = True
+                self.started = self.ended
+                self.recorder.notes.append(self)
             self._end("success", None)
         else:
             self._failed(error)
@@ -230,7 +251,10 @@ def submit(observed: Observed, original: Callable[..., Future[Any]], pool: Any, 
         future = original(pool, handed, *args, **kwargs)
     except BaseException as error:
         queued = queued_by(error)
-        if queued is None:
+        if call.began and not call.outcome:  # it ran within submit(), by whose error it ends
+            call.ended = _clock()
+            call._failed(error)
+        elif queued is None:
             observed.refuse(error)
         else:
             recorder.fresh.append(call)
@@ -251,7 +275,7 @@ def submit(observed: Observed, original: Callable[..., Future[Any]], pool: Any, 
 _PLAIN: Any = Future  # untyped, for the callback list has no public name
 _UNDER_WAY = ("PENDING", "RUNNING")
 _KEEPS_FRAMES = sys.version_info < (3, 11)  # a bare raise puts the old traceback back
-_OURS: set[Any] = {Call.__call__.__code__, Call.within.__code__}
+_OURS: set[Any] = {Call.__call__.__code__, Call._again.__code__, Call.within.__code__}
 
 
 _inherited: FrameType | None = None  # in a forked child: the parent's call that it was forked in

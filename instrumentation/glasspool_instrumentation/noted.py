@@ -155,7 +155,7 @@ class NotingRecorder(Recorder):
                         series = self._unsuccessful(call, began)
                         ends.setdefault(end, 0)
                         if end[0] == "cancelled":
-                            reasons.setdefault((call.reason, "queued"), 0)
+                            reasons.setdefault(why := (call.reason, "running" if began else "queued"), 0)
                     index = bisect_left(series.bounds, value)
                     call.phase = _DONE
                     unfinished -= 1
@@ -165,21 +165,19 @@ class NotingRecorder(Recorder):
                         if saturated:
                             saturated = False
                             saturated_acc += instant
-                    if not began:
-                        queued -= 1
-                        ends[end] += 1
-                        if call.outcome == "cancelled":
-                            cancelled += 1
-                            reasons[call.reason, "queued"] += 1
-                        else:
-                            failed += 1
-                    else:
+                    if began:
                         in_flight -= 1
-                        if call.outcome == "success":
-                            succeeded += 1
+                    else:
+                        queued -= 1
+                    if began and call.outcome == "success":
+                        succeeded += 1
+                    else:
+                        ends[end] += 1
+                        if end[0] == "cancelled":
+                            cancelled += 1
+                            reasons[why] += 1
                         else:
                             failed += 1
-                            ends[end] += 1
                 if series is not None:
                     series.counts[index] += 1
                     series.sum += value
@@ -236,14 +234,14 @@ class NotingRecorder(Recorder):
         totals = self.totals
         if not began:
             return totals.queue_wait_of("cancelled")
-        return totals.duration_of("error", totals.task_name(call.name), call.runner)
+        return totals.duration_of(call.outcome, totals.task_name(call.name), call.runner)
 
     def _end_of(self, call: NotedCall, began: bool) -> tuple[str, str, str]:
         """The counter for a call that did not succeed, and that of its cancellation: from now on they are there."""
         totals = self.totals
-        outcome = "error" if began else call.outcome
+        outcome = call.outcome
         if outcome == "cancelled":
-            totals.ready(totals.cancellations, (call.reason, "queued"))
+            totals.ready(totals.cancellations, (call.reason, "running" if began else "queued"))
         key = (outcome, "cancelled" if outcome == "cancelled" else call.error_type, call.runner)
         return key if key in totals.completed else totals.new_end(*key)
 

@@ -79,6 +79,7 @@ class Observed:
         # Mutable state. What counts changes by steps that cannot be torn: whoever takes a slot, or a task, has it.
         self.closing = False  # nothing more will be submitted: closed when the last task has settled
         self.cutting = False  # a shutdown that cancels what is queued is going on
+        self.reruns = False  # the pool's own submit() may run a function again: an error may not be its end
         self.killing = False  # the workers are being killed on purpose: what they ran is cancelled, not broken
         self.waiting: OrderedDict[TaskRecord, None] = OrderedDict()  # tasks of a remote pool without a slot, in order
         self._limit = limit

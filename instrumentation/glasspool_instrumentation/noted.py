@@ -103,6 +103,7 @@ class NotingRecorder(Recorder):
         sampled: dict[tuple[Histogram, int], tuple[float, Any]] = {}  # per bucket the latest value with a span
         success = ("success", "", runner)
         end = success
+        why = ("", "")
         series: Histogram | None
         try:
             for left in range(len(notes), -1, -1):
@@ -155,7 +156,8 @@ class NotingRecorder(Recorder):
                         series = self._unsuccessful(call, began)
                         ends.setdefault(end, 0)
                         if end[0] == "cancelled":
-                            reasons.setdefault(why := (call.reason, "running" if began else "queued"), 0)
+                            why = call.reason, "running" if began else "queued"
+                            reasons.setdefault(why, 0)
                     index = bisect_left(series.bounds, value)
                     call.phase = _DONE
                     unfinished -= 1

@@ -1,4 +1,4 @@
-"""Executors around executors, as the library more-executors makes them: they retry, map, poll, throttle and time out."""
+"""Executors around executors, as more-executors makes them: they retry, map, poll, throttle and time out."""
 
 from __future__ import annotations
 

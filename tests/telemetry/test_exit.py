@@ -129,6 +129,43 @@ def test_nor_the_workers_of_a_pool(tmp_path, method):
     assert GIVEN_UP.format(5) not in done.err
 
 
+OTHER_POOL = """
+import multiprocessing
+from opentelemetry import trace
+import glasspool_instrumentation
+
+def work(number):
+    with trace.get_tracer("worker").start_as_current_span("work"):
+        return number
+
+if __name__ == "__main__":
+    configure()
+    glasspool_instrumentation.instrument()
+    with trace.get_tracer("parent").start_as_current_span("request"):
+        if sys.argv[1] == "loky":
+            import loky
+            pool = glasspool_instrumentation.wrap_executor(loky.ProcessPoolExecutor(1), child_telemetry=True)
+            assert pool.submit(work, 1).result() == 1
+            pool.shutdown()
+        else:
+            pool = multiprocessing.get_context("fork").Pool(1)
+            assert pool.apply(work, (1,)) == 1
+            pool.close()
+            pool.join()
+"""
+
+
+@pytest.mark.parametrize("kind", ["loky", "multiprocessing.Pool"])
+def test_nor_the_workers_of_other_libraries_pools(tmp_path, kind):
+    if kind == "loky":
+        pytest.importorskip("loky")
+    with silence() as port:
+        done = leave_program(tmp_path, ENDED + SETUP + OTHER_POOL, kind, port, "http/protobuf")
+    assert done.err.count(GIVEN_UP.format(0.5)) == 1, "the worker's"
+    assert done.err.count(GIVEN_UP.format(1)) == 1, "the program's own"
+    assert GIVEN_UP.format(5) not in done.err
+
+
 OWN_SDK = """
 import multiprocessing
 from concurrent.futures import ProcessPoolExecutor

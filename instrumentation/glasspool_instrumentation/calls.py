@@ -24,6 +24,7 @@ from typing import Any
 from opentelemetry import context as otel_context
 from opentelemetry import trace
 
+from glasspool.frames import queued_by
 from glasspool.guarded import is_a, set_traceback, traceback_of
 from glasspool.telemetry import providers
 from glasspool.telemetry.names import function_name, look_through
@@ -34,7 +35,6 @@ from .layers import is_recorded, recorded, submitting
 from .naming import peel
 from .noted import BATCH, NotedCall, NotingRecorder
 from .observed import Observed
-from .queued import queued_by
 
 __all__ = ["Call", "Handed", "hide_frames", "ours", "submit"]
 

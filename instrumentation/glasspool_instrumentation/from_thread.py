@@ -14,8 +14,9 @@ from concurrent.futures import Future
 from types import MethodType
 from typing import Any
 
+from glasspool.frames import locals_of
 from glasspool.guarded import attribute, is_a
-from glasspool.telemetry.names import function_name, locals_of, look_through
+from glasspool.telemetry.names import function_name, look_through
 from glasspool.telemetry.tracing import TaskTracer, attach, detach
 from glasspool.telemetry.within import running
 

@@ -17,8 +17,9 @@ from contextvars import ContextVar
 from types import CodeType, FrameType
 from typing import Any, TypeVar
 
+from glasspool.frames import locals_of
 from glasspool.guarded import attribute, is_a
-from glasspool.telemetry.names import links, locals_of
+from glasspool.telemetry.names import links
 
 __all__ = ["RECORDED", "awaiting", "core_calls", "handing_on", "is_recorded", "recorded", "submitting"]
 

@@ -18,6 +18,7 @@ from opentelemetry import trace
 from opentelemetry.context import Context
 from opentelemetry.trace import SpanKind
 
+from glasspool.frames import queued_by
 from glasspool.guarded import class_name, is_a
 from glasspool.telemetry.catalog import Key
 from glasspool.telemetry.names import function_name, look_through, qualified_name
@@ -27,7 +28,6 @@ from .bootstrap import Settings
 from .home import away, new_key
 from .layers import is_recorded, submitting
 from .observed import Observed
-from .queued import queued_by
 from .worker import Errand, Report, Sender
 
 __all__ = ["Away", "submit"]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
+from multiprocessing.process import BaseProcess as Process
 
 import anyio
 import pytest
@@ -220,3 +221,22 @@ async def test_a_coroutine_function_cannot_run_in_a_thread(pool):
             with pytest.raises(ValueError, match="cannot run a coroutine function"):
                 await executor.submit(echo, 1, runner=runner)
         assert executor.stats().submitted == 0
+
+
+@pytest.mark.parametrize(("pool", "worker"), [(ThreadPoolExecutor, threading.Thread), (ProcessPoolExecutor, Process)])
+async def test_a_call_that_a_pool_has_queued_and_cannot_start_fails_and_never_runs(pool, worker, tmp_path, monkeypatch):
+    ran = tmp_path / "ran"
+    with pool(1) as workers:
+        async with HybridExecutor("short of threads", max_in_flight=2) as executor:
+            with monkeypatch.context() as patched:
+                patched.setattr(worker, "start", _cannot_start)
+                handle = await executor.submit(ran.touch, runner=workers)
+                with pytest.raises(RuntimeError, match="can't start new thread"):
+                    await handle
+            assert await executor.run(abs, -1, runner=workers) == 1
+        assert (executor.stats().failed, executor.stats().succeeded) == (1, 1)
+    assert not ran.exists()
+
+
+def _cannot_start(_: object) -> None:
+    raise RuntimeError("can't start new thread")

@@ -11,6 +11,7 @@ from typing import Any
 
 import anyio
 
+from glasspool.frames import queued_by
 from glasspool.task import TaskHandle
 
 from .base import HIDDEN, Freed, Raised
@@ -55,7 +56,10 @@ class FuturesRunner:
             else:
                 future = self._pool.submit(item.function, *item.arguments)
         except Exception as error:  # noqa: BLE001 - a closed or broken pool is how this task failed
-            return Raised(error)
+            queued = queued_by(error)
+            if queued is None or queued.cancel():  # else it would run although the task has failed
+                return Raised(error)
+            future = queued
         ended = anyio.Event()
         future.add_done_callback(lambda _: self._call_soon(ended.set))
         try:

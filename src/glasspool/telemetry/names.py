@@ -14,9 +14,10 @@ from functools import partial
 from types import BuiltinMethodType, FrameType, FunctionType, GeneratorType, MethodType
 from typing import Any
 
+from glasspool.frames import locals_of
 from glasspool.guarded import attribute, is_a
 
-__all__ = ["coroutine_names", "function_name", "links", "locals_of", "look_through", "qualified_name"]
+__all__ = ["coroutine_names", "function_name", "links", "look_through", "qualified_name"]
 
 _DEEPEST = 32  # wrappers around each other: a Mock's may have no end, and a cycle has none
 
@@ -216,13 +217,3 @@ def _module_of(name: str, frame: FrameType) -> str:
         if callable(kept) and _text(kept, "__qualname__") == name:
             return _text(kept, "__module__")
     return ""
-
-
-def locals_of(frame: FrameType, *names: str) -> dict[str, Any]:
-    """Those of these local variables that are set. Reading ``f_locals`` leaves a copy of all of them in the frame,
-    which would keep them alive; here it does not."""
-    found = frame.f_locals
-    chosen = {name: found[name] for name in names if name in found}
-    if type(found) is dict:  # until Python 3.13
-        found.clear()
-    return chosen

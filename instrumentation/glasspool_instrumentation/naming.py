@@ -17,7 +17,7 @@ __all__ = ["OTEL_THREADING", "Selection", "caller_module", "check_name", "peel"]
 OTEL_THREADING = "opentelemetry.instrumentation.threading"
 _PLUMBING = (
     "concurrent.", "asyncio.", "anyio.", "trio.", "uvloop", "joblib.", "loky.", "distributed.", "dask.",
-    "glasspool.", "glasspool_instrumentation", "wrapt", "functools.",
+    "more_executors.", "glasspool.", "glasspool_instrumentation", "wrapt", "functools.",
 )  # fmt: skip
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import concurrent.futures
 import functools
 import os
+import re
 import sys
 import threading
 import weakref
@@ -56,7 +57,7 @@ __all__ = [
 ]
 
 _PLUMBING = ("opentelemetry.", "distributed.", "dask.", "glasspool.")
-_NUMBERED = ("ThreadPoolExecutor-", "InterpreterPoolExecutor-")  # prefixes that the pools give themselves
+_NUMBERED = re.compile("(Thread|Interpreter)PoolExecutor-[0-9]*$")  # prefixes that the pools give themselves
 _CARRIES_NOTHING = ("loky", "futures")  # pools into which a HybridExecutor itself carries no context
 _InterpreterPool: Any = getattr(concurrent.futures, "InterpreterPoolExecutor", ())
 
@@ -337,7 +338,7 @@ def forget(*types: str) -> None:
 def default_name(pool: Any) -> str:
     """The pool's ``thread_name_prefix``, else the module that made it, else the one that uses it."""
     prefix = getattr(pool, "_thread_name_prefix", "")
-    if isinstance(prefix, str) and prefix and not prefix.startswith(_NUMBERED):
+    if isinstance(prefix, str) and prefix and not _NUMBERED.match(prefix):
         return prefix
     return _maker(pool) or caller_module()
 

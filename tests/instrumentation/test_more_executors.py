@@ -185,3 +185,24 @@ def test_in_zero_code() -> None:
     )
     assert ran.returncode == 0, ran.stderr
     assert ran.stdout.strip() == f"{[2 * number for number in range(CALLS)]} {{}} {{'success': {CALLS}}}"
+
+
+def test_a_pool_has_the_name_that_its_user_gave_or_that_of_the_user() -> None:
+    gi.instrument()
+    pools = more_executors.Executors
+    with pools.thread_pool(1) as unnamed, pools.thread_pool(1, name="etl") as named:
+        unnamed.submit(work.add, 1).result(LIMIT)
+        named.submit(work.add, 1).result(LIMIT)
+    assert {name for name, _ in work.executors()} == {__name__, "ThreadPoolExecutor-etl"}
+
+
+def test_a_call_given_up_by_a_layer_was_queued() -> None:
+    gi.instrument()
+    release = threading.Event()
+    with gi.wrap_executor(more_executors.Executors.thread_pool(1), "inner").with_timeout(0.001) as pool:
+        held = pool.submit(release.wait, LIMIT)
+        given_up = pool.submit(work.add, 1)
+        work.until(given_up.cancelled, "the time out")
+        release.set()
+        assert held.result(LIMIT) is True
+    assert outcomes("inner") == {"success": 1, "cancelled": 1}

@@ -10,7 +10,6 @@ and could be a function is so because every call of every pool passes.
 from __future__ import annotations
 
 import itertools
-import os
 import sys
 import threading
 import time
@@ -18,18 +17,18 @@ from collections.abc import Callable
 from concurrent.futures import Future
 from contextvars import Context, ContextVar
 from functools import partial
-from types import FrameType, FunctionType
+from types import FunctionType
 from typing import Any
 
 from opentelemetry import context as otel_context
 from opentelemetry import trace
 
+from glasspool.counted import CALLERS
 from glasspool.frames import queued_by
 from glasspool.guarded import is_a, set_traceback, traceback_of
 from glasspool.telemetry import providers
 from glasspool.telemetry.names import function_name, look_through
 from glasspool.telemetry.tracing import TaskTracer, attach, detach, ends_iteration, enter, error_type_of, inject, leave
-from glasspool.telemetry.within import recognise
 
 from .layers import is_recorded, recorded, submitting
 from .naming import peel
@@ -276,29 +275,7 @@ _PLAIN: Any = Future  # untyped, for the callback list has no public name
 _UNDER_WAY = ("PENDING", "RUNNING")
 _KEEPS_FRAMES = sys.version_info < (3, 11)  # a bare raise puts the old traceback back
 _OURS: set[Any] = {Call.__call__.__code__, Call._again.__code__, Call.within.__code__}
-
-
-_inherited: FrameType | None = None  # in a forked child: the parent's call that it was forked in
-
-
-def _around() -> FrameType | None:
-    """The innermost call that this thread is at. Every call would have to say so; who asks looks up the stack."""
-    code = Call.__call__.__code__
-    frame: FrameType | None = sys._getframe(1)
-    while frame is not None and frame.f_code is not code:
-        frame = frame.f_back
-    return None if frame is _inherited else frame
-
-
-def _after_fork() -> None:
-    global _inherited
-    _inherited = None  # in a grandchild: that of its parent
-    _inherited = _around()
-
-
-recognise(lambda: _around() is not None)
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_after_fork)
+CALLERS.add(Call.__call__.__code__)
 
 
 def ours(*functions: Any) -> None:

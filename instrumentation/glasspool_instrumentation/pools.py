@@ -17,6 +17,7 @@ from typing import Any, NamedTuple
 
 from opentelemetry.trace import SpanKind
 
+from glasspool.counted import run_counted
 from glasspool.telemetry.carrying import Carried
 from glasspool.telemetry.catalog import CANCEL_PHASES, CONTEXT_LOSS_KINDS
 from glasspool.telemetry.recorder import Recorder
@@ -228,6 +229,8 @@ def serve(state: PoolState, pool: Any, fn: Any, original: Callable[[Any], Future
     """
     if state.kind.type in _CARRIES_NOTHING:
         fn = Carried(fn)
+    elif state.threads:  # the task's context may not have come this far
+        fn = functools.partial(run_counted, fn)
     inside = submitting.inside
     submitting.inside = True
     try:

@@ -11,6 +11,7 @@ from typing import Any
 
 import anyio
 
+from glasspool.counted import CALLERS, run_counted
 from glasspool.frames import queued_by
 from glasspool.task import TaskHandle
 
@@ -52,7 +53,7 @@ class FuturesRunner:
             if isinstance(self._pool, _REMOTE):
                 future = self._pool.submit(self._carry(item.function), *item.arguments)
             elif isinstance(self._pool, ThreadPoolExecutor):
-                future = self._pool.submit(copy_context().run, item.function, *item.arguments)
+                future = self._pool.submit(copy_context().run, run_counted, item.function, *item.arguments)
             else:
                 future = self._pool.submit(item.function, *item.arguments)
         except Exception as error:  # noqa: BLE001 - a closed or broken pool is how this task failed
@@ -84,4 +85,5 @@ def _result(future: Future[Any]) -> Any:
     return future.result() if error is None else Raised(error)
 
 
+CALLERS.add(FuturesRunner.run.__code__)  # of somebody's own pool, which runs its calls within submit()
 HIDDEN.update((FuturesRunner.run.__code__, _result.__code__))

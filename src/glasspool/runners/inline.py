@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from glasspool._backend import INTERRUPTIBLE
+from glasspool.counted import CALLERS
 from glasspool.guarded import is_awaitable
 from glasspool.task import TaskHandle
 
@@ -27,5 +28,6 @@ class InlineRunner:
         return await result if is_awaitable(result) else result
 
 
+CALLERS.add(InlineRunner.run.__code__)
 HIDDEN.add(InlineRunner.run.__code__)
 INTERRUPTIBLE.add(InlineRunner.run.__code__)

@@ -10,6 +10,7 @@ from types import CoroutineType
 from typing import Any
 
 from glasspool._backend import Threads
+from glasspool.counted import CALLERS
 from glasspool.guarded import is_awaitable, text
 from glasspool.task import TaskHandle, WorkItem
 
@@ -117,4 +118,5 @@ def _call(function: Any, arguments: tuple[Any, ...]) -> Any:
     )
 
 
+CALLERS.add(_call.__code__)
 HIDDEN.update((ThreadRunner.run.__code__, _Call.__call__.__code__, _call.__code__))

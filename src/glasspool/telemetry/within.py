@@ -1,7 +1,7 @@
 """Whether what runs here is the work of a task that is counted already, so that nobody counts it once more.
 
 Whoever runs observed calls puts them into ``running`` for as long as they run. Executors that know their tasks by a
-context variable of their own register a test instead, which costs their tasks nothing.
+context variable of their own register a test instead, which costs their tasks nothing; see also ``counted``.
 """
 
 from __future__ import annotations
@@ -10,6 +10,8 @@ import os
 from collections.abc import Callable
 from contextvars import ContextVar
 from typing import Protocol
+
+from glasspool.counted import is_around
 
 __all__ = ["Running", "recognise", "running", "within_task"]
 
@@ -37,7 +39,7 @@ def recognise(test: Callable[[], bool]) -> None:
 def within_task() -> bool:
     """Whether the caller runs in a task that is counted already."""
     call = running.get()
-    return (call is not None and not call.over) or any(test() for test in _tests)
+    return (call is not None and not call.over) or any(test() for test in _tests) or is_around()
 
 
 def _forget() -> None:

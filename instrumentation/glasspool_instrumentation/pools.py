@@ -18,6 +18,7 @@ from typing import Any, NamedTuple
 from opentelemetry.trace import SpanKind
 
 from glasspool.counted import run_counted
+from glasspool.frames import queued_by
 from glasspool.telemetry.carrying import Carried
 from glasspool.telemetry.catalog import CANCEL_PHASES, CONTEXT_LOSS_KINDS
 from glasspool.telemetry.recorder import Recorder
@@ -235,11 +236,20 @@ def serve(state: PoolState, pool: Any, fn: Any, original: Callable[[Any], Future
     submitting.inside = True
     try:
         future = original(fn)
+    except BaseException as error:
+        queued = queued_by(error)
+        if queued is not None:
+            _serves(state, queued)
+        raise
     finally:
         submitting.inside = inside
+    _serves(state, future)
+    return future
+
+
+def _serves(state: PoolState, future: Future[Any]) -> None:
     state.observed.serves()
     future.add_done_callback(state.observed.served)
-    return future
 
 
 def workers_of(pool: Any) -> int:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dashboards.boards import Board, Lines, Row, executor_variable, task_variable, type_variable
-from dashboards.panels import Panel, Target
+from dashboards.panels import NONE_SEEN, Panel, Target
 from glasspool._monitoring.alerts import DRILLDOWN_UID
 from glasspool._monitoring.expressions import (
     EXECUTOR,
@@ -25,6 +25,7 @@ from glasspool._monitoring.expressions import (
 )
 from glasspool.telemetry.catalog import (
     CANCEL_DURATION,
+    EXECUTOR_OPENED,
     EXECUTOR_TIME,
     QUEUE_CAPACITY,
     QUEUE_OLDEST_AGE,
@@ -157,6 +158,7 @@ def _backpressure(lines: Lines) -> tuple[Panel, ...]:
             action="A line means that the queue is full: producers now go at the executor's pace. None: nobody had to"
             " wait.",
             targets=_quantiles("submit", events(bucket(SUBMIT_WAIT, *_FILTER), _WINDOW)),
+            empty=NONE_SEEN,
             unit="s",
             width=8,
             link="traces",
@@ -166,7 +168,7 @@ def _backpressure(lines: Lines) -> tuple[Panel, ...]:
             question="How many callers are blocked in submit?",
             action="A constant number is a steady producer loop; a growing one is callers piling up behind a"
             " full queue.",
-            targets=(Target(f"{_of(SUBMIT_PENDING)} or vector(0)", "blocked"),),
+            targets=(Target(f"{_of(SUBMIT_PENDING)} or 0 * {_of(EXECUTOR_OPENED)}", "blocked"),),
             unit="short",
             width=8,
             warn=1,
@@ -273,6 +275,7 @@ def _outcomes() -> tuple[Panel, ...]:
             question="What goes wrong, and how often?",
             action="Follow a trace of the type that has grown; timeout means the task's own timeout or deadline.",
             targets=(Target(_per_second(by((error,), failed)), f"{{{{{error}}}}}"),),
+            empty=NONE_SEEN,
             unit="ops",
             width=8,
             link="traces",
@@ -285,6 +288,7 @@ def _outcomes() -> tuple[Panel, ...]:
             targets=(Target(
                 f"{_per_second(by((reason, phase), cancelled))} > 0", f"{{{{{reason}}}}}, {{{{{phase}}}}}"
             ),),
+            empty=NONE_SEEN,
             unit="ops",
             width=8,
             stacked=True,
@@ -294,6 +298,7 @@ def _outcomes() -> tuple[Panel, ...]:
             question="How long do tasks take to end once cancelled?",
             action="Seconds mean cleanup that blocks, or threads that nobody can interrupt.",
             targets=(Target(obeyed, f"p95 {{{{{reason}}}}}", exemplar=True),),
+            empty=NONE_SEEN,
             unit="s",
             width=8,
             warn=1,

@@ -7,7 +7,7 @@ hundreds of executors the panels stay readable and answer at once.
 from __future__ import annotations
 
 from dashboards.boards import Board, Lines, Row, type_variable
-from dashboards.panels import Column, Panel, Target
+from dashboards.panels import NONE_SEEN, Column, Panel, Target
 from glasspool._monitoring import recording as r
 from glasspool._monitoring.alerts import OVERVIEW_UID
 from glasspool._monitoring.expressions import (
@@ -21,6 +21,7 @@ from glasspool._monitoring.expressions import (
     worst_executors,
 )
 from glasspool.telemetry.catalog import (
+    EXECUTOR_OPENED,
     QUEUE_OLDEST_AGE,
     SLOT_LIMIT,
     SUBMIT_PENDING,
@@ -70,8 +71,9 @@ def _now(expression: str) -> Target:
     return Target(f"{worst_executors(expression)} and on ({', '.join(EXECUTOR_LABELS)}) {ranked}", _EXECUTOR)
 
 
-def _counting(condition: str) -> str:
-    return f"count({condition}) or vector(0)"
+def _or_none(expression: str, known: str) -> str:
+    """The value, or 0 where ``known`` has series: without those nothing is known, and nothing is the answer."""
+    return f"{expression} or 0 * count({known})"
 
 
 def overview(lines: Lines) -> Board:
@@ -103,12 +105,32 @@ def _stats(lines: Lines) -> tuple[Panel, ...]:
             kind="stat", warn=warn, alarm=alarm, width=4, height=4, decimals=0,
         )  # fmt: skip
 
+    limit = series(SLOT_LIMIT, *_FILTER)
     return (
+        Panel(
+            title="Can this dashboard be trusted?",
+            question="Are the recording rules evaluated, which nearly every panel here reads?",
+            action="Missing: write them with `glasspool rules export` and load them into Prometheus. No data: no"
+            " executor of the chosen job, instance and type has slots, or nothing is scraped.",
+            targets=(Target(_or_none(f"count({_recorded(r.SATURATION)}) > bool 0", f"{limit} > 0"), "rules"),),
+            unit="none",
+            kind="stat",
+            says={
+                "0": (
+                    "The recording rules are missing: only raw figures show. `glasspool rules export` writes them.",
+                    "red",
+                ),
+                "1": ("Recording rules are evaluated", "transparent"),
+            },
+            empty="No data: no open executor matches the choice above, or nothing is scraped",
+            width=24,
+            height=3,
+        ),
         stat(
             "Executors open",
             "How many executors have slots to give?",
             'Fewer than expected: a process is gone, or an executor was closed (switch on "Executors closed" above).',
-            _counting(f"{worst_executors(series(SLOT_LIMIT, *_FILTER))} > 0"),
+            _or_none(f"count({worst_executors(series(SLOT_LIMIT, *_FILTER))} > 0)", series(EXECUTOR_OPENED, *_FILTER)),
             None,
             None,
         ),
@@ -116,7 +138,7 @@ def _stats(lines: Lines) -> tuple[Panel, ...]:
             "At their limit",
             "How many executors have every slot in use at this moment?",
             "One at a time is normal under load; many at once means a common cause behind them.",
-            _counting(f"{worst_executors(_recorded(r.SATURATION))} >= 1"),
+            _or_none(f"count({worst_executors(_recorded(r.SATURATION))} >= 1)", _recorded(r.SATURATION)),
             1,
             5,
         ),
@@ -124,7 +146,8 @@ def _stats(lines: Lines) -> tuple[Panel, ...]:
             "Queues nearly full",
             "How many queues are over 80 % full?",
             "Find them in the table below; blocked producers or rejects come next.",
-            _counting(f"{worst_executors(_recorded(r.QUEUE_FILL))} > 0.8"),
+            # Not by the fill itself: executors whose queues have no bound have none.
+            _or_none(f"count({worst_executors(_recorded(r.QUEUE_FILL))} > 0.8)", _recorded(r.SATURATION)),
             1,
             1,
         ),
@@ -132,7 +155,7 @@ def _stats(lines: Lines) -> tuple[Panel, ...]:
             "Blocked producers",
             "How many callers are blocked in submit for want of room?",
             "This is backpressure at work, in a batch for hours. Where requests wait, add slots or a rate limit.",
-            f"sum({series(SUBMIT_PENDING, *_FILTER)}) or vector(0)",
+            _or_none(f"sum({series(SUBMIT_PENDING, *_FILTER)})", series(EXECUTOR_OPENED, *_FILTER)),
             1,
             50,
         ),
@@ -140,7 +163,7 @@ def _stats(lines: Lines) -> tuple[Panel, ...]:
             "Refused in 5 minutes",
             "How many submissions never became a task?",
             "See which executor and why in the last row, and what that meant for the caller.",
-            f"sum({_recorded(r.REJECTED_RATE)}) * 300",
+            _or_none(f"sum({_recorded(r.REJECTED_RATE)}) * 300", _recorded(r.SATURATION)),
             1,
             1,
         ),
@@ -322,7 +345,7 @@ def _refused() -> tuple[Panel, ...]:
             " broken: a pool's workers have died.",
             targets=(Target(f"{top(SHOWN, rejected, _recorded(r.REJECTED_RATE))} > 0", _EXECUTOR),),
             unit="ops",
-            alarm=0.001,
+            empty=NONE_SEEN,
             link="executor",
         ),
         Panel(
@@ -340,6 +363,7 @@ def _refused() -> tuple[Panel, ...]:
             " caller that gave up.",
             targets=(Target(by((reason,), _recorded(r.CANCELLED_RATE)), f"{{{{{reason}}}}}"),),
             unit="ops",
+            empty=NONE_SEEN,
             stacked=True,
         ),
     )

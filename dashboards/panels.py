@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -16,11 +17,16 @@ from glasspool._monitoring.alerts import DRILLDOWN_UID
 from glasspool._monitoring.expressions import EXECUTOR_LABELS
 from glasspool._monitoring.retouching import traces_url
 
-__all__ = ["DATASOURCE", "Column", "Link", "Panel", "Target", "build_panel"]
+__all__ = ["DATASOURCE", "NONE_SEEN", "NO_DATA", "Column", "Link", "Panel", "Target", "build_panel"]
 
 DATASOURCE = common.DataSourceRef(type_val="prometheus", uid="${datasource}")
 
-_GREEN, _ORANGE, _RED = "green", "orange", "red"
+_GREEN, _ORANGE, _RED, _NEUTRAL, _GREY = "green", "orange", "red", "transparent", "#6e7680"
+NO_DATA = "no data"
+"""What a panel says that has nothing to show: that nothing is known, which is not that nothing is wrong."""
+
+NONE_SEEN = "none seen, or no data"
+"""The same where lines come with the first event only: a store without any looks like one that is not fed."""
 _REFS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
 
 
@@ -45,7 +51,10 @@ class Column:
 
 @dataclass(frozen=True, kw_only=True)
 class Panel:
-    """What a panel shows. ``warn`` and ``alarm`` colour values from there on; ``link`` is where a click leads."""
+    """What a panel shows. ``warn`` and ``alarm`` colour values from there on; ``link`` is where a click leads.
+
+    ``says`` puts words, with a colour, in place of single values of a stat; ``empty`` is what an empty panel says.
+    """
 
     title: str
     question: str
@@ -62,6 +71,8 @@ class Panel:
     decimals: int | None = None
     link: Literal["none", "executor", "traces"] = "none"
     columns: tuple[Column, ...] = field(default=())
+    says: Mapping[str, tuple[str, str]] = field(default_factory=dict)
+    empty: str = NO_DATA
 
     @property
     def description(self) -> str:
@@ -76,7 +87,7 @@ def build_panel(panel: Panel, number: int, position: dashboard.GridPos, traces: 
     """The panel in Grafana's model. ``traces`` is the kind of trace data source: tempo or jaeger."""
     builder = {"timeseries": _timeseries, "stat": _stat, "table": _table, "heatmap": _heatmap}[panel.kind](panel)
     builder.id(number).title(panel.title).description(panel.description).datasource(DATASOURCE)
-    builder.grid_pos(position).unit(panel.unit).no_value("none")
+    builder.grid_pos(position).unit(panel.unit).no_value(panel.empty)
     builder.thresholds(_thresholds(panel.warn, panel.alarm))
     if panel.decimals is not None:
         builder.decimals(panel.decimals)
@@ -131,8 +142,25 @@ def _timeseries(panel: Panel) -> _Builder:
 
 def _stat(panel: Panel) -> _Builder:
     reduce = common_builders.ReduceDataOptions().calcs(["lastNotNull"])
-    builder = stat.Panel().reduce_options(reduce).graph_mode(common.BigValueGraphMode.NONE)
+    builder = stat.Panel().reduce_options(reduce).graph_mode(common.BigValueGraphMode.NONE).mappings(_words(panel))
+    if panel.says:  # a sentence: Grafana would shrink it until it fits the height of a figure
+        builder.text(common_builders.VizTextDisplayOptions().value_size(18))
     return builder.color_mode(common.BigValueColorMode.BACKGROUND).text_mode(common.BigValueTextMode.VALUE)
+
+
+def _words(panel: Panel) -> list[dashboard.ValueMapping]:
+    """Without a value Grafana takes the colour of the lowest threshold, which says that all is well."""
+    unknown = dashboard.SpecialValueMap(
+        options=dashboard.DashboardSpecialValueMapOptions(
+            match=dashboard.SpecialValueMatch.NULL_AND_NAN,
+            result=dashboard.ValueMappingResult(text=panel.empty, color=_GREY, index=0),
+        )
+    )
+    words = {
+        value: dashboard.ValueMappingResult(text=text, color=colour, index=index)
+        for index, (value, (text, colour)) in enumerate(panel.says.items(), 1)
+    }
+    return [unknown, dashboard.ValueMap(options=words)] if words else [unknown]
 
 
 def _heatmap(panel: Panel) -> _Builder:

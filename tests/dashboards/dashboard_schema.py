@@ -61,11 +61,18 @@ CUSTOM: JSON = {
         "thresholdsStyle": _object({"mode": {"enum": ["off", "line", "dashed", "area"]}}),
     },
 }  # fmt: skip
-UNITS: JSON = {"enum": ["s", "short", "percentunit", "ops", "opm"]}
+_WORDS = _object({"text": TEXT, "color": {"enum": ["red", "transparent", "#6e7680"]}, "index": COUNT})
+MAPPING: JSON = {"oneOf": [
+    _object({"type": {"const": "special"},
+             "options": _object({"match": {"const": "null+nan"}, "result": _WORDS})}),
+    _object({"type": {"const": "value"}, "options": {"type": "object", "additionalProperties": _WORDS}}),
+]}  # fmt: skip
+UNITS: JSON = {"enum": ["s", "none", "short", "percentunit", "ops", "opm"]}
 FIELDS = _object({
     "defaults": _object(
         {"unit": UNITS, "thresholds": THRESHOLDS, "noValue": TEXT},
-        {"custom": CUSTOM, "min": NUMBER, "max": NUMBER, "decimals": COUNT, "links": _array(LINK)},
+        {"custom": CUSTOM, "min": NUMBER, "max": NUMBER, "decimals": COUNT, "links": _array(LINK),
+         "mappings": _array(MAPPING)},
     ),
     "overrides": _array(OVERRIDE),
 })  # fmt: skip
@@ -83,7 +90,7 @@ OPTIONS: dict[str, JSON] = {
         "graphMode": {"const": "none"}, "colorMode": {"const": "background"}, "justifyMode": {"const": "auto"},
         "textMode": {"const": "value"}, "wideLayout": FLAG, "showPercentChange": FLAG, "orientation": {"const": "auto"},
         "percentChangeColorMode": {"const": "standard"}, "reduceOptions": _object({"calcs": CALCS}),
-    }),
+    }, {"text": _object({"valueSize": COUNT})}),
     "table": _object({
         "frameIndex": COUNT, "showHeader": {"const": True}, "showTypeIcons": FLAG, "cellHeight": {"const": "sm"},
         "sortBy": _array(_object({"displayName": TEXT, "desc": FLAG})),

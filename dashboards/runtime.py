@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dashboards.boards import Board, Lines, Row, executor_variable
+from dashboards.marks import limit
 from dashboards.panels import NONE_SEEN, Panel, Target
 from glasspool._monitoring.alerts import RUNTIME_UID
 from glasspool._monitoring.expressions import (
@@ -138,6 +139,7 @@ def _limiters() -> tuple[Panel, ...]:
                 Target(shown(of(SLOT_LIMIT)), f"{{{{{_NAME}}}}} limit"),
             ),
             unit="short",
+            marks=(limit(" limit", ending=True),),
             width=8,
         ),
         Panel(
@@ -175,6 +177,9 @@ def _workers() -> tuple[Panel, ...]:
                 Target(by((_TYPE, _RUNNER), series(WORKER_LIMIT, *EXECUTORS)), f"{pool} limit"),
             ),
             unit="short",
+            marks=(limit(" limit", ending=True),),
+            log=True,
+            width=8,
         ),
         Panel(
             title="Process pools",
@@ -184,6 +189,7 @@ def _workers() -> tuple[Panel, ...]:
                 top(_SHOWN, by((_NAME, _STATE), pools), pools, (_NAME,)), f"{{{{{_NAME}}}}} {{{{{_STATE}}}}}"
             ),),
             unit="short",
+            width=8,
         ),
         Panel(
             title="Abandoned threads",
@@ -194,6 +200,7 @@ def _workers() -> tuple[Panel, ...]:
             empty=NONE_SEEN,
             unit="short",
             warn=1,
+            width=8,
             link="executor",
         ),
     )  # fmt: skip

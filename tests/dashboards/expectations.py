@@ -88,6 +88,11 @@ def fill(v: View, e: dict[str, object]) -> float | None:
     return len(v.queued(str(e["name"]))) / float(str(e["capacity"])) if e["capacity"] else None
 
 
+def mean_fill(v: View, e: dict[str, object]) -> float | None:
+    places = float(str(e["capacity"])) * v.open_seconds(e) if e["capacity"] else None
+    return v.queued_seconds(str(e["name"])) / places if places else None
+
+
 def used(v: View, e: dict[str, object]) -> float:
     return v.slot_seconds(str(e["name"])) / (v.open_seconds(e) * float(str(e["limit"])))
 
@@ -282,9 +287,9 @@ def overview() -> dict[tuple[str, str], Expected]:
         ("Executors under most pressure", "G"): by_executor(wait_p95, share=0.2, amount=0.06, open_now=False),
         ("Executors under most pressure", "H"): by_executor(failed, open_now=False),
         ("Pressure", "A"): by_executor(pressure, amount=0.03, open_now=False),
-        ("Slots in use", "A"): by_executor(saturation, amount=0),
+        ("Slots in use", "A"): by_executor(used, amount=0.03, open_now=False),
         ("Share of time at the limit", "A"): by_executor(at_limit, amount=0.03, open_now=False),
-        ("Queue against capacity", "A"): by_executor(fill, amount=0),
+        ("Queue against capacity", "A"): by_executor(mean_fill, amount=0.03, open_now=False),
         ("Oldest queued task", "A"): by_executor(
             lambda v, e: v.oldest(v.queued(str(e["name"])), "accepted"), 0, AGE, open_now=False),
         ("Queue wait, p95", "A"): by_executor(wait_p95, share=0.2, amount=0.06, open_now=False),

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from glasspool import provisioning
-from glasspool.telemetry.catalog import OUTCOMES
+from glasspool.telemetry.catalog import OUTCOMES, SUBMIT_WAIT
 
 MODELS = {dashboard.uid: json.loads(dashboard.text) for dashboard in provisioning.dashboards()}
 PANELS = [
@@ -179,6 +179,12 @@ def test_what_is_not_judged_has_no_colour(panel: dict[str, Any]) -> None:
     thresholds = panel["fieldConfig"]["defaults"].get("thresholds")
     if thresholds and len(thresholds["steps"]) == 1:
         assert thresholds["steps"][0]["color"] == "transparent"
+
+
+def test_nobody_is_shown_to_wait_who_did_not() -> None:
+    """Of waits that are all in the first bucket a quantile says half of its bound."""
+    (panel,) = (p for model in MODELS.values() for p in model["panels"] if p["title"] == "Submit wait")
+    assert all(target["expr"].endswith(f" > {SUBMIT_WAIT.buckets[0]:g}") for target in panel["targets"])
 
 
 def test_a_trace_store_that_is_not_there_is_no_error() -> None:

@@ -6,6 +6,10 @@ themselves, and how an expression is written, are in ``glasspool._monitoring``: 
 
 =================  =====================================================================================
 `panels`           one panel: question, expressions, unit; its form in Grafana's model
+`tables`           the table of executors
+`marks`            how single lines look: colours of outcomes, shades of quantiles, dashed limits
+`parts`            thresholds and links, of panels of every kind
+`pruning`          removes what the builders write and Grafana ignores
 `boards`           a dashboard: variables, annotations, layout, numbering
 `overview`, `drilldown`, `runtime`   the three dashboards
 `catalogue`        all of them, and where their thresholds stand

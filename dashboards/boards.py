@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
@@ -10,7 +11,8 @@ from grafana_foundation_sdk.builders import prometheus
 from grafana_foundation_sdk.cog.encoder import JSONEncoder
 from grafana_foundation_sdk.models import dashboard
 
-from dashboards.panels import DATASOURCE, Link, Panel, build_panel
+from dashboards.panels import DATASOURCE, Panel, build_panel
+from dashboards.pruning import pruned
 from glasspool._monitoring.expressions import EXECUTOR_LABELS, by, count, events, label, series
 from glasspool.telemetry.catalog import EXECUTOR_CLOSED, EXECUTOR_OPENED, TASK_DURATION, Key, Metric
 
@@ -58,7 +60,7 @@ def build_board(board: Board, traces: str = "tempo") -> str:
     builder.time("now-1h", "now").refresh("30s").timezone("browser").tooltip(dashboard.DashboardCursorSync.CROSSHAIR)
     builder.editable().version(1)
     builder.link(
-        Link("Glasspool").type(dashboard.DashboardLinkType.DASHBOARDS).tags([_TAG])
+        _Link("Glasspool").type(dashboard.DashboardLinkType.DASHBOARDS).tags([_TAG])
         .as_dropdown(False).keep_time(True).include_vars(True)
     )  # fmt: skip
     for variable in (*_sources(traces), *_processes(), *board.variables):
@@ -67,7 +69,8 @@ def build_board(board: Board, traces: str = "tempo") -> str:
         builder.annotation(_annotation(name, metric, colour, board))
     built = builder.build()
     built.panels = list(_placed(board, traces))
-    return JSONEncoder(indent=2, sort_keys=True, ensure_ascii=False).encode(built) + "\n"
+    model = pruned(json.loads(JSONEncoder().encode(built)))
+    return json.dumps(model, indent=2, sort_keys=True, ensure_ascii=False) + "\n"
 
 
 def _placed(board: Board, traces: str) -> Iterable[dashboard.Panel | dashboard.RowPanel]:
@@ -79,10 +82,19 @@ def _placed(board: Board, traces: str) -> Iterable[dashboard.Panel | dashboard.R
         for panel in row.panels:
             if x + panel.width > _COLUMNS:
                 x, y, tallest = 0, y + tallest, 0
-            position = dashboard.GridPos(x=x, y=y, w=panel.width, h=panel.height)
+            position = dashboard.GridPos(x=x, y=y, w=panel.width, h=panel.rows)
             yield build_panel(panel, number, position, traces)
-            number, x, tallest = number + 1, x + panel.width, max(tallest, panel.height)
+            number, x, tallest = number + 1, x + panel.width, max(tallest, panel.rows)
         y += tallest
+
+
+class _Link(builders.DashboardLink):
+    """A link where it belongs: the SDK's default hides it in the dashboard's controls menu."""
+
+    def build(self) -> dashboard.DashboardLink:
+        link = super().build()
+        link.placement = None
+        return link
 
 
 class _Annotation(builders.AnnotationQuery):
@@ -108,7 +120,11 @@ def _annotation(name: str, metric: Metric, colour: str, board: Board) -> builder
 def _sources(traces: str) -> tuple[builders.DatasourceVariable, ...]:
     return (
         builders.DatasourceVariable("datasource").label("Metrics").type("prometheus"),
-        builders.DatasourceVariable("traces").label("Traces").type(traces),
+        # In the menu, or with older Grafana in view: without a trace store it would stand there as an error.
+        builders.DatasourceVariable("traces")
+        .label("Traces")
+        .type(traces)
+        .hide(dashboard.VariableHide.IN_CONTROLS_MENU),
     )
 
 

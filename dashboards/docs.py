@@ -78,8 +78,12 @@ Three dashboards for Grafana 12 and later, over the metrics catalog. `glasspool 
 puts them into a folder of a running Grafana; doing it again updates them. They read [recording rules](alerts.md):
 load those into Prometheus first (`glasspool rules export DIR`). A complete stack is in `examples/stack`.
 
-**Variables.** *Metrics* and *Traces* choose the data sources; *Job* and *Instance* stand at All, which is `.*` and so
-matches series without these labels too (as they come by OTLP into some stores). *Executor* and *Type* together are one
+**No data.** What is not known is grey and says *no data*: a green zero has been counted. The first panel of the
+overview says in words when the recording rules are missing, or when no executor matches what is chosen.
+
+**Variables.** *Metrics* and *Traces* choose the data sources (*Traces* in the controls menu, so that a Grafana without
+a trace store shows no error); *Job* and *Instance* stand at All, which is `.*` and so matches series without these
+labels too (as they come by OTLP into some stores). *Executor* and *Type* together are one
 executor: executors of one name and two types are two executors, and no panel of the drill-down adds them up.
 
 **Traces.** Exemplars (the dots in *Waits against runs* and on the heatmaps) open the trace behind them when the
@@ -89,6 +93,10 @@ dashboards that open Jaeger.
 
 **Thresholds.** The lines that panels draw are those of the alerts. `glasspool dashboards export` takes the
 [options of the rules](alerts.md#options) and draws them where these put them.
+
+**Colours.** Success is green, error red, timeout orange, cancelled blue on every dashboard; waits are blue, runs
+purple; limits and capacities are dashed. In the table only what is wrong has a colour. A heatmap's column is as wide as
+the time that it counts, so each task is counted once.
 
 **Annotations** mark executors opened and closed; in the overview they are off until you switch them on.
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from dashboards.boards import Board, Lines, Row, executor_variable, task_variable, type_variable
-from dashboards.panels import Panel, Target
+from dashboards.marks import OUTCOMES, limit, quantiles
+from dashboards.panels import NONE_SEEN, Panel, Target
 from glasspool._monitoring.alerts import DRILLDOWN_UID
 from glasspool._monitoring.expressions import (
     EXECUTOR,
@@ -25,6 +26,7 @@ from glasspool._monitoring.expressions import (
 )
 from glasspool.telemetry.catalog import (
     CANCEL_DURATION,
+    EXECUTOR_OPENED,
     EXECUTOR_TIME,
     QUEUE_CAPACITY,
     QUEUE_OLDEST_AGE,
@@ -101,10 +103,12 @@ def _waited() -> str:
     return grown(started, timed_out, _WINDOW)
 
 
-def _quantiles(name: str, growth: str) -> tuple[Target, ...]:
+def _quantiles(name: str, growth: str, least: float | None = None) -> tuple[Target, ...]:
+    """Three quantiles; none below ``least``, the first bound: what lies under it is a guess, half of the bound."""
+    limited = "" if least is None else f" > {least:g}"
     # One of the three asks for exemplars: they are the series' own, whatever is made of it, and would come three times.
     return tuple(
-        Target(quantile(level, growth), f"{name} p{level * 100:g}", exemplar=level == 0.95)
+        Target(quantile(level, growth) + limited, f"{name} p{level * 100:g}", exemplar=level == 0.95)
         for level in (0.5, 0.95, 0.99)
     )
 
@@ -123,6 +127,7 @@ def _times() -> tuple[Panel, ...]:
             unit="s",
             width=24,
             height=9,
+            marks=(*quantiles("wait", "blue"), *quantiles("run", "purple"), limit("wait objective", "red")),
             link="traces",
         ),
         _heatmap(
@@ -156,7 +161,9 @@ def _backpressure(lines: Lines) -> tuple[Panel, ...]:
             question="How long does submit hold those producers back that find no room?",
             action="A line means that the queue is full: producers now go at the executor's pace. None: nobody had to"
             " wait.",
-            targets=_quantiles("submit", events(bucket(SUBMIT_WAIT, *_FILTER), _WINDOW)),
+            targets=_quantiles("submit", events(bucket(SUBMIT_WAIT, *_FILTER), _WINDOW), SUBMIT_WAIT.buckets[0]),
+            marks=quantiles("submit", "orange"),
+            empty=NONE_SEEN,
             unit="s",
             width=8,
             link="traces",
@@ -166,7 +173,7 @@ def _backpressure(lines: Lines) -> tuple[Panel, ...]:
             question="How many callers are blocked in submit?",
             action="A constant number is a steady producer loop; a growing one is callers piling up behind a"
             " full queue.",
-            targets=(Target(f"{_of(SUBMIT_PENDING)} or vector(0)", "blocked"),),
+            targets=(Target(f"{_of(SUBMIT_PENDING)} or 0 * {_of(EXECUTOR_OPENED)}", "blocked"),),
             unit="short",
             width=8,
             warn=1,
@@ -214,6 +221,7 @@ def _capacity(lines: Lines) -> tuple[Panel, ...]:
                 Target(_of(SLOT_LIMIT), "limit"),
             ),
             unit="short",
+            marks=(limit("limit", "red"),),
         ),
         Panel(
             title="Queue against capacity",
@@ -222,6 +230,7 @@ def _capacity(lines: Lines) -> tuple[Panel, ...]:
             " slots are too few for the arrivals.",
             targets=(Target(_of(QUEUE_SIZE), "queued"), Target(_of(QUEUE_CAPACITY), "capacity")),
             unit="short",
+            marks=(limit("capacity", "red"),),
         ),
         Panel(
             title="Oldest queued and oldest running",
@@ -264,6 +273,7 @@ def _outcomes() -> tuple[Panel, ...]:
             question="How do its tasks end, and how many a second?",
             action="timeout: they were too slow. error: see the types beside. cancelled: see the reasons below.",
             targets=(Target(_per_second(by((outcome,), ended)), f"{{{{{outcome}}}}}"),),
+            marks=OUTCOMES,
             unit="ops",
             width=8,
             stacked=True,
@@ -273,8 +283,11 @@ def _outcomes() -> tuple[Panel, ...]:
             question="What goes wrong, and how often?",
             action="Follow a trace of the type that has grown; timeout means the task's own timeout or deadline.",
             targets=(Target(_per_second(by((error,), failed)), f"{{{{{error}}}}}"),),
+            empty=NONE_SEEN,
             unit="ops",
             width=8,
+            bars=True,
+            stacked=True,
             link="traces",
         ),
         Panel(
@@ -285,8 +298,10 @@ def _outcomes() -> tuple[Panel, ...]:
             targets=(Target(
                 f"{_per_second(by((reason, phase), cancelled))} > 0", f"{{{{{reason}}}}}, {{{{{phase}}}}}"
             ),),
+            empty=NONE_SEEN,
             unit="ops",
             width=8,
+            bars=True,
             stacked=True,
         ),
         Panel(
@@ -294,6 +309,7 @@ def _outcomes() -> tuple[Panel, ...]:
             question="How long do tasks take to end once cancelled?",
             action="Seconds mean cleanup that blocks, or threads that nobody can interrupt.",
             targets=(Target(obeyed, f"p95 {{{{{reason}}}}}", exemplar=True),),
+            empty=NONE_SEEN,
             unit="s",
             width=8,
             warn=1,
@@ -307,6 +323,7 @@ def _outcomes() -> tuple[Panel, ...]:
             targets=(Target(by((error,), _rate(TASK_REJECTED)), f"{{{{{error}}}}}"),),
             unit="ops",
             width=8,
+            bars=True,
             stacked=True,
         ),
         Panel(

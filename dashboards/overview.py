@@ -7,7 +7,9 @@ hundreds of executors the panels stay readable and answer at once.
 from __future__ import annotations
 
 from dashboards.boards import Board, Lines, Row, type_variable
-from dashboards.panels import Column, Panel, Target
+from dashboards.marks import OUTCOMES
+from dashboards.panels import NONE_SEEN, Panel, Target
+from dashboards.tables import Column
 from glasspool._monitoring import recording as r
 from glasspool._monitoring.alerts import OVERVIEW_UID
 from glasspool._monitoring.expressions import (
@@ -21,6 +23,7 @@ from glasspool._monitoring.expressions import (
     worst_executors,
 )
 from glasspool.telemetry.catalog import (
+    EXECUTOR_OPENED,
     QUEUE_OLDEST_AGE,
     SLOT_LIMIT,
     SUBMIT_PENDING,
@@ -33,6 +36,12 @@ __all__ = ["SHOWN", "overview"]
 SHOWN = 15
 """Lines a panel draws at most; below the 20 that an eye can still tell apart."""
 
+_FEW = 8
+"""Lines of what goes up and down all the time."""
+
+_ROWS = 10
+"""Rows of the table: what the first screen has room for."""
+
 _FILTER = (*SERVICE, f'{EXECUTOR_LABELS[1]}=~"$type"')
 _EXECUTOR = "{{" + EXECUTOR_LABELS[0] + "}} ({{" + EXECUTOR_LABELS[1] + "}})"
 
@@ -41,37 +50,40 @@ def _recorded(name: str, *matchers: str) -> str:
     return f"{name}{{{', '.join((*_FILTER, *matchers))}}}"
 
 
-def _worst(name: str) -> tuple[Target, ...]:
+def _worst(name: str, most: int = SHOWN) -> tuple[Target, ...]:
     """The executors that were highest on average in the range shown."""
     rank = _recorded(name)
-    return (Target(top(SHOWN, worst_executors(rank), rank), _EXECUTOR),)
+    return (Target(top(most, worst_executors(rank), rank), _EXECUTOR),)
 
 
 def _lines(
     title: str,
     question: str,
     action: str,
-    recorded: str,
+    targets: tuple[Target, ...],
     *,
     unit: str = "percentunit",
     warn: float | None = None,
     alarm: float | None = None,
+    whole: bool = True,
+    width: int = 12,
 ) -> Panel:
-    """A panel of the worst executors by a recorded figure; a click opens the executor."""
+    """A panel of the worst executors; a click opens the executor. ``whole`` shows shares on an axis up to 100 %."""
     return Panel(
-        title=title, question=question, action=action, targets=_worst(recorded), unit=unit, warn=warn, alarm=alarm,
-        maximum=1 if unit == "percentunit" else None, link="executor",
+        title=title, question=question, action=action, targets=targets, unit=unit, warn=warn, alarm=alarm,
+        maximum=1 if unit == "percentunit" and whole else None, link="executor", width=width,
     )  # fmt: skip
 
 
 def _now(expression: str) -> Target:
     """A column for the executors under most pressure now."""
-    ranked = f"topk({SHOWN}, {worst_executors(_recorded(r.PRESSURE))})"
+    ranked = f"topk({_ROWS}, {worst_executors(_recorded(r.PRESSURE))})"
     return Target(f"{worst_executors(expression)} and on ({', '.join(EXECUTOR_LABELS)}) {ranked}", _EXECUTOR)
 
 
-def _counting(condition: str) -> str:
-    return f"count({condition}) or vector(0)"
+def _or_none(expression: str, known: str) -> str:
+    """The value, or 0 where ``known`` has series: without those nothing is known, and nothing is the answer."""
+    return f"{expression} or 0 * count({known})"
 
 
 def overview(lines: Lines) -> Board:
@@ -99,16 +111,36 @@ def overview(lines: Lines) -> Board:
 def _stats(lines: Lines) -> tuple[Panel, ...]:
     def stat(title: str, question: str, action: str, expr: str, warn: float | None, alarm: float | None) -> Panel:
         return Panel(
-            title=title, question=question, action=action, targets=(Target(expr, title),), unit="short",
+            title=title, question=question, action=action, targets=(Target(expr, title),), unit="locale",
             kind="stat", warn=warn, alarm=alarm, width=4, height=4, decimals=0,
         )  # fmt: skip
 
+    limit = series(SLOT_LIMIT, *_FILTER)
     return (
+        Panel(
+            title="Can this dashboard be trusted?",
+            question="Are the recording rules evaluated, which nearly every panel here reads?",
+            action="Missing: write them with `glasspool rules export` and load them into Prometheus. No data: no"
+            " executor of the chosen job, instance and type has slots, or nothing is scraped.",
+            targets=(Target(_or_none(f"count({_recorded(r.SATURATION)}) > bool 0", f"{limit} > 0"), "rules"),),
+            unit="none",
+            kind="stat",
+            says={
+                "0": (
+                    "The recording rules are missing: only raw figures show. `glasspool rules export` writes them.",
+                    "red",
+                ),
+                "1": ("Recording rules are evaluated", "transparent"),
+            },
+            empty="No data: no open executor matches the choice above, or nothing is scraped",
+            width=24,
+            height=2,
+        ),
         stat(
             "Executors open",
             "How many executors have slots to give?",
             'Fewer than expected: a process is gone, or an executor was closed (switch on "Executors closed" above).',
-            _counting(f"{worst_executors(series(SLOT_LIMIT, *_FILTER))} > 0"),
+            _or_none(f"count({worst_executors(series(SLOT_LIMIT, *_FILTER))} > 0)", series(EXECUTOR_OPENED, *_FILTER)),
             None,
             None,
         ),
@@ -116,7 +148,7 @@ def _stats(lines: Lines) -> tuple[Panel, ...]:
             "At their limit",
             "How many executors have every slot in use at this moment?",
             "One at a time is normal under load; many at once means a common cause behind them.",
-            _counting(f"{worst_executors(_recorded(r.SATURATION))} >= 1"),
+            _or_none(f"count({worst_executors(_recorded(r.SATURATION))} >= 1)", _recorded(r.SATURATION)),
             1,
             5,
         ),
@@ -124,15 +156,16 @@ def _stats(lines: Lines) -> tuple[Panel, ...]:
             "Queues nearly full",
             "How many queues are over 80 % full?",
             "Find them in the table below; blocked producers or rejects come next.",
-            _counting(f"{worst_executors(_recorded(r.QUEUE_FILL))} > 0.8"),
+            # Not by the fill itself: executors whose queues have no bound have none.
+            _or_none(f"count({worst_executors(_recorded(r.QUEUE_FILL))} > 0.8)", _recorded(r.SATURATION)),
             1,
-            1,
+            3,
         ),
         stat(
             "Blocked producers",
             "How many callers are blocked in submit for want of room?",
             "This is backpressure at work, in a batch for hours. Where requests wait, add slots or a rate limit.",
-            f"sum({series(SUBMIT_PENDING, *_FILTER)}) or vector(0)",
+            _or_none(f"sum({series(SUBMIT_PENDING, *_FILTER)})", series(EXECUTOR_OPENED, *_FILTER)),
             1,
             50,
         ),
@@ -140,9 +173,9 @@ def _stats(lines: Lines) -> tuple[Panel, ...]:
             "Refused in 5 minutes",
             "How many submissions never became a task?",
             "See which executor and why in the last row, and what that meant for the caller.",
-            f"sum({_recorded(r.REJECTED_RATE)}) * 300",
+            _or_none(f"sum({_recorded(r.REJECTED_RATE)}) * 300", _recorded(r.SATURATION)),
             1,
-            1,
+            100,
         ),
         Panel(
             title="Late starts, worst executor",
@@ -163,7 +196,7 @@ def _stats(lines: Lines) -> tuple[Panel, ...]:
 def _pressure(lines: Lines) -> tuple[Panel, ...]:
     columns = (
         Column("Pressure", "percentunit", 0.7, 0.9),
-        Column("Slots in use", "percentunit", 0.9, 1.0),
+        Column("Slots in use", "percentunit", 1.0),
         Column("Mean utilisation 5m", "percentunit"),
         Column("Time at limit 5m", "percentunit", 0.5, lines["saturated_share"]),
         Column("Queue full", "percentunit", 0.5, lines["queue_fill"]),
@@ -189,26 +222,25 @@ def _pressure(lines: Lines) -> tuple[Panel, ...]:
             title="Executors under most pressure",
             question="Which executors will fall over first, and from what?",
             action="Red in Time at limit: a batch at work, or too few slots or too slow tasks. Red in Queue full:"
-            " rejects and blocked producers are near. Click a row to open the executor.",
+            " rejects and blocked producers are near. Click a name to open the executor.",
             targets=targets,
             unit="short",
             kind="table",
             columns=columns,
-            width=14,
-            height=10,
+            width=24,
+            height=13,
             link="executor",
         ),
         Panel(
             title="Pressure",
             question="Since when? The greater of an executor's time at the limit and its queue's fill.",
             action="A slope that nears 1 leaves time to act; a step is an event: compare it with deployments.",
-            targets=_worst(r.PRESSURE),
+            targets=_worst(r.PRESSURE, _FEW),
             unit="percentunit",
             warn=0.7,
             alarm=0.9,
             maximum=1,
-            width=10,
-            height=10,
+            width=24,
             link="executor",
         ),
     )
@@ -218,16 +250,16 @@ def _saturation(lines: Lines) -> tuple[Panel, ...]:
     return (
         _lines(
             "Slots in use",
-            "How much of its concurrency does each executor use now?",
-            "At 1 new tasks wait. Raise the limit only if what is behind it can take more.",
-            r.SATURATION,
-            alarm=1,
+            "How much of its concurrency does each executor use, on the mean of 5 minutes?",
+            "Near 1 new tasks wait most of the time. Raise the limit only if what is behind it can take more.",
+            _worst(r.utilization("5m"), _FEW),
+            warn=0.9,
         ),
         _lines(
             "Share of time at the limit",
             "For how much of the last 5 minutes was every slot taken?",
             "Near 1 it is no burst: a batch at work or, where somebody waits, too few slots, or tasks too slow.",
-            r.saturated_share("5m"),
+            _worst(r.saturated_share("5m")),
             warn=0.5,
             alarm=lines["saturated_share"],
         ),
@@ -235,13 +267,13 @@ def _saturation(lines: Lines) -> tuple[Panel, ...]:
 
 
 def _queues(lines: Lines) -> tuple[Panel, ...]:
-    oldest = series(QUEUE_OLDEST_AGE, *_FILTER)
+    oldest, fill = series(QUEUE_OLDEST_AGE, *_FILTER), _recorded(r.QUEUE_FILL)
     return (
         _lines(
             "Queue against capacity",
-            "How full is each queue? Unbounded queues have no line.",
+            "How full is each queue, on the mean of 5 minutes? Unbounded queues have no line.",
             "Above 0.8 producers are about to block or be refused: a batch, or arrivals rose, or work slowed.",
-            r.QUEUE_FILL,
+            (Target(top(_FEW, worst_executors(f"avg_over_time({fill}[5m])"), fill), _EXECUTOR),),
             warn=0.5,
             alarm=lines["queue_fill"],
         ),
@@ -260,7 +292,7 @@ def _queues(lines: Lines) -> tuple[Panel, ...]:
             "Queue wait, p95",
             "How long do 19 of 20 tasks wait at most before they start?",
             "Compare with the objective; if it rises with flat arrivals, tasks have become slower.",
-            r.WAIT_P95,
+            _worst(r.WAIT_P95),
             unit="s",
             warn=0.5,
             alarm=5,
@@ -270,9 +302,10 @@ def _queues(lines: Lines) -> tuple[Panel, ...]:
             "What share of tasks misses its executor's wait objective? Executors without one have no line.",
             "At the lower line a month's budget of late starts lasts a month; at the upper one it is gone in two days,"
             " and a page comes.",
-            r.wait_slow("5m"),
+            _worst(r.wait_slow("5m")),
             warn=lines["budget"],
             alarm=lines["page_burn"],
+            whole=False,
         ),
     )
 
@@ -290,6 +323,7 @@ def _work(lines: Lines) -> tuple[Panel, ...]:
                 Target(by((kind,), _recorded(r.COMPLETED_RATE)), f"completions {{{{{kind}}}}}"),
             ),
             unit="ops",
+            width=8,
         ),
         Panel(
             title="Outcomes",
@@ -297,15 +331,19 @@ def _work(lines: Lines) -> tuple[Panel, ...]:
             action="A growing share of error, timeout or cancelled: find the executor in the next panel.",
             targets=(Target(by((outcome,), _recorded(r.COMPLETED_RATE)), f"{{{{{outcome}}}}}"),),
             unit="ops",
+            marks=OUTCOMES,
+            width=8,
             stacked=True,
         ),
         _lines(
             "Errors and timeouts",
             "What share of each executor's tasks ends in an error or a timeout?",
             "Open the executor: its error types and run times tell a broken dependency from a slow one.",
-            r.ERROR_RATIO,
+            _worst(r.ERROR_RATIO),
             warn=0.01,
             alarm=lines["error_ratio"],
+            whole=False,
+            width=8,
         ),
     )
 
@@ -322,7 +360,8 @@ def _refused() -> tuple[Panel, ...]:
             " broken: a pool's workers have died.",
             targets=(Target(f"{top(SHOWN, rejected, _recorded(r.REJECTED_RATE))} > 0", _EXECUTOR),),
             unit="ops",
-            alarm=0.001,
+            width=8,
+            empty=NONE_SEEN,
             link="executor",
         ),
         Panel(
@@ -331,7 +370,9 @@ def _refused() -> tuple[Panel, ...]:
             action=f"Every reason but submit_cancelled is an exception in a caller ({TASK_REJECTED.name}).",
             targets=(Target(by((why,), _recorded(r.REJECTED_RATE)), f"{{{{{why}}}}}"),),
             unit="ops",
+            width=8,
             stacked=True,
+            bars=True,
         ),
         Panel(
             title="Cancellations by reason",
@@ -340,6 +381,9 @@ def _refused() -> tuple[Panel, ...]:
             " caller that gave up.",
             targets=(Target(by((reason,), _recorded(r.CANCELLED_RATE)), f"{{{{{reason}}}}}"),),
             unit="ops",
+            width=8,
+            empty=NONE_SEEN,
             stacked=True,
+            bars=True,
         ),
     )

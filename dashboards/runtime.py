@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from dashboards.boards import Board, Lines, Row, executor_variable
-from dashboards.panels import Panel, Target
+from dashboards.marks import limit
+from dashboards.panels import NONE_SEEN, Panel, Target
 from glasspool._monitoring.alerts import RUNTIME_UID
 from glasspool._monitoring.expressions import (
     EXECUTOR_LABELS,
@@ -138,6 +139,7 @@ def _limiters() -> tuple[Panel, ...]:
                 Target(shown(of(SLOT_LIMIT)), f"{{{{{_NAME}}}}} limit"),
             ),
             unit="short",
+            marks=(limit(" limit", ending=True),),
             width=8,
         ),
         Panel(
@@ -175,6 +177,9 @@ def _workers() -> tuple[Panel, ...]:
                 Target(by((_TYPE, _RUNNER), series(WORKER_LIMIT, *EXECUTORS)), f"{pool} limit"),
             ),
             unit="short",
+            marks=(limit(" limit", ending=True),),
+            log=True,
+            width=8,
         ),
         Panel(
             title="Process pools",
@@ -184,6 +189,7 @@ def _workers() -> tuple[Panel, ...]:
                 top(_SHOWN, by((_NAME, _STATE), pools), pools, (_NAME,)), f"{{{{{_NAME}}}}} {{{{{_STATE}}}}}"
             ),),
             unit="short",
+            width=8,
         ),
         Panel(
             title="Abandoned threads",
@@ -191,8 +197,10 @@ def _workers() -> tuple[Panel, ...]:
             action="Each keeps a slot while its executor is open. Give the blocking call a timeout of its own, or let"
             " it ask check_cancelled.",
             targets=(Target(f"{abandoned} > 0", f"{_EXECUTOR} {{{{{_RUNNER}}}}}"),),
+            empty=NONE_SEEN,
             unit="short",
             warn=1,
+            width=8,
             link="executor",
         ),
     )  # fmt: skip
@@ -254,6 +262,7 @@ def _trust() -> tuple[Panel, ...]:
             " name_cap, label_cap: too many values of a label; later ones are folded into _OTHER (no alert)."
             " port_taken, process_silent: a process behind a shared Prometheus port is not shown.",
             targets=(Target(by((kind, _NAME), failures) + " > 0", f"{{{{{kind}}}}} {{{{{_NAME}}}}}"),),
+            empty=NONE_SEEN,
             unit="short",
             warn=1,
             width=8,
@@ -264,6 +273,7 @@ def _trust() -> tuple[Panel, ...]:
             action="missing, stale: the pool's worker had no or another task's context. unpicklable: a"
             " function or arguments that cannot cross a process boundary.",
             targets=(Target(by((loss, _NAME), losses) + " > 0", f"{{{{{loss}}}}} {{{{{_NAME}}}}}"),),
+            empty=NONE_SEEN,
             unit="short",
             warn=1,
             width=8,
@@ -272,7 +282,7 @@ def _trust() -> tuple[Panel, ...]:
             title="Errors nobody retrieved",
             question="How many asyncio tasks failed and were thrown away with their error unseen?",
             action="Each is in the log as 'Task exception was never retrieved': await the task, or use a task group.",
-            targets=(Target(f"sum({unseen}) or vector(0)", "tasks"),),
+            targets=(Target(f"sum({unseen}) or 0 * sum({series(EXECUTOR_OPENED, *EXECUTORS)})", "tasks"),),
             unit="short",
             warn=1,
             width=8,

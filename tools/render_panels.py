@@ -27,7 +27,7 @@ CALCULATIONS: dict[str, tuple[str, Callable[[list[float]], float]]] = {
     "max": ("max", max),
 }
 """What the panels' legends show of a line: Grafana's name of it, its head and how it is worked out."""
-COLOURS = {"green": "#73bf69", "orange": "#ff9830", "red": "#f2495c"}
+COLOURS = {"transparent": BACKGROUND, "green": "#73bf69", "orange": "#ff9830", "red": "#f2495c"}
 
 
 class Source(Protocol):
@@ -140,7 +140,8 @@ def _heatmap(
 
 
 def _table(axes: Any, panel: dict[str, Any], expressions: list[str], source: Source, start: float, end: float) -> None:
-    columns = panel["fieldConfig"]["overrides"]
+    every = panel["fieldConfig"]["overrides"]
+    columns = [column for column in every if any(entry["id"] == "unit" for entry in column["properties"])]
     cells: dict[str, dict[int, float]] = {}
     for index, expr in enumerate(expressions):
         for sample in source.query(expr, end):

@@ -130,6 +130,11 @@ class View:
         """Slot-seconds used between start and now."""
         return sum(end - begin for begin, end in self.busy(executor, self.start, self.at))
 
+    def queued_seconds(self, executor: str) -> float:
+        """Task-seconds spent in the queue between start and now: of its mean length, times the time."""
+        spans = ((t["accepted"], t["started"] or t["ended"] or self.at) for t in self.tasks(executor=executor))
+        return sum(max(0.0, min(left, self.at) - max(came, self.start)) for came, left in spans)
+
     def open_seconds(self, executor: dict[str, Any]) -> float:
         """Seconds open between start and now."""
         return (executor["closed"] or self.at) - max(executor["opened"], self.start)

@@ -1,7 +1,10 @@
 """A strict JSON schema of the part of Grafana's dashboard model (schemaVersion 42) that the dashboards use.
 
 Strict: a key that is not listed is an error. The builders' SDK checks nothing, and Grafana drops what it does not know
-without a word.
+without a word. Every key here has been compared with the types of @grafana/schema and @grafana/data 13.2.3 (npm,
+Apache-2.0): `Dashboard`, `Panel`, `RowPanel`, `VariableModel`, `AnnotationQuery`, `FieldConfig`, `GraphFieldConfig`,
+`TableFieldOptions`, the `Options` of the four kinds of panel, `DataLink`, and `PromQuery` of @grafana/prometheus. Two
+keys are not in the types and yet Grafana's: `definition` of a query variable and `expr` of an annotation.
 """
 
 from __future__ import annotations
@@ -29,10 +32,10 @@ STRINGS = _array(TEXT)
 
 SOURCE = _object({"type": {"const": "prometheus"}, "uid": {"const": "${datasource}"}})
 LINK = _object(
-    {"title": TEXT, "type": {"enum": ["link", "dashboards"]}, "icon": ANY_TEXT, "tooltip": ANY_TEXT, "tags": STRINGS,
+    {"title": TEXT, "type": {"const": "dashboards"}, "icon": ANY_TEXT, "tooltip": ANY_TEXT, "tags": STRINGS,
      "asDropdown": FLAG, "targetBlank": FLAG, "includeVars": FLAG, "keepTime": FLAG},
-    {"url": TEXT},
 )  # fmt: skip
+DATA_LINK = _object({"title": TEXT, "url": TEXT, "targetBlank": FLAG})
 POSITION = _object({
     "x": {"type": "integer", "minimum": 0, "maximum": 23}, "y": COUNT,
     "w": {"type": "integer", "minimum": 1, "maximum": 24}, "h": {"type": "integer", "minimum": 1},
@@ -40,32 +43,57 @@ POSITION = _object({
 THRESHOLDS = _object({
     "mode": {"const": "absolute"},
     "steps": {"type": "array", "minItems": 1, "items": _object({
-        "value": {"type": ["number", "null"]}, "color": {"enum": ["green", "orange", "red"]},
+        "value": {"type": ["number", "null"]}, "color": {"enum": ["green", "orange", "red", "transparent"]},
     })},
 })  # fmt: skip
 TARGET = _object(
     {"expr": TEXT, "refId": {"type": "string", "pattern": "^[A-Z]$"}, "legendFormat": TEXT, "datasource": SOURCE},
-    {"instant": FLAG, "range": FLAG, "exemplar": FLAG, "format": {"enum": ["time_series", "table", "heatmap"]}},
+    {
+        "instant": FLAG,
+        "range": FLAG,
+        "exemplar": FLAG,
+        "format": {"enum": ["time_series", "table", "heatmap"]},
+        "interval": {"const": "$__rate_interval"},
+    },
 )
-PROPERTY = _object({"id": {"enum": ["unit", "thresholds", "links", "custom.cellOptions"]}, "value": {}})
-OVERRIDE = _object(
-    {"matcher": _object({"id": {"const": "byName"}, "options": TEXT}), "properties": _array(PROPERTY)},
-)
+COLOUR = {"type": "string", "pattern": "^(light-|dark-)?(green|red|orange|blue|purple)$"}
+PROPERTIES: JSON = {
+    "unit": TEXT, "decimals": COUNT, "noValue": TEXT, "thresholds": THRESHOLDS, "links": _array(DATA_LINK),
+    "color": _object({"mode": {"const": "fixed"}, "fixedColor": COLOUR}),
+    "custom.lineWidth": COUNT, "custom.fillOpacity": COUNT,
+    "custom.lineStyle": _object({"fill": {"const": "dash"}, "dash": _array(NUMBER)}),
+    "custom.width": COUNT, "custom.minWidth": COUNT, "custom.wrapHeaderText": FLAG,
+    "custom.cellOptions": _object({"type": {"const": "color-background"}}),
+}  # fmt: skip
+PROPERTY: JSON = {"oneOf": [_object({"id": {"const": name}, "value": value}) for name, value in PROPERTIES.items()]}
+OVERRIDE = _object({
+    "matcher": _object({"id": {"enum": ["byName", "byRegexp"]}, "options": TEXT}), "properties": _array(PROPERTY),
+})  # fmt: skip
 CUSTOM: JSON = {
     "type": "object",
     "additionalProperties": False,
     "properties": {
         "align": {"const": "auto"}, "inspect": FLAG,
         "lineWidth": COUNT, "fillOpacity": COUNT, "showPoints": {"enum": ["never", "auto", "always"]},
+        "drawStyle": {"enum": ["line", "bars"]}, "axisSoftMax": NUMBER,
+        "scaleDistribution": _object({"type": {"const": "symlog"}, "log": NUMBER, "linearThreshold": NUMBER}),
         "stacking": _object({"mode": {"enum": ["none", "normal", "percent"]}}),
         "thresholdsStyle": _object({"mode": {"enum": ["off", "line", "dashed", "area"]}}),
     },
 }  # fmt: skip
-UNITS: JSON = {"enum": ["s", "short", "percentunit", "ops", "opm"]}
+_WORDS = _object({"text": TEXT, "color": {"enum": ["red", "transparent", "#6e7680"]}, "index": COUNT})
+MAPPING: JSON = {"oneOf": [
+    _object({"type": {"const": "special"},
+             "options": _object({"match": {"const": "null+nan"}, "result": _WORDS})}),
+    _object({"type": {"const": "value"}, "options": {"type": "object", "additionalProperties": _WORDS}}),
+]}  # fmt: skip
+UNITS: JSON = {"enum": ["s", "none", "locale", "short", "percentunit", "ops"]}
 FIELDS = _object({
     "defaults": _object(
-        {"unit": UNITS, "thresholds": THRESHOLDS, "noValue": TEXT},
-        {"custom": CUSTOM, "min": NUMBER, "max": NUMBER, "decimals": COUNT, "links": _array(LINK)},
+        {"noValue": TEXT},
+        {"unit": UNITS, "thresholds": THRESHOLDS, "custom": CUSTOM,
+         "min": NUMBER, "max": NUMBER, "decimals": COUNT, "links": _array(DATA_LINK),
+         "mappings": _array(MAPPING)},
     ),
     "overrides": _array(OVERRIDE),
 })  # fmt: skip
@@ -83,11 +111,10 @@ OPTIONS: dict[str, JSON] = {
         "graphMode": {"const": "none"}, "colorMode": {"const": "background"}, "justifyMode": {"const": "auto"},
         "textMode": {"const": "value"}, "wideLayout": FLAG, "showPercentChange": FLAG, "orientation": {"const": "auto"},
         "percentChangeColorMode": {"const": "standard"}, "reduceOptions": _object({"calcs": CALCS}),
-    }),
+    }, {"text": _object({"valueSize": COUNT})}),
     "table": _object({
         "frameIndex": COUNT, "showHeader": {"const": True}, "showTypeIcons": FLAG, "cellHeight": {"const": "sm"},
         "sortBy": _array(_object({"displayName": TEXT, "desc": FLAG})),
-        "footer": _object({"show": {"const": False}, "reducer": _array(ANY_TEXT)}, {"countRows": FLAG}),
     }),
     "heatmap": _object({
         "calculate": {"const": False}, "cellGap": COUNT,
@@ -109,7 +136,7 @@ def _panel(kind: str) -> JSON:
         {"id": {"type": "integer", "minimum": 1}, "type": {"const": kind}, "title": TEXT, "description": TEXT,
          "datasource": SOURCE, "gridPos": POSITION, "targets": {**_array(TARGET), "minItems": 1},
          "fieldConfig": FIELDS, "options": OPTIONS[kind]},
-        {"transparent": FLAG, "repeatDirection": {"const": "h"}, "transformations": _array(TRANSFORMATION)},
+        {"transparent": FLAG, "maxDataPoints": COUNT, "transformations": _array(TRANSFORMATION)},
     )  # fmt: skip
 
 
@@ -117,21 +144,21 @@ ROW = _object({
     "id": {"type": "integer", "minimum": 1}, "type": {"const": "row"}, "title": TEXT, "gridPos": POSITION,
     "collapsed": {"const": False}, "panels": {"type": "array", "maxItems": 0},
 })  # fmt: skip
-AUTO: JSON = {"auto": {"const": False}, "auto_count": COUNT, "auto_min": ANY_TEXT}
 OPTION = _object({"text": {}, "value": {}}, {"selected": FLAG})
 VARIABLE: JSON = {
     "oneOf": [
         _object(
             {"type": {"const": "datasource"}, "name": TEXT, "label": TEXT,
              "query": {"enum": ["prometheus", "tempo", "jaeger"]}, "multi": {"const": False}},
-            {"skipUrlSync": FLAG, "allowCustomValue": FLAG, **AUTO, "includeAll": FLAG, "regex": ANY_TEXT},
+            {"hide": {"const": 3}, "skipUrlSync": FLAG, "allowCustomValue": FLAG, "includeAll": FLAG,
+             "regex": ANY_TEXT},
         ),
         _object(
             {"type": {"const": "query"}, "name": TEXT, "label": TEXT, "datasource": SOURCE, "definition": TEXT,
              "query": _object({"qryType": {"const": 1}, "query": TEXT, "refId": TEXT}),
              "refresh": {"const": 2}, "sort": {"const": 1}},
             {"multi": FLAG, "includeAll": FLAG, "allValue": {"const": ".*"}, "current": OPTION, "skipUrlSync": FLAG,
-             "allowCustomValue": FLAG, **AUTO, "regex": ANY_TEXT},
+             "allowCustomValue": FLAG, "regex": ANY_TEXT},
         ),
     ]
 }  # fmt: skip

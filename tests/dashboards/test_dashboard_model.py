@@ -109,17 +109,14 @@ def test_panel_says_what_it_is(uid: str, panel: dict[str, Any]) -> None:
     question, action = panel["description"].split("\n\n", 1)
     assert "?" in question
     assert len(action) > 30
-    assert panel["fieldConfig"]["defaults"]["unit"]
+    assert panel["options"]["yAxis"]["unit"] if panel["type"] == "heatmap" else panel["fieldConfig"]["defaults"]["unit"]
     assert all(target["legendFormat"] for target in panel["targets"])
     if panel["type"] in ("timeseries", "heatmap"):
         legend = panel["options"]["legend"]
         assert legend.get("showLegend") or legend.get("show")
     if panel["type"] == "table":
-        titles = {
-            override["matcher"]["options"]
-            for override in panel["fieldConfig"]["overrides"]
-            if override["properties"][0]["id"] != "links"
-        }
+        overrides = panel["fieldConfig"]["overrides"]
+        titles = {o["matcher"]["options"] for o in overrides if any(entry["id"] == "unit" for entry in o["properties"])}
         assert len(titles) == len(panel["targets"])
         units = [p["id"] for override in panel["fieldConfig"]["overrides"] for p in override["properties"]]
         assert units.count("unit") == len(titles)
@@ -164,8 +161,12 @@ def test_links_to_an_executor_name_it_where_grafana_has_its_name() -> None:
             links = [link["url"] for link in field["defaults"].get("links", ()) if "var-executor" in link["url"]]
             if panel["type"] == "table":
                 assert not links, panel["title"]
-                (override,) = [o for o in field["overrides"] if o["properties"][0]["id"] == "links"]
-                (link,) = override["properties"][0]["value"]
+                override, (link,) = next(
+                    (o, entry["value"])
+                    for o in field["overrides"]
+                    for entry in o["properties"]
+                    if entry["id"] == "links"
+                )
                 organize = panel["transformations"][-1]["options"]["renameByName"].values()
                 named = re.findall(r"\$\{__data\.fields\.(\w+):percentencode\}", link["url"])
                 assert named == ["Executor", "Type"]

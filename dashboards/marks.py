@@ -1,0 +1,64 @@
+"""How single lines of a panel are drawn: one meaning has one colour on every dashboard, and limits are dashed."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+from grafana_foundation_sdk.models import dashboard
+
+__all__ = ["OUTCOMES", "Mark", "limit", "quantiles"]
+
+
+@dataclass(frozen=True)
+class Mark:
+    """The lines with this legend, or with one that ends so where ``ending`` is set."""
+
+    legend: str
+    colour: str | None = None
+    width: int | None = None
+    dashed: bool = False
+    ending: bool = False
+
+    @property
+    def matcher(self) -> dashboard.MatcherConfig:
+        """Which fields the override is for."""
+        if self.ending:
+            return dashboard.MatcherConfig(id_val="byRegexp", options=f"/{re.escape(self.legend)}$/")
+        return dashboard.MatcherConfig(id_val="byName", options=self.legend)
+
+    @property
+    def properties(self) -> list[dashboard.DynamicConfigValue]:
+        """What is different about them. A limit is no area that is filled up."""
+        found: dict[str, object] = {}
+        if self.colour is not None:
+            found["color"] = {"mode": "fixed", "fixedColor": self.colour}
+        if self.width is not None:
+            found["custom.lineWidth"] = self.width
+        if self.dashed:
+            found["custom.lineStyle"] = {"fill": "dash", "dash": [8, 6]}
+            found["custom.fillOpacity"] = 0
+        return [dashboard.DynamicConfigValue(id_val=name, value=value) for name, value in found.items()]
+
+
+OUTCOMES = (
+    Mark("success", "green"),
+    Mark("error", "red"),
+    Mark("timeout", "orange"),
+    Mark("cancelled", "blue"),
+)
+"""How tasks end, wherever that is shown."""
+
+
+def quantiles(name: str, colour: str) -> tuple[Mark, ...]:
+    """Three shades of one colour; the middle one is what objectives are about, and so the thickest."""
+    return (
+        Mark(f"{name} p50", f"light-{colour}"),
+        Mark(f"{name} p95", colour, width=3),
+        Mark(f"{name} p99", f"dark-{colour}"),
+    )
+
+
+def limit(legend: str, colour: str | None = None, *, ending: bool = False) -> Mark:
+    """What the other lines are held against."""
+    return Mark(legend, colour, dashed=True, ending=ending)

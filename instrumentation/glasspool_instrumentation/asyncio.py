@@ -201,7 +201,14 @@ class _Observing:
 
     def submit(self, fn: Any, /, *args: Any, **kwargs: Any) -> Any:
         pool = self._pool
-        return pools.submit(pools.observe(pool), handing_on(type(pool).submit), pool, fn, args, kwargs)
+        own = handing_on(type(pool).submit)
+        if own is not type(pool).submit:  # somebody's own, which may be no function of its class
+            own = handing_on(_submit)
+        return pools.submit(pools.observe(pool), own, pool, fn, args, kwargs)
+
+
+def _submit(pool: Executor, /, *args: Any, **kwargs: Any) -> Any:
+    return pool.submit(*args, **kwargs)
 
 
 def _cancel_all_tasks(patch: Patch, original: Any) -> Any:

@@ -9,7 +9,9 @@ from __future__ import annotations
 
 import copyreg
 import functools
+import inspect
 import sys
+from abc import ABCMeta
 from collections.abc import Callable
 from concurrent.futures import Executor
 from types import FunctionType
@@ -50,13 +52,19 @@ def wrap_executor(
 
         pool = wrap_executor(ThreadPoolExecutor(8), "etl")
 
-    Raises ``TypeError`` for what is no ``concurrent.futures.Executor``, ``ValueError`` for an empty name, for a pool
-    that is wrapped already, and for an objective that is not above 0.
+    Raises ``TypeError`` for what is no ``concurrent.futures.Executor`` and for a pool whose ``submit`` was set on the
+    object, which no class can observe; ``ValueError`` for an empty name, for a pool that is wrapped already, and for an
+    objective that is not above 0.
     """
     given: object = pool
     if not isinstance(given, Executor):
         hint = f"; pass an instance: wrap_executor({given.__name__}(…))" if isinstance(given, type) else ""
         raise TypeError(f"wrap_executor() takes a concurrent.futures.Executor; got {pool!r}{hint}")
+    if "submit" in getattr(pool, "__dict__", ()):
+        raise TypeError(
+            f"wrap_executor() observes submit in a pool's class, and {pool!r} has one in the object itself: "
+            f"wrap the pool before it is set, or set it in a subclass"
+        )
     if name is not None:
         check_name(name)
     if spans not in ("all", "parented", "off"):
@@ -67,12 +75,13 @@ def wrap_executor(
     if type(pool) in _made or pools.is_wrapped(pool):
         known = state.observed.recorder.name if state is not None else "?"
         raise ValueError(f"{pool!r} is wrapped already, as {known!r}; unwrap_executor(pool) first to rename it")
+    made = _observing(type(pool))
     pools.drop(pool)  # an instrumentor may observe it under a default name
     pools.observe(
         pool, name, spans=spans, child_telemetry=child_telemetry, explicit=True, wait_objective=wait_objective,
         max_task_names=max_task_names,
     )  # fmt: skip
-    pool.__class__ = _observing(type(pool))
+    _set_class(pool, made)
     return pool
 
 
@@ -80,15 +89,33 @@ def unwrap_executor(pool: _Pool) -> _Pool:
     """Observe ``pool`` no longer. Calls under way are still counted. Idempotent; returns the pool."""
     if type(pool) in _made:
         pools.drop(pool)
-        pool.__class__ = type(pool).__mro__[1]
+        _set_class(pool, _made[type(pool)])
     return pool
+
+
+def _set_class(pool: Any, cls: type) -> None:
+    object.__setattr__(pool, "__class__", cls)  # the pool's own __setattr__ may refuse it, as a frozen dataclass's does
 
 
 # What object.__reduce_ex__ has called to make the copy.
 _NEW, _NEW_WITH_OPTIONS = vars(copyreg)["__newobj__"], vars(copyreg)["__newobj_ex__"]
 
 _subclasses: dict[type, type] = {}
-_made: set[type] = set()
+_made: dict[type, type] = {}  # the same, the other way round
+
+
+def _make(cls: Any, space: dict[str, Any]) -> type:
+    """A subclass of which the class is not told: it may count its subclasses, refuse them, or want arguments."""
+    meta = type(cls)
+    make = meta if meta in (type, ABCMeta) else functools.partial(type.__new__, meta)
+    told = cls.__init_subclass__.__func__ if hasattr(cls.__init_subclass__, "__func__") else None
+    if told is None:
+        made: type = make(cls.__name__, (cls,), space)
+        return made
+    base = next(base for base in cls.__mro__ if getattr(base.__init_subclass__, "__func__", None) is not told)
+    made = make(cls.__name__, (base,), space)
+    made.__bases__ = (cls,)
+    return made
 
 
 def _observing(cls: Any) -> type:
@@ -98,9 +125,10 @@ def _observing(cls: Any) -> type:
 
     def submit(self: Any, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Any:
         state = by_id(id(self))
+        own = cls.submit if is_function else called  # a patch may have replaced it
         if state is None or submitting.inside:
-            return cls.submit(self, fn, *args, **kwargs)
-        original = handing_on(cls.submit) if hands_on else cls.submit  # which a patch may have replaced
+            return own(self, fn, *args, **kwargs)
+        original = handing_on(own) if hands_on else own
         if state.threads and type(fn) is FunctionType and _caller(1).f_code.co_name != "submit":  # nearly every call
             return calls.submit(state.observed, original, self, fn, args, kwargs)
         if core_calls():
@@ -130,23 +158,30 @@ def _observing(cls: Any) -> type:
 
         return map_through(state.observed, cls.map, self, fn, iterables, options)
 
-    hands_on = handing_on(cls.submit) is not cls.submit
+    def called(self: Any, /, *args: Any, **kwargs: Any) -> Any:
+        above: Any = super(_subclasses[cls], self)
+        return above.submit(*args, **kwargs)
+
+    is_function = type(inspect.getattr_static(cls, "submit")) is FunctionType  # else a static method, a property, …
+    hands_on = not is_function or handing_on(cls.submit) is not cls.submit
     replaced = [submit, shutdown, *(_killing(cls, name) for name in pools.KILLERS if hasattr(cls, name))]
     if is_dask(cls):
         replaced.append(map)
-    for function in replaced:
-        functools.update_wrapper(function, getattr(cls, function.__name__))
+    named = {function.__name__: function for function in replaced}
+    for name, function in named.items():
+        functools.update_wrapper(function, getattr(cls, name))  # whose own name may be another one
+    if not is_function:
+        vars(submit).pop("__wrapped__", None)  # which is called in another way
     space = {
-        **{function.__name__: function for function in replaced},
+        **named,
         "__reduce_ex__": __reduce_ex__,
         "__module__": cls.__module__,
         "__qualname__": cls.__qualname__,
         "__doc__": cls.__doc__,
     }
-    made = type(cls)(cls.__name__, (cls,), space)
-    _subclasses[cls] = made
-    _made.add(made)
-    return _subclasses[cls]
+    made = _subclasses.setdefault(cls, _make(cls, space))  # another thread may have been here
+    _made[made] = cls
+    return made
 
 
 def _killing(cls: Any, name: str) -> Callable[..., Any]:

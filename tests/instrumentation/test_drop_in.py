@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
+import asyncio
 import copy
+import functools
 import inspect
 import pickle
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 from concurrent.futures import Executor, Future, ProcessPoolExecutor, ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar, Generic, TypeVar
 
 import pytest
 
 import glasspool_instrumentation as gi
 
-from .work import LIMIT
+from .work import LIMIT, outcomes
+
+T = TypeVar("T")
 
 
 class Plain(Executor):
@@ -77,6 +82,80 @@ class WithMeta(Plain, metaclass=Meta):
     pass
 
 
+class WithSlots(Plain):
+    __slots__ = ("size",)
+
+    def __init__(self) -> None:
+        super().__init__("slots")
+        self.size = 3
+
+    def __eq__(self, other: object) -> bool:
+        return self is other
+
+    __hash__ = object.__hash__
+
+
+class Abstract(Plain, ABC):
+    @abstractmethod
+    def run(self) -> None: ...
+
+
+class Concrete(Abstract):
+    def run(self) -> None: ...
+
+
+class Typed(Plain, Generic[T]):
+    pass
+
+
+class Wanting(Plain):
+    """Its subclasses give an argument and are listed."""
+
+    listed: ClassVar[list[type]] = []
+
+    def __init_subclass__(cls, *, flavour: str, **options: Any) -> None:
+        super().__init_subclass__(**options)
+        Wanting.listed.append(cls)
+
+
+class Given(Wanting, flavour="sweet"):
+    pass
+
+
+class Registry(type):
+    """Its classes give an argument and have names of their own."""
+
+    classes: ClassVar[dict[str, type]] = {}
+
+    def __new__(meta, name: str, bases: Any, space: Any, *, key: int) -> Any:
+        assert name not in meta.classes
+        return meta.classes.setdefault(name, super().__new__(meta, name, bases, space))
+
+    def __init__(cls, name: str, bases: Any, space: Any, *, key: int) -> None:
+        super().__init__(name, bases, space)
+
+
+class Registered(Plain, metaclass=Registry, key=1):
+    pass
+
+
+@dataclass(frozen=True, eq=False)
+class Frozen(Executor):
+    label: str = "frozen"
+
+    def submit(self, fn: Any, /, *args: Any, **kwargs: Any) -> Future[Any]:
+        return Plain().submit(fn, *args, **kwargs)
+
+    def shutdown(self, wait: bool = True, cancel_futures: bool = False) -> None: ...
+
+
+class Strict(Plain):
+    def __setattr__(self, name: str, value: object) -> None:
+        if name not in ("label", "ended"):
+            raise AttributeError(name)
+        super().__setattr__(name, value)
+
+
 @dataclass
 class UnhashableThreads(ThreadPoolExecutor):
     size: int = 1
@@ -97,6 +176,13 @@ CUSTOM: dict[str, Callable[[], Any]] = {
     "arguments of __new__": lambda: WithNew("new", size=3),
     "a reduction of its own": lambda: Positional("positional"),
     "a metaclass": WithMeta,
+    "slots": WithSlots,
+    "abstract": Concrete,
+    "generic": Typed[int],
+    "wants of its subclasses": Given,
+    "wants of its metaclass": Registered,
+    "frozen": Frozen,
+    "a __setattr__ of its own": Strict,
 }
 ALL = {
     **CUSTOM,
@@ -177,6 +263,7 @@ def test_a_copy_is_a_bare_pool(kind: str, way: Callable[[Any], Any], observe: Ob
     assert copied is not pool
     assert type(copied) is type(bare)
     assert vars(copied) == vars(way(bare))
+    assert Wanting.listed == [Given]
     assert copied.submit(abs, -1).result(LIMIT) == 1
     assert gi.wrap_executor(copied, "the copy").submit(abs, -1).result(LIMIT) == 1
 
@@ -189,3 +276,62 @@ def test_what_cannot_be_pickled_says_the_same(kind: str, observe: Observe) -> No
         with pytest.raises(TypeError) as observed:
             pickle.dumps(pool)
         assert str(observed.value) == str(without.value)
+
+
+def _run(fn: Any, /, *args: Any, **kwargs: Any) -> Future[Any]:
+    return Plain().submit(fn, *args, **kwargs)
+
+
+class Static(Plain):
+    submit = staticmethod(_run)  # type: ignore[assignment]
+
+
+class OfTheClass(Plain):
+    @classmethod
+    def submit(cls, fn: Any, /, *args: Any, **kwargs: Any) -> Future[Any]:
+        assert issubclass(cls, OfTheClass)
+        return _run(fn, *args, **kwargs)
+
+
+class Property(Plain):
+    @property
+    def submit(self) -> Any:
+        assert self.label == "plain"
+        return _run
+
+
+class Renamed(Plain):
+    def run(self, fn: Any, /, *args: Any, **kwargs: Any) -> Future[Any]:
+        return _run(fn, *args, **kwargs)
+
+    submit = run
+
+
+class Partial(Plain):
+    submit = functools.partialmethod(Renamed.run)  # type: ignore[assignment,arg-type]
+
+
+@pytest.mark.parametrize("how", ["wrapped", "patched", "wrapped and patched"])
+@pytest.mark.parametrize("cls", [Static, OfTheClass, Property, Renamed, Partial])
+def test_a_submit_that_is_no_plain_function_of_its_class(cls: type[Plain], how: str) -> None:
+    if "patched" in how:
+        gi.instrument()
+    pool = cls()
+    if "wrapped" in how:
+        gi.wrap_executor(pool, __name__)
+
+    async def main() -> int:
+        return int(await asyncio.get_running_loop().run_in_executor(pool, abs, -1))
+
+    assert asyncio.run(main()) == 1
+    assert outcomes(__name__) == {"success": 1}
+    assert pool.submit(abs, -2).result(LIMIT) == 2
+    pool.shutdown()
+
+
+def test_a_submit_that_was_set_on_the_pool_is_refused() -> None:
+    pool = Plain()
+    pool.submit = _run  # type: ignore[method-assign]
+    with pytest.raises(TypeError, match="has one in the object itself"):
+        gi.wrap_executor(pool, "pool")
+    assert pool.submit(abs, -1).result(LIMIT) == 1

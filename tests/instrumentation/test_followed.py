@@ -19,9 +19,7 @@ from opentelemetry.trace import Tracer, get_current_span
 import glasspool_instrumentation as gi
 from glasspool.telemetry import catalog
 
-from .work import LIMIT, outcomes, until, value
-
-BACKENDS = ["asyncio", "trio"]
+from .work import BACKENDS, LIMIT, outcomes, run, until, value
 
 
 class Boom(Exception):
@@ -105,7 +103,7 @@ def test_a_call_ends_when_what_it_returned_ends(
         with anyio.move_on_after(0):
             await function(anyio.Event())
 
-    anyio.run(main, backend=backend)
+    run(main, backend=backend)
     assert outcomes("shop") == {"success": 1, "error": 1, "cancelled": 1}
     assert value(catalog.TASK_ACTIVE, "shop") == 0
 

@@ -27,11 +27,10 @@ from glasspool.telemetry.catalog import Key
 from glasspool.telemetry.within import within_task
 
 from . import work
-from .work import LIMIT, histogram, outcomes, value
+from .work import BACKENDS, LIMIT, histogram, outcomes, run, value
 
 pytest.importorskip("trio")
 
-BACKENDS = ["asyncio", "trio"]
 CALLS = 200
 NAME = "anyio.from_thread"
 
@@ -79,7 +78,7 @@ def test_a_call_is_one_task_with_its_span_current(
         with tracer.start_as_current_span("request"):
             return await anyio.to_thread.run_sync(in_thread)
 
-    seen = anyio.run(main, backend=backend)
+    seen = run(main, backend=backend)
     assert outcomes(NAME) == {"success": CALLS}
     assert value(catalog.TASK_SUBMITTED, NAME, executor_type="anyio_from_thread") == CALLS
     function = "_there" if how == "run" else "_here"
@@ -106,7 +105,7 @@ def test_outcomes_are_the_functions(backend: str) -> None:
         with pytest.raises(TypeError):
             anyio.from_thread.run(_here)  # type: ignore[arg-type]  # the mistake is meant
 
-    anyio.run(anyio.to_thread.run_sync, in_thread, backend=backend)
+    run(anyio.to_thread.run_sync, in_thread, backend=backend)
     assert outcomes(NAME)["error"] == 3
     assert value(catalog.TASK_COMPLETED, NAME, error_type="KeyError") == 2
     assert value(catalog.TASK_ACTIVE, NAME) == 0
@@ -126,7 +125,7 @@ def test_a_call_that_its_host_takes_along_is_cancelled(backend: str) -> None:
                     await anyio.sleep(0.005)
             group.cancel_scope.cancel()
 
-    anyio.run(main, backend=backend)
+    run(main, backend=backend)
     assert outcomes(NAME) == {"cancelled": 1}
     assert value(catalog.TASK_CANCELLATIONS, NAME, cancel_reason="parent_scope", task_phase="running") == 1
 
@@ -153,7 +152,7 @@ def test_threads_that_wait_for_a_busy_loop_are_seen(backend: str) -> None:
             work.until(lambda: value(catalog.QUEUE_SIZE, NAME) == 3, "three threads")
             assert value(catalog.QUEUE_OLDEST_AGE, NAME) > 0
 
-    anyio.run(main, backend=backend)
+    run(main, backend=backend)
     assert outcomes(NAME) == {"success": 3}
 
 
@@ -177,7 +176,7 @@ def test_threads_whose_first_calls_meet_share_one_observation(backend: str) -> N
     try:
         for _ in range(rounds):
             gi.instrument()
-            anyio.run(main, backend=backend)
+            run(main, backend=backend)
             gi.uninstrument()
     finally:
         sys.setswitchinterval(interval)
@@ -196,7 +195,7 @@ def test_from_a_hybrid_executors_thread(backend: str, tracer: Tracer, spans: InM
             async with HybridExecutor("hybrid", max_in_flight=2) as executor:
                 return await executor.run(in_thread)
 
-    span_id, _ = anyio.run(main, backend=backend)
+    span_id, _ = run(main, backend=backend)
     by_name = {span.name: span for span in spans.get_finished_spans()}
     called, task = by_name[f"{NAME} _there"], by_name[f"hybrid {in_thread.__qualname__}"]
     assert span_id == called.context.span_id
@@ -210,7 +209,7 @@ def test_from_a_hybrid_executors_thread(backend: str, tracer: Tracer, spans: InM
 def test_a_portals_calls_are_tasks_of_its_group(backend: str) -> None:
     started = contextvars.copy_context()
     started.run(variable.set, "the caller's")
-    with start_blocking_portal(backend) as portal:
+    with start_blocking_portal(**BACKENDS[backend]) as portal:
         assert started.run(portal.call, _there)[1] == "the caller's"
         assert portal.call(_here)[1] == "unset"
         assert portal.start_task_soon(_there, 1).result(LIMIT)[1] == "unset"
@@ -233,7 +232,7 @@ def test_a_portals_calls_are_tasks_of_its_group(backend: str) -> None:
 @pytest.mark.parametrize("backend", BACKENDS)
 def test_a_portals_spans_are_in_the_callers_trace(backend: str, tracer: Tracer, spans: InMemorySpanExporter) -> None:
     gi.AnyioInstrumentor().instrument(spans="*_there")
-    with start_blocking_portal(backend) as portal, ThreadPoolExecutor(1) as pool:
+    with start_blocking_portal(**BACKENDS[backend]) as portal, ThreadPoolExecutor(1) as pool:
 
         def call() -> tuple[int, int]:
             with tracer.start_as_current_span("request") as request:
@@ -260,7 +259,7 @@ def test_a_function_that_is_called_as_a_portals_own_is_the_users(backend: str) -
     async def main() -> Any:
         return await anyio.to_thread.run_sync(lambda: anyio.from_thread.run_sync(apply, _call_func))
 
-    assert anyio.run(main, backend=backend) == 7
+    assert run(main, backend=backend) == 7
     assert outcomes(NAME) == {"success": 1}
 
 
@@ -289,6 +288,6 @@ def test_a_context_that_outlives_its_call_keeps_neither_function_nor_mark(backen
         await anyio.to_thread.run_sync(functools.partial(in_thread, argument))
         return weakref.ref(argument)
 
-    reference = anyio.run(main, backend=backend)
+    reference = run(main, backend=backend)
     work.until(lambda: gc.collect() >= 0 and reference() is None, "the argument to be dropped")
     assert [context.run(within_task) for context in kept] == [False] * 6

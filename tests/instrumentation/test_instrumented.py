@@ -24,11 +24,9 @@ from glasspool import HybridExecutor
 from glasspool.telemetry import catalog
 
 from . import work
-from .work import LIMIT, histogram, outcomes, value
+from .work import BACKENDS, LIMIT, histogram, outcomes, run, value
 
 trio = pytest.importorskip("trio")
-
-BACKENDS = ["asyncio", "trio"]
 
 
 @gi.instrumented(name="shop")
@@ -137,7 +135,7 @@ def test_inside_a_task_it_is_a_child_span_and_no_count(
         with tracer.start_as_current_span("request"):
             await path()
 
-    anyio.run(main, backend=backend)
+    run(main, backend=backend)
     assert value(catalog.TASK_SUBMITTED, "shop") == 0
     assert outcomes("shop") == {}
     assert histogram(catalog.TASK_DURATION, "shop") == (0, 0.0)
@@ -221,7 +219,7 @@ def test_what_a_task_leaves_behind_is_no_part_of_it(backend: str) -> None:
                 await executor.run(leave_behind)
                 ended.set()
 
-    anyio.run(main, backend=backend)
+    run(main, backend=backend)
     assert outcomes("shop") == {"success": 2}
 
 
@@ -233,7 +231,7 @@ def test_tasks_of_an_event_loop_are_not_submitted_calls(backend: str) -> None:
         async with anyio.create_task_group() as group:
             group.start_soon(ship, 1)
 
-    anyio.run(main, backend=backend)
+    run(main, backend=backend)
     assert outcomes("shop") == {"success": 2}
 
 
@@ -266,5 +264,5 @@ def test_what_outlives_an_abandoned_thread_is_outside_of_its_task(backend: str) 
 
     while not kept:
         gate.clear()
-        anyio.run(main, backend=backend)
+        run(main, backend=backend)
     assert kept[0].run(counted) == 1

@@ -7,18 +7,34 @@ import os
 import signal
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from concurrent.futures import Executor, Future
-from typing import Any
+from typing import Any, TypeVar
 
+import anyio
 from opentelemetry import baggage, trace
 
 from glasspool.telemetry import catalog
 from glasspool.telemetry.catalog import Key, Metric
 from glasspool.telemetry.registry import REGISTRY, Snapshot
 
+T = TypeVar("T")
+
 LIMIT = 300.0
 """Seconds after which something that must happen is taken for lost."""
+
+
+BACKENDS: dict[str, dict[str, Any]] = {
+    "asyncio": {"backend": "asyncio"},
+    "uvloop": {"backend": "asyncio", "backend_options": {"use_uvloop": True}},
+    "trio": {"backend": "trio"},
+}
+"""By name what ``anyio.run`` is given."""
+
+
+def run(main: Callable[..., Awaitable[T]], *args: Any, backend: str) -> T:
+    """``anyio.run`` on one of them."""
+    return anyio.run(main, *args, **BACKENDS[backend])
 
 
 class Inline(Executor):

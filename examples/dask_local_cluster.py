@@ -43,7 +43,7 @@ def main() -> None:
     telemetry = configure(service_name="dask-local-cluster", prometheus_port=0)
     DaskInstrumentor().instrument()
     with (
-        LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=None) as cluster,
+        LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=":0") as cluster,
         Client(cluster) as client,
         trace.get_tracer("example").start_as_current_span("crunch") as span,
     ):

@@ -60,7 +60,7 @@ def dask_side() -> tuple[int, int, int]:
     from distributed import Client, LocalCluster
 
     tracer = trace.get_tracer("matrix")
-    with LocalCluster(n_workers=1, threads_per_worker=1, dashboard_address=None) as cluster, Client(cluster) as client:
+    with LocalCluster(n_workers=1, threads_per_worker=1, dashboard_address=":0") as cluster, Client(cluster) as client:
         with tracer.start_as_current_span("other") as other:
             client.submit(seen, pure=False).result()
         with tracer.start_as_current_span("request") as request:

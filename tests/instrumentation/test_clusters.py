@@ -58,7 +58,7 @@ def client(request: pytest.FixtureRequest) -> Iterator[Any]:
         warnings.simplefilter("ignore")
         with (
             distributed.LocalCluster(
-                n_workers=1, threads_per_worker=2, processes=request.param == "processes", dashboard_address=None
+                n_workers=1, threads_per_worker=2, processes=request.param == "processes", dashboard_address=":0"
             ) as cluster,
             distributed.Client(cluster) as made,
         ):

@@ -37,7 +37,7 @@ def cluster() -> Iterator[Any]:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         with distributed.LocalCluster(
-            n_workers=1, threads_per_worker=2, processes=False, dashboard_address=None, silence_logs=50
+            n_workers=1, threads_per_worker=2, processes=False, dashboard_address=":0", silence_logs=50
         ) as made:
             yield made
 
@@ -123,7 +123,7 @@ def test_a_map_of_n_is_n_tasks_in_the_callers_trace(
     workers: str, cluster: Any, tracer: Tracer, spans: InMemorySpanExporter
 ) -> None:
     own = workers == "processes" and distributed.LocalCluster(
-        n_workers=1, threads_per_worker=2, processes=True, dashboard_address=None, silence_logs=50
+        n_workers=1, threads_per_worker=2, processes=True, dashboard_address=":0", silence_logs=50
     )
     try:
         with distributed.Client(own or cluster, name=NAME) as client:

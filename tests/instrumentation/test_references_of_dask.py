@@ -22,7 +22,7 @@ pytestmark = pytest.mark.filterwarnings("ignore")
 def client() -> Iterator[Any]:
     with (
         distributed.LocalCluster(
-            n_workers=1, threads_per_worker=1, processes=True, dashboard_address=None, silence_logs=50
+            n_workers=1, threads_per_worker=1, processes=True, dashboard_address=":0", silence_logs=50
         ) as cluster,
         distributed.Client(cluster) as made,
     ):

@@ -68,7 +68,7 @@ class Dask(Retrying, distributed.cfexecutor.ClientExecutor):
 
 def _dask() -> Executor:
     cluster = distributed.LocalCluster(
-        n_workers=1, threads_per_worker=2, processes=False, dashboard_address=None, protocol="inproc://"
+        n_workers=1, threads_per_worker=2, processes=False, dashboard_address=":0", protocol="inproc://"
     )
     made: Executor = Dask(distributed.Client(cluster))
     return made

@@ -94,7 +94,7 @@ KINDS: dict[str, tuple[type, Callable[..., Any]]] = {
 @functools.cache
 def _cluster() -> Any:
     return distributed.LocalCluster(
-        n_workers=1, threads_per_worker=2, processes=False, dashboard_address=None, protocol="inproc://"
+        n_workers=1, threads_per_worker=2, processes=False, dashboard_address=":0", protocol="inproc://"
     )
 
 

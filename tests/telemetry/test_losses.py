@@ -301,12 +301,18 @@ class Lost:
         self.cycle = self
         weakref.finalize(self, start().end)
 
+lost = []
 for index in range(1500):
     gc.set_threshold(1 + index % 50, 1, 1)  # sooner or later one begins at any allocation there is
-    Lost()
+    lost.append(weakref.ref(Lost()))
     start().end()
 gc.set_threshold(0)
-gc.collect()
+
+def collected():
+    gc.collect()  # does nothing while another thread is at it
+    return not any(found() for found in lost)
+
+wait_for(collected)
 handle.force_flush(240)
 show(sent=len(collector.spans), counted=counted())
 """,

@@ -299,18 +299,23 @@ def start():
 class Lost:
     def __init__(self):
         self.cycle = self
-        weakref.finalize(self, start().end)
+        weakref.finalize(self, end, start())
 
-lost = []
+ended = []
+
+def end(span):
+    span.end()
+    ended.append(span)
+
 for index in range(1500):
     gc.set_threshold(1 + index % 50, 1, 1)  # sooner or later one begins at any allocation there is
-    lost.append(weakref.ref(Lost()))
+    Lost()
     start().end()
 gc.set_threshold(0)
 
 def collected():
     gc.collect()  # does nothing while another thread is at it
-    return not any(found() for found in lost)
+    return len(ended) == 1500
 
 wait_for(collected)
 handle.force_flush(240)

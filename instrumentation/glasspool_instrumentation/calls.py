@@ -116,6 +116,7 @@ class Call(NotedCall):
         """Run once more by the pool, or given up before: counted once."""
         span = None if self.outcome else self.span
         token: Any = None
+        undo: Callable[[Any], object] = leave if self.packed else detach
         if span is not None:
             token = enter(span) if self.packed else attach(carried, span)
         elif not self.packed and (carried or _current()):
@@ -128,7 +129,7 @@ class Call(NotedCall):
             raise
         finally:
             if token is not None:
-                detach(token)
+                undo(token)
             del token
 
     def within(self, context: Context, fn: Any, /, *args: Any, **kwargs: Any) -> Any:

@@ -11,6 +11,7 @@ import threading
 from collections import Counter
 from collections.abc import Callable
 from concurrent.futures import CancelledError, Executor
+from contextvars import copy_context
 from typing import Any
 
 import pytest
@@ -127,7 +128,10 @@ def test_a_call_that_is_cancelled_between_two_attempts_was_running() -> None:
     assert value(catalog.TASK_ACTIVE, "pool") == 0
 
 
-def test_later_attempts_are_in_the_trace_of_the_call(tracer: Tracer, spans: InMemorySpanExporter) -> None:
+@pytest.mark.parametrize("packed", [False, True])
+def test_later_attempts_are_in_the_trace_of_the_call(
+    packed: bool, tracer: Tracer, spans: InMemorySpanExporter, caplog: pytest.LogCaptureFixture
+) -> None:
     flaky = Flaky()
 
     def attempt() -> int:
@@ -136,13 +140,15 @@ def test_later_attempts_are_in_the_trace_of_the_call(tracer: Tracer, spans: InMe
 
     pool = gi.wrap_executor(LAYERS["retry"](more_executors.Executors.thread_pool(max_workers=1)), "pool")
     with tracer.start_as_current_span("request"), pool:
-        assert pool.submit(attempt).result(LIMIT) == 2
+        future = pool.submit(copy_context().run, attempt) if packed else pool.submit(attempt)
+        assert future.result(LIMIT) == 2
     ended = spans.get_finished_spans()
     (task,) = [span for span in ended if span.name.startswith("pool ")]
     attempts = [span for span in ended if span.name == "attempt"]
     assert task.context is not None
     assert [span.parent and span.parent.span_id for span in attempts] == [task.context.span_id] * 3
     assert task.status.is_ok or task.status.is_unset
+    assert not [record for record in caplog.records if record.name.startswith("opentelemetry")]
 
 
 class Raising(work.Inline):

@@ -20,7 +20,7 @@ from glasspool.telemetry.tracing import attach, context_in
 
 from . import futures, loops, pools
 from .coroutines import SteppedCoroutine, failure_text
-from .layers import awaiting, core_calls, handing_on, submitting
+from .layers import awaiting, core_calls, handing_on, is_own, submitting
 from .naming import Selection
 from .observed import Observed
 from .patching import Patch, Patches
@@ -201,10 +201,10 @@ class _Observing:
 
     def submit(self, fn: Any, /, *args: Any, **kwargs: Any) -> Any:
         pool = self._pool
-        own = handing_on(type(pool).submit)
-        if own is not type(pool).submit:  # somebody's own, which may be no function of its class
-            own = handing_on(_submit)
-        return pools.submit(pools.observe(pool), own, pool, fn, args, kwargs)
+        original = type(pool).submit
+        if is_own(original):  # which may be no function of its class
+            original = handing_on(_submit)
+        return pools.submit(pools.observe(pool), original, pool, fn, args, kwargs)
 
 
 def _submit(pool: Executor, /, *args: Any, **kwargs: Any) -> Any:

@@ -21,7 +21,7 @@ from glasspool.frames import locals_of
 from glasspool.guarded import attribute, is_a
 from glasspool.telemetry.names import links
 
-__all__ = ["RECORDED", "awaiting", "core_calls", "handing_on", "is_recorded", "recorded", "submitting"]
+__all__ = ["RECORDED", "awaiting", "core_calls", "handing_on", "is_own", "is_recorded", "recorded", "submitting"]
 
 _Class = TypeVar("_Class", bound=type)
 
@@ -51,14 +51,16 @@ class _Submitting(threading.local):
 submitting = _Submitting()
 
 
-def handing_on(submit: Callable[..., Any]) -> Callable[..., Any]:
-    """A pool's ``submit`` (its class's function), whose calls are recorded: pools that it hands them on to stay silent.
+def is_own(submit: Any) -> bool:
+    """Is this ``submit``, of a pool's class, somebody's own?
 
-    It may put functions of its own around them. A library's own ``submit`` does not, and is returned as it is.
+    It may hand a call on to another pool, put functions of its own around it and run it again; a library's does not.
     """
-    if str(getattr(submit, "__module__", "")).startswith(_LIBRARIES):
-        return submit
+    return not str(getattr(submit, "__module__", "")).startswith(_LIBRARIES)
 
+
+def handing_on(submit: Callable[..., Any]) -> Callable[..., Any]:
+    """A ``submit`` that is somebody's own, whose calls are recorded: pools that it hands them on to stay silent."""
     return functools.partial(_hand_on, submit)
 
 

@@ -26,7 +26,7 @@ from glasspool.telemetry.tracing import Spans
 
 from . import calls, remote
 from .bootstrap import Settings, parent_settings
-from .layers import handing_on, submitting
+from .layers import is_own, submitting
 from .naming import caller_module
 from .noted import NotingRecorder
 from .objectives import WaitObjectives
@@ -151,7 +151,7 @@ def observe(
             rejects=("already_shutdown",) if kind.type == "dask" else ("already_shutdown", "broken"),
             losses=CONTEXT_LOSS_KINDS if kind.remote else (),
         )
-        observed.reruns = handing_on(type(pool).submit) is not type(pool).submit
+        observed.reruns = is_own(type(pool).submit)
         settings = parent_settings() if child_telemetry and kind.remote else None
         key = id(pool)
 

@@ -21,7 +21,7 @@ from glasspool.telemetry.objectives import check_wait_objective
 from glasspool.telemetry.tracing import Spans
 
 from . import calls, pools
-from .layers import core_calls, handing_on, submitting
+from .layers import core_calls, handing_on, is_own, submitting
 from .naming import check_name
 from .pools import by_id, is_dask
 from .task_names import MAX_TASK_NAMES, check_max_task_names
@@ -163,7 +163,7 @@ def _observing(cls: Any) -> type:
         return above.submit(*args, **kwargs)
 
     is_function = type(inspect.getattr_static(cls, "submit")) is FunctionType  # else a static method, a property, …
-    hands_on = not is_function or handing_on(cls.submit) is not cls.submit
+    hands_on = not is_function or is_own(cls.submit)
     replaced = [submit, shutdown, *(_killing(cls, name) for name in pools.KILLERS if hasattr(cls, name))]
     if is_dask(cls):
         replaced.append(map)

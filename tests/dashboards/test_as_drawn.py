@@ -2,23 +2,15 @@
 
 from __future__ import annotations
 
-import json
 import re
 from typing import Any
 
 import pytest
+from shipped import PANELS, SHIPPED
 
-from glasspool import provisioning
 from glasspool.telemetry.catalog import OUTCOMES, SUBMIT_WAIT
 
-MODELS = {dashboard.uid: json.loads(dashboard.text) for dashboard in provisioning.dashboards()}
-PANELS = [
-    pytest.param(panel, id=f"{uid}: {panel['title']}")
-    for uid, model in MODELS.items()
-    for panel in model["panels"]
-    if panel["type"] != "row"
-]
-(TABLE,) = (panel for model in MODELS.values() for panel in model["panels"] if panel["type"] == "table")
+(TABLE,) = (panel for panel in PANELS.values() if panel["type"] == "table")
 
 GRID_ROW, GAP, CHROME = 30, 8, 40
 """Pixels: a row of Grafana's grid, what lies between two, and a panel's title with its padding."""
@@ -83,7 +75,7 @@ def fields(panel: dict[str, Any]) -> list[str]:
     return [re.sub(r"\{\{\w+\}\}", "x", legend) for legend in legends]
 
 
-@pytest.mark.parametrize("panel", PANELS)
+@pytest.mark.parametrize("panel", PANELS.values(), ids=PANELS)
 def test_every_override_matches_a_field(panel: dict[str, Any]) -> None:
     names = fields(panel)
     for override in panel["fieldConfig"]["overrides"]:
@@ -95,7 +87,7 @@ def test_every_override_matches_a_field(panel: dict[str, Any]) -> None:
             assert wanted in names
 
 
-@pytest.mark.parametrize("panel", PANELS)
+@pytest.mark.parametrize("panel", PANELS.values(), ids=PANELS)
 def test_an_outcome_has_one_colour(panel: dict[str, Any]) -> None:
     if any("task_outcome}}" in target["legendFormat"] for target in panel["targets"]):
         colours = {name: each["color"]["fixedColor"] for name, each in overrides(panel).items()}
@@ -103,7 +95,7 @@ def test_an_outcome_has_one_colour(panel: dict[str, Any]) -> None:
         assert set(colours) == set(OUTCOMES)
 
 
-@pytest.mark.parametrize("panel", PANELS)
+@pytest.mark.parametrize("panel", PANELS.values(), ids=PANELS)
 def test_a_limit_is_dashed_and_not_filled(panel: dict[str, Any]) -> None:
     if panel["type"] != "timeseries":
         return
@@ -114,7 +106,7 @@ def test_a_limit_is_dashed_and_not_filled(panel: dict[str, Any]) -> None:
     assert all(settings["custom.fillOpacity"] == 0 for settings in drawn)
 
 
-@pytest.mark.parametrize("panel", PANELS)
+@pytest.mark.parametrize("panel", PANELS.values(), ids=PANELS)
 def test_thresholds_rise(panel: dict[str, Any]) -> None:
     """Of two colours at one value only the last is ever seen."""
     each = [panel["fieldConfig"]["defaults"].get("thresholds", {"steps": [{"value": None}]})]
@@ -124,7 +116,7 @@ def test_thresholds_rise(panel: dict[str, Any]) -> None:
         assert values == sorted(set(values))
 
 
-@pytest.mark.parametrize("panel", PANELS)
+@pytest.mark.parametrize("panel", PANELS.values(), ids=PANELS)
 def test_a_heatmap_counts_each_task_once_and_its_cells_can_be_seen(panel: dict[str, Any]) -> None:
     if panel["type"] != "heatmap":
         return
@@ -135,14 +127,14 @@ def test_a_heatmap_counts_each_task_once_and_its_cells_can_be_seen(panel: dict[s
         assert set(windows) == {"$__rate_interval"}
 
 
-@pytest.mark.parametrize("panel", PANELS)
+@pytest.mark.parametrize("panel", PANELS.values(), ids=PANELS)
 def test_a_flat_zero_lies_on_a_small_axis(panel: dict[str, Any]) -> None:
     defaults = panel["fieldConfig"]["defaults"]
     if panel["type"] == "timeseries":
         assert "max" in defaults or defaults["custom"]["axisSoftMax"] <= 2
 
 
-@pytest.mark.parametrize("panel", PANELS)
+@pytest.mark.parametrize("panel", PANELS.values(), ids=PANELS)
 def test_thresholds_do_not_lie_on_the_floor(panel: dict[str, Any]) -> None:
     defaults = panel["fieldConfig"]["defaults"]
     steps = [step["value"] for step in defaults.get("thresholds", {"steps": []})["steps"] if step["value"] is not None]
@@ -150,7 +142,7 @@ def test_thresholds_do_not_lie_on_the_floor(panel: dict[str, Any]) -> None:
         assert min(steps) >= defaults["max"] / 4
 
 
-@pytest.mark.parametrize("panel", PANELS)
+@pytest.mark.parametrize("panel", PANELS.values(), ids=PANELS)
 def test_a_legend_shows_more_than_two_lines(panel: dict[str, Any]) -> None:
     if panel["type"] == "timeseries":
         wide = panel["gridPos"]["w"] >= 12
@@ -158,23 +150,23 @@ def test_a_legend_shows_more_than_two_lines(panel: dict[str, Any]) -> None:
         assert wide or panel["gridPos"]["h"] >= 10
 
 
-@pytest.mark.parametrize("uid", MODELS)
+@pytest.mark.parametrize("uid", SHIPPED)
 def test_no_row_ends_half_empty(uid: str) -> None:
     widths: dict[int, int] = {}
-    for panel in MODELS[uid]["panels"]:
+    for panel in SHIPPED[uid]["panels"]:
         y = panel["gridPos"]["y"]
         widths[y] = widths.get(y, 0) + panel["gridPos"]["w"]
     assert set(widths.values()) == {24}
 
 
-@pytest.mark.parametrize("panel", PANELS)
+@pytest.mark.parametrize("panel", PANELS.values(), ids=PANELS)
 def test_counts_are_whole_figures(panel: dict[str, Any]) -> None:
     """ "5 K" is no count."""
     if panel["type"] == "stat":
         assert panel["fieldConfig"]["defaults"]["unit"] != "short"
 
 
-@pytest.mark.parametrize("panel", PANELS)
+@pytest.mark.parametrize("panel", PANELS.values(), ids=PANELS)
 def test_what_is_not_judged_has_no_colour(panel: dict[str, Any]) -> None:
     thresholds = panel["fieldConfig"]["defaults"].get("thresholds")
     if thresholds and len(thresholds["steps"]) == 1:
@@ -183,12 +175,12 @@ def test_what_is_not_judged_has_no_colour(panel: dict[str, Any]) -> None:
 
 def test_nobody_is_shown_to_wait_who_did_not() -> None:
     """Of waits that are all in the first bucket a quantile says half of its bound."""
-    (panel,) = (p for model in MODELS.values() for p in model["panels"] if p["title"] == "Submit wait")
+    (panel,) = (p for p in PANELS.values() if p["title"] == "Submit wait")
     assert all(target["expr"].endswith(f" > {SUBMIT_WAIT.buckets[0]:g}") for target in panel["targets"])
 
 
 def test_a_trace_store_that_is_not_there_is_no_error() -> None:
     """A variable without a value shows a red triangle, unless it is in the controls menu."""
-    for model in MODELS.values():
+    for model in SHIPPED.values():
         (traces,) = (variable for variable in model["templating"]["list"] if variable["name"] == "traces")
         assert traces["hide"] == 3

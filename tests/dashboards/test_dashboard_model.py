@@ -14,6 +14,7 @@ import pytest
 import yaml
 from dashboard_schema import DASHBOARD, OPTIONS, ROW, _panel
 from queries import filled_in, metric_names
+from shipped import SHIPPED
 
 from glasspool import provisioning
 from glasspool._monitoring.alerts import alerts
@@ -24,7 +25,6 @@ from glasspool.telemetry.catalog import ALL_METRICS, SUBMIT_WAIT
 
 ROOT = Path(__file__).resolve().parents[2]
 ASSETS = ROOT / "src" / "glasspool" / "assets"
-SHIPPED = {dashboard.uid: json.loads(dashboard.text) for dashboard in provisioning.dashboards()}
 PANELS = [
     pytest.param(uid, panel, id=f"{uid}: {panel['title']}")
     for uid, model in SHIPPED.items()

@@ -9,16 +9,7 @@ from typing import Any
 
 import pytest
 from grafana_keys import property_known, unknown_keys
-
-from glasspool import provisioning
-
-SHIPPED = {dashboard.uid: json.loads(dashboard.text) for dashboard in provisioning.dashboards()}
-PANELS = [
-    pytest.param(panel, id=f"{uid}: {panel['title']}")
-    for uid, model in SHIPPED.items()
-    for panel in model["panels"]
-    if panel["type"] != "row"
-]
+from shipped import PANELS, SHIPPED
 
 
 @pytest.mark.parametrize("uid", SHIPPED)
@@ -68,7 +59,7 @@ def _places(place: tuple[str | int, ...]) -> Iterator[tuple[dict[str, Any], Any]
         yield model, spot
 
 
-@pytest.mark.parametrize("panel", PANELS)
+@pytest.mark.parametrize("panel", PANELS.values(), ids=PANELS)
 def test_an_override_sets_what_a_field_has(panel: dict[str, Any]) -> None:
     for override in panel["fieldConfig"]["overrides"]:
         assert override["properties"]

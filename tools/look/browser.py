@@ -1,0 +1,110 @@
+"""Chromium, looking at one dashboard after the other."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlencode
+
+from playwright.sync_api import Page, sync_playwright
+from playwright.sync_api import TimeoutError as NotInTime
+
+__all__ = ["Drawn", "Eye", "opened"]
+
+WIDTH, SCREEN = 1600, 900
+"""Pixels of the screen of somebody on call."""
+
+_SECONDS = 120
+_DRAWN = """() => {
+  const panels = Object.values(window.look?.panels ?? {});
+  return panels.length >= COUNT && panels.every((panel) => ['Done', 'Error'].includes(panel.state));
+}"""
+
+
+@dataclass(frozen=True)
+class Drawn:
+    """What a dashboard showed: by panel's title its lines, links and errors; and what went wrong outside of panels."""
+
+    panels: dict[str, dict[str, Any]]
+    problems: list[str]
+
+
+@dataclass
+class Eye:
+    """One page of a browser, on a server that ``serving`` has started."""
+
+    page: Page
+    url: str
+    models: Mapping[str, Any]
+
+    def look(
+        self, uid: str, start: float, end: float, scrape: str, width: int = WIDTH, **variables: str
+    ) -> Drawn:
+        """Open a dashboard over a range of time (seconds) and wait until every panel has drawn."""
+        count = sum(panel["type"] != "row" for panel in self.models[uid]["panels"])
+        chosen = {f"var-{name}": value for name, value in variables.items()}
+        since, until = (datetime.fromtimestamp(at, timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ") for at in (start, end))
+        address = {"uid": uid, "from": since, "to": until, "scrape": scrape, **chosen}
+        self.page.set_viewport_size({"width": width, "height": SCREEN})
+        self.page.goto(f"{self.url}/?{urlencode(address)}")
+        try:
+            self.page.wait_for_function(_DRAWN.replace("COUNT", str(count)), timeout=_SECONDS * 1000)
+        except NotInTime:
+            pass  # the checks name the panels that have not drawn
+        self._settle()
+        found = self.page.evaluate("() => window.look")
+        return Drawn({panel["title"]: panel for panel in found["panels"].values()}, found["problems"])
+
+    def screen(self, path: Path) -> None:
+        """What is seen without scrolling."""
+        path.parent.mkdir(parents=True, exist_ok=True)
+        self.page.screenshot(path=path)
+
+    def whole(self, path: Path) -> None:
+        """The dashboard from top to bottom."""
+        height = self.page.evaluate(
+            "() => Math.max(...[...document.querySelectorAll('.react-grid-layout')]"
+            ".map((grid) => grid.getBoundingClientRect().bottom + scrollY), 400)"
+        )
+        width = (self.page.viewport_size or {"width": WIDTH})["width"]
+        self.page.set_viewport_size({"width": width, "height": int(height) + 24})
+        self._settle()
+        path.parent.mkdir(parents=True, exist_ok=True)
+        self.page.screenshot(path=path)
+        self.page.set_viewport_size({"width": width, "height": SCREEN})
+
+    def panel(self, title: str, path: Path) -> None:
+        """One panel alone."""
+        path.parent.mkdir(parents=True, exist_ok=True)
+        self.page.locator(f'section[data-testid="data-testid Panel header {title}"]').screenshot(path=path)
+
+    def _settle(self) -> None:
+        """Two pictures in a row are the same: graphs are painted after their data are there."""
+        before = b""
+        for _ in range(40):
+            self.page.wait_for_timeout(400)
+            now = self.page.screenshot()
+            if now == before:
+                return
+            before = now
+
+
+@contextmanager
+def opened(url: str, models: Mapping[str, Any]) -> Iterator[Eye]:
+    """Chromium from $CHROMIUM or the path, without a window."""
+    program = os.environ.get("CHROMIUM") or shutil.which("chromium") or shutil.which("chromium-browser")
+    if not program:
+        raise FileNotFoundError("chromium is missing: install the package `chromium`, or set CHROMIUM to its path")
+    with sync_playwright() as playwright:
+        flags = ["--font-render-hinting=none", "--force-color-profile=srgb", "--disable-gpu"]
+        browser = playwright.chromium.launch(executable_path=program, args=flags, chromium_sandbox=False)
+        try:
+            yield Eye(browser.new_page(), url, models)
+        finally:
+            browser.close()

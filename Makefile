@@ -9,7 +9,7 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN = $(VENV)/bin
 
-.PHONY: demo test docs check record-alerts clean
+.PHONY: demo test docs check record-alerts dashboards-look clean
 
 demo: $(VENV)/.demo-ready
 	$(BIN)/glasspool demo $(ARGS)
@@ -34,6 +34,19 @@ check: $(VENV)/.test-ready
 # The series that tests/alerting replays, from real programs: takes a quarter of an hour.
 record-alerts: $(VENV)/.test-ready
 	$(BIN)/python tools/record_alert_series.py $(ARGS)
+
+# The dashboards drawn with Grafana's own front end, over real series; fails if one does not show what it must. Needs
+# Node 20, Chromium and the back ends, and takes five minutes. ARGS=--docs renews the documentation's pictures.
+LOOK = tools/look
+dashboards-look: $(VENV)/.test-ready $(LOOK)/node_modules/.ready
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --group look
+	node $(LOOK)/bundle.mjs
+	$(BIN)/python -m tools.look $(ARGS)
+
+$(LOOK)/node_modules/.ready: $(LOOK)/package.json
+	@command -v npm >/dev/null || { echo "npm is missing: install Node 20 or newer (https://nodejs.org)"; exit 1; }
+	cd $(LOOK) && npm install --no-audit --no-fund --no-package-lock --legacy-peer-deps --loglevel=error
+	touch $@
 
 clean:
 	rm -rf $(VENV)

@@ -105,13 +105,18 @@ shutdowns, rare events) panels and rules therefore take the whole count of a ser
 price: after the monitoring itself was away for longer than that window, they show one exaggerated value.
 
 **Proof.** `tools/prove_dashboards.py` runs a program into every situation, executes every expression by scrape, by
-OTLP and through the Collector, and compares with the program's own book: [the values](proof-dashboards.md). The
-pictures below are drawn from that run's query results.
+OTLP and through the Collector, and compares with the program's own book: [the values](proof-dashboards.md).
+`make dashboards-look` draws them [with Grafana's own front end](dashboards-look.md).
 
-![Executors under most pressure](images/panel-overview-pressure-table.png)
-![Waits against runs](images/panel-executor-waits-runs.png)
-![Queue waits](images/panel-executor-wait-heatmap.png)
-![Oldest queued and oldest running](images/panel-executor-oldest.png)
+**Alerts.** The overview's first table shows the alerts of these rules that fire or are about to, as the series `ALERTS`
+has them, which Prometheus, vmalert and Mimir write where they evaluate rules. An alert that Grafana itself evaluates is
+not there.
+
+Twelve real programs, six of them in trouble; a limiter of threads that is too small; a blocked event loop:
+
+![Overview](images/dashboard-overview.png)
+![Executor: more users than tokens, so waits and time at the limit rise](images/dashboard-executor.png)
+![Runtime: timers of the event loop come late since a handler computes on it](images/dashboard-runtime.png)
 """
 
 _ALERTS_HEAD = """# Rules and alerts

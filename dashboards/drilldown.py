@@ -85,9 +85,10 @@ def drilldown(lines: Lines) -> Board:
         _FILTER,
         (executor_variable(SERVICE, every=False), type_variable(EXECUTOR, every=False), task_variable(_FILTER)),
         (
-            Row("Waiting and running", _times()),
+            Row("At a glance", _glance(lines)),
+            Row("Waiting and running", _distributions()),
             Row("Backpressure", _backpressure(lines)),
-            Row("Capacity", _capacity(lines)),
+            Row("Capacity", _capacity()),
             Row("How tasks end", _outcomes()),
             Row("Tasks", _tasks()),
             Row("Instances", _instances()),
@@ -113,7 +114,13 @@ def _quantiles(name: str, growth: str, least: float | None = None) -> tuple[Targ
     )
 
 
-def _times() -> tuple[Panel, ...]:
+def _glance(lines: Lines) -> tuple[Panel, ...]:
+    """What the first screen has room for: for each kind of trouble the panel that tells it from the others."""
+    used = f"max({_rate(SLOT_TIME)} / ({_rate(SLOT_LIMIT_TIME)} > 0))"
+    limited = f"max({_rate(SLOT_SATURATED_TIME)} / ({_rate(EXECUTOR_TIME)} > 0))"
+    name, error = label(Key.TASK_NAME), label(Key.ERROR_TYPE)
+    # An error type's series is born with its first error, which a rate would not see.
+    failed = events(series(TASK_COMPLETED, *_FILTER, match(Key.TASK_OUTCOME, "error", "timeout")), _WINDOW)
     return (
         Panel(
             title="Waits against runs",
@@ -125,11 +132,62 @@ def _times() -> tuple[Panel, ...]:
                      *_quantiles("run", rate(bucket(TASK_DURATION, *_FILTER), _WINDOW)),
                      Target(_of(QUEUE_WAIT_OBJECTIVE, "min"), "wait objective")),
             unit="s",
-            width=24,
-            height=9,
             marks=(*quantiles("wait", "blue"), *quantiles("run", "purple"), limit("wait objective", "red")),
             link="traces",
         ),
+        Panel(
+            title="Oldest queued and oldest running",
+            question="Is anything stuck?",
+            action="Every line rises while the same task runs or waits, and falls when that ends. An overdue one has"
+            " outlived every run of its name before; it hangs, or is meant to live.",
+            targets=(
+                Target(_of(QUEUE_OLDEST_AGE, "max"), "oldest queued"),
+                Target(_of(TASK_OLDEST_AGE, "max"), "oldest running"),
+                Target(by((name,), series(TASK_OVERDUE_AGE, *_FILTER), "max"), f"overdue {{{{{name}}}}}"),
+            ),
+            unit="s",
+            link="traces",
+        ),
+        Panel(
+            title="Utilisation and time at the limit",
+            question="Is the executor busy on average, and how often is it out of slots? (the worst process)",
+            action="High utilisation, little time at the limit: well sized. Low utilisation, much time at the limit:"
+            " bursts; a longer queue helps more than more slots.",
+            targets=(Target(used, "mean utilisation"), Target(limited, "time at the limit")),
+            unit="percentunit",
+            warn=0.7,
+            alarm=lines["saturated_share"],
+            maximum=1,
+            width=8,
+        ),
+        Panel(
+            title="Error types",
+            question="What goes wrong, and how often?",
+            action="Follow a trace of the type that has grown; timeout means the task's own timeout or deadline.",
+            targets=(Target(_per_second(by((error,), failed)), f"{{{{{error}}}}}"),),
+            empty=NONE_SEEN,
+            unit="ops",
+            width=8,
+            bars=True,
+            stacked=True,
+            link="traces",
+        ),
+        Panel(
+            title="Oldest request not obeyed",
+            question="For how long has one of them not ended?",
+            action="A line that rises and falls: cleanup that takes its time. One that goes on rising: a task that"
+            " catches its cancellation. The log names it while an executor closes.",
+            targets=(Target(_of(TASK_CANCELLING_OLDEST_AGE, "max"), "oldest"),),
+            unit="s",
+            width=8,
+            warn=10,
+            alarm=lines["cancel_seconds"],
+        ),
+    )  # fmt: skip
+
+
+def _distributions() -> tuple[Panel, ...]:
+    return (
         _heatmap(
             "Queue waits",
             "How are waits distributed; is it a few tasks or all?",
@@ -192,23 +250,9 @@ def _backpressure(lines: Lines) -> tuple[Panel, ...]:
     )
 
 
-def _capacity(lines: Lines) -> tuple[Panel, ...]:
-    used = f"max({_rate(SLOT_TIME)} / ({_rate(SLOT_LIMIT_TIME)} > 0))"
-    limited = f"max({_rate(SLOT_SATURATED_TIME)} / ({_rate(EXECUTOR_TIME)} > 0))"
-    name = label(Key.TASK_NAME)
+def _capacity() -> tuple[Panel, ...]:
     estimate = f"sum({rate(total(TASK_DURATION, *_FILTER), _WINDOW)})"
     return (
-        Panel(
-            title="Utilisation and time at the limit",
-            question="Is the executor busy on average, and how often is it out of slots? (the worst process)",
-            action="High utilisation, little time at the limit: well sized. Low utilisation, much time at the limit:"
-            " bursts; a longer queue helps more than more slots.",
-            targets=(Target(used, "mean utilisation"), Target(limited, "time at the limit")),
-            unit="percentunit",
-            warn=0.7,
-            alarm=lines["saturated_share"],
-            maximum=1,
-        ),
         Panel(
             title="In flight against the limit",
             question="How much work is in flight, and how much should be, judging by rate times mean run?",
@@ -232,28 +276,13 @@ def _capacity(lines: Lines) -> tuple[Panel, ...]:
             unit="short",
             marks=(limit("capacity", "red"),),
         ),
-        Panel(
-            title="Oldest queued and oldest running",
-            question="Is anything stuck?",
-            action="Every line rises while the same task runs or waits, and falls when that ends. An overdue one has"
-            " outlived every run of its name before; it hangs, or is meant to live.",
-            targets=(
-                Target(_of(QUEUE_OLDEST_AGE, "max"), "oldest queued"),
-                Target(_of(TASK_OLDEST_AGE, "max"), "oldest running"),
-                Target(by((name,), series(TASK_OVERDUE_AGE, *_FILTER), "max"), f"overdue {{{{{name}}}}}"),
-            ),
-            unit="s",
-            link="traces",
-        ),
     )
 
 
 def _outcomes() -> tuple[Panel, ...]:
     outcome, error, reason = label(Key.TASK_OUTCOME), label(Key.ERROR_TYPE), label(Key.CANCEL_REASON)
     phase = label(Key.TASK_PHASE)
-    # An error type's series is born with its first error, which a rate would not see.
     ended = events(series(TASK_COMPLETED, *_FILTER), _WINDOW)
-    failed = events(series(TASK_COMPLETED, *_FILTER, match(Key.TASK_OUTCOME, "error", "timeout")), _WINDOW)
     cancelled = events(series(TASK_CANCELLATIONS, *_FILTER), _WINDOW)
     obeyed = quantile(0.95, events(bucket(CANCEL_DURATION, *_FILTER), _WINDOW), reason)
     return (
@@ -271,24 +300,12 @@ def _outcomes() -> tuple[Panel, ...]:
         Panel(
             title="Outcomes",
             question="How do its tasks end, and how many a second?",
-            action="timeout: they were too slow. error: see the types beside. cancelled: see the reasons below.",
+            action="timeout: they were too slow. error: see the types above. cancelled: see the reasons below.",
             targets=(Target(_per_second(by((outcome,), ended)), f"{{{{{outcome}}}}}"),),
             marks=OUTCOMES,
             unit="ops",
             width=8,
             stacked=True,
-        ),
-        Panel(
-            title="Error types",
-            question="What goes wrong, and how often?",
-            action="Follow a trace of the type that has grown; timeout means the task's own timeout or deadline.",
-            targets=(Target(_per_second(by((error,), failed)), f"{{{{{error}}}}}"),),
-            empty=NONE_SEEN,
-            unit="ops",
-            width=8,
-            bars=True,
-            stacked=True,
-            link="traces",
         ),
         Panel(
             title="Cancellations by reason",
@@ -316,6 +333,16 @@ def _outcomes() -> tuple[Panel, ...]:
             link="traces",
         ),
         Panel(
+            title="Asked to end and still running",
+            question="How many tasks were cancelled, or are out of time, and have not ended yet?",
+            action="Each holds its slot, and holds up a shutdown. Back to 0 in a moment: cleanup. A level: tasks that"
+            " catch their cancellation, or threads that are waited for (abandon=False).",
+            targets=(Target(_of(TASK_CANCELLING), "asked to end"),),
+            unit="short",
+            width=8,
+            warn=1,
+        ),
+        Panel(
             title="Rejected submissions",
             question="Which submissions never became tasks, and why?",
             action="queue_full: the caller must slow down or the queue grow. already_shutdown: a caller outlives the"
@@ -325,27 +352,6 @@ def _outcomes() -> tuple[Panel, ...]:
             width=8,
             bars=True,
             stacked=True,
-        ),
-        Panel(
-            title="Asked to end and still running",
-            question="How many tasks were cancelled, or are out of time, and have not ended yet?",
-            action="Each holds its slot, and holds up a shutdown. Back to 0 in a moment: cleanup. A level: tasks that"
-            " catch their cancellation, or threads that are waited for (abandon=False).",
-            targets=(Target(_of(TASK_CANCELLING), "asked to end"),),
-            unit="short",
-            width=12,
-            warn=1,
-        ),
-        Panel(
-            title="Oldest request not obeyed",
-            question="For how long has one of them not ended?",
-            action="A line that rises and falls: cleanup that takes its time. One that goes on rising: a task that"
-            " catches its cancellation. The log names it while an executor closes.",
-            targets=(Target(_of(TASK_CANCELLING_OLDEST_AGE, "max"), "oldest"),),
-            unit="s",
-            width=12,
-            warn=10,
-            alarm=60,
         ),
     )  # fmt: skip
 

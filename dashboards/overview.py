@@ -9,14 +9,16 @@ from __future__ import annotations
 from dashboards.boards import Board, Lines, Row, type_variable
 from dashboards.marks import OUTCOMES
 from dashboards.panels import NONE_SEEN, Panel, Target
-from dashboards.tables import Column
+from dashboards.tables import Column, firing_alerts
 from glasspool._monitoring import recording as r
 from glasspool._monitoring.alerts import OVERVIEW_UID
 from glasspool._monitoring.expressions import (
     EXECUTOR_LABELS,
     INSTANCE_LABELS,
     SERVICE,
+    any_of,
     by,
+    firing,
     label,
     series,
     top,
@@ -27,6 +29,9 @@ from glasspool.telemetry.catalog import (
     QUEUE_OLDEST_AGE,
     SLOT_LIMIT,
     SUBMIT_PENDING,
+    TASK_ABANDONED,
+    TASK_CANCELLING_OLDEST_AGE,
+    TASK_OVERDUE_AGE,
     TASK_REJECTED,
     Key,
 )
@@ -39,11 +44,15 @@ SHOWN = 15
 _FEW = 8
 """Lines of what goes up and down all the time."""
 
-_ROWS = 10
+_ROWS = 7
 """Rows of the table: what the first screen has room for."""
 
 _FILTER = (*SERVICE, f'{EXECUTOR_LABELS[1]}=~"$type"')
 _EXECUTOR = "{{" + EXECUTOR_LABELS[0] + "}} ({{" + EXECUTOR_LABELS[1] + "}})"
+
+
+_ALERTS = firing(EXECUTOR_LABELS, *_FILTER, f'{EXECUTOR_LABELS[0]}!=""', how="count")
+"""How many alerts there are about an executor."""
 
 
 def _recorded(name: str, *matchers: str) -> str:
@@ -54,6 +63,11 @@ def _worst(name: str, most: int = SHOWN) -> tuple[Target, ...]:
     """The executors that were highest on average in the range shown."""
     rank = _recorded(name)
     return (Target(top(most, worst_executors(rank), rank), _EXECUTOR),)
+
+
+def _mean(name: str) -> str:
+    """Executors on the mean of five minutes: what goes up and down all the time cannot be read otherwise."""
+    return worst_executors(f"avg_over_time({_recorded(name)}[5m])")
 
 
 def _lines(
@@ -76,8 +90,9 @@ def _lines(
 
 
 def _now(expression: str) -> Target:
-    """A column for the executors under most pressure now."""
-    ranked = f"topk({_ROWS}, {worst_executors(_recorded(r.PRESSURE))})"
+    """A column for the executors of which an alert speaks, and for those under most pressure."""
+    pressure, on = worst_executors(_recorded(r.PRESSURE)), f"on ({', '.join(EXECUTOR_LABELS)})"
+    ranked = f"topk({_ROWS}, {any_of(f'{pressure} + {on} 2 * {_ALERTS}', f'2 * {_ALERTS}', pressure)})"
     return Target(f"{worst_executors(expression)} and on ({', '.join(EXECUTOR_LABELS)}) {ranked}", _EXECUTOR)
 
 
@@ -112,7 +127,7 @@ def _stats(lines: Lines) -> tuple[Panel, ...]:
     def stat(title: str, question: str, action: str, expr: str, warn: float | None, alarm: float | None) -> Panel:
         return Panel(
             title=title, question=question, action=action, targets=(Target(expr, title),), unit="locale",
-            kind="stat", warn=warn, alarm=alarm, width=4, height=4, decimals=0,
+            kind="stat", warn=warn, alarm=alarm, width=4, height=3, decimals=0,
         )  # fmt: skip
 
     limit = series(SLOT_LIMIT, *_FILTER)
@@ -135,6 +150,18 @@ def _stats(lines: Lines) -> tuple[Panel, ...]:
             empty="No data: no open executor matches the choice above, or nothing is scraped",
             width=24,
             height=2,
+        ),
+        Panel(
+            title="Alerts",
+            question="What is wrong, and with whom?",
+            action="The runbook of each alert says how to tell its causes apart. A click opens the executor, or the"
+            " event loops. Pending: the condition holds, but not for long enough yet.",
+            targets=(Target(firing_alerts(*_FILTER), "alerts"),),
+            unit="none",
+            kind="alerts",
+            empty="No alert fires, or no data: the alert rules may be evaluated elsewhere",
+            width=24,
+            height=5,
         ),
         stat(
             "Executors open",
@@ -188,54 +215,62 @@ def _stats(lines: Lines) -> tuple[Panel, ...]:
             warn=lines["budget"],
             alarm=lines["page_burn"],
             width=4,
-            height=4,
+            height=3,
         ),
     )
 
 
 def _pressure(lines: Lines) -> tuple[Panel, ...]:
     columns = (
+        Column("Alerts", "none", alarm=1),
         Column("Pressure", "percentunit", 0.7, 0.9),
         Column("Slots in use", "percentunit", 1.0),
-        Column("Mean utilisation 5m", "percentunit"),
         Column("Time at limit 5m", "percentunit", 0.5, lines["saturated_share"]),
         Column("Queue full", "percentunit", 0.5, lines["queue_fill"]),
         Column("Oldest queued", "s", 1, 30),
         Column("Wait p95", "s", 0.5, 5),
         Column("Errors and timeouts", "percentunit", 0.01, lines["error_ratio"]),
+        Column("Overdue task", "s", 60, lines["task_seconds"]),
+        Column("Cancel not obeyed", "s", 10, lines["cancel_seconds"]),
+        Column("Threads abandoned", "none", alarm=1),
     )
     targets = tuple(
         _now(expression)
         for expression in (
+            _ALERTS,
             _recorded(r.PRESSURE),
             _recorded(r.SATURATION),
-            _recorded(r.utilization("5m")),
             _recorded(r.saturated_share("5m")),
             _recorded(r.QUEUE_FILL),
             series(QUEUE_OLDEST_AGE, *_FILTER),
             _recorded(r.WAIT_P95),
             _recorded(r.ERROR_RATIO),
+            series(TASK_OVERDUE_AGE, *_FILTER),
+            series(TASK_CANCELLING_OLDEST_AGE, *_FILTER),
+            series(TASK_ABANDONED, *_FILTER),
         )
     )
+    share, fill = worst_executors(_recorded(r.saturated_share("5m"))), _mean(r.QUEUE_FILL)
     return (
         Panel(
             title="Executors under most pressure",
-            question="Which executors will fall over first, and from what?",
-            action="Red in Time at limit: a batch at work, or too few slots or too slow tasks. Red in Queue full:"
-            " rejects and blocked producers are near. Click a name to open the executor.",
+            question="Which executors are in trouble or will fall over first, and from what?",
+            action="Those with alerts come first. Red in Time at limit: a batch at work, or too few slots or too slow"
+            " tasks. Red in Queue full: rejects and blocked producers are near. Click a name to open the executor.",
             targets=targets,
             unit="short",
             kind="table",
             columns=columns,
             width=24,
-            height=13,
+            height=10,
             link="executor",
         ),
         Panel(
             title="Pressure",
-            question="Since when? The greater of an executor's time at the limit and its queue's fill.",
+            question="Since when? The greater of an executor's time at the limit and its queue's fill, on the mean of"
+            " 5 minutes.",
             action="A slope that nears 1 leaves time to act; a step is an event: compare it with deployments.",
-            targets=_worst(r.PRESSURE, _FEW),
+            targets=(Target(top(_FEW, f"({share} > {fill} or {fill} or {share})", _recorded(r.PRESSURE)), _EXECUTOR),),
             unit="percentunit",
             warn=0.7,
             alarm=0.9,
@@ -267,13 +302,13 @@ def _saturation(lines: Lines) -> tuple[Panel, ...]:
 
 
 def _queues(lines: Lines) -> tuple[Panel, ...]:
-    oldest, fill = series(QUEUE_OLDEST_AGE, *_FILTER), _recorded(r.QUEUE_FILL)
+    oldest = series(QUEUE_OLDEST_AGE, *_FILTER)
     return (
         _lines(
             "Queue against capacity",
             "How full is each queue, on the mean of 5 minutes? Unbounded queues have no line.",
             "Above 0.8 producers are about to block or be refused: a batch, or arrivals rose, or work slowed.",
-            (Target(top(_FEW, worst_executors(f"avg_over_time({fill}[5m])"), fill), _EXECUTOR),),
+            (Target(top(_FEW, _mean(r.QUEUE_FILL), _recorded(r.QUEUE_FILL)), _EXECUTOR),),
             warn=0.5,
             alarm=lines["queue_fill"],
         ),

@@ -14,8 +14,8 @@ from grafana_foundation_sdk.models.prometheus import PromQueryFormat
 
 from dashboards.marks import Mark
 from dashboards.parts import GREY, NEUTRAL, REFS, data_link, thresholds
-from dashboards.tables import NAMES, Column, executor_table
-from glasspool._monitoring.alerts import DRILLDOWN_UID
+from dashboards.tables import NAMES, Column, alert_table, executor_table
+from glasspool._monitoring.alerts import DRILLDOWN_UID, RUNTIME_UID
 from glasspool._monitoring.expressions import EXECUTOR_LABELS
 from glasspool._monitoring.retouching import traces_url
 
@@ -34,6 +34,9 @@ _LEAST_TOP = {"s": 0.01, "ops": 1.0, "short": 2.0, "percentunit": 0.1}
 
 _CELLS = 60
 """Columns of a heatmap at most, so that each can be seen."""
+
+_KEPT = "&".join(f"${{{variable}:queryparam}}" for variable in ("datasource", "traces", "job", "instance"))
+"""What a link to another dashboard keeps of the choice above."""
 
 
 @dataclass(frozen=True)
@@ -59,7 +62,7 @@ class Panel:
     action: str
     targets: tuple[Target, ...]
     unit: str
-    kind: Literal["timeseries", "stat", "table", "heatmap"] = "timeseries"
+    kind: Literal["timeseries", "stat", "table", "alerts", "heatmap"] = "timeseries"
     warn: float | None = None
     alarm: float | None = None
     maximum: float | None = None
@@ -91,7 +94,8 @@ _Builder = timeseries.Panel | stat.Panel | table.Panel | heatmap.Panel
 
 def build_panel(panel: Panel, number: int, position: dashboard.GridPos, traces: str) -> dashboard.Panel:
     """The panel in Grafana's model. ``traces`` is the kind of trace data source: tempo or jaeger."""
-    builder = {"timeseries": _timeseries, "stat": _stat, "table": _table, "heatmap": _heatmap}[panel.kind](panel)
+    build = {"timeseries": _timeseries, "stat": _stat, "table": _table, "alerts": _alerts, "heatmap": _heatmap}
+    builder = build[panel.kind](panel)
     builder.id(number).title(panel.title).description(panel.description).datasource(DATASOURCE)
     builder.grid_pos(position).unit(panel.unit).no_value(panel.empty)
     judged = panel.warn is not None or panel.alarm is not None
@@ -118,7 +122,7 @@ def build_panel(panel: Panel, number: int, position: dashboard.GridPos, traces: 
 
 def _query(panel: Panel, ref: str, target: Target) -> prometheus.Dataquery:
     query = prometheus.Dataquery().ref_id(ref).expr(target.expr).legend_format(target.legend).datasource(DATASOURCE)
-    if panel.kind == "table":
+    if panel.kind in ("table", "alerts"):
         return query.instant().format(PromQueryFormat.TABLE)
     if panel.kind == "stat":
         return query.instant()
@@ -205,8 +209,13 @@ def _table(panel: Panel) -> _Builder:
     return executor_table(panel.columns, link)
 
 
+def _alerts(panel: Panel) -> _Builder:
+    executor = _executor_link(*(f"__data.fields.{name}" for name in NAMES))
+    loop = data_link("Open the event loops", f"/d/{RUNTIME_UID}?${{__url_time_range}}&{_KEPT}")
+    return alert_table(executor, loop)
+
+
 def _executor_link(name: str, type: str) -> dict[str, object]:
     """To the executor whose name and type these built-in variables give; a name may have any character."""
-    kept = "&".join(f"${{{variable}:queryparam}}" for variable in ("datasource", "traces", "job", "instance"))
     executor = f"var-executor=${{{name}:percentencode}}&var-type=${{{type}:percentencode}}"
-    return data_link("Open the executor", f"/d/{DRILLDOWN_UID}?${{__url_time_range}}&{kept}&{executor}")
+    return data_link("Open the executor", f"/d/{DRILLDOWN_UID}?${{__url_time_range}}&{_KEPT}&{executor}")

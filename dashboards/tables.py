@@ -1,4 +1,4 @@
-"""The table of executors: one row an executor, one column a query, and every column within sight."""
+"""The tables: one row an executor and one column a query, or one row an alert. Every column is within sight."""
 
 from __future__ import annotations
 
@@ -9,17 +9,46 @@ from grafana_foundation_sdk.builders import table
 from grafana_foundation_sdk.models import common, dashboard
 
 from dashboards.parts import NEUTRAL, REFS, thresholds
-from glasspool._monitoring.expressions import EXECUTOR_LABELS
+from glasspool._monitoring.expressions import EXECUTOR_LABELS, firing, label
+from glasspool.telemetry.catalog import Key
 
-__all__ = ["NAMES", "Column", "executor_table"]
+__all__ = ["NAMES", "Column", "alert_table", "executor_table", "firing_alerts"]
 
 NAMES = ("Executor", "Type")
 """What the columns of an executor's labels are called."""
 
 _NAME_WIDTHS = (190, 110)
+_MOST_ALERTS = 20
 _LEAST_WIDTH = 80
 """In pixels. Grafana gives a column without a width what is left, but never less than 150 unless told, and then ten
 columns need a scroll bar that hides the last ones."""
+
+
+_ABOUT = tuple(label(key) for key in (Key.TASK_NAME, Key.ERROR_TYPE, Key.LOSS_KIND, Key.FAILURE_KIND))
+"""Labels of which an alert has one at most: what it is about, beside the executor."""
+
+_ALERT_COLUMNS = {
+    "alertstate": ("State", 70),
+    "Value": ("For", 80),
+    "alertname": ("Alert", 270),
+    "severity": ("Severity", 90),
+    EXECUTOR_LABELS[0]: (NAMES[0], 170),
+    EXECUTOR_LABELS[1]: (NAMES[1], 110),
+    label(Key.EVENTLOOP_NAME): ("Event loop", 100),
+    "about": ("About", 190),
+    "instance": ("Instance", 0),
+}
+"""The labels of an alert that are shown, the name of each column and its width in pixels; 0 takes what is left."""
+
+
+def firing_alerts(*filters: str) -> str:
+    """Of the alerts whose conditions have held longest: for how long, with the labels that the table shows."""
+    shown = [name for name in _ALERT_COLUMNS if name not in ("alertstate", "Value", "about")]
+    labels = (*shown, *_ABOUT)
+    age = f"(time() - {firing(labels, *filters, name='ALERTS_FOR_STATE', how='min')})"
+    state = firing(("alertstate", *labels), *filters)
+    every = f"topk({_MOST_ALERTS}, {age} * on ({', '.join(labels)}) group_right () {state})"
+    return f"""label_join({every}, "about", "", {", ".join(f'"{name}"' for name in _ABOUT)})"""
 
 
 @dataclass(frozen=True)
@@ -44,7 +73,9 @@ def executor_table(columns: tuple[Column, ...], link: dict[str, object] | None) 
     builder = table.Panel().show_header(True).cell_height(common.TableCellHeight.SM)
     builder.with_transformation(dashboard.DataTransformerConfig(id_val="merge", options={}))
     builder.with_transformation(dashboard.DataTransformerConfig(id_val="organize", options=organize))
-    builder.sort_by([common_builders.TableSortByFieldState().display_name(columns[0].title).desc(True)])
+    builder.sort_by(
+        [common_builders.TableSortByFieldState().display_name(column.title).desc(True) for column in columns[:2]]
+    )
     for name, width in zip(NAMES, _NAME_WIDTHS, strict=True):
         own: dict[str, object] = {"custom.width": width}
         if link is not None and name == NAMES[0]:  # a table's fields have no labels: the link reads the row's columns
@@ -52,6 +83,41 @@ def executor_table(columns: tuple[Column, ...], link: dict[str, object] | None) 
         builder.override_by_name(name, _properties(own))
     for column in columns:
         builder.override_by_name(column.title, _properties(_look(column)))
+    return builder
+
+
+def alert_table(executor: dict[str, object], loop: dict[str, object]) -> table.Panel:
+    """What fires comes before what is about to, and pages before tickets.
+
+    The links open the executor, or the event loops, of the row.
+    """
+    organize = {
+        "excludeByName": dict.fromkeys(("Time", *_ABOUT), True),
+        "indexByName": {name: index for index, name in enumerate(_ALERT_COLUMNS)},
+        "renameByName": {name: title for name, (title, _) in _ALERT_COLUMNS.items()},
+    }
+    builder = table.Panel().show_header(True).cell_height(common.TableCellHeight.SM)
+    builder.with_transformation(dashboard.DataTransformerConfig(id_val="organize", options=organize))
+    builder.sort_by(
+        [common_builders.TableSortByFieldState().display_name(title).desc(False) for title in ("State", "Severity")]
+    )
+    state = {
+        word: dashboard.ValueMappingResult(text=word, color=colour, index=index)
+        for index, (word, colour) in enumerate((("firing", "red"), ("pending", "orange")))
+    }
+    own: dict[str, dict[str, object]] = {
+        "State": {
+            "mappings": [dashboard.ValueMap(options=state)],
+            "custom.cellOptions": {"type": "color-background"},
+        },
+        "For": {"unit": "s", "decimals": 0},
+        NAMES[0]: {"links": [executor]},
+        "Event loop": {"links": [loop]},
+    }
+    for title, width in _ALERT_COLUMNS.values():
+        given: dict[str, object] = {"custom.width": width} if width else {}
+        # An empty cell would say what the panel says when nothing fires.
+        builder.override_by_name(title, _properties({"noValue": " "} | given | own.get(title, {})))
     return builder
 
 

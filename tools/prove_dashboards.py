@@ -1,13 +1,12 @@
-"""The long proof: one run of every situation, every expression on three paths, written down and drawn.
+"""The long proof: one run of every situation, every expression on three paths, written down.
 
     GLASSPOOL_BACKENDS=… python tools/prove_dashboards.py
 
-writes docs/proof-dashboards.md and docs/images/panel-*.png. Takes two minutes; needs the back ends and matplotlib.
+writes docs/proof-dashboards.md. Takes two minutes; needs the back ends.
 """
 
 from __future__ import annotations
 
-import json
 import platform
 import sys
 import tempfile
@@ -20,52 +19,11 @@ sys.path[:0] = [str(ROOT / part) for part in ("tests/dashboards", "tools", "", "
 
 from expectations import LATE_TIMERS  # noqa: E402 - the tests' helpers are no package
 from expectations import alerts as alert_expectations  # noqa: E402
-from judging import FOR_ONE_EXECUTOR, VARIABLES, Verdict, exemplars, judge  # noqa: E402
+from judging import Verdict, exemplars, judge  # noqa: E402
 from proof_run import HOLD_SECONDS, OPTIONS, SHORTENED, STUCK_SECONDS, Run, run  # noqa: E402
-from queries import filled_in  # noqa: E402
-from render_panels import draw  # noqa: E402
 from situation_table import SITUATIONS  # noqa: E402
 
-from glasspool import provisioning  # noqa: E402
 from glasspool.telemetry.catalog import QUEUE_WAIT, TASK_DURATION  # noqa: E402
-
-EVERY_TEN_SECONDS = {"__rate_interval": "10s", "__rate_interval_ms": "10000"}
-PICTURES = {
-    "overview-pressure-table": ("glasspool-overview", "Executors under most pressure"),
-    "overview-slots": ("glasspool-overview", "Slots in use"),
-    "overview-queue": ("glasspool-overview", "Queue against capacity"),
-    "overview-cancellations": ("glasspool-overview", "Cancellations by reason"),
-    "executor-waits-runs": ("glasspool-executor", "Waits against runs"),
-    "executor-wait-heatmap": ("glasspool-executor", "Queue waits"),
-    "executor-in-flight": ("glasspool-executor", "In flight against the limit"),
-    "executor-oldest": ("glasspool-executor", "Oldest queued and oldest running"),
-    "executor-error-types": ("glasspool-executor", "Error types"),
-    "executor-run-by-task": ("glasspool-executor", "Run time by task, p95"),
-    "runtime-stall": ("glasspool-runtime", "Event loop stalled now"),
-    "runtime-tokens": ("glasspool-runtime", "Thread tokens in use"),
-}
-
-UNTIL = {"executor-waits-runs": "rushed_until"}
-"""Pictures of one situation: they end with it, by the program's account."""
-
-
-def pictures(finished: Run) -> None:
-    """Draw the panels over the run, with windows short enough for a run of a minute."""
-    models = {dashboard.uid: json.loads(dashboard.text) for dashboard in provisioning.dashboards()}
-    start = finished.account["idle_from"]
-    for name, (uid, title) in PICTURES.items():
-        panel = next(panel for panel in models[uid]["panels"] if panel["title"] == title)
-        variables = {
-            **VARIABLES,
-            **FOR_ONE_EXECUTOR.get(uid, {}),
-            "__rate_interval": "10s",
-            "__rate_interval_ms": "10000",
-        }
-        expressions = [filled_in(target["expr"], **variables) for target in panel["targets"]]
-        path = ROOT / "docs" / "images" / f"panel-{name}.png"
-        path.parent.mkdir(parents=True, exist_ok=True)
-        end = finished.account[UNTIL[name]] if name in UNTIL else finished.at
-        draw(panel, expressions, finished.stores[0], start, end, path)
 
 
 def values(verdicts: list[Verdict]) -> list[str]:
@@ -144,7 +102,6 @@ def main() -> int:
             for metric in (QUEUE_WAIT, TASK_DURATION)
         }
         printed = finished.debug_output.count("Exemplar #")
-        pictures(finished)
     wrong = [verdict for verdict in verdicts if verdict.wrong]
     text = [
         "# Proof: what the dashboards, rules and alerts return",

@@ -57,8 +57,15 @@ TARGET = _object(
     },
 )
 COLOUR = {"type": "string", "pattern": "^(light-|dark-)?(green|red|orange|blue|purple)$"}
+_WORDS = _object({"text": TEXT, "color": {"enum": ["red", "orange", "transparent", "#6e7680"]}, "index": COUNT})
+MAPPING: JSON = {"oneOf": [
+    _object({"type": {"const": "special"},
+             "options": _object({"match": {"const": "null+nan"}, "result": _WORDS})}),
+    _object({"type": {"const": "value"}, "options": {"type": "object", "additionalProperties": _WORDS}}),
+]}  # fmt: skip
 PROPERTIES: JSON = {
-    "unit": TEXT, "decimals": COUNT, "noValue": TEXT, "thresholds": THRESHOLDS, "links": _array(DATA_LINK),
+    "mappings": _array(MAPPING), "unit": TEXT,
+    "decimals": COUNT, "noValue": TEXT, "thresholds": THRESHOLDS, "links": _array(DATA_LINK),
     "color": _object({"mode": {"const": "fixed"}, "fixedColor": COLOUR}),
     "custom.lineWidth": COUNT, "custom.fillOpacity": COUNT,
     "custom.lineStyle": _object({"fill": {"const": "dash"}, "dash": _array(NUMBER)}),
@@ -81,12 +88,6 @@ CUSTOM: JSON = {
         "thresholdsStyle": _object({"mode": {"enum": ["off", "line", "dashed", "area"]}}),
     },
 }  # fmt: skip
-_WORDS = _object({"text": TEXT, "color": {"enum": ["red", "transparent", "#6e7680"]}, "index": COUNT})
-MAPPING: JSON = {"oneOf": [
-    _object({"type": {"const": "special"},
-             "options": _object({"match": {"const": "null+nan"}, "result": _WORDS})}),
-    _object({"type": {"const": "value"}, "options": {"type": "object", "additionalProperties": _WORDS}}),
-]}  # fmt: skip
 UNITS: JSON = {"enum": ["s", "none", "locale", "short", "percentunit", "ops"]}
 FIELDS = _object({
     "defaults": _object(

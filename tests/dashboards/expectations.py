@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from account_view import View, cumulative, each, quantile
 from proof_run import OPTIONS
 
+from glasspool._monitoring.alerts import alerts as shipped_alerts
 from glasspool.telemetry import catalog as c
 from glasspool.telemetry.catalog import Key, Metric, prometheus_label
 
@@ -253,6 +254,33 @@ def alerts() -> dict[str, Expected]:
     }  # fmt: skip
 
 
+def firing(v: View) -> Lines:
+    """One line an alert that fires: its name, severity, executor or event loop, and what it is about.
+
+    Since when is not in the account: since the run began, but for longer than no time at all.
+    """
+    severities = {alert.name: alert.severity for alert in shipped_alerts(OPTIONS) if alert.severity == "page"}
+    loop, about = prometheus_label(Key.EVENTLOOP_NAME), (Key.ERROR_TYPE, Key.LOSS_KIND)
+    found: Lines = {}
+    for name, expected in alerts().items():
+        for key in expected.lines(v):
+            labels = dict(zip(expected.labels, key, strict=True))
+            executor = labels.get(NAME, "" if loop in labels else ORDERS)
+            details = tuple(labels.get(prometheus_label(each), "") for each in about)
+            found[(name.split()[0], severities.get(name, "ticket"), executor, labels.get(loop, ""), *details)] = 75.0
+    return found
+
+
+def alerts_of(v: View, e: dict[str, object]) -> float | None:
+    return sum(key[2] == e["name"] for key in firing(v)) or None
+
+
+def with_alerts(value: Callable[[View, dict[str, object]], float | None], share: float = RATE,
+                amount: float = 0.02) -> Expected:  # fmt: skip
+    """A column of the table: there is room for those executors of which alerts speak, and they come first."""
+    return by_executor(lambda v, e: value(v, e) if alerts_of(v, e) else None, share, amount, open_now=False)
+
+
 def late_timers(v: View) -> float:
     """The share of the last two minutes' timers that were late."""
     late = [delay > 0.1 for instant, delay in v.account["late"] if instant > max(v.start, v.at - 120)]
@@ -268,6 +296,7 @@ def judged(v: View, e: dict[str, object]) -> int:
 
 def overview() -> dict[tuple[str, str], Expected]:
     outcome, why, reason = (prometheus_label(k) for k in (Key.TASK_OUTCOME, Key.ERROR_TYPE, Key.CANCEL_REASON))
+    loop, loss = prometheus_label(Key.EVENTLOOP_NAME), prometheus_label(Key.LOSS_KIND)
     worst_late = one(lambda v: max(late(v, e) or 0 for e in v.executors()), amount=0.03)
     return {
         ("Can this dashboard be trusted?", "A"): one(lambda v: 1, 0, 0),
@@ -277,16 +306,26 @@ def overview() -> dict[tuple[str, str], Expected]:
         ("Blocked producers", "A"): one(lambda v: len(v.account["blocked_since"]), 0, 0),
         ("Refused in 5 minutes", "A"): one(lambda v: v.per_second(len(v.account["rejects"]), FIVE) * 300),
         ("Late starts, worst executor", "A"): worst_late,
-        ("Executors under most pressure", "A"): by_executor(pressure, amount=0.03, open_now=False),
-        ("Executors under most pressure", "B"): by_executor(saturation, amount=0),
-        ("Executors under most pressure", "C"): by_executor(used, amount=0.03, open_now=False),
-        ("Executors under most pressure", "D"): by_executor(at_limit, amount=0.03, open_now=False),
-        ("Executors under most pressure", "E"): by_executor(fill, amount=0),
-        ("Executors under most pressure", "F"): by_executor(
-            lambda v, e: v.oldest(v.queued(str(e["name"])), "accepted"), 0, AGE, open_now=False),
-        ("Executors under most pressure", "G"): by_executor(wait_p95, share=0.2, amount=0.06, open_now=False),
-        ("Executors under most pressure", "H"): by_executor(failed, open_now=False),
-        ("Pressure", "A"): by_executor(pressure, amount=0.03, open_now=False),
+        ("Alerts", "A"): Expected(("alertname", "severity", NAME, loop, why, loss), firing, 0, 74),
+        ("Executors under most pressure", "A"): with_alerts(alerts_of, 0, 0),
+        ("Executors under most pressure", "B"): with_alerts(pressure, amount=0.03),
+        ("Executors under most pressure", "C"): with_alerts(
+            lambda v, e: saturation(v, e) if e["closed"] is None else None, amount=0),
+        ("Executors under most pressure", "D"): with_alerts(at_limit, amount=0.03),
+        ("Executors under most pressure", "E"): with_alerts(
+            lambda v, e: fill(v, e) if e["closed"] is None else None, amount=0),
+        ("Executors under most pressure", "F"): with_alerts(
+            lambda v, e: v.oldest(v.queued(str(e["name"])), "accepted"), 0, AGE),
+        ("Executors under most pressure", "G"): with_alerts(wait_p95, share=0.2, amount=0.06),
+        ("Executors under most pressure", "H"): with_alerts(failed),
+        ("Executors under most pressure", "I"): with_alerts(
+            lambda v, e: v.oldest(v.active(str(e["name"])), "started") if e["name"] in WAITED_FOR else None, 0, AGE),
+        ("Executors under most pressure", "J"): with_alerts(
+            lambda v, e: v.oldest(v.asked(str(e["name"])), "asked"), 0, AGE),
+        ("Executors under most pressure", "K"): with_alerts(
+            lambda v, e: float(len(v.tasks(executor=e["name"], held_until="end"))), 0, 0),
+        ("Pressure", "A"): by_executor(
+            lambda v, e: max(at_limit(v, e), mean_fill(v, e) or 0.0), amount=0.03, open_now=False),
         ("Slots in use", "A"): by_executor(used, amount=0.03, open_now=False),
         ("Share of time at the limit", "A"): by_executor(at_limit, amount=0.03, open_now=False),
         ("Queue against capacity", "A"): by_executor(mean_fill, amount=0.03, open_now=False),

@@ -38,6 +38,7 @@ _QUERY = _keys(
 )
 _THRESHOLDS = {"": _keys("mode steps"), ".steps[]": _keys("color value")}
 _DATA_LINK = _keys("internal oneClick origin targetBlank title url")
+_MAPPING = _keys("options type")
 _PANEL = _keys(
     "autoMigrateFrom cacheTimeout datasource description fieldConfig gridPos hideTimeOverride id interval libraryPanel"
     " links maxDataPoints options pluginVersion queryCachingTTL targets timeCompare timeFrom timeShift title"
@@ -78,11 +79,12 @@ _OF_EVERY_PANEL = {
     ".fieldConfig": _keys("defaults overrides"),
     ".fieldConfig.defaults": _FIELD,
     ".fieldConfig.defaults.links[]": _DATA_LINK,
-    ".fieldConfig.defaults.mappings[]": _keys("options type"),
+    ".fieldConfig.defaults.mappings[]": _MAPPING,
     ".fieldConfig.overrides[]": _keys("matcher properties"),
     ".fieldConfig.overrides[].matcher": _keys("id options scope"),
     ".fieldConfig.overrides[].properties[]": _keys("id value"),
-    ".fieldConfig.overrides[].properties[].value[]": _DATA_LINK,  # of what an override sets only links are a list
+    # Of what an override sets only links and mappings are lists.
+    ".fieldConfig.overrides[].properties[].value[]": _DATA_LINK | _MAPPING,
     ".targets[]": _QUERY,
     ".transformations[]": _keys("disabled filter id options topic"),
     **{f".fieldConfig.defaults.thresholds{place}": keys for place, keys in _THRESHOLDS.items()},
@@ -139,7 +141,7 @@ _OF_KIND: dict[str, dict[str, frozenset[str]]] = {
     },
 }
 
-_FREE = ("mappings[].options", "properties[].value", "transformations[].options")
+_FREE = ("mappings[].options", "properties[].value", "properties[].value[].options", "transformations[].options")
 """What is under these depends on a name beside them, or has names of fields and values for keys."""
 
 

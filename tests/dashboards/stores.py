@@ -133,20 +133,29 @@ def _alive(url: str) -> bool:
 
 @contextmanager
 def prometheus(
-    directory: Path, targets: list[str], rule_files: list[Path], interval: str = f"{SCRAPE_SECONDS}s"
+    directory: Path,
+    targets: list[str],
+    rule_files: list[Path],
+    interval: str = f"{SCRAPE_SECONDS}s",
+    writable_for: str = "",
 ) -> Iterator[Store]:
-    """A Prometheus that scrapes these targets and evaluates these rules."""
+    """A Prometheus that scrapes these targets and evaluates these rules.
+
+    ``writable_for``: it takes samples by remote write, as old as that.
+    """
     program, port = need("prometheus"), free_port()
     directory.mkdir(parents=True, exist_ok=True)
     config = {
         "global": {"scrape_interval": interval, "scrape_timeout": interval, "evaluation_interval": interval},
         "rule_files": [str(path) for path in rule_files],
         "scrape_configs": [{"job_name": "shop", "static_configs": [{"targets": targets}]}] if targets else [],
+        "storage": {"tsdb": {"out_of_order_time_window": writable_for or "0s"}},
     }
     (directory / "prometheus.yml").write_text(yaml.safe_dump(config))
     arguments = [
         program, f"--config.file={directory / 'prometheus.yml'}", f"--storage.tsdb.path={directory / 'data'}",
         f"--web.listen-address=127.0.0.1:{port}", "--enable-feature=exemplar-storage",
+        *(["--web.enable-remote-write-receiver"] if writable_for else []),
     ]  # fmt: skip
     with process(arguments, directory / "log") as child:
         url = f"http://127.0.0.1:{port}"

@@ -36,7 +36,9 @@ _PAGE = b"""<!doctype html><html><head><meta charset="utf-8"><title>Dashboard</t
 @contextmanager
 def serving(models: dict[str, Any], prometheus: str) -> Iterator[str]:
     """The address of a server on a free local port, for these dashboards (uid to model) over this Prometheus."""
-    server = ThreadingHTTPServer(("127.0.0.1", 0), type("Handler", (_Handler,), {"models": models, "store": prometheus}))
+    server = ThreadingHTTPServer(
+        ("127.0.0.1", 0), type("Handler", (_Handler,), {"models": models, "store": prometheus})
+    )
     server.daemon_threads = True
     thread = threading.Thread(target=server.serve_forever)
     thread.start()
@@ -160,7 +162,9 @@ def _frames(store: str, sent: dict[str, Any], start: int, end: int, scrape: int)
         for each in data["result"]:
             frames.append(_frame(sent, query, "matrix", each["metric"], each["values"]))
         if not data["result"]:
-            frames.append({"schema": {"refId": ref, "meta": _meta(query, "matrix"), "fields": []}, "data": {"values": []}})
+            frames.append(
+                {"schema": {"refId": ref, "meta": _meta(query, "matrix"), "fields": []}, "data": {"values": []}}
+            )
     if sent.get("exemplar"):
         found = _exemplars(store, query, start, end)
         if found:
@@ -170,7 +174,12 @@ def _frames(store: str, sent: dict[str, Any], start: int, end: int, scrape: int)
 
 def _meta(query: Query, kind: str) -> dict[str, Any]:
     said = f"Expr: {query.expr}\nStep: {duration(query.step)}"
-    return {"type": "timeseries-multi", "typeVersion": [0, 1], "custom": {"resultType": kind}, "executedQueryString": said}
+    return {
+        "type": "timeseries-multi",
+        "typeVersion": [0, 1],
+        "custom": {"resultType": kind},
+        "executedQueryString": said,
+    }
 
 
 def _frame(

@@ -15,7 +15,9 @@ from urllib.parse import urlencode
 from playwright.sync_api import Page, sync_playwright
 from playwright.sync_api import TimeoutError as NotInTime
 
-__all__ = ["Drawn", "Eye", "opened"]
+from .checks import Drawn
+
+__all__ = ["Eye", "opened"]
 
 WIDTH, SCREEN = 1600, 900
 """Pixels of the screen of somebody on call."""
@@ -27,14 +29,6 @@ _DRAWN = """() => {
 }"""
 
 
-@dataclass(frozen=True)
-class Drawn:
-    """What a dashboard showed: by panel's title its lines, links and errors; and what went wrong outside of panels."""
-
-    panels: dict[str, dict[str, Any]]
-    problems: list[str]
-
-
 @dataclass
 class Eye:
     """One page of a browser, on a server that ``serving`` has started."""
@@ -43,9 +37,7 @@ class Eye:
     url: str
     models: Mapping[str, Any]
 
-    def look(
-        self, uid: str, start: float, end: float, scrape: str, width: int = WIDTH, **variables: str
-    ) -> Drawn:
+    def look(self, uid: str, start: float, end: float, scrape: str, width: int = WIDTH, **variables: str) -> Drawn:
         """Open a dashboard over a range of time (seconds) and wait until every panel has drawn."""
         count = sum(panel["type"] != "row" for panel in self.models[uid]["panels"])
         chosen = {f"var-{name}": value for name, value in variables.items()}

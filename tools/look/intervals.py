@@ -55,10 +55,8 @@ class Query:
     def of(cls, sent: dict[str, Any], start: int, end: int, scrape: int) -> Query:
         """What becomes of a query over a range of time, for a data source of this scrape interval."""
         wanted = sent.get("interval") or ""
-        if wanted and "$" not in wanted:
-            least = milliseconds(wanted)
-        else:
-            least = sent.get("intervalMs") or scrape
+        given = sent.get("intervalMs")
+        least = milliseconds(wanted) if wanted and "$" not in wanted else given or scrape
         asked = (end - start) // (sent.get("maxDataPoints") or 100)
         calculated = least if asked < least else _rounded(asked)
         step = max(calculated, _rounded((end - start) // _MOST_POINTS))
@@ -67,7 +65,7 @@ class Query:
         else:
             step *= sent.get("intervalFactor") or 1
             least_step = step if wanted in _INTERVAL else milliseconds(wanted or duration(scrape))
-            window = _rate_window(sent.get("intervalMs") or step, least_step)
+            window = _rate_window(given or step, least_step)
         seconds = round((end - start) / 1000)
         values = {
             "__interval_ms": step, "__interval": duration(step), "__range_ms": end - start, "__range_s": seconds,

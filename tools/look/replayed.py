@@ -1,7 +1,7 @@
 """A Prometheus that holds what real programs once said, as if it had scraped them until now.
 
-The recordings are those that the alerts are tried on (tests/alerting/recorded); the shipped recording rules are
-evaluated over them. Each program is a job of its own.
+The recordings are those that the alerts are tried on (tests/alerting/recorded); vmalert evaluates the shipped rules and
+alerts over them, from the first sample to the last. Each program is a job of its own.
 """
 
 from __future__ import annotations
@@ -10,7 +10,10 @@ import subprocess
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import datetime, timezone
 from pathlib import Path
+
+import yaml
 
 from glasspool import provisioning
 from tests.alerting.recording import Recording
@@ -23,15 +26,32 @@ __all__ = ["MINUTES", "replayed"]
 MINUTES = 25
 """The well programs go on for so long; the sick ones were recorded for a quarter of an hour."""
 
-RECORDED = Path(__file__).resolve().parents[2] / "tests" / "alerting" / "recorded"
+_RECORDED = Path(__file__).resolve().parents[2] / "tests" / "alerting" / "recorded"
+
+
+@contextmanager
+def replayed(directory: Path) -> Iterator[tuple[str, float]]:
+    """Address of the Prometheus, and the instant of its last samples in seconds."""
+    directory.mkdir(parents=True, exist_ok=True)
+    end = float(int(time.time()) // 15 * 15)
+    text = directory / "recorded.txt"
+    with text.open("w") as file:
+        for recording in _recordings():
+            file.writelines(_exposition(recording, end))
+        file.write("# EOF\n")
+    _run("promtool", "tsdb", "create-blocks-from", "openmetrics", str(text), str(directory / "data"))
+    late = f"{MINUTES + 10}m"
+    with prometheus(directory, [], [], writable_for=late) as store:
+        _replay(directory, store.url, end)
+        yield store.url, end
 
 
 def _recordings() -> Iterator[Recording]:
     for sick in SICK:
-        yield Recording.read(RECORDED / f"{sick.name}.series.gz")
+        yield Recording.read(_RECORDED / f"{sick.name}.series.gz")
     for well in WELL:
         if well.steady is not None:
-            yield Recording.read(RECORDED / f"{well.name}.series.gz").extended(MINUTES * 60, well.steady)
+            yield Recording.read(_RECORDED / f"{well.name}.series.gz").extended(MINUTES * 60, well.steady)
 
 
 def _exposition(recording: Recording, end: float) -> Iterator[str]:
@@ -44,28 +64,22 @@ def _exposition(recording: Recording, end: float) -> Iterator[str]:
                 yield f"{name}{{{where},{labels} {value!r} {begin + number * recording.seconds:.3f}\n"
 
 
-@contextmanager
-def replayed(directory: Path) -> Iterator[tuple[str, float]]:
-    """Address of the Prometheus, and the instant of its last samples in seconds."""
-    end = float(int(time.time()) // 15 * 15)
-    text, rules = directory / "recorded.txt", directory / "glasspool.rules.yaml"
-    directory.mkdir(parents=True, exist_ok=True)
-    with text.open("w") as file:
-        for recording in _recordings():
-            file.writelines(_exposition(recording, end))
-        file.write("# EOF\n")
-    rules.write_text(provisioning.rules()[rules.name], encoding="utf-8")
-    data = directory / "store" / "data"
-    _promtool("create-blocks-from", "openmetrics", str(text), str(data))
-    with prometheus(directory / "store", [], []) as raw:
-        begin = end - MINUTES * 60
-        options = [f"--start={begin:.0f}", f"--end={end:.0f}", f"--url={raw.url}", f"--output-dir={data}"]
-        _promtool("create-blocks-from", "rules", "--eval-interval=15s", *options, str(rules))
-    with prometheus(directory / "store", [], []) as store:
-        yield store.url, end
+def _replay(directory: Path, url: str, end: float) -> None:
+    """A rule is evaluated over the whole time before the next one, so chains of rules need an order."""
+    since, until = (
+        datetime.fromtimestamp(at, timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ") for at in (end - MINUTES * 60, end)
+    )
+    for name, rules in provisioning.rules().items():
+        path = directory / name
+        path.write_text(yaml.safe_dump(yaml.safe_load(rules)), encoding="utf-8")
+        _run(
+            "vmalert", f"-rule={path}", f"-datasource.url={url}", f"-remoteWrite.url={url}", "-replay.rulesDelay=150ms",
+            "-remoteWrite.flushInterval=100ms", f"-replay.timeFrom={since}", f"-replay.timeTo={until}",
+            "-replay.disableProgressBar", "-evaluationInterval=15s", "-httpListenAddr=127.0.0.1:0",
+        )  # fmt: skip
 
 
-def _promtool(*arguments: str) -> None:
-    done = subprocess.run([need("promtool"), "tsdb", *arguments], capture_output=True, text=True, check=False)
+def _run(program: str, *arguments: str) -> None:
+    done = subprocess.run([need(program), *arguments], capture_output=True, text=True, check=False)
     if done.returncode:
-        raise RuntimeError(f"promtool tsdb {' '.join(arguments[:2])}: {done.stdout[-2000:]}{done.stderr[-2000:]}")
+        raise RuntimeError(f"{program} {' '.join(arguments[:3])}: {done.stdout[-2000:]}{done.stderr[-2000:]}")

@@ -26,6 +26,7 @@ __all__ = [
     "by",
     "count",
     "events",
+    "firing",
     "grown",
     "label",
     "match",
@@ -145,6 +146,16 @@ def by(labels: Iterable[str], expression: str, how: str = "sum") -> str:
 def worst_executors(expression: str) -> str:
     """One line per executor: its worst process."""
     return by(EXECUTOR_LABELS, expression, "max")
+
+
+def firing(labels: Iterable[str], *matchers: str, name: str = "ALERTS", how: str = "max") -> str:
+    """The shipped alerts that fire or are about to, as the store of whatever evaluates them has them.
+
+    ``ALERTS`` is 1; ``ALERTS_FOR_STATE`` is the Unix time since when the condition has held.
+    https://prometheus.io/docs/prometheus/latest/configuration/alerting_rules/#inspecting-alerts-during-runtime
+    """
+    shipped = ", ".join(('alertname=~"Glasspool.+"', *matchers))
+    return by(labels, f"{name}{{{shipped}}}", how)
 
 
 def quantile(q: float, growth: str, *labels: str) -> str:

@@ -144,6 +144,8 @@ class RuleOptions:
             "saturated_share": self.saturated_share,
             "queue_fill": self.queue_fill,
             "producer_seconds": self.producer_seconds,
+            "task_seconds": self.task_seconds,
+            "cancel_seconds": self.cancel_seconds,
             "stall_seconds": self.stall_seconds,
             "tick_seconds": self.tick_seconds,
             "error_ratio": self.error_ratio,

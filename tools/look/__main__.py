@@ -1,0 +1,176 @@
+"""Draws the shipped dashboards over real series, and fails if one does not show what it must.
+
+    make dashboards-look [ARGS="--docs"]
+
+writes build/pictures: each dashboard over every recorded program at once, the first screen of somebody on call for each
+program in trouble, each dashboard and each situation of the run that the proof makes (tools/prove_dashboards.py), and
+for each alert the panel that it names. ``--docs`` puts those that the documentation shows into docs/images.
+Takes four minutes. Needs Node 20, Chromium and the back ends; `make` installs the rest.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+import sys
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).resolve().parents[2]
+sys.path[:0] = [str(ROOT / part) for part in ("", "src", "instrumentation", "tests/dashboards")]
+
+from glasspool import provisioning  # noqa: E402
+from glasspool._monitoring.alerts import DRILLDOWN_UID, OVERVIEW_UID, RUNTIME_UID  # noqa: E402
+from tests.alerting.situations import SICK, Sick  # noqa: E402
+from tests.dashboards.backend_tools import PACKAGES, find  # noqa: E402
+from tests.dashboards.judging import FOR_ONE_EXECUTOR  # noqa: E402
+from tests.dashboards.proof_run import run  # noqa: E402
+from tests.dashboards.situation_table import SITUATIONS  # noqa: E402
+from tests.dashboards.stores import SCRAPE_SECONDS  # noqa: E402
+from tools.look.backend import BUNDLE, serving  # noqa: E402
+from tools.look.browser import Eye, opened  # noqa: E402
+from tools.look.checks import Drawn, empty_panels, faults  # noqa: E402
+from tools.look.expected import Seen, by_name  # noqa: E402
+from tools.look.replayed import MINUTES, replayed  # noqa: E402
+
+PICTURES = ROOT / "build" / "pictures"
+DOCUMENTED = {
+    "programs/overview.png": "dashboard-overview.png",
+    "programs/sick-limiter-executor.png": "dashboard-executor.png",
+    "programs/sick-blocked-loop-runtime.png": "dashboard-runtime.png",
+}
+"""Pictures for docs/images and what they are called there; those of alerts go to docs/images/alerts."""
+
+KINDS = {"anyio.to_thread": "anyio_limiter", "same": "thread_pool"}
+"""The type of those executors in trouble that are not hybrid."""
+
+
+class Look:
+    """Draws, and collects what is wrong."""
+
+    def __init__(self, eye: Eye, where: str, start: float, end: float, scrape: str) -> None:
+        self.eye, self.where, self.start, self.end, self.scrape = eye, where, start, end, scrape
+        self.wrong: list[str] = []
+
+    def at(self, uid: str, what: str, **variables: str) -> Drawn:
+        """A dashboard, checked for what no dashboard may show."""
+        drawn = self.eye.look(uid, self.start, self.end, self.scrape, **variables)
+        self.wrong += [f"{what}, {uid}: {fault}" for fault in faults(drawn, self.eye.models[uid])]
+        return drawn
+
+    def path(self, name: str) -> Path:
+        return PICTURES / self.where / f"{name}.png"
+
+    def alerts(self, jobs: bool) -> None:
+        """For each alert that is raised here the panel that it names."""
+        for name, (alert, seen) in by_name().items():
+            if bool(seen.job) != jobs:
+                continue
+            drawn = self.at(alert.dashboard, alert.name, **_variables(alert.dashboard, seen))
+            fault = seen.wrong(drawn.panels[alert.panel])
+            self.wrong += [f"{alert.name}: {alert.panel}: {fault}"] if fault else []
+            self.eye.panel(alert.panel, PICTURES / "alerts" / f"{name}.png")
+
+
+def _variables(uid: str, seen: Seen) -> dict[str, str]:
+    chosen = {"job": seen.job} if seen.job else {}
+    return chosen | ({"executor": seen.executor, "type": seen.kind} if uid == DRILLDOWN_UID else {})
+
+
+def programs(models: dict[str, Any], directory: Path) -> list[str]:
+    """Recorded programs: all at once, then those in trouble one by one, as they look at three in the morning."""
+    with (
+        replayed(directory) as (store, end),
+        serving(models, store) as url,
+        opened(url, models) as eye,
+    ):
+        look = Look(eye, "programs", end - MINUTES * 60, end, "15s")
+        for uid, chosen in ((OVERVIEW_UID, {}), (DRILLDOWN_UID, {"executor": "deliveries"}), (RUNTIME_UID, {})):
+            look.at(uid, "all programs", **chosen)
+            eye.screen(look.path(_short(uid)))
+            eye.whole(look.path(f"{_short(uid)}-whole"))
+        for sick in SICK:
+            overview = look.at(OVERVIEW_UID, sick.name, job=sick.name)
+            eye.screen(look.path(f"{sick.name}-overview"))
+            look.wrong += _not_named(sick, overview)
+            uid = DRILLDOWN_UID if sick.named_by == "glasspool_executor_name" else RUNTIME_UID
+            who = {"executor": sick.who[0], "type": KINDS.get(sick.who[0], "hybrid")} if uid == DRILLDOWN_UID else {}
+            look.at(uid, sick.name, job=sick.name, **who)
+            eye.screen(look.path(f"{sick.name}-{_short(uid)}"))
+        look.alerts(jobs=True)
+        return look.wrong
+
+
+def _not_named(sick: Sick, overview: Drawn) -> Iterator[str]:
+    """The overview's first screen must name the alert, and whom it is about."""
+    cells = {line["name"]: line["cells"] for line in overview.panels["Alerts"]["lines"]}
+    who = cells.get("Executor" if sick.named_by == "glasspool_executor_name" else "Event loop", [])
+    found = sorted(zip(cells.get("Alert", ()), who, strict=True))
+    wanted = sorted((sick.alert, name) for name in sick.who)
+    if found != wanted:
+        yield f"{sick.name}: the overview names {found}, not {wanted}"
+
+
+def situations(models: dict[str, Any], directory: Path) -> list[str]:
+    """One program that gets into every situation: every panel of every dashboard has something to show."""
+    with (
+        run(directory) as finished,
+        serving(models, finished.stores[0].url) as url,
+        opened(url, models) as eye,
+    ):
+        look = Look(eye, "situations", finished.account["idle_from"], finished.at, f"{SCRAPE_SECONDS}s")
+        titles = {title for situation in SITUATIONS for title in situation.panels}
+        for uid in models:
+            drawn = look.at(uid, "situations", **FOR_ONE_EXECUTOR.get(uid, {}))
+            look.wrong += [f"situations, {uid}: nothing in {title!r}" for title in empty_panels(drawn)]
+            eye.whole(look.path(_short(uid)))
+            for title in titles & drawn.panels.keys():
+                eye.panel(title, look.path(f"{_short(uid)}-{title}"))
+        look.alerts(jobs=False)
+        return look.wrong
+
+
+def _short(uid: str) -> str:
+    return uid.removeprefix("glasspool-")
+
+
+def document() -> None:
+    """Take over what the documentation shows."""
+    images = ROOT / "docs" / "images"
+    for source, name in DOCUMENTED.items():
+        shutil.copyfile(PICTURES / source, images / name)
+    (images / "alerts").mkdir(exist_ok=True)
+    for picture in (PICTURES / "alerts").glob("*.png"):
+        shutil.copyfile(picture, images / "alerts" / picture.name)
+
+
+def main() -> int:
+    """Returns 1 when something is wrong with what was drawn, 2 when something is missing that it takes to draw."""
+    missing = [name for name in ("prometheus", "promtool", "victoria-metrics", "vmalert", "otelcol") if not find(name)]
+    for name in missing:
+        print(f"{name} is missing: install {PACKAGES[name]}, or set GLASSPOOL_BACKENDS", file=sys.stderr)
+    if not (BUNDLE / "bundle.js").exists():
+        print("the front end is not built: run `make dashboards-look`", file=sys.stderr)
+        missing.append("bundle")
+    if missing:
+        return 2
+    models = {dashboard.uid: json.loads(dashboard.text) for dashboard in provisioning.dashboards()}
+    wrong = []
+    for part in (programs, situations):
+        with tempfile.TemporaryDirectory() as directory:
+            wrong += part(models, Path(directory))
+    for fault in wrong:
+        print(fault, file=sys.stderr)
+    drawn = sum(1 for _ in PICTURES.rglob("*.png"))
+    print(f"{drawn} pictures in {PICTURES.relative_to(ROOT)}, {len(wrong)} faults")
+    if wrong:
+        return 1
+    if "--docs" in sys.argv[1:]:
+        document()
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -142,10 +142,10 @@ def _stats(lines: Lines) -> tuple[Panel, ...]:
             kind="stat",
             says={
                 "0": (
-                    "The recording rules are missing: only raw figures show. `glasspool rules export` writes them.",
+                    "No: the recording rules are missing, only raw figures show. `glasspool rules export` writes them.",
                     "red",
                 ),
-                "1": ("Recording rules are evaluated", "transparent"),
+                "1": ("Yes: the recording rules are evaluated", "transparent"),
             },
             empty="No data: no open executor matches the choice above, or nothing is scraped",
             width=24,
@@ -210,6 +210,7 @@ def _stats(lines: Lines) -> tuple[Panel, ...]:
             action="Orange: the budget burns, if it lasts. Open the executor and compare waits with runs. Executors"
             " that declare no objective are left out.",
             targets=(Target(f"max({_recorded(r.wait_slow('5m'))})", "late starts"),),
+            empty="no objective, or no data",
             unit="percentunit",
             kind="stat",
             warn=lines["budget"],
@@ -230,8 +231,8 @@ def _pressure(lines: Lines) -> tuple[Panel, ...]:
         Column("Oldest queued", "s", 1, 30),
         Column("Wait p95", "s", 0.5, 5),
         Column("Errors and timeouts", "percentunit", 0.01, lines["error_ratio"]),
-        Column("Overdue task", "s", 60, lines["task_seconds"]),
-        Column("Cancel not obeyed", "s", 10, lines["cancel_seconds"]),
+        Column("Overdue task runs for", "s", 60, lines["task_seconds"]),
+        Column("Cancel not obeyed for", "s", 10, lines["cancel_seconds"]),
         Column("Threads abandoned", "none", alarm=1),
     )
     targets = tuple(
@@ -253,7 +254,7 @@ def _pressure(lines: Lines) -> tuple[Panel, ...]:
     share, fill = worst_executors(_recorded(r.saturated_share("5m"))), _mean(r.QUEUE_FILL)
     return (
         Panel(
-            title="Executors under most pressure",
+            title="Executors in trouble or under pressure",
             question="Which executors are in trouble or will fall over first, and from what?",
             action="Those with alerts come first. Red in Time at limit: a batch at work, or too few slots or too slow"
             " tasks. Red in Queue full: rejects and blocked producers are near. Click a name to open the executor.",

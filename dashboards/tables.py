@@ -9,7 +9,7 @@ from grafana_foundation_sdk.builders import table
 from grafana_foundation_sdk.models import common, dashboard
 
 from dashboards.parts import NEUTRAL, REFS, thresholds
-from glasspool._monitoring.expressions import EXECUTOR_LABELS, firing, label
+from glasspool._monitoring.expressions import EXECUTOR_LABELS, any_of, firing, label
 from glasspool.telemetry.catalog import Key
 
 __all__ = ["NAMES", "Column", "alert_table", "executor_table", "firing_alerts"]
@@ -18,13 +18,13 @@ NAMES = ("Executor", "Type")
 """What the columns of an executor's labels are called."""
 
 _NAME_WIDTHS = (190, 110)
-_MOST_ALERTS = 20
+_MOST_ALERTS, _LONG = 20, 10**9
 _LEAST_WIDTH = 80
 """In pixels. Grafana gives a column without a width what is left, but never less than 150 unless told, and then ten
 columns need a scroll bar that hides the last ones."""
 
 
-_ABOUT = tuple(label(key) for key in (Key.TASK_NAME, Key.ERROR_TYPE, Key.LOSS_KIND, Key.FAILURE_KIND))
+_ABOUT = tuple(label(key) for key in (Key.TASK_NAME, Key.LOSS_KIND, Key.FAILURE_KIND))
 """Labels of which an alert has one at most: what it is about, beside the executor."""
 
 _ALERT_COLUMNS = {
@@ -42,13 +42,19 @@ _ALERT_COLUMNS = {
 
 
 def firing_alerts(*filters: str) -> str:
-    """Of the alerts whose conditions have held longest: for how long, with the labels that the table shows."""
-    shown = [name for name in _ALERT_COLUMNS if name not in ("alertstate", "Value", "about")]
-    labels = (*shown, *_ABOUT)
+    """For how long the conditions of the alerts have held, with the labels that the table shows.
+
+    Where there are too many, pages come before tickets, and what has lasted longest before the rest.
+    """
+    pages, tickets = (_lasting(*filters, matcher) for matcher in ('severity="page"', 'severity!="page"'))
+    shown = f"{_lasting(*filters)} and topk({_MOST_ALERTS}, {any_of(f'{pages} + {_LONG}', tickets)})"
+    return f"""label_join({shown}, "about", "", {", ".join(f'"{name}"' for name in _ABOUT)})"""
+
+
+def _lasting(*filters: str) -> str:
+    labels = (*(name for name in _ALERT_COLUMNS if name not in ("alertstate", "Value", "about")), *_ABOUT)
     age = f"(time() - {firing(labels, *filters, name='ALERTS_FOR_STATE', how='min')})"
-    state = firing(("alertstate", *labels), *filters)
-    every = f"topk({_MOST_ALERTS}, {age} * on ({', '.join(labels)}) group_right () {state})"
-    return f"""label_join({every}, "about", "", {", ".join(f'"{name}"' for name in _ABOUT)})"""
+    return f"{age} * on ({', '.join(labels)}) group_right () {firing(('alertstate', *labels), *filters)}"
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from glasspool.telemetry.catalog import Metric
@@ -14,7 +14,7 @@ LATE_SECONDS = 0.5
 NOTED_WITHIN = 0.005
 
 
-@dataclass
+@dataclass(frozen=True)
 class View:
     """The account as one store sees it at one instant.
 
@@ -22,7 +22,7 @@ class View:
     ``idle_from`` is history: it is in every counter's first sample and in no rate.
     """
 
-    account: dict[str, Any]
+    account: dict[str, Any] = field(compare=False)
     at: float
     exact: bool
 

@@ -40,7 +40,7 @@ SITUATIONS = (
     ),
     Situation(
         "queue full (orders: 20 of 20)",
-        ("Queue against capacity", "Executors under most pressure"),
+        ("Queue against capacity", "Executors in trouble or under pressure"),
         ("GlasspoolQueueFilling",),
         "mail, crawl, threads",
     ),

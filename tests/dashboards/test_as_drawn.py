@@ -11,7 +11,7 @@ from shipped import PANELS, SHIPPED
 from glasspool.telemetry.catalog import OUTCOMES, SUBMIT_WAIT
 
 TABLES = [panel for panel in PANELS.values() if panel["type"] == "table"]
-(TABLE,) = (panel for panel in TABLES if panel["title"] == "Executors under most pressure")
+(TABLE,) = (panel for panel in TABLES if panel["title"] == "Executors in trouble or under pressure")
 
 GRID_ROW, GAP, CHROME = 30, 8, 40
 """Pixels: a row of Grafana's grid, what lies between two, and a panel's title with its padding."""

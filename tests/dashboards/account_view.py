@@ -12,6 +12,9 @@ from glasspool.telemetry.catalog import Metric
 Task = dict[str, Any]
 LATE_SECONDS = 0.5
 NOTED_WITHIN = 0.005
+READ_WITHIN = 4.0
+"""Seconds: a gauge is scraped or pushed every two, and recorded by a rule every two. The mean of what is recorded takes
+each change so much late at most."""
 
 
 @dataclass(frozen=True)
@@ -32,6 +35,9 @@ class View:
     noted_late: float = 0.0
     """A task's own note of its start comes after the executor's, by up to so many seconds where the machine is busy."""
 
+    read: Callable[[Iterable[int]], int] | None = None
+    """Of a queue's lengths in the last `READ_WITHIN` a sample shows the least or the greatest; none: that of now."""
+
     @property
     def start(self) -> float:
         return 0.0 if self.whole else float(self.account["idle_from"])
@@ -48,7 +54,8 @@ class View:
         VictoriaMetrics takes a new counter's first value for growth where the value is small, so history may count.
         """
         views = [self, self.since_birth] if self.exact else [self]
-        return [replace(view, noted_late=seconds) for view in views for seconds in (0.0, NOTED_WITHIN)]
+        reads = (None, 0.0), (None, NOTED_WITHIN), (min, 0.0), (max, 0.0)
+        return [replace(view, read=read, noted_late=late) for view in views for read, late in reads]
 
     def per_second(self, amount: float, window: float) -> float:
         """A rate over the window, all of the amount lying within it."""
@@ -130,10 +137,21 @@ class View:
         """Slot-seconds used between start and now."""
         return sum(end - begin for begin, end in self.busy(executor, self.start, self.at))
 
-    def queued_seconds(self, executor: str) -> float:
-        """Task-seconds spent in the queue between start and now: of its mean length, times the time."""
-        spans = ((t["accepted"], t["started"] or t["ended"] or self.at) for t in self.tasks(executor=executor))
-        return sum(max(0.0, min(left, self.at) - max(came, self.start)) for came, left in spans)
+    def mean_queued(self, executor: dict[str, Any]) -> float:
+        """Tasks in the queue, on the mean of the time that it was open between start and now."""
+        since, until = max(executor["opened"], self.start), executor["closed"] or self.at
+        spans = [(t["accepted"], t["started"] or t["ended"] or self.at) for t in self.tasks(executor=executor["name"])]
+        if self.read is None:
+            waited = sum(max(0.0, min(left, until) - max(came, since)) for came, left in spans)
+            return waited / (until - since)
+        step = 0.25
+        lengths = [
+            sum(came <= since + number * step < left for came, left in spans)
+            for number in range(round((until - since) / step))
+        ]
+        back = round(READ_WITHIN / step)
+        shown = [self.read(lengths[max(0, at - back) : at + 1]) for at in range(len(lengths))]
+        return sum(shown) / len(shown)
 
     def open_seconds(self, executor: dict[str, Any]) -> float:
         """Seconds open between start and now."""

@@ -210,7 +210,6 @@ def _stats(lines: Lines) -> tuple[Panel, ...]:
             action="Orange: the budget burns, if it lasts. Open the executor and compare waits with runs. Executors"
             " that declare no objective are left out.",
             targets=(Target(f"max({_recorded(r.wait_slow('5m'))})", "late starts"),),
-            empty="no objective, or no data",
             unit="percentunit",
             kind="stat",
             warn=lines["budget"],

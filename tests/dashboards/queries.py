@@ -13,7 +13,7 @@ DEFAULTS = {"__rate_interval": "1m", "__rate_interval_ms": "60000", "__range": "
 def filled_in(expr: str, **variables: str) -> str:
     """The expression with its dashboard variables filled in; filters at All unless given."""
     chosen = {**DEFAULTS, **variables}
-    return re.sub(r"\$(\w+)", lambda found: chosen.get(found[1], ".*"), expr)
+    return re.sub(r"\$(?:\{(\w+):\w+\}|(\w+))", lambda found: chosen.get(found[1] or found[2], ".*"), expr)
 
 
 def metric_names(node: Any) -> set[str]:

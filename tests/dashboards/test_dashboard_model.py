@@ -146,13 +146,16 @@ def test_job_and_instance_at_all_match_series_without_them(uid: str) -> None:
 
 
 @pytest.mark.parametrize("uid", SHIPPED)
-def test_a_variable_of_one_value_is_compared_as_text(uid: str) -> None:
-    """Grafana escapes the values of a variable that allows several for regular expressions, and no other."""
+def test_values_of_variables_are_escaped_for_where_they_stand(uid: str) -> None:
+    """Grafana escapes a variable that allows several values for regular expressions, and no other unless told."""
     for variable in SHIPPED[uid]["templating"]["list"]:
         if variable["type"] == "query":
-            several = variable.get("multi", False)
-            compared = set(re.findall(rf'(=~?)\\?"\${variable["name"]}\\?"', json.dumps(SHIPPED[uid])))
-            assert compared == {"=~" if several else "="}, variable["name"]
+            name = variable["name"]
+            compared = set(re.findall(rf'(=~?)\\?(["`])\$\{{?{name}(:\w+)?', json.dumps(SHIPPED[uid])))
+            if variable.get("multi", False):
+                assert compared == {("=~", '"', "")}, name
+            else:  # anybody's words, or one of a fixed list
+                assert compared == {("=~", "`", ":regex") if name == "executor" else ("=", '"', "")}, name
 
 
 def test_links_to_an_executor_name_it_where_grafana_has_its_name() -> None:

@@ -33,7 +33,7 @@ from tools.look.backend import BUNDLE, serving  # noqa: E402
 from tools.look.browser import Eye, opened  # noqa: E402
 from tools.look.checks import Drawn, empty_panels, faults  # noqa: E402
 from tools.look.expected import Seen, by_name  # noqa: E402
-from tools.look.replayed import MINUTES, replayed  # noqa: E402
+from tools.look.replayed import MINUTES, ODD_JOB, ODD_NAMES, replayed  # noqa: E402
 
 PICTURES = ROOT / "build" / "pictures"
 DOCUMENTED = {
@@ -99,6 +99,14 @@ def programs(models: dict[str, Any], directory: Path) -> list[str]:
             who = {"executor": sick.who[0], "type": KINDS.get(sick.who[0], "hybrid")} if uid == DRILLDOWN_UID else {}
             look.at(uid, sick.name, job=sick.name, **who)
             eye.screen(look.path(f"{sick.name}-{_short(uid)}"))
+        for name in ODD_NAMES:
+            drawn = look.at(DRILLDOWN_UID, name, executor=name, type="hybrid")
+            if "Waits against runs" in empty_panels(drawn):
+                look.wrong.append(f"an executor named {name!r} has no waits and runs")
+        overview = look.at(OVERVIEW_UID, ODD_JOB, job=ODD_JOB)
+        eye.screen(look.path(ODD_JOB))
+        if "Pressure" in empty_panels(overview):
+            look.wrong.append(f"{ODD_JOB}: no pressure")
         look.alerts(jobs=True)
         return look.wrong
 

@@ -21,10 +21,17 @@ from tests.alerting.situations import SICK, WELL
 from tests.dashboards.backend_tools import need
 from tests.dashboards.stores import prometheus
 
-__all__ = ["MINUTES", "replayed"]
+__all__ = ["MINUTES", "ODD_JOB", "ODD_NAMES", "replayed"]
 
 MINUTES = 25
 """The well programs go on for so long; the sick ones were recorded for a quarter of an hour."""
+
+ODD_JOB = "odd-names"
+ODD_NAMES = (
+    "reports (nightly)", "c++ build", "a.b|c", 'say "hi"', "back\\slash", "{curly} [square]", "$dollar ${brace}",
+    "it's", "Überweisung 支払い",
+)  # fmt: skip
+"""Executors with such names are there beside the recorded ones: one program that is well, under each of them."""
 
 _RECORDED = Path(__file__).resolve().parents[2] / "tests" / "alerting" / "recorded"
 
@@ -35,7 +42,7 @@ def replayed(directory: Path) -> Iterator[tuple[str, float]]:
     directory.mkdir(parents=True, exist_ok=True)
     end = float(int(time.time()) // 15 * 15)
     text = directory / "recorded.txt"
-    with text.open("w") as file:
+    with text.open("w", encoding="utf-8") as file:
         for recording in _recordings():
             file.writelines(_exposition(recording, end))
         file.write("# EOF\n")
@@ -52,6 +59,20 @@ def _recordings() -> Iterator[Recording]:
     for well in WELL:
         if well.steady is not None:
             yield Recording.read(_RECORDED / f"{well.name}.series.gz").extended(MINUTES * 60, well.steady)
+    yield _oddly_named()
+
+
+def _oddly_named() -> Recording:
+    known = Recording.read(_RECORDED / "sick-blocked-loop.series.gz")  # its executor is well
+    own = 'glasspool_executor_name="handlers"'
+    names = [name.replace("\\", "\\\\").replace('"', '\\"') for name in ODD_NAMES]
+    series = {
+        key.replace(own, f'glasspool_executor_name="{name}"'): samples
+        for key, samples in known.series.items()
+        if own in key
+        for name in names
+    }
+    return Recording(ODD_JOB, known.seconds, known.scrapes, series)
 
 
 def _exposition(recording: Recording, end: float) -> Iterator[str]:

@@ -56,9 +56,12 @@ SERVICE = ('job=~"$job"', 'instance=~"$instance"')
 EXECUTORS = (*SERVICE, f'{EXECUTOR_LABELS[0]}=~"$executor"')
 """Dashboard filter by process and any number of executors: Grafana escapes each name for a regular expression."""
 
-EXECUTOR = (*SERVICE, f'{EXECUTOR_LABELS[0]}="$executor"')
-"""Dashboard filter by process and one executor. Grafana escapes a variable of one value for a string only, so with
-``=~`` a name such as ``reports (nightly)`` would match nothing."""
+EXECUTOR = (*SERVICE, f"{EXECUTOR_LABELS[0]}=~`${{executor:regex}}`")
+"""Dashboard filter by process and one executor, whose name may have any character but a backtick.
+
+Left to itself Grafana escapes a variable of one value for a string in apostrophes, and so neither for a regular
+expression nor for quotation marks; ``:regex`` escapes for a regular expression, and backticks take that as it is.
+"""
 
 _ESCAPED = str.maketrans({"\\": "\\\\", '"': '\\"', "\n": "\\n"})
 

@@ -18,7 +18,9 @@ NAMES = ("Executor", "Type")
 """What the columns of an executor's labels are called."""
 
 _NAME_WIDTHS = (190, 110)
-_MOST_ALERTS, _LONG = 20, 10**9
+_MOST_ALERTS = 20
+_LONG = 10**9
+"""Seconds that no alert lasts."""
 _LEAST_WIDTH = 80
 """In pixels. Grafana gives a column without a width what is left, but never less than 150 unless told, and then ten
 columns need a scroll bar that hides the last ones."""

@@ -30,7 +30,7 @@ from tests.dashboards.proof_run import run  # noqa: E402
 from tests.dashboards.situation_table import SITUATIONS  # noqa: E402
 from tests.dashboards.stores import SCRAPE_SECONDS  # noqa: E402
 from tools.look.backend import BUNDLE, serving  # noqa: E402
-from tools.look.browser import Eye, opened  # noqa: E402
+from tools.look.browser import Eye, chromium, opened  # noqa: E402
 from tools.look.checks import Drawn, empty_panels, faults  # noqa: E402
 from tools.look.expected import Seen, by_name  # noqa: E402
 from tools.look.replayed import MINUTES, ODD_JOB, ODD_NAMES, replayed  # noqa: E402
@@ -156,13 +156,16 @@ def document() -> None:
 
 def main() -> int:
     """Returns 1 when something is wrong with what was drawn, 2 when something is missing that it takes to draw."""
-    missing = [name for name in ("prometheus", "promtool", "victoria-metrics", "vmalert", "otelcol") if not find(name)]
-    for name in missing:
-        print(f"{name} is missing: install {PACKAGES[name]}, or set GLASSPOOL_BACKENDS", file=sys.stderr)
+    back_ends = [
+        name for name in ("prometheus", "promtool", "victoria-metrics", "vmalert", "otelcol") if not find(name)
+    ]
+    missing = [f"{name} is missing: install {PACKAGES[name]}, or set GLASSPOOL_BACKENDS" for name in back_ends]
+    if not chromium():
+        missing.append("chromium is missing: install the Debian package `chromium`, or set CHROMIUM to its path")
     if not (BUNDLE / "bundle.js").exists():
-        print("the front end is not built: run `make dashboards-look`", file=sys.stderr)
-        missing.append("bundle")
+        missing.append("the front end is not built: run `make dashboards-look`")
     if missing:
+        print("\n".join(missing), file=sys.stderr)
         return 2
     models = {dashboard.uid: json.loads(dashboard.text) for dashboard in provisioning.dashboards()}
     wrong = []

@@ -17,7 +17,7 @@ from playwright.sync_api import TimeoutError as NotInTime
 
 from .checks import Drawn
 
-__all__ = ["Eye", "opened"]
+__all__ = ["Eye", "chromium", "opened"]
 
 WIDTH, SCREEN = 1600, 900
 """Pixels of the screen of somebody on call."""
@@ -87,15 +87,17 @@ class Eye:
             before = now
 
 
+def chromium() -> str | None:
+    """Path of the browser: $CHROMIUM, else what is on the path."""
+    return os.environ.get("CHROMIUM") or shutil.which("chromium") or shutil.which("chromium-browser")
+
+
 @contextmanager
 def opened(url: str, models: Mapping[str, Any]) -> Iterator[Eye]:
-    """Chromium from $CHROMIUM or the path, without a window."""
-    program = os.environ.get("CHROMIUM") or shutil.which("chromium") or shutil.which("chromium-browser")
-    if not program:
-        raise FileNotFoundError("chromium is missing: install the package `chromium`, or set CHROMIUM to its path")
+    """The browser, without a window."""
     with sync_playwright() as playwright:
         flags = ["--font-render-hinting=none", "--force-color-profile=srgb", "--disable-gpu"]
-        browser = playwright.chromium.launch(executable_path=program, args=flags, chromium_sandbox=False)
+        browser = playwright.chromium.launch(executable_path=chromium(), args=flags, chromium_sandbox=False)
         try:
             yield Eye(browser.new_page(), url, models)
         finally:

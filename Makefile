@@ -36,7 +36,7 @@ record-alerts: $(VENV)/.test-ready
 	$(BIN)/python tools/record_alert_series.py $(ARGS)
 
 # The dashboards drawn with Grafana's own front end, over real series; fails if one does not show what it must. Needs
-# Node 20, Chromium and the back ends, and takes five minutes. ARGS=--docs renews the documentation's pictures.
+# Node 20.11, Chromium and the back ends, and takes five minutes. ARGS=--docs renews the documentation's pictures.
 LOOK = tools/look
 dashboards-look: $(VENV)/.test-ready $(LOOK)/node_modules/.ready
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --group look

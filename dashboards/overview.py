@@ -52,7 +52,7 @@ _EXECUTOR = "{{" + EXECUTOR_LABELS[0] + "}} ({{" + EXECUTOR_LABELS[1] + "}})"
 
 
 _ALERTS = firing(EXECUTOR_LABELS, *_FILTER, f'{EXECUTOR_LABELS[0]}!=""', how="count")
-"""How many alerts there are about an executor."""
+"""How many alerts there are about an executor, those of each process and each reason counted."""
 
 
 def _recorded(name: str, *matchers: str) -> str:
@@ -156,7 +156,7 @@ def _stats(lines: Lines) -> tuple[Panel, ...]:
             question="What is wrong, and with whom?",
             action="The runbook of each alert says how to tell its causes apart. A click opens the executor, or the"
             " event loops. Pending: the condition holds, but not for long enough yet.",
-            targets=(Target(firing_alerts(*_FILTER), "alerts"),),
+            targets=(Target(firing_alerts(*SERVICE, f'{EXECUTOR_LABELS[1]}=~"$type|"'), "alerts"),),
             unit="none",
             kind="alerts",
             empty="No alert fires, or no data: the alert rules may be evaluated elsewhere",

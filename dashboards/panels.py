@@ -17,6 +17,7 @@ from dashboards.parts import GREY, NEUTRAL, REFS, data_link, thresholds
 from dashboards.tables import NAMES, Column, alert_table, executor_table
 from glasspool._monitoring.alerts import DRILLDOWN_UID, RUNTIME_UID
 from glasspool._monitoring.expressions import EXECUTOR_LABELS
+from glasspool._monitoring.options import RuleOptions
 from glasspool._monitoring.retouching import traces_url
 
 __all__ = ["DATASOURCE", "NONE_SEEN", "NO_DATA", "Panel", "Target", "build_panel"]
@@ -212,7 +213,7 @@ def _table(panel: Panel) -> _Builder:
 def _alerts(panel: Panel) -> _Builder:
     executor = _executor_link(*(f"__data.fields.{name}" for name in NAMES))
     loop = data_link("Open the event loops", f"/d/{RUNTIME_UID}?${{__url_time_range}}&{_KEPT}")
-    return alert_table(executor, loop)
+    return alert_table(executor, loop, data_link("Runbooks", f"{RuleOptions().runbook_url}/README.md"))
 
 
 def _executor_link(name: str, type: str) -> dict[str, object]:

@@ -32,12 +32,13 @@ _ABOUT = tuple(label(key) for key in (Key.TASK_NAME, Key.LOSS_KIND, Key.FAILURE_
 _ALERT_COLUMNS = {
     "alertstate": ("State", 70),
     "Value": ("For", 80),
-    "alertname": ("Alert", 270),
+    "alertname": ("Alert", 250),
     "severity": ("Severity", 90),
-    EXECUTOR_LABELS[0]: (NAMES[0], 170),
-    EXECUTOR_LABELS[1]: (NAMES[1], 110),
-    label(Key.EVENTLOOP_NAME): ("Event loop", 100),
-    "about": ("About", 190),
+    EXECUTOR_LABELS[0]: (NAMES[0], 150),
+    EXECUTOR_LABELS[1]: (NAMES[1], 100),
+    label(Key.EVENTLOOP_NAME): ("Event loop", 90),
+    "about": ("About", 150),
+    "job": ("Job", 100),
     "instance": ("Instance", 0),
 }
 """The labels of an alert that are shown, the name of each column and its width in pixels; 0 takes what is left."""
@@ -46,7 +47,8 @@ _ALERT_COLUMNS = {
 def firing_alerts(*filters: str) -> str:
     """For how long the conditions of the alerts have held, with the labels that the table shows.
 
-    Where there are too many, pages come before tickets, and what has lasted longest before the rest.
+    Where there are too many, pages come before tickets, and what has lasted longest before the rest. Refusals for
+    several reasons are one row: the executor's dashboard tells them apart.
     """
     pages, tickets = (_lasting(*filters, matcher) for matcher in ('severity="page"', 'severity!="page"'))
     shown = f"{_lasting(*filters)} and topk({_MOST_ALERTS}, {any_of(f'{pages} + {_LONG}', tickets)})"
@@ -56,7 +58,10 @@ def firing_alerts(*filters: str) -> str:
 def _lasting(*filters: str) -> str:
     labels = (*(name for name in _ALERT_COLUMNS if name not in ("alertstate", "Value", "about")), *_ABOUT)
     age = f"(time() - {firing(labels, *filters, name='ALERTS_FOR_STATE', how='min')})"
-    return f"{age} * on ({', '.join(labels)}) group_right () {firing(('alertstate', *labels), *filters)}"
+    state = firing(("alertstate", *labels), *filters)
+    lasting = f"{age} * on ({', '.join(labels)}) group_right () {state}"
+    # Not everything that evaluates rules says since when an alert without a holding time has fired.
+    return f"({any_of(lasting, f'0 * {state}')})"
 
 
 @dataclass(frozen=True)
@@ -94,10 +99,10 @@ def executor_table(columns: tuple[Column, ...], link: dict[str, object] | None) 
     return builder
 
 
-def alert_table(executor: dict[str, object], loop: dict[str, object]) -> table.Panel:
+def alert_table(executor: dict[str, object], loop: dict[str, object], runbooks: dict[str, object]) -> table.Panel:
     """What fires comes before what is about to, and pages before tickets.
 
-    The links open the executor, or the event loops, of the row.
+    The links open the runbooks, and the executor or the event loops of the row.
     """
     organize = {
         "excludeByName": dict.fromkeys(("Time", *_ABOUT), True),
@@ -119,6 +124,7 @@ def alert_table(executor: dict[str, object], loop: dict[str, object]) -> table.P
             "custom.cellOptions": {"type": "color-background"},
         },
         "For": {"unit": "s", "decimals": 0},
+        "Alert": {"links": [runbooks]},
         NAMES[0]: {"links": [executor]},
         "Event loop": {"links": [loop]},
     }

@@ -65,15 +65,16 @@ def situations(finished: Run) -> list[str]:
     return lines
 
 
-CONDITIONS = f"""The program (`tests/dashboards/situations.py`) keeps book of every task itself; the account's value is
-computed from that book alone (`tests/dashboards/expectations.py`, with the tolerance of each: rates and ratios within
-15 % of the value or 0.02 to 0.06, ages within 3.5 s, quantiles within a fifth or 20 ms, gauges exactly). Where two
-account values stand, the second is for the OTLP paths: VictoriaMetrics divides a rate by the time its samples cover,
-Prometheus by the window. In this run alerts have no holding time, producers count as stuck after
-{OPTIONS.producer_seconds:g} s and tasks after {STUCK_SECONDS} s, the objective's floor is {OPTIONS.wait_floor} tasks
-and its rules run every {OPTIONS.long_interval}; the windows of {", ".join(SHORTENED)} are divided by
-{max(SHORTENED.values())}, since the standstill lasts {HOLD_SECONDS} s; the panels' interval and range are the whole
-run. Windows of hours and days are proved at full length in promtool's tests."""
+CONDITIONS = f"""The program (`tests/dashboards/situations.py`) keeps book of every task itself; the account's value
+is computed from that book alone (`tests/dashboards/expectations.py`, with the tolerance of each: rates and ratios
+within 15 % of the value or 0.02 to 0.06, ages within 3.5 s, quantiles within a fifth or 20 ms, gauges exactly; the
+mean of a gauge lies between those of samples that are up to four seconds old; for how long an alert has fired is not
+in the book, and half of the run stands for any time in it). Where two account values stand, the second is for the
+OTLP paths: VictoriaMetrics divides a rate by the time its samples cover, Prometheus by the window. In this run alerts
+have no holding time, producers count as stuck after {OPTIONS.producer_seconds:g} s and tasks after {STUCK_SECONDS} s,
+the objective's floor is {OPTIONS.wait_floor} tasks and its rules run every {OPTIONS.long_interval}; the windows of
+{", ".join(SHORTENED)} are divided by {max(SHORTENED.values())}, since the standstill lasts {HOLD_SECONDS} s; the
+panels' interval and range are the whole run. Windows of hours and days are proved at full length in promtool."""
 
 
 def summary(verdicts: list[Verdict], seconds: float) -> str:

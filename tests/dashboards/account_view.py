@@ -25,7 +25,7 @@ class View:
     ``idle_from`` is history: it is in every counter's first sample and in no rate.
     """
 
-    account: dict[str, Any] = field(compare=False)
+    account: dict[str, Any] = field(hash=False)
     at: float
     exact: bool
 

@@ -83,6 +83,7 @@ EXECUTORS = column("Executor", "a b", "c", links=[["/d/x?var-executor=a%20b&var-
         (table(errors=["bad_data"]), "bad_data"),
         (table(column("Executor", "a", links=[["/d/x?var-executor=&var-type=t"]])), "not filled in"),
         (table(column("Executor", "a", links=[["/d/x?var-executor=${__field.labels.x}"]])), "not filled in"),
+        (table(column("Executor", "a"), column("Type", "t")), "a: no link"),
         (table(EXECUTORS, column("Type", "t", "t")), r"opens \['a b'\] instead of \(\['c'\]"),
     ],
 )

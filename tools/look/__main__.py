@@ -5,7 +5,7 @@
 writes build/pictures: each dashboard over every recorded program at once, the first screen of somebody on call for each
 program in trouble, each dashboard and each situation of the run that the proof makes (tools/prove_dashboards.py), and
 for each alert the panel that it names. ``--docs`` puts those that the documentation shows into docs/images.
-Takes four minutes. Needs Node 20, Chromium and the back ends; `make` installs the rest.
+Takes five minutes. Needs Node 20.11, Chromium and the back ends; `make` installs the rest.
 """
 
 from __future__ import annotations
@@ -112,11 +112,11 @@ def programs(models: dict[str, Any], directory: Path) -> list[str]:
 
 
 def _not_named(sick: Sick, overview: Drawn) -> Iterator[str]:
-    """The overview's first screen must name the alert, and whom it is about."""
+    """The overview must say that the alert fires, and whom it is about."""
     cells = {line["name"]: line["cells"] for line in overview.panels["Alerts"]["lines"]}
     who = cells.get("Executor" if sick.named_by == "glasspool_executor_name" else "Event loop", [])
-    found = sorted(zip(cells.get("Alert", ()), who, strict=True))
-    wanted = sorted((sick.alert, name) for name in sick.who)
+    found = sorted(zip(cells.get("State", ()), cells.get("Alert", ()), who, strict=True))
+    wanted = sorted(("firing", sick.alert, name) for name in sick.who)
     if found != wanted:
         yield f"{sick.name}: the overview names {found}, not {wanted}"
 
@@ -167,6 +167,7 @@ def main() -> int:
     if missing:
         print("\n".join(missing), file=sys.stderr)
         return 2
+    shutil.rmtree(PICTURES, ignore_errors=True)
     models = {dashboard.uid: json.loads(dashboard.text) for dashboard in provisioning.dashboards()}
     wrong = []
     for part in (programs, situations):

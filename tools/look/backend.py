@@ -22,11 +22,11 @@ from typing import Any
 
 from .intervals import Query, duration, milliseconds
 
-__all__ = ["BUNDLE", "HERE", "serving"]
+__all__ = ["BUNDLE", "serving"]
 
-HERE = Path(__file__).resolve().parent
-BUNDLE = HERE / "build"
-_MODULES = HERE / "node_modules"
+_HERE = Path(__file__).resolve().parent
+BUNDLE = _HERE / "build"
+_MODULES = _HERE / "node_modules"
 _PAGE = b"""<!doctype html><html><head><meta charset="utf-8"><title>Dashboard</title>
 <style>html { font-size: 14px } html, body { background: #111217; margin: 0 }</style>
 <link rel="stylesheet" href="/bundle.css"></head>

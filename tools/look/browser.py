@@ -37,21 +37,22 @@ class Eye:
     url: str
     models: Mapping[str, Any]
 
-    def look(self, uid: str, start: float, end: float, scrape: str, width: int = WIDTH, **variables: str) -> Drawn:
+    def look(self, uid: str, start: float, end: float, scrape: str, **variables: str) -> Drawn:
         """Open a dashboard over a range of time (seconds) and wait until every panel has drawn."""
         count = sum(panel["type"] != "row" for panel in self.models[uid]["panels"])
         chosen = {f"var-{name}": value for name, value in variables.items()}
         since, until = (datetime.fromtimestamp(at, timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ") for at in (start, end))
         address = {"uid": uid, "from": since, "to": until, "scrape": scrape, **chosen}
-        self.page.set_viewport_size({"width": width, "height": SCREEN})
+        self.page.set_viewport_size({"width": WIDTH, "height": SCREEN})
         self.page.goto(f"{self.url}/?{urlencode(address)}")
         try:
             self.page.wait_for_function(_DRAWN.replace("COUNT", str(count)), timeout=_SECONDS * 1000)
         except NotInTime:
             pass  # the checks name the panels that have not drawn
-        self._settle()
-        found = self.page.evaluate("() => window.look")
-        return Drawn({panel["title"]: panel for panel in found["panels"].values()}, found["problems"])
+        settled = self._settle()
+        found = self.page.evaluate("() => window.look ?? { panels: {}, problems: ['the page did not start'] }")
+        problems = found["problems"] + ([] if settled else ["the page goes on changing"])
+        return Drawn({panel["title"]: panel for panel in found["panels"].values()}, problems)
 
     def screen(self, path: Path) -> None:
         """What is seen without scrolling."""
@@ -64,27 +65,27 @@ class Eye:
             "() => Math.max(...[...document.querySelectorAll('.react-grid-layout')]"
             ".map((grid) => grid.getBoundingClientRect().bottom + scrollY), 400)"
         )
-        width = (self.page.viewport_size or {"width": WIDTH})["width"]
-        self.page.set_viewport_size({"width": width, "height": int(height) + 24})
+        self.page.set_viewport_size({"width": WIDTH, "height": int(height) + 24})
         self._settle()
         path.parent.mkdir(parents=True, exist_ok=True)
         self.page.screenshot(path=path)
-        self.page.set_viewport_size({"width": width, "height": SCREEN})
+        self.page.set_viewport_size({"width": WIDTH, "height": SCREEN})
 
     def panel(self, title: str, path: Path) -> None:
         """One panel alone."""
         path.parent.mkdir(parents=True, exist_ok=True)
         self.page.locator(f'section[data-testid="data-testid Panel header {title}"]').screenshot(path=path)
 
-    def _settle(self) -> None:
+    def _settle(self) -> bool:
         """Two pictures in a row are the same: graphs are painted after their data are there."""
         before = b""
         for _ in range(40):
             self.page.wait_for_timeout(400)
             now = self.page.screenshot()
             if now == before:
-                return
+                return True
             before = now
+        return False
 
 
 def chromium() -> str | None:

@@ -48,6 +48,8 @@ def _links(panel: dict[str, Any]) -> Iterator[str]:
         for row, links in enumerate(line["links"]):
             if cells and not cells[line["name"]][row].strip():
                 continue  # an empty cell: there is nothing to click
+            if line["name"] == "Executor" and cells and not links:
+                yield f"{cells['Executor'][row]}: no link"
             for link in links:
                 given = parse_qs(urlsplit(link).query, keep_blank_values=True)
                 unresolved = "${__" in link or "%24%7B__" in link

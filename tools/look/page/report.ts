@@ -23,18 +23,17 @@ function line(frame: DataFrame, field: Field, frames: DataFrame[]) {
   return {
     name: getFieldDisplayName(field, frame, frames), type: field.type, points: known.length,
     greatest: field.type === FieldType.number && known.length ? Math.max(...known) : null,
-    last: known.length ? text(field, known[known.length - 1]) : null,
     links: links(field, field.type === FieldType.number && frame.fields[0]?.type === FieldType.time ? 1 : frame.length),
     ...(frame.fields[0]?.type === FieldType.time ? {} : { cells: field.values.map((value) => text(field, value)) }),
   };
 }
 
 /** Called by a panel whenever it draws: with what it draws. */
-export function report(props: PanelProps<any>, frames: DataFrame[], more: Panel = {}) {
+export function report(props: PanelProps<any>, frames: DataFrame[]) {
   const shown = frames.flatMap((frame) =>
     frame.fields.filter((field) => field.type !== FieldType.time).map((field) => line(frame, field, frames)));
   look.panels[props.id] = {
-    ...look.panels[props.id], title: props.title, state: props.data.state,
-    errors: props.data.errors?.map((error) => error.message) ?? [], size: [props.width, props.height], lines: shown, ...more,
+    title: props.title, state: props.data.state,
+    errors: props.data.errors?.map((error) => error.message) ?? [], lines: shown,
   };
 }

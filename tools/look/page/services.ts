@@ -10,8 +10,7 @@ import { sceneGraph } from '@grafana/scenes';
 import { PrometheusDatasource } from '@grafana/prometheus';
 import { look } from './report';
 
-const parameters = new URLSearchParams(location.search);
-const scrapeInterval = parameters.get('scrape') ?? '15s';
+const scrapeInterval = new URLSearchParams(location.search).get('scrape') ?? '15s';
 
 function source(id: number, name: string, isDefault: boolean, jsonData: object) {
   const type = name.toLowerCase();
@@ -25,8 +24,8 @@ const sources: Record<string, any> = {
     httpMethod: 'POST', timeInterval: scrapeInterval,
     exemplarTraceIdDestinations: [{ name: 'trace_id', datasourceUid: 'tempo' }],
   }),
+  tempo: source(2, 'Tempo', false, {}),
 };
-if (parameters.get('traces') !== 'none') { sources.tempo = source(2, 'Tempo', false, {}); }
 
 /** Fills in variables, as seen from the object that asks. */
 function filledIn(target = '', scoped?: any, format?: any): string {

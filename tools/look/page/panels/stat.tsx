@@ -1,6 +1,5 @@
 import {
-  FieldColorModeId, FieldConfigProperty, PanelPlugin, type PanelProps, VizOrientation, formattedValueToString,
-  getDisplayValueAlignmentFactors, getFieldDisplayValues,
+  FieldColorModeId, FieldConfigProperty, PanelPlugin, type PanelProps, VizOrientation, getDisplayValueAlignmentFactors, getFieldDisplayValues,
 } from '@grafana/data';
 import { BigValue, BigValueGraphMode, VizRepeater, useTheme2 } from '@grafana/ui';
 import { report } from '../report';
@@ -9,16 +8,10 @@ import { panelOptions } from './options';
 function StatPanel(props: PanelProps<any>) {
   const { data, width, height, options, fieldConfig, timeZone, replaceVariables, renderCounter } = props;
   const theme = useTheme2();
-  const values = () => {
-    const found = getFieldDisplayValues({
-      fieldConfig, replaceVariables, theme, timeZone, data: data.series, reduceOptions: options.reduceOptions,
-      sparkline: options.graphMode !== BigValueGraphMode.None, percentChange: options.showPercentChange,
-    } as any);
-    report(props, data.series, {
-      stats: found.map(({ display }) => ({ text: formattedValueToString(display), colour: display.color })),
-    });
-    return found;
-  };
+  const values = () => getFieldDisplayValues({
+    fieldConfig, replaceVariables, theme, timeZone, data: data.series, reduceOptions: options.reduceOptions,
+    sparkline: options.graphMode !== BigValueGraphMode.None, percentChange: options.showPercentChange,
+  } as any);
   report(props, data.series);
   return (
     <VizRepeater getValues={values} source={data} renderCounter={renderCounter} width={width} height={height}

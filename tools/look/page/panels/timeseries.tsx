@@ -32,7 +32,7 @@ function prepared(series: DataFrame[], { from, to }: any): DataFrame[] {
 function TimeSeriesPanel(props: PanelProps<any>) {
   const { data, timeRange, timeZone, width, height, options, fieldConfig } = props;
   const frames = useMemo(() => prepared(data.series, timeRange), [data.series]);
-  report(props, frames, { annotations: (data.annotations ?? []).map((frame) => frame.length) });
+  report(props, frames);
   if (!frames.length) { return <Empty fieldConfig={fieldConfig} />; }
   return (
     <TimeSeries frames={frames} structureRev={data.structureRev} timeRange={timeRange} timeZone={timeZone as any}

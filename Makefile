@@ -44,7 +44,7 @@ dashboards-look: $(VENV)/.test-ready $(LOOK)/node_modules/.ready
 	$(BIN)/python -m tools.look $(ARGS)
 
 $(LOOK)/node_modules/.ready: $(LOOK)/package.json
-	@command -v npm >/dev/null || { echo "npm is missing: install Node 20 or newer (https://nodejs.org)"; exit 1; }
+	@command -v npm >/dev/null || { echo "npm is missing: install Node 20.11 or newer (https://nodejs.org)"; exit 1; }
 	cd $(LOOK) && npm install --no-audit --no-fund --no-package-lock --legacy-peer-deps --loglevel=error
 	touch $@
 

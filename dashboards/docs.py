@@ -110,8 +110,7 @@ OTLP and through the Collector, and compares with the program's own book: [the v
 
 **Alerts.** The overview's first table shows the alerts of these rules that fire or are about to, as the series `ALERTS`
 has them, which Prometheus, vmalert and Mimir write where they evaluate rules; for how long is 0 s where they do not say
-since when (`ALERTS_FOR_STATE`, of vmalert before 2024). An alert that Grafana itself evaluates is
-not there.
+since when (`ALERTS_FOR_STATE`, of vmalert before 2024). An alert that Grafana itself evaluates is not there.
 
 Real programs, six of them in trouble; a limiter of threads that is too small; a blocked event loop:
 

@@ -116,7 +116,7 @@ def test_panel_says_what_it_is(uid: str, panel: dict[str, Any]) -> None:
     if panel["type"] in ("timeseries", "heatmap"):
         legend = panel["options"]["legend"]
         assert legend.get("showLegend") or legend.get("show")
-    if panel["type"] == "table" and len(panel["targets"]) > 1:
+    if panel["type"] == "table":
         overrides = panel["fieldConfig"]["overrides"]
         titles = {o["matcher"]["options"] for o in overrides if any(entry["id"] == "unit" for entry in o["properties"])}
         assert len(titles) == len(panel["targets"])

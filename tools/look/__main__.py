@@ -32,7 +32,7 @@ from tests.dashboards.stores import SCRAPE_SECONDS  # noqa: E402
 from tools.look.backend import BUNDLE, serving  # noqa: E402
 from tools.look.browser import Eye, chromium, opened  # noqa: E402
 from tools.look.checks import Drawn, empty_panels, faults  # noqa: E402
-from tools.look.expected import Seen, by_name  # noqa: E402
+from tools.look.expected import SEEN, Seen, by_name  # noqa: E402
 from tools.look.replayed import MINUTES, ODD_JOB, ODD_NAMES, replayed  # noqa: E402
 
 PICTURES = ROOT / "build" / "pictures"
@@ -42,9 +42,6 @@ DOCUMENTED = {
     "programs/sick-blocked-loop-runtime.png": "dashboard-runtime.png",
 }
 """Pictures for docs/images and what they are called there; those of alerts go to docs/images/alerts."""
-
-KINDS = {"anyio.to_thread": "anyio_limiter", "same": "thread_pool"}
-"""The type of those executors in trouble that are not hybrid."""
 
 
 class Look:
@@ -91,12 +88,13 @@ def programs(models: dict[str, Any], directory: Path) -> list[str]:
             look.at(uid, "all programs", **chosen)
             eye.screen(look.path(_short(uid)))
             eye.whole(look.path(f"{_short(uid)}-whole"))
+        kinds = {seen.executor: seen.kind for seen in SEEN.values()}
         for sick in SICK:
             overview = look.at(OVERVIEW_UID, sick.name, job=sick.name)
             eye.screen(look.path(f"{sick.name}-overview"))
             look.wrong += _not_named(sick, overview)
             uid = DRILLDOWN_UID if sick.named_by == "glasspool_executor_name" else RUNTIME_UID
-            who = {"executor": sick.who[0], "type": KINDS.get(sick.who[0], "hybrid")} if uid == DRILLDOWN_UID else {}
+            who = {"executor": sick.who[0], "type": kinds.get(sick.who[0], "hybrid")} if uid == DRILLDOWN_UID else {}
             look.at(uid, sick.name, job=sick.name, **who)
             eye.screen(look.path(f"{sick.name}-{_short(uid)}"))
         for name in ODD_NAMES:
@@ -156,10 +154,11 @@ def document() -> None:
 
 def main() -> int:
     """Returns 1 when something is wrong with what was drawn, 2 when something is missing that it takes to draw."""
-    back_ends = [
-        name for name in ("prometheus", "promtool", "victoria-metrics", "vmalert", "otelcol") if not find(name)
+    missing = [
+        f"{name} is missing: install {package}, or set GLASSPOOL_BACKENDS"
+        for name, package in PACKAGES.items()
+        if not find(name)
     ]
-    missing = [f"{name} is missing: install {PACKAGES[name]}, or set GLASSPOOL_BACKENDS" for name in back_ends]
     if not chromium():
         missing.append("chromium is missing: install the Debian package `chromium`, or set CHROMIUM to its path")
     if not (BUNDLE / "bundle.js").exists():

@@ -14,7 +14,7 @@ from proof_run import Run
 from queries import filled_in
 from stores import Sample, Store
 
-from glasspool import provisioning
+from glasspool._monitoring import provisioning
 
 VARIABLES = {
     "__rate_interval": f"{WINDOW:g}s", "__rate_interval_ms": f"{WINDOW * 1000:g}", "__range": f"{WINDOW:g}s",

@@ -16,7 +16,7 @@ from backend_tools import need
 from queries import filled_in
 from stores import Store, prometheus, wait_for
 
-from glasspool import provisioning
+from glasspool._monitoring import provisioning
 from glasspool.telemetry import catalog as c
 from glasspool.telemetry.catalog import Key, Metric, prometheus_label
 

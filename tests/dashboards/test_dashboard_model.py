@@ -16,7 +16,7 @@ from dashboard_schema import DASHBOARD, OPTIONS, ROW, _panel
 from queries import filled_in, metric_names
 from shipped import SHIPPED
 
-from glasspool import provisioning
+from glasspool._monitoring import provisioning
 from glasspool._monitoring.alerts import alerts
 from glasspool._monitoring.options import RuleOptions
 from glasspool._monitoring.recording import recording_groups

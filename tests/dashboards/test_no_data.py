@@ -14,7 +14,7 @@ from queries import filled_in
 from shipped import PANELS
 from stores import Store, prometheus, wait_for
 
-from glasspool import provisioning
+from glasspool._monitoring import provisioning
 from glasspool.telemetry import catalog as c
 
 GREY = "#6e7680"

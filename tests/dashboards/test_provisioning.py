@@ -13,13 +13,13 @@ import yaml
 from fake_grafana import EDITOR, VIEWER, FakeGrafana, serving
 from typer.testing import CliRunner, Result
 
-from glasspool import provisioning
-from glasspool._monitoring import RuleOptions, rule_files
+import glasspool
+from glasspool._monitoring import RuleOptions, provisioning, rule_files
 from glasspool._monitoring.options import flag
 from glasspool._monitoring.retouching import TRACES
 from glasspool.cli.dashboards import dashboards_app, rules_app
 
-ASSETS = Path(provisioning.__file__).parent / "assets"
+ASSETS = Path(glasspool.__file__).parent / "assets"
 UIDS = ["glasspool-executor", "glasspool-overview", "glasspool-runtime"]
 
 

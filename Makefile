@@ -3,13 +3,15 @@
 #   make demo     sets up .venv and runs the demo          (ARGS="--backend trio --seconds 60")
 #   make test     sets up .venv and runs the tests         (ARGS="tests/demo -k interrupted")
 #
+# Those who change glasspool use `make check`, `make docs`, `make site` and the others below: see CONTRIBUTING.md.
+#
 # PYTHON=python3.12 chooses the interpreter, VENV=/elsewhere the directory.
 
 PYTHON ?= python3
 VENV ?= .venv
 BIN = $(VENV)/bin
 
-.PHONY: demo test docs check record-alerts dashboards-look clean
+.PHONY: demo test docs site check record-alerts dashboards-look clean
 
 demo: $(VENV)/.demo-ready
 	$(BIN)/glasspool demo $(ARGS)
@@ -21,6 +23,11 @@ test: $(VENV)/.test-ready
 docs: $(VENV)/.test-ready
 	$(BIN)/python tools/generate_docs.py
 	$(BIN)/python -m dashboards
+
+# The documentation site, into build/site. Warnings, broken links and missing docstrings fail.
+site: $(VENV)/.site-ready
+	$(BIN)/python tools/check_docstrings.py
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
 
 check: $(VENV)/.test-ready
 	$(BIN)/ruff check
@@ -48,6 +55,10 @@ $(LOOK)/node_modules/.ready: $(LOOK)/package.json
 	cd $(LOOK) && npm install --no-audit --no-fund --no-package-lock --legacy-peer-deps --loglevel=error
 	touch $@
 
+$(VENV)/.site-ready: $(VENV)/.test-ready
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --group docs
+	touch $@
+
 clean:
 	rm -rf $(VENV)
 
@@ -55,7 +66,7 @@ $(BIN)/python:
 	$(PYTHON) -m venv $(VENV)
 
 $(VENV)/.demo-ready: pyproject.toml | $(BIN)/python
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[all]' trio
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[all]'
 	touch $@
 
 # Dependency groups need pip 25.1, which is newer than what most Pythons bring along.

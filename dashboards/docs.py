@@ -105,8 +105,8 @@ shutdowns, rare events) panels and rules therefore take the whole count of a ser
 price: after the monitoring itself was away for longer than that window, they show one exaggerated value.
 
 **Proof.** `tools/prove_dashboards.py` runs a program into every situation, executes every expression by scrape, by
-OTLP and through the Collector, and compares with the program's own book: [the values](proof-dashboards.md).
-`make dashboards-look` draws them [with Grafana's own front end](dashboards-look.md).
+OTLP and through the Collector, and compares with the program's own book: [the values](evidence/proof-dashboards.md).
+`make dashboards-look` draws them [with Grafana's own front end](evidence/dashboards-look.md).
 
 **Alerts.** The overview's first table shows the alerts of these rules that fire or are about to, as the series `ALERTS`
 has them, which Prometheus, vmalert and Mimir write where they evaluate rules; for how long is 0 s where they do not say

@@ -23,12 +23,19 @@ def main() -> None:
     with zipfile.ZipFile(sys.argv[1]) as wheel:
         names = wheel.namelist()
         entry_points = next(wheel.read(name).decode() for name in names if name.endswith("entry_points.txt"))
+        metadata = next(wheel.read(name).decode() for name in names if name.endswith(".dist-info/METADATA"))
+        version = wheel.read("glasspool/_version.py").decode().partition('__version__ = "')[2].partition('"')[0]
     problems = [f"missing: {want}" for want in WANTED if not any(name.startswith(want) for name in names)]
     problems += [f"does not belong: {name}" for name in names if not name.startswith(ALLOWED)]
     problems += [
         f"no entry points of the group {group}"
         for group in ("console_scripts", "opentelemetry_instrumentor")
         if f"[{group}]" not in entry_points
+    ]
+    if f"\nVersion: {version}\n" not in metadata:
+        problems.append(f"the metadata's version is not that of glasspool/_version.py, {version}")
+    problems += [
+        f"no URL: {url}" for url in ("Source", "Documentation", "Issues", "Changelog") if f"URL: {url}, " not in metadata
     ]
     if problems:
         sys.exit("\n".join(problems))

@@ -2,7 +2,7 @@
 
     GLASSPOOL_BACKENDS=… python tools/prove_dashboards.py
 
-writes docs/proof-dashboards.md. Takes two minutes; needs the back ends.
+writes docs/evidence/proof-dashboards.md. Takes two minutes; needs the back ends.
 """
 
 from __future__ import annotations
@@ -130,7 +130,7 @@ def main() -> int:
         *values(verdicts),
         "",
     ]
-    (ROOT / "docs" / "proof-dashboards.md").write_text("\n".join(text), encoding="utf-8")
+    (ROOT / "docs" / "evidence" / "proof-dashboards.md").write_text("\n".join(text), encoding="utf-8")
     for verdict in wrong:
         print(f"{verdict.store}: {verdict.what}: {verdict.wrong}", file=sys.stderr)
     print(f"{len(verdicts)} answers, {len(wrong)} wrong")

@@ -1,3 +1,3 @@
-"""The version, for telemetry scopes; pyproject.toml says the same and a test compares them."""
+"""The version: the build reads it from here, and telemetry scopes show it."""
 
 __version__ = "0.1.0"

@@ -8,23 +8,17 @@ from pathlib import Path
 
 import pytest
 
-PACKAGES = {
-    "prometheus": "Debian package `prometheus`",
-    "promtool": "Debian package `prometheus`, which contains it",
-    "victoria-metrics": "Debian package `victoria-metrics`",
-    "vmalert": "Debian package `victoria-metrics`, which contains it",
-    "otelcol": "the OpenTelemetry Collector's core distribution",
-}
+PROGRAMS = ("prometheus", "promtool", "victoria-metrics", "vmalert", "otelcol")
+"""What `tools/install_backends.sh` installs."""
 
 
 def find(program: str) -> str | None:
     """Path of a back end: below $GLASSPOOL_BACKENDS, else on $PATH."""
     root = os.environ.get("GLASSPOOL_BACKENDS")
     if root:
-        for place in ("bin", "debian/root/usr/bin"):
-            path = Path(root, place, program)
-            if path.exists():
-                return str(path)
+        path = Path(root, "bin", program)
+        if path.exists():
+            return str(path)
     return shutil.which(program)
 
 
@@ -33,7 +27,7 @@ def need(program: str) -> str:
     path = find(program)
     if path:
         return path
-    message = f"{program} is missing: install {PACKAGES[program]}, or point GLASSPOOL_BACKENDS at a directory with bin/"
+    message = f"{program} is missing: run `tools/install_backends.sh DIR` and set GLASSPOOL_BACKENDS=DIR"
     if os.environ.get("GLASSPOOL_REQUIRE_BACKENDS") == "1":
         pytest.fail(message)
     pytest.skip(message)

@@ -24,7 +24,7 @@ sys.path[:0] = [str(ROOT / part) for part in ("", "src", "instrumentation", "tes
 from glasspool._monitoring import provisioning  # noqa: E402
 from glasspool._monitoring.alerts import DRILLDOWN_UID, OVERVIEW_UID, RUNTIME_UID  # noqa: E402
 from tests.alerting.situations import SICK, Sick  # noqa: E402
-from tests.dashboards.backend_tools import PACKAGES, find  # noqa: E402
+from tests.dashboards.backend_tools import PROGRAMS, find  # noqa: E402
 from tests.dashboards.judging import FOR_ONE_EXECUTOR  # noqa: E402
 from tests.dashboards.proof_run import run  # noqa: E402
 from tests.dashboards.situation_table import SITUATIONS  # noqa: E402
@@ -155,8 +155,8 @@ def document() -> None:
 def main() -> int:
     """Returns 1 when something is wrong with what was drawn, 2 when something is missing that it takes to draw."""
     missing = [
-        f"{name} is missing: install {package}, or set GLASSPOOL_BACKENDS"
-        for name, package in PACKAGES.items()
+        f"{name} is missing: run `tools/install_backends.sh DIR` and set GLASSPOOL_BACKENDS=DIR"
+        for name in PROGRAMS
         if not find(name)
     ]
     if not chromium():

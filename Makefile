@@ -27,7 +27,7 @@ docs: $(VENV)/.test-ready
 # The documentation site, into build/site. Warnings, broken links and missing docstrings fail.
 site: $(VENV)/.site-ready
 	$(BIN)/python tools/check_docstrings.py
-	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
 
 check: $(VENV)/.test-ready
 	$(BIN)/ruff check

@@ -1,4 +1,5 @@
-"""Write what the documentation says about metrics and spans from the catalog: docs/metrics.md and README's tables.
+"""Write what the documentation takes from the code: docs/metrics.md from the catalog, and the programs that README and
+docs/tutorial.md show from examples/.
 
 ``python tools/generate_docs.py`` writes; with ``--check`` it writes nothing and fails when something is stale.
 """
@@ -6,6 +7,7 @@
 from __future__ import annotations
 
 import argparse
+import re
 import sys
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -20,6 +22,8 @@ EXAMPLES = {
     "lifespan": "examples/fastapi_lifespan.py",
 }
 """The README's examples, by the name of their marker."""
+TUTORIAL = "examples/tutorial.py"
+"""The program of docs/tutorial.md. Lines such as ``# [work]`` divide it into the sections that the page shows."""
 VALUES = {
     Key.TASK_OUTCOME: catalog.OUTCOMES,
     Key.QUEUE_OUTCOME: catalog.QUEUE_OUTCOMES,
@@ -163,29 +167,31 @@ def page() -> str:
     )
 
 
-def readme_tables() -> dict[str, str]:
-    """The README's tables, by the name of their marker."""
-    return {
-        "metrics": table(
-            ["Prometheus name", "kind", "meaning"],
-            ([f"`{m.prometheus_name}`", m.kind, m.help] for m in (*catalog.ALL_METRICS, *catalog.PORT_METRICS)),
-        ),
-        "spans": table(
-            ["attribute", "when", "meaning"],
-            ([f"`{a.key}`", a.presence, a.help] for a in catalog.SPAN_ATTRIBUTES),
-        ),
-        **{marker: f"```python\n{(ROOT / path).read_text(encoding='utf-8')}```" for marker, path in EXAMPLES.items()},
-    }
+def readme_examples() -> dict[str, str]:
+    """The README's examples, by the name of their marker."""
+    return {marker: _block((ROOT / path).read_text(encoding="utf-8")) for marker, path in EXAMPLES.items()}
 
 
-def between_markers(text: str, tables: dict[str, str]) -> str:
-    """``text`` with what stands between ``<!-- name:begin -->`` and ``<!-- name:end -->`` replaced."""
-    for name, content in tables.items():
+def tutorial_sections() -> dict[str, str]:
+    """The sections of the tutorial's program, by name; the last one (``end``) is not shown."""
+    _, *parts = re.split(r"^# \[(\w+)\]\n", (ROOT / TUTORIAL).read_text(encoding="utf-8"), flags=re.MULTILINE)
+    sections = dict(zip(parts[::2], parts[1::2], strict=True))
+    return {name: _block(text.rstrip() + "\n") for name, text in sections.items() if name != "end"}
+
+
+def _block(program: str) -> str:
+    return f"```python\n{program}```"
+
+
+def between_markers(page: Path, contents: dict[str, str]) -> str:
+    """The text of ``page`` with what stands between ``<!-- name:begin -->`` and ``<!-- name:end -->`` replaced."""
+    text = page.read_text(encoding="utf-8")
+    for name, content in contents.items():
         begin, end = f"<!-- {name}:begin -->", f"<!-- {name}:end -->"
         head, found, rest = text.partition(begin)
         _, closed, tail = rest.partition(end)
         if not found or not closed:
-            raise SystemExit(f"README.md has no {begin} … {end}")
+            raise SystemExit(f"{page.name} has no {begin} … {end}")
         text = f"{head}{begin}\n{content}\n{end}{tail}"
     return text
 
@@ -195,8 +201,12 @@ def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--check", action="store_true", help="write nothing; fail when a file is stale")
     check = parser.parse_args(arguments).check
-    readme, metrics = ROOT / "README.md", ROOT / "docs" / "metrics.md"
-    wanted = {readme: between_markers(readme.read_text(encoding="utf-8"), readme_tables()), metrics: page()}
+    readme, tutorial = ROOT / "README.md", ROOT / "docs" / "tutorial.md"
+    wanted = {
+        readme: between_markers(readme, readme_examples()),
+        ROOT / "docs" / "metrics.md": page(),
+        tutorial: between_markers(tutorial, tutorial_sections()),
+    }
     stale = [path for path, text in wanted.items() if not path.exists() or path.read_text(encoding="utf-8") != text]
     for path in stale:
         print(f"{'stale' if check else 'written'}: {path.relative_to(ROOT)}")

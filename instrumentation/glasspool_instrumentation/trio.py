@@ -37,7 +37,7 @@ _REASONS = {
 class TrioInstrumentor(TaskInstrumentor):
     """Observes trio's nurseries and thread limiters in every run that begins while it is on.
 
-    Options: see :class:`TaskInstrumentor`. ``wait_objectives`` is for the limiters, by their names:
+    Options: see ``TaskInstrumentor``. ``wait_objectives`` is for the limiters, by their names:
     ``{"trio.to_thread": 0.5}``; see ``WaitObjectives``.
     """
 

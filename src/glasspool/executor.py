@@ -68,8 +68,9 @@ class HybridExecutor:
     :param wait_objective: seconds a task may wait in the queue before it is late. Late tasks are counted, and the
         alerts on waits, on a full queue and on saturation watch this executor. None (default): its tasks may wait, as
         those of a batch do.
-    :param observers: callables that are told of every event (:class:`glasspool.telemetry.observers.TaskEvent`).
-    :raises TypeError, ValueError: naming the parameter, its value and the fix.
+    :param observers: callables that are told of every event (``glasspool.telemetry.observers.TaskEvent``).
+    :raises TypeError: naming the parameter, its value and the fix.
+    :raises ValueError: naming the parameter, its value and the fix.
     """
 
     def __init__(
@@ -237,7 +238,7 @@ class HybridExecutor:
     ) -> TaskHandle[T]: ...
 
     def submit_nowait(self, fn: Callable[..., Any], /, *args: Any, **options: Any) -> TaskHandle[Any]:  # type: ignore[misc]  # mypy: TypedDict keywords
-        """Accept ``fn(*args)`` as a task at once, or raise. Options as for :meth:`submit`.
+        """Accept ``fn(*args)`` as a task at once, or raise. Options as for ``submit``.
 
         :raises QueueFull: neither a slot nor a queue place is free, or others wait for one.
         """
@@ -254,7 +255,7 @@ class HybridExecutor:
     async def run(self, fn: Callable[[Unpack[Ts]], T], /, *args: Unpack[Ts], **options: Unpack[TaskOptions]) -> T: ...
 
     async def run(self, fn: Callable[..., Any], /, *args: Any, **options: Any) -> Any:  # type: ignore[misc]  # mypy: TypedDict keywords
-        """Submit ``fn(*args)``, wait for it and return its value; options as for :meth:`submit`.
+        """Submit ``fn(*args)``, wait for it and return its value; options as for ``submit``.
 
         Cancelled, it cancels the task and waits until it has ended: a coroutine's cleanup is finished when ``run``
         leaves.
@@ -298,7 +299,7 @@ class HybridExecutor:
         """``fn(item)`` for every item of ``source``, as an async iterator of values in the order of the source.
 
         The first error is raised and cancels the rest of this call. Sources may be endless or asynchronous: at most
-        twice ``max_in_flight`` items are taken ahead of the consumer. Options as for :meth:`submit`.
+        twice ``max_in_flight`` items are taken ahead of the consumer. Options as for ``submit``.
         """
         return InOrder(self._submission("map"), fn, source, options)
 
@@ -315,9 +316,9 @@ class HybridExecutor:
     def as_completed(
         self, fn: Callable[..., Any], source: Iterable[Any] | AsyncIterable[Any], /, **options: Unpack[TaskOptions]
     ) -> AsCompleted[Any]:
-        """``fn(item)`` for every item of ``source``, as an async iterator of :class:`Completed` in order of ending.
+        """``fn(item)`` for every item of ``source``, as an async iterator of ``Completed`` in order of ending.
 
-        Errors are outcomes: ``completed.unwrap()`` raises them. Otherwise like :meth:`map`.
+        Errors are outcomes: ``completed.unwrap()`` raises them. Otherwise like ``map``.
         """
         return AsCompleted(self._submission("as_completed"), fn, source, options)
 

@@ -55,7 +55,8 @@ def shutdown_on_signals(
     are not: the program ends by itself. Afterwards the signals are what they were. A handler that is installed within
     the block takes the place of this one, for as long as it stays.
 
-    :raises TypeError, ValueError: naming the parameter, its value and the fix.
+    :raises TypeError: naming the parameter, its value and the fix.
+    :raises ValueError: naming the parameter, its value and the fix.
     :raises RuntimeError: when entered outside the main thread.
     """
     if not isinstance(executor, HybridExecutor):

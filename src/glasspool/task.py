@@ -88,7 +88,7 @@ class WorkItem(NamedTuple):
 class Completed(Generic[T_co]):
     """How one task ended: ``value`` if it returned, else ``error``.
 
-    ``error`` is the task's own exception, or :class:`TaskTimeout` or :class:`TaskCancelled`.
+    ``error`` is the task's own exception, or ``TaskTimeout`` or ``TaskCancelled``.
     """
 
     __slots__ = ("__weakref__", "_context", "_traceback", "error", "item", "outcome", "value")

@@ -15,8 +15,8 @@ from glasspool.telemetry import catalog
 from tests.telemetry.support import LIMIT, ROOT, clean_environment
 
 GENERATED = (
-    "README.md", "docs/metrics.md", "tools/generate_docs.py",
-    "examples/quickstart.py", "examples/batch.py", "examples/fastapi_lifespan.py",
+    "README.md", "docs/metrics.md", "docs/tutorial.md", "tools/generate_docs.py",
+    "examples/quickstart.py", "examples/batch.py", "examples/fastapi_lifespan.py", "examples/tutorial.py",
 )  # fmt: skip
 
 
@@ -32,14 +32,22 @@ def test_nothing_generated_is_stale() -> None:
     assert done.returncode == 0, done.stdout + done.stderr
 
 
-@pytest.mark.parametrize("stale", ["README.md", "docs/metrics.md"])
-def test_what_is_stale_is_said_and_mended(tmp_path: Path, stale: str) -> None:
+@pytest.mark.parametrize(
+    ("stale", "word"),
+    [
+        ("README.md", "def checksum(path: Path)"),
+        ("docs/metrics.md", catalog.TASK_ACTIVE.prometheus_name),
+        ("docs/tutorial.md", "def count_lines(path: Path)"),
+    ],
+)
+def test_what_is_stale_is_said_and_mended(tmp_path: Path, stale: str, word: str) -> None:
     for name in GENERATED:
         (tmp_path / name).parent.mkdir(exist_ok=True)
         shutil.copy(ROOT / name, tmp_path / name)
     path, generator = tmp_path / stale, tmp_path / "tools" / "generate_docs.py"
     fresh = path.read_text()
-    path.write_text(fresh.replace(catalog.TASK_ACTIVE.prometheus_name, "something_else"))
+    assert word in fresh
+    path.write_text(fresh.replace(word, "something_else"))
     done = run(generator, "--check")
     assert done.returncode == 1
     assert done.stdout.strip() == f"stale: {stale}"
@@ -47,11 +55,14 @@ def test_what_is_stale_is_said_and_mended(tmp_path: Path, stale: str) -> None:
     assert path.read_text() == fresh
 
 
-def test_every_metric_and_span_attribute_is_in_the_readme() -> None:
-    text = (ROOT / "README.md").read_text(encoding="utf-8")
-    missing = [metric.name for metric in catalog.ALL_METRICS if f"| `{metric.prometheus_name}` |" not in text]
-    missing += [attribute.key for attribute in catalog.SPAN_ATTRIBUTES if f"| `{attribute.key}` |" not in text]
-    assert missing == []
+def test_every_metric_and_span_attribute_is_in_its_page_and_in_no_other_table() -> None:
+    def rows(page: Path) -> set[str]:
+        return set(re.findall(r"^\| `(glasspool\.[\w.]+)`", page.read_text(encoding="utf-8"), re.MULTILINE))
+
+    names = {metric.name for metric in catalog.ALL_METRICS}
+    names |= {attribute.key for attribute in catalog.SPAN_ATTRIBUTES if attribute.key.startswith("glasspool.")}
+    assert names <= rows(ROOT / "docs" / "metrics.md")
+    assert rows(ROOT / "README.md") == set()
 
 
 def test_every_link_within_the_documentation_leads_somewhere() -> None:
@@ -72,6 +83,24 @@ def test_the_quickstart_runs() -> None:
     there = sorted(path.name for path in Path(anyio.__file__).parent.rglob("*.py"))
     assert sorted(line.split()[1] for line in files) == there
     assert f"succeeded={len(there)}, failed=0" in stats
+
+
+@pytest.mark.parametrize("backend", ["asyncio", "trio"])
+def test_the_tutorial_runs_and_prints_what_its_page_says(backend: str) -> None:
+    start = f"import anyio, tutorial; anyio.run(tutorial.main, backend={backend!r})"
+    done = subprocess.run(
+        [sys.executable, "-c", start], capture_output=True, text=True, timeout=LIMIT, env=clean_environment(),
+        cwd=ROOT / "examples",
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+
+    def comparable(text: str) -> list[str]:  # counts of lines and files differ from one Python to another, and so on
+        return re.sub(r"\d+(\.\d+)?|\w+\.py", "…", text).splitlines()
+
+    page = (ROOT / "docs" / "tutorial.md").read_text(encoding="utf-8")
+    shown = [line for block in re.findall(r"```text\n(.*?)```", page, re.DOTALL) for line in comparable(block)]
+    printed = comparable(done.stdout)
+    assert [line for line in shown if line not in printed] == []
 
 
 def test_the_table_of_contexts_is_what_its_tool_prints() -> None:

@@ -48,13 +48,13 @@ anyio.run(main, backend=sys.argv[1])
 
 
 def blocks() -> Iterator[tuple[str, str]]:
-    """Every Python block but the whole programs, which are files in examples/ with tests of their own."""
-    whole = {path.read_text(encoding="utf-8").strip() for path in (ROOT / "examples").glob("*.py")}
+    """Every Python block but the programs and their parts, which are files in examples/ with tests of their own."""
+    programs = [path.read_text(encoding="utf-8") for path in (ROOT / "examples").glob("*.py")]
     for page in PAGES:
         text = page.read_text(encoding="utf-8")
         for found in re.finditer(r"^ *```python\n(.*?)^ *```$", text, re.MULTILINE | re.DOTALL):
             block = textwrap.dedent(found[1]).strip()
-            if block not in whole:
+            if not any(block in program for program in programs):
                 line = text.count("\n", 0, found.start()) + 1
                 yield f"{page.relative_to(ROOT)}:{line}", block
 

@@ -50,7 +50,7 @@ _ENDS = {outcome: tuple(int(outcome == each) for each in catalog.OUTCOMES) for o
 
 
 class Recorder(Live):
-    """The live figures of one executor. Arguments: see :class:`glasspool.telemetry.recording.live.Live`."""
+    """The live figures of one executor. Arguments: see ``glasspool.telemetry.recording.live.Live``."""
 
     # -- the way of a task -----------------------------------------------------------------------------------------
     # Written for speed: no call that can be spared, because every task of every executor passes here. Each is a turn

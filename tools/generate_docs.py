@@ -16,11 +16,7 @@ from glasspool.telemetry import catalog
 from glasspool.telemetry.catalog import Key, Metric, prometheus_label
 
 ROOT = Path(__file__).resolve().parent.parent
-EXAMPLES = {
-    "quickstart": "examples/quickstart.py",
-    "batch": "examples/batch.py",
-    "lifespan": "examples/fastapi_lifespan.py",
-}
+EXAMPLES = {"quickstart": "examples/quickstart.py"}
 """The README's examples, by the name of their marker."""
 TUTORIAL = "examples/tutorial.py"
 """The program of docs/tutorial.md. Lines such as ``# [work]`` divide it into the sections that the page shows."""

@@ -1,4 +1,4 @@
-"""Cleanup that awaits, as README and docs/semantics.md tell people to write it."""
+"""Cleanup that awaits, as docs/semantics.md tells people to write it."""
 
 from __future__ import annotations
 

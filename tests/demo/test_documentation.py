@@ -16,7 +16,7 @@ from tests.telemetry.support import LIMIT, ROOT, clean_environment
 
 GENERATED = (
     "README.md", "docs/metrics.md", "docs/tutorial.md", "tools/generate_docs.py",
-    "examples/quickstart.py", "examples/batch.py", "examples/fastapi_lifespan.py", "examples/tutorial.py",
+    "examples/quickstart.py", "examples/tutorial.py",
 )  # fmt: skip
 
 

@@ -69,7 +69,7 @@ async def full() -> None:
 # [telemetry]
 async def main() -> None:
     telemetry = configure(service_name="tutorial", prometheus_port=0)  # 0 is any free port
-    files = sorted(Path(sysconfig.get_paths()["stdlib"]).glob("*.py"))
+    files = modules()
     async with HybridExecutor("lines", max_in_flight=8, max_queued=100) as executor:
         await results(executor, files)
         await failures(executor)
@@ -79,11 +79,17 @@ async def main() -> None:
     show(telemetry.prometheus_port)
 
 
+def modules() -> list[Path]:
+    """The files of the standard library's top level."""
+    return sorted(Path(sysconfig.get_paths()["stdlib"]).glob("*.py"))
+
+
 def show(port: int | None) -> None:
     """Print some of what Prometheus would read."""
+    shown = ("glasspool_task_completed_total", "glasspool_task_rejected_total")
     with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics") as answer:
         for line in answer.read().decode().splitlines():
-            if line.startswith(("glasspool_task_completed_total", "glasspool_task_rejected_total")) and line[-4:] != " 0.0":
+            if line.startswith(shown) and not line.endswith(" 0.0"):
                 print(line)
 
 

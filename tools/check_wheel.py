@@ -35,7 +35,9 @@ def main() -> None:
     if f"\nVersion: {version}\n" not in metadata:
         problems.append(f"the metadata's version is not that of glasspool/_version.py, {version}")
     problems += [
-        f"no URL: {url}" for url in ("Source", "Documentation", "Issues", "Changelog") if f"URL: {url}, " not in metadata
+        f"no project URL: {url}"
+        for url in ("Source", "Documentation", "Issues", "Changelog")
+        if f"URL: {url}, " not in metadata
     ]
     if problems:
         sys.exit("\n".join(problems))

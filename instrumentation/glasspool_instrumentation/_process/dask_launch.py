@@ -12,7 +12,7 @@ __all__ = ["launcher_of"]
 def _launch(function: Any, topic: str, parts: Any, /, *args: Any, **kwargs: Any) -> Any:
     """Runs on the worker."""
     try:
-        from .worker import Errand
+        from glasspool_instrumentation._process.worker import Errand  # sent by value: a relative import has no package
     except ImportError:
         return function(*args, **kwargs)
     return Errand.unpacked(function, topic, parts)(*args, **kwargs)
@@ -21,7 +21,7 @@ def _launch(function: Any, topic: str, parts: Any, /, *args: Any, **kwargs: Any)
 async def _launch_async(function: Any, topic: str, parts: Any, /, *args: Any, **kwargs: Any) -> Any:
     """The same for a coroutine function, which the worker runs on its event loop."""
     try:
-        from .worker import Errand
+        from glasspool_instrumentation._process.worker import Errand  # sent by value: a relative import has no package
     except ImportError:
         return await function(*args, **kwargs)
     return await Errand.unpacked(function, topic, parts).run_async(*args, **kwargs)

@@ -20,7 +20,7 @@ test: $(VENV)/.test-ready
 # What is generated, anew; `make check` says whether it is stale, and whether the code keeps its own rules.
 docs: $(VENV)/.test-ready
 	$(BIN)/python tools/generate_docs.py
-	$(BIN)/python -m dashboards
+	$(BIN)/python -m dashboards.generator
 
 check: $(VENV)/.test-ready
 	$(BIN)/ruff check
@@ -29,7 +29,7 @@ check: $(VENV)/.test-ready
 	$(BIN)/pyright --pythonpath $(BIN)/python
 	$(BIN)/lint-imports
 	$(BIN)/python tools/generate_docs.py --check
-	$(BIN)/python -m dashboards --check
+	$(BIN)/python -m dashboards.generator --check
 
 # The series that tests/alerting replays, from real programs: takes a quarter of an hour.
 record-alerts: $(VENV)/.test-ready

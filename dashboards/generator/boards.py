@@ -11,8 +11,8 @@ from grafana_foundation_sdk.builders import prometheus
 from grafana_foundation_sdk.cog.encoder import JSONEncoder
 from grafana_foundation_sdk.models import dashboard
 
-from dashboards.panels import DATASOURCE, Panel, build_panel
-from dashboards.pruning import pruned
+from dashboards.generator.panels import DATASOURCE, Panel, build_panel
+from dashboards.generator.pruning import pruned
 from glasspool._monitoring.expressions import EXECUTOR_LABELS, by, count, events, label, series
 from glasspool.telemetry.catalog import EXECUTOR_CLOSED, EXECUTOR_OPENED, TASK_DURATION, Key, Metric
 

@@ -6,10 +6,10 @@ hundreds of executors the panels stay readable and answer at once.
 
 from __future__ import annotations
 
-from dashboards.boards import Board, Lines, Row, type_variable
-from dashboards.marks import OUTCOMES
-from dashboards.panels import NONE_SEEN, Panel, Target
-from dashboards.tables import Column, firing_alerts
+from dashboards.generator.boards import Board, Lines, Row, type_variable
+from dashboards.generator.marks import OUTCOMES
+from dashboards.generator.panels import NONE_SEEN, Panel, Target
+from dashboards.generator.tables import Column, firing_alerts
 from glasspool._monitoring import recording as r
 from glasspool._monitoring.alerts import OVERVIEW_UID
 from glasspool._monitoring.expressions import (

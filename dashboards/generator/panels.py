@@ -12,9 +12,9 @@ from grafana_foundation_sdk.models import common, dashboard
 from grafana_foundation_sdk.models import heatmap as heatmap_models
 from grafana_foundation_sdk.models.prometheus import PromQueryFormat
 
-from dashboards.marks import Mark
-from dashboards.parts import GREY, NEUTRAL, REFS, data_link, thresholds
-from dashboards.tables import NAMES, Column, alert_table, executor_table
+from dashboards.generator.marks import Mark
+from dashboards.generator.parts import GREY, NEUTRAL, REFS, data_link, thresholds
+from dashboards.generator.tables import NAMES, Column, alert_table, executor_table
 from glasspool._monitoring.alerts import DRILLDOWN_UID, RUNTIME_UID
 from glasspool._monitoring.expressions import EXECUTOR_LABELS
 from glasspool._monitoring.options import RuleOptions

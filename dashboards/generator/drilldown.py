@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from dashboards.boards import Board, Lines, Row, executor_variable, task_variable, type_variable
-from dashboards.marks import OUTCOMES, limit, quantiles
-from dashboards.panels import NONE_SEEN, Panel, Target
+from dashboards.generator.boards import Board, Lines, Row, executor_variable, task_variable, type_variable
+from dashboards.generator.marks import OUTCOMES, limit, quantiles
+from dashboards.generator.panels import NONE_SEEN, Panel, Target
 from glasspool._monitoring.alerts import DRILLDOWN_UID
 from glasspool._monitoring.expressions import (
     EXECUTOR,

@@ -1,8 +1,9 @@
 """The dashboards as code over the metrics catalog, and the generator of everything that is made from it and the rules.
 
-Run ``python -m dashboards`` to write the generated files into ``src/glasspool/assets``, from where the wheel and
-``glasspool dashboards``/``glasspool rules`` serve them; ``--check`` says whether they are stale. The rules and alerts
-themselves, and how an expression is written, are in ``glasspool._monitoring``: the wheel needs them.
+Run ``python -m dashboards.generator`` to write the generated files into ``dashboards`` and, byte for byte the same,
+into ``src/glasspool/assets``, from where the wheel and ``glasspool dashboards`` serve them (a symbolic link would do on
+neither Windows nor in a wheel); ``--check`` says whether they are stale. The rules and alerts themselves, and how an
+expression is written, are in ``glasspool._monitoring``: the wheel needs them.
 
 =================  =====================================================================================
 `panels`           one panel: question, expressions, unit; its form in Grafana's model

@@ -8,7 +8,7 @@ from grafana_foundation_sdk.builders import common as common_builders
 from grafana_foundation_sdk.builders import table
 from grafana_foundation_sdk.models import common, dashboard
 
-from dashboards.parts import NEUTRAL, REFS, thresholds
+from dashboards.generator.parts import NEUTRAL, REFS, thresholds
 from glasspool._monitoring.expressions import EXECUTOR_LABELS, any_of, firing, label
 from glasspool.telemetry.catalog import Key
 

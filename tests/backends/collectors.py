@@ -14,7 +14,7 @@ from typing import Any
 
 from glasspool.telemetry import catalog
 from glasspool.telemetry.catalog import Metric
-from tests.dashboards.backend_tools import find, need
+from tests.dashboards.support.backend_tools import find, need
 
 from .support import Series, free_port, histogram_series, spelled, started, wait_for
 

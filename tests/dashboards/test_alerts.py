@@ -8,7 +8,13 @@ from pathlib import Path
 
 import pytest
 import yaml
-from alert_cases import (
+
+from glasspool._monitoring.alerts import alerts
+from glasspool._monitoring.options import RuleOptions
+from glasspool._monitoring.rulefiles import rule_files
+from glasspool.telemetry import catalog as c
+from glasspool.telemetry.catalog import Key, prometheus_label
+from tests.dashboards.support.alert_cases import (
     DECLARED,
     A,
     B,
@@ -26,13 +32,7 @@ from alert_cases import (
     ramp,
     slots,
 )
-from backend_tools import need
-
-from glasspool._monitoring.alerts import alerts
-from glasspool._monitoring.options import RuleOptions
-from glasspool._monitoring.rulefiles import rule_files
-from glasspool.telemetry import catalog as c
-from glasspool.telemetry.catalog import Key, prometheus_label
+from tests.dashboards.support.backend_tools import need
 
 CASES = cases()
 OBJECTIVE = objective()

@@ -12,9 +12,6 @@ import jsonschema
 import promql_parser
 import pytest
 import yaml
-from dashboard_schema import DASHBOARD, OPTIONS, ROW, _panel
-from queries import filled_in, metric_names
-from shipped import SHIPPED
 
 from glasspool import provisioning
 from glasspool._monitoring.alerts import alerts
@@ -22,6 +19,10 @@ from glasspool._monitoring.options import RuleOptions
 from glasspool._monitoring.recording import recording_groups
 from glasspool._monitoring.rulefiles import rule_files
 from glasspool.telemetry.catalog import ALL_METRICS, SUBMIT_WAIT
+from tests.dashboards.support.dashboard_schema import DASHBOARD
+from tests.dashboards.support.dashboard_schema import PANELS as PANEL_SCHEMAS
+from tests.dashboards.support.queries import filled_in, metric_names
+from tests.dashboards.support.shipped import SHIPPED
 
 ROOT = Path(__file__).resolve().parents[2]
 ASSETS = ROOT / "src" / "glasspool" / "assets"
@@ -50,9 +51,8 @@ RECORDED = {rule.record for group in recording_groups(RuleOptions()) for rule in
 
 @pytest.mark.parametrize("uid", SHIPPED)
 def test_model_is_valid(uid: str) -> None:
-    panels = {kind: _panel(kind) for kind in OPTIONS} | {"row": ROW}
     for panel in SHIPPED[uid]["panels"]:  # one by one: the message of a failed oneOf names nothing
-        jsonschema.validate(panel, panels[panel["type"]])
+        jsonschema.validate(panel, PANEL_SCHEMAS[panel["type"]])
     jsonschema.validate(SHIPPED[uid], DASHBOARD)
 
 

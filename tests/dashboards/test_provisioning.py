@@ -10,7 +10,6 @@ from pathlib import Path
 
 import pytest
 import yaml
-from fake_grafana import EDITOR, VIEWER, FakeGrafana, serving
 from typer.testing import CliRunner, Result
 
 from glasspool import provisioning
@@ -18,6 +17,7 @@ from glasspool._monitoring import RuleOptions, rule_files
 from glasspool._monitoring.options import flag
 from glasspool._monitoring.retouching import TRACES
 from glasspool.cli.dashboards import dashboards_app, rules_app
+from tests.dashboards.support.fake_grafana import EDITOR, VIEWER, FakeGrafana, serving
 
 ASSETS = Path(provisioning.__file__).parent / "assets"
 UIDS = ["glasspool-executor", "glasspool-overview", "glasspool-runtime"]

@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-from backend_tools import need
+
+from tests.dashboards.support.backend_tools import need
 
 STACK = Path(__file__).resolve().parents[2] / "examples" / "stack"
 SERVICES = yaml.safe_load((STACK / "compose.yaml").read_text())["services"]

@@ -12,12 +12,12 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
 
-from account_view import View, cumulative, each, quantile
-from proof_run import OPTIONS
-
 from glasspool._monitoring.alerts import alerts as shipped_alerts
 from glasspool.telemetry import catalog as c
 from glasspool.telemetry.catalog import Key, Metric, prometheus_label
+
+from .account_view import View, cumulative, each, quantile
+from .proof_run import OPTIONS
 
 LATE_TIMERS = "GlasspoolEventLoopBlocked (ticket)"
 """Two alerts have that name; the page is about one long block."""

@@ -15,13 +15,14 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-from stores import Store, collector, debug_config, listening, process, prometheus, victoria, wait_for
 
 from glasspool._monitoring.options import RuleOptions
 from glasspool._monitoring.rulefiles import rule_files
 from glasspool.telemetry.catalog import TASK_OVERDUE_AGE
 
-ROOT = Path(__file__).resolve().parents[2]
+from .stores import Store, collector, debug_config, listening, process, prometheus, victoria, wait_for
+
+ROOT = Path(__file__).resolve().parents[3]
 HERE = Path(__file__).resolve().parent
 
 OPTIONS = RuleOptions(

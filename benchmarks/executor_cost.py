@@ -151,7 +151,7 @@ def in_turns(tasks: int, rounds: int) -> None:
 def monitored(tasks: int, rounds: int) -> None:
     """Print the best of glasspool after configure(prometheus_port=0), with the event-loop monitor and without it."""
     from glasspool.telemetry import configure
-    from glasspool.telemetry.watching import watch_executors
+    from glasspool.telemetry.loop_monitors import watch_executors
 
     configure(prometheus_port=0, otlp=False)
     for backend in BACKENDS:

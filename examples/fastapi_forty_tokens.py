@@ -22,8 +22,8 @@ from fastapi import FastAPI, Request, Response
 
 from glasspool.telemetry import catalog, configure
 from glasspool.telemetry.catalog import Metric
-from glasspool.telemetry.reading import merged, total
-from glasspool.telemetry.registry import REGISTRY, Snapshot
+from glasspool.telemetry.recording.registry import REGISTRY, Snapshot
+from glasspool.telemetry.recording.snapshot_queries import merged, total
 from glasspool_instrumentation import AnyioInstrumentor
 from glasspool_instrumentation.anyio import DEFAULT_LIMITER
 

@@ -28,7 +28,7 @@ import anyio
 from anyio.lowlevel import checkpoint
 
 from glasspool import HybridExecutor
-from glasspool.guarded import leaves
+from glasspool._foreign.guarded import leaves
 from glasspool.telemetry.observers import TaskEvent
 
 LATEST = 0.02

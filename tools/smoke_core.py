@@ -12,10 +12,10 @@ import sys
 import anyio
 from anyio.lowlevel import checkpoint
 
-from glasspool import HybridExecutor, provisioning
-from glasspool._monitoring import RuleOptions
+from glasspool import HybridExecutor
+from glasspool._monitoring import RuleOptions, provisioning
 from glasspool.telemetry import configure
-from glasspool.telemetry.registry import REGISTRY
+from glasspool.telemetry.recording.registry import REGISTRY
 
 ABSENT = ("opentelemetry.sdk", "prometheus_client", "rich", "typer", "trio", "yaml", "grafana_foundation_sdk")
 

@@ -1,27 +1,26 @@
 """Wrap the executors that people already run; one telemetry contract for all.
 
-    wrap_executor(pool, "etl")      one pool of any kind: wrapping.py
+    wrap_executor(pool, "etl")      one pool of any kind: wrap.py
     instrument()                    everything there is in the process, each library in a module of its name
     @instrumented                   any function: decorator.py
 
-Which file does what: ``pools.py`` knows the observed pools, ``observed.py`` one of them; ``calls.py`` takes a call
-through a thread pool, ``remote.py`` and ``worker.py`` through another process; ``limiters.py`` through a capacity
-limiter, ``coroutines.py`` through an event loop, ``from_thread.py`` into one; ``tasks.py`` is what the instrumentors
-of loops share. ``layers.py`` sees to it that one call is one task.
+``_observe`` records calls of this process, ``_process`` those that other processes run, ``_patch`` puts on and takes
+off the patches. Imports go down this list only: the libraries' modules and ``wrap``, ``_observe``, ``_process``,
+``_patch``.
 """
 
 from __future__ import annotations
 
+from ._observe.limiter_calls import name_limiter
 from .anyio import AnyioInstrumentor
 from .asyncio import AsyncioInstrumentor
 from .dask import DaskInstrumentor
 from .decorator import instrumented
 from .futures import FuturesInstrumentor
 from .instrumentor import Instrumentor
-from .limiters import name_limiter
 from .loky import LokyInstrumentor
 from .trio import TrioInstrumentor
-from .wrapping import unwrap_executor, wrap_executor
+from .wrap import unwrap_executor, wrap_executor
 
 __all__ = [
     "AnyioInstrumentor",

@@ -17,26 +17,26 @@ from typing import Any
 
 from opentelemetry.trace import SpanKind
 
-from glasspool.guarded import attribute, is_a, text
+from glasspool._foreign.guarded import attribute, is_a, text
 from glasspool.telemetry.catalog import CONTEXT_LOSS_KINDS
-from glasspool.telemetry.names import coroutine_names, function_name, look_through, qualified_name
-from glasspool.telemetry.tracing import capture, context_in
+from glasspool.telemetry.recording.call_names import coroutine_names, function_name, look_through, qualified_name
+from glasspool.telemetry.tracing.spans import capture, context_in
 
-from . import loops
-from .coroutines import ObservedCoroutine, cancellation_in, failure_text, nursery_cancelled
-from .from_thread import PortalCoroutine, calling, is_portals_own, portal_call
-from .layers import awaiting, core_calls, submitting
-from .limiters import Limiters, run_in_thread
-from .naming import Selection
-from .objectives import WaitObjectives
-from .observed import Observed
-from .patching import Patch, Patches
-from .remote import Away
-from .shared import SharedObservations
-from .task_names import MAX_TASK_NAMES
-from .tasks import TaskInstrumentor
-from .tokens import Claim
-from .tokens import patches as token_patches
+from ._observe import loops
+from ._observe.coroutines import ObservedCoroutine, cancellation_in, failure_text, nursery_cancelled
+from ._observe.from_thread import PortalCoroutine, calling, is_portals_own, portal_call
+from ._observe.limiter_calls import Limiters, run_in_thread
+from ._observe.limiter_tokens import Claim
+from ._observe.limiter_tokens import patches as token_patches
+from ._observe.loop_tasks import TaskInstrumentor
+from ._observe.naming import Selection
+from ._observe.observation import Observed
+from ._observe.shared_observations import SharedObservations
+from ._observe.suppression import awaiting, core_calls, submitting
+from ._observe.task_name_limit import MAX_TASK_NAMES
+from ._observe.wait_objectives import WaitObjectives
+from ._patch.patching import Patch, Patches
+from ._process.remote_calls import Away
 
 __all__ = ["AnyioInstrumentor"]
 

@@ -14,17 +14,18 @@ from collections.abc import Coroutine
 from concurrent.futures import Executor, ProcessPoolExecutor, ThreadPoolExecutor
 from typing import Any
 
-from glasspool.telemetry.names import coroutine_names
-from glasspool.telemetry.recorder import TaskRecord
-from glasspool.telemetry.tracing import attach, context_in
+from glasspool.telemetry.recording.call_names import coroutine_names
+from glasspool.telemetry.recording.recorder import TaskRecord
+from glasspool.telemetry.tracing.spans import attach, context_in
 
-from . import futures, loops, pools
-from .coroutines import SteppedCoroutine, failure_text
-from .layers import awaiting, core_calls, handing_on, is_own, submitting
-from .naming import Selection
-from .observed import Observed
-from .patching import Patch, Patches
-from .tasks import TaskInstrumentor
+from . import futures
+from ._observe import loops, pools
+from ._observe.coroutines import SteppedCoroutine, failure_text
+from ._observe.loop_tasks import TaskInstrumentor
+from ._observe.naming import Selection
+from ._observe.observation import Observed
+from ._observe.suppression import awaiting, core_calls, handing_on, is_own, submitting
+from ._patch.patching import Patch, Patches
 
 __all__ = ["AsyncioInstrumentor"]
 

@@ -20,22 +20,22 @@ from typing import Any
 from opentelemetry.trace import SpanKind
 
 from glasspool.telemetry.catalog import CANCEL_PHASES, CONTEXT_LOSS_KINDS
-from glasspool.telemetry.names import look_through
-from glasspool.telemetry.tracing import Spans, capture, inject
+from glasspool.telemetry.recording.call_names import look_through
+from glasspool.telemetry.tracing.spans import Spans, capture, inject
 
-from . import dask_states
-from .dask_launch import launcher_of
-from .dask_states import TOPIC, listen, watch
-from .home import away
+from ._observe.naming import Selection, caller_module
+from ._observe.observation import Observed
+from ._observe.shared_observations import SharedObservations
+from ._observe.suppression import core_calls, submitting
+from ._observe.task_name_limit import MAX_TASK_NAMES, check_max_task_names
+from ._observe.wait_objectives import WaitObjectives
+from ._patch.patching import Patch, Patches
+from ._process import dask_states
+from ._process.dask_launch import launcher_of
+from ._process.dask_states import TOPIC, listen, watch
+from ._process.mailbox import away
+from ._process.remote_calls import Away
 from .instrumentor import Instrumentor
-from .layers import core_calls, submitting
-from .naming import Selection, caller_module
-from .objectives import WaitObjectives
-from .observed import Observed
-from .patching import Patch, Patches
-from .remote import Away
-from .shared import SharedObservations
-from .task_names import MAX_TASK_NAMES, check_max_task_names
 
 __all__ = ["DaskInstrumentor", "map_through", "submit_through"]
 

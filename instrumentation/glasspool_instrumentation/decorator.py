@@ -9,17 +9,17 @@ from concurrent.futures import Future
 from itertools import product
 from typing import Any, ParamSpec, TypeVar, overload
 
-from glasspool.guarded import attribute, is_a, is_awaitable, is_coroutine_function
-from glasspool.telemetry.names import function_name, look_through, qualified_name
-from glasspool.telemetry.recorder import TaskRecord
-from glasspool.telemetry.tracing import Spans, TaskTracer, ends_iteration, enter, error_type_of, leave
-from glasspool.telemetry.within import within_task
+from glasspool._foreign.guarded import attribute, is_a, is_awaitable, is_coroutine_function
+from glasspool.telemetry.recording.call_names import function_name, look_through, qualified_name
+from glasspool.telemetry.recording.recorder import TaskRecord
+from glasspool.telemetry.recording.within import within_task
+from glasspool.telemetry.tracing.spans import Spans, TaskTracer, ends_iteration, enter, error_type_of, leave
 
-from .calls import hide_frames, ours
-from .coroutines import cancellation_in
-from .following import follow
-from .naming import check_name
-from .observed import Observed
+from ._observe.coroutines import cancellation_in
+from ._observe.naming import check_name
+from ._observe.observation import Observed
+from ._observe.returned_awaitables import follow
+from ._observe.thread_calls import hide_frames, ours
 
 __all__ = ["instrumented"]
 

@@ -7,11 +7,11 @@ import threading
 from types import FunctionType
 from typing import Any
 
-from . import calls, pools
+from ._observe import pools, thread_calls
+from ._observe.naming import OTEL_THREADING, Selection
+from ._observe.suppression import RECORDED, core_calls, submitting
+from ._patch.patching import Patch, Patches
 from .instrumentor import Instrumentor
-from .layers import RECORDED, core_calls, submitting
-from .naming import OTEL_THREADING, Selection
-from .patching import Patch, Patches
 
 __all__ = ["FuturesInstrumentor", "patches", "wanted"]
 
@@ -73,7 +73,7 @@ def _submit(patch: Patch, original: Any) -> Any:
             and not submitting.inside
             and _caller(1).f_code.co_name != "submit"  # of a pool that may hand on what a HybridExecutor gave it
         ):
-            return calls.submit(state.observed, original, self, fn, args, kwargs)
+            return thread_calls.submit(state.observed, original, self, fn, args, kwargs)
         if not patch.active or type(fn) in RECORDED or submitting.inside:
             return original(self, fn, *args, **kwargs)
         state = FuturesInstrumentor.found(self)

@@ -8,7 +8,7 @@ import logging
 from collections.abc import Collection
 from typing import ClassVar
 
-from .naming import Selection
+from ._observe.naming import Selection
 
 __all__ = ["Instrumentor"]
 

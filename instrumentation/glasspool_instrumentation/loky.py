@@ -11,13 +11,13 @@ from typing import Any
 
 from opentelemetry.context import Context
 
-from glasspool.telemetry.tracing import attach, capture, detach
+from glasspool.telemetry.tracing.spans import attach, capture, detach
 
-from . import pools
+from ._observe import pools
+from ._observe.naming import Selection
+from ._observe.suppression import core_calls, submitting
+from ._patch.patching import Patch, Patches
 from .instrumentor import Instrumentor
-from .layers import core_calls, submitting
-from .naming import Selection
-from .patching import Patch, Patches
 
 __all__ = ["LokyInstrumentor"]
 

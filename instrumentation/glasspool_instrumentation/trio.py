@@ -7,19 +7,19 @@ import weakref
 from collections.abc import Awaitable, Mapping
 from typing import Any
 
-from glasspool.telemetry.names import coroutine_names
+from glasspool.telemetry.recording.call_names import coroutine_names
 
-from . import loops
-from .coroutines import ObservedCoroutine, cancellation_in, failure_text, nursery_cancelled
-from .layers import awaiting, core_calls, submitting
-from .limiters import Limiters, run_in_thread
-from .naming import Selection
-from .objectives import WaitObjectives
-from .patching import Patch, Patches
-from .task_names import MAX_TASK_NAMES
-from .tasks import TaskInstrumentor
-from .tokens import Claim
-from .tokens import patches as token_patches
+from ._observe import loops
+from ._observe.coroutines import ObservedCoroutine, cancellation_in, failure_text, nursery_cancelled
+from ._observe.limiter_calls import Limiters, run_in_thread
+from ._observe.limiter_tokens import Claim
+from ._observe.limiter_tokens import patches as token_patches
+from ._observe.loop_tasks import TaskInstrumentor
+from ._observe.naming import Selection
+from ._observe.suppression import awaiting, core_calls, submitting
+from ._observe.task_name_limit import MAX_TASK_NAMES
+from ._observe.wait_objectives import WaitObjectives
+from ._patch.patching import Patch, Patches
 
 __all__ = ["TrioInstrumentor"]
 

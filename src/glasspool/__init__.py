@@ -1,19 +1,17 @@
 """glasspool: concurrent Python work that you can see into.
 
-    executor.py    HybridExecutor: open, submit, map, close      ── start reading here
-    engine.py      the synchronous state machine behind it       (queue.py, limits.py, waits.py, reporting.py)
-    nursery.py     where tasks live and are started              (_backend/: asyncio, trio)
-    running.py     one task from first step to end               (runners/: inline, thread, futures)
-    pile.py        a view over some tasks                        (collecting.py, iterators.py)
-    task.py        what is asked for, where it stands, how it ended       (host.py: of whom)
-    telemetry/     catalog ◀ recorder ◀ exporters; configure()
-    errors.py      the error tree
+    executor.py    HybridExecutor: open, submit, map, close                ── start reading here
+    pile.py        a view over some tasks; iterators.py: map and as_completed
+    task.py        what is asked for, where it stands, how it ended; stats.py: the figures of an executor
+    errors.py      the error tree; signals.py and testing.py build upon the executor
+    _core/         inside the executor: engine, queue, nursery, task_body, runners, backend (asyncio, trio)
+    telemetry/     catalog ◀ recording ◀ tracing, export; configure()
+    _foreign/      how objects and frames of other people's code are looked at without running that code
 
-Imports go down this list only; import-linter holds it.
+Imports go down only; import-linter checks it.
 """
 
 from ._version import __version__
-from .closing import CutTask, ExecutorStats, ShutdownReport, Stopped
 from .errors import (
     ConfigurationError,
     ExecutorClosed,
@@ -28,6 +26,7 @@ from .errors import (
 from .executor import HybridExecutor
 from .iterators import AsCompleted, InOrder
 from .pile import Drained, Pile, PileStats
+from .stats import CutTask, ExecutorStats, ShutdownReport, Stopped
 from .task import Completed, Outcome, TaskHandle, TaskState, WorkItem
 
 __all__ = [

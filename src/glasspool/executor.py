@@ -3,9 +3,10 @@
     submit ──▶ (wait for room) ──▶ queue ──▶ slot ──▶ backend task ──▶ runner ──▶ outcome ──▶ handle, pile, telemetry
 
 * The *submitter* waits in ``submit`` while there is no room, in line with the others; that is the backpressure.
-* The *engine* (engine.py) is the synchronous state machine behind it: slots, queue, outcomes.
-* A *task* runs as a backend task of its own in the nursery, in its submitter's context (running.py), on a *runner*.
-* The *reporter* (reporting.py) tells recorder, span and observers.
+* The *engine* (_core/engine.py) is the synchronous state machine behind it: slots, queue, outcomes.
+* A *task* runs as a backend task of its own in the nursery, in its submitter's context, on a *runner*
+  (_core/task_body.py).
+* The *reporter* (_core/reporter.py) tells recorder, span and observers.
 """
 
 from __future__ import annotations
@@ -21,23 +22,23 @@ from typing import Any, Literal, TypeVar, cast, overload
 
 import anyio
 
-from . import options as options_
-from ._backend import current_backend, to_the_end
-from .closing import ExecutorStats, ShutdownReport
-from .engine import Engine
+from . import _checks as checks
+from ._checks import TaskOptions
+from ._checks import wait_objective as check_wait_objective
+from ._core.admission import Submission
+from ._core.backend import current_backend, to_the_end
+from ._core.block_exit import left_by, reason_for
+from ._core.engine import Engine
+from ._core.interfaces import NOTHING
+from ._core.reporter import Reporter, checked_observers
 from .errors import ExecutorClosed
-from .host import NOTHING
 from .iterators import AsCompleted, InOrder
-from .leaving import left_by, reason_for
-from .options import TaskOptions
 from .pile import Pile
-from .reporting import Reporter, checked_observers
-from .submission import Submission
+from .stats import ExecutorStats, ShutdownReport
 from .task import Outcome, TaskHandle, unless_cancelled
-from .telemetry import tracing
-from .telemetry.objectives import check_wait_objective
 from .telemetry.observers import Observer
-from .telemetry.tracing import Spans
+from .telemetry.tracing import spans as tracing
+from .telemetry.tracing.spans import Spans
 
 if sys.version_info >= (3, 11):
     from typing import Self, TypeVarTuple, Unpack
@@ -83,12 +84,12 @@ class HybridExecutor:
         wait_objective: float | None = None,
         observers: Iterable[Observer] = (),
     ) -> None:
-        self._name = options_.name("name", name)
-        self._limit = cast("int", options_.count("max_in_flight", max_in_flight, least=1))
-        self._capacity = options_.count("max_queued", max_queued, least=0, unbounded=True)
-        self._escalate = options_.choice("on_error", on_error, ("collect", "escalate")) == "escalate"
-        self._spans: Spans = cast("Spans", options_.choice("spans", spans, ("all", "parented", "off")))
-        self._max_names = cast("int", options_.count("max_task_names", max_task_names, least=0))
+        self._name = checks.name("name", name)
+        self._limit = cast("int", checks.count("max_in_flight", max_in_flight, least=1))
+        self._capacity = checks.count("max_queued", max_queued, least=0, unbounded=True)
+        self._escalate = checks.choice("on_error", on_error, ("collect", "escalate")) == "escalate"
+        self._spans: Spans = cast("Spans", checks.choice("spans", spans, ("all", "parented", "off")))
+        self._max_names = cast("int", checks.count("max_task_names", max_task_names, least=0))
         self._wait_objective = check_wait_objective(wait_objective)
         self._observers = checked_observers(observers)
         self._work: Submission | None = None  # set once, when the block is entered
@@ -175,7 +176,7 @@ class HybridExecutor:
 
         :raises NestedWait: inside a task, where this closes a circle of waits.
         """
-        grace = options_.seconds("grace", grace)
+        grace = checks.seconds("grace", grace)
         engine = self._submission("shutdown").engine
 
         async def close() -> ShutdownReport:
@@ -326,7 +327,7 @@ class HybridExecutor:
         :param fail_fast: the first task that fails or times out cancels the pile's others.
         :raises ExecutorClosed: the executor's block is left, or not entered yet.
         """
-        fail_fast = options_.flag("fail_fast", fail_fast)
+        fail_fast = checks.flag("fail_fast", fail_fast)
         work = self._submission("pile")
         work.engine.check_caller("pile")
         if self._owner is None:  # in the block it may be refused what it includes, which a shutdown by a signal expects
@@ -342,7 +343,7 @@ class HybridExecutor:
 
         :raises ExecutorClosed: the executor is closed, or not open yet.
         """
-        limit = cast("int", options_.count("max_in_flight", max_in_flight, least=1))
+        limit = cast("int", checks.count("max_in_flight", max_in_flight, least=1))
         engine = self._submission("resize").engine
         engine.check_caller("resize")
         engine.check_not_closed("resize")

@@ -22,20 +22,20 @@ from weakref import ref
 import anyio
 from anyio.lowlevel import checkpoint, checkpoint_if_cancelled
 
-from ._backend import Scope, cancels_only, to_the_end
-from .closing import Stopped
-from .collecting import Ledger, OrderedLedger
+from ._core.backend import Scope, cancels_only, to_the_end
+from ._core.interfaces import NOTHING, Needs
+from ._core.outcomes import Ledger, OrderedLedger
+from ._core.queue import Producer
+from ._core.slot_limit import BURST
+from ._foreign.guarded import interrupt_in, is_a, log, text
 from .errors import ExecutorClosed, NestedWait
-from .guarded import interrupt_in, is_a, log, text
-from .host import NOTHING, Needs
-from .limits import BURST
-from .queue import Producer
+from .stats import Stopped
 from .task import Completed, Outcome, TaskHandle, unless_cancelled
 
 if TYPE_CHECKING:
     from typing_extensions import Self
 
-    from .submission import Submission  # handed in, never made here
+    from ._core.admission import Submission  # handed in, never made here
 
 __all__ = ["AsCompleted", "InOrder"]
 

@@ -14,14 +14,14 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeVar, overload
 
 import anyio
 
-from . import options as check
-from ._backend import cancels_only, to_the_end
-from .closing import Stopped
-from .collecting import Ledger
+from . import _checks as checks
+from ._checks import TaskOptions
+from ._core.backend import cancels_only, to_the_end
+from ._core.interfaces import Host, Needs
+from ._core.outcomes import Ledger
+from ._foreign.guarded import is_a
 from .errors import ExecutorClosed, PileEmpty
-from .guarded import is_a
-from .host import Host, Needs
-from .options import TaskOptions
+from .stats import Stopped
 from .task import Completed, Outcome, TaskHandle, TaskState
 
 if sys.version_info >= (3, 11):
@@ -31,7 +31,7 @@ else:
     from typing_extensions import Self, TypeVarTuple, Unpack
 
 if TYPE_CHECKING:
-    from .submission import Submission  # handed in, never made here
+    from ._core.admission import Submission  # handed in, never made here
 
 __all__ = ["Drained", "Include", "Pile", "PileStats"]
 
@@ -257,7 +257,7 @@ class Pile:
 
     def cancel(self, message: str | None = None) -> int:
         """Ask all outstanding tasks of this pile to end; how many requests were recorded."""
-        message = check.message(message)
+        message = checks.message(message)
         self._work.engine.check_caller("pile.cancel")
         return self._ledger.cancel("explicit", message)
 

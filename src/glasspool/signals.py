@@ -23,12 +23,12 @@ from typing import Any
 import anyio
 from anyio.abc import TaskGroup
 
-from . import options
-from ._backend import current_backend, own_interrupt
-from .closing import ShutdownReport
+from . import _checks as checks
+from ._core.backend import current_backend, own_interrupt
+from ._core.block_exit import left_by
+from ._core.interfaces import NOTHING
 from .executor import HybridExecutor
-from .host import NOTHING
-from .leaving import left_by
+from .stats import ShutdownReport
 
 if sys.version_info >= (3, 11):
     from typing import Self
@@ -63,7 +63,7 @@ def shutdown_on_signals(
     wanted = tuple(dict.fromkeys(signals))
     if not wanted or not all(isinstance(number, Signals) for number in wanted):
         raise TypeError(f"signals must be one or more of signal.SIGTERM, signal.SIGINT, ..., not {wanted!r}")
-    return ShutdownOnSignals(executor, options.seconds("grace", grace), wanted)
+    return ShutdownOnSignals(executor, checks.seconds("grace", grace), wanted)
 
 
 class ShutdownOnSignals:

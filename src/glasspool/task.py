@@ -12,15 +12,15 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Generic, NamedTuple, TypeVar, cast
 from weakref import ref
 
-from . import options as check
+from . import _checks as checks
+from ._core.interfaces import NOTHING
+from ._foreign.guarded import class_name, context_of, is_a, set_context, text, traceback_of
 from .errors import TaskCancelled, TaskTimeout
-from .guarded import class_name, context_of, is_a, set_context, text, traceback_of
-from .host import NOTHING
 
 if TYPE_CHECKING:
     from anyio import Event
 
-    from .host import Host, Needs, Sink
+    from ._core.interfaces import Host, Needs, Sink
 
 __all__ = [
     "CURRENT",
@@ -218,7 +218,7 @@ class TaskHandle(Generic[T_co]):
 
         :raises WrongThread: from another thread or event loop; nothing is touched then.
         """
-        message = check.message(message)
+        message = checks.message(message)
         self._host.check_caller("handle.cancel")
         return self._host.request_cancel(self, "explicit", message)
 

@@ -20,8 +20,8 @@ from opentelemetry import trace
 from .errors import ConfigurationError
 from .telemetry import catalog
 from .telemetry.catalog import Metric
-from .telemetry.reading import merged, total
-from .telemetry.registry import REGISTRY, HistogramPoint, Snapshot
+from .telemetry.recording.registry import REGISTRY, HistogramPoint, Snapshot
+from .telemetry.recording.snapshot_queries import merged, total
 
 if TYPE_CHECKING:
     from opentelemetry.sdk.trace import ReadableSpan

@@ -14,8 +14,8 @@ from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
 from glasspool.telemetry import providers
-from glasspool.telemetry.otel import Instruments
-from glasspool.telemetry.registry import REGISTRY
+from glasspool.telemetry.export.otel_instruments import Instruments
+from glasspool.telemetry.recording.registry import REGISTRY
 
 
 class Sdk:

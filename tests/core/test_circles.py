@@ -15,7 +15,8 @@ import pytest
 from anyio import from_thread, to_thread
 from anyio.lowlevel import checkpoint
 
-from glasspool import HybridExecutor, NestedWait, TaskCancelled, TaskHandle, TaskTimeout, waits
+from glasspool import HybridExecutor, NestedWait, TaskCancelled, TaskHandle, TaskTimeout
+from glasspool._core import waits
 
 from .support import PATIENCE, Gate, cancelled_once_blocked, echo, turns, until
 

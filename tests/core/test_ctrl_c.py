@@ -18,7 +18,7 @@ from anyio.lowlevel import checkpoint
 
 import glasspool
 from glasspool import HybridExecutor, Outcome
-from glasspool.guarded import leaves
+from glasspool._foreign.guarded import leaves
 from tests.programs import BACKENDS
 from tests.tracing import tracing
 

@@ -13,7 +13,7 @@ import anyio
 import pytest
 
 from glasspool import ExecutorClosed, HybridExecutor, TaskCancelled
-from glasspool.guarded import leaves
+from glasspool._foreign.guarded import leaves
 from glasspool.signals import shutdown_on_signals
 
 from .support import echo, fail, forever

@@ -8,7 +8,7 @@ import pytest
 from glasspool import HybridExecutor, QueueFull
 from glasspool.telemetry import catalog
 from glasspool.telemetry.catalog import Key
-from glasspool.telemetry.registry import REGISTRY
+from glasspool.telemetry.recording.registry import REGISTRY
 
 from .support import Gate, cancelled_once_blocked, echo, fail, forever, until
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import weakref
 
-from glasspool.queue import AdmissionQueue
+from glasspool._core.queue import AdmissionQueue
 
 
 class Task:

@@ -9,10 +9,10 @@ from typing import Any, cast
 import pytest
 
 from glasspool import HybridExecutor
-from glasspool.collecting import Ledger
-from glasspool.telemetry.recorder import Recorder
-from glasspool.telemetry.registry import Registry
-from glasspool.telemetry.series import Shape
+from glasspool._core.outcomes import Ledger
+from glasspool.telemetry.recording.identity import Shape
+from glasspool.telemetry.recording.recorder import Recorder
+from glasspool.telemetry.recording.registry import Registry
 
 from .support import echo, forever
 

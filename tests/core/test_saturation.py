@@ -11,8 +11,8 @@ import pytest
 
 from glasspool import HybridExecutor
 from glasspool.telemetry import catalog
-from glasspool.telemetry.reading import total
-from glasspool.telemetry.registry import REGISTRY
+from glasspool.telemetry.recording.registry import REGISTRY
+from glasspool.telemetry.recording.snapshot_queries import total
 
 from .support import Gate, echo, until
 

@@ -12,7 +12,7 @@ import pytest
 from glasspool import ExecutorClosed, HybridExecutor, QueueFull, TaskTimeout
 from glasspool.telemetry import catalog, prometheus
 from glasspool.telemetry.catalog import Key
-from glasspool.telemetry.registry import REGISTRY
+from glasspool.telemetry.recording.registry import REGISTRY
 
 from .support import Gate, cancelled_once_blocked, echo, fail, forever, run_out_of_time, until
 

@@ -11,7 +11,7 @@ import pytest
 
 from glasspool import HybridExecutor
 from glasspool.telemetry import catalog
-from glasspool.telemetry.registry import REGISTRY, Snapshot
+from glasspool.telemetry.recording.registry import REGISTRY, Snapshot
 from tests.telemetry.support import LIMIT, run_python
 from tests.telemetry.test_golden import compare
 

@@ -15,8 +15,8 @@ from opentelemetry.trace import SpanKind, StatusCode
 from glasspool import HybridExecutor
 from glasspool.telemetry import catalog
 from glasspool.telemetry.catalog import SPAN_EVENT_STARTED, Key
-from glasspool.telemetry.reading import total
-from glasspool.telemetry.registry import REGISTRY
+from glasspool.telemetry.recording.registry import REGISTRY
+from glasspool.telemetry.recording.snapshot_queries import total
 
 from .support import Gate, cancelled_once_blocked, echo, fail, forever, turns
 

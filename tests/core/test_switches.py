@@ -12,7 +12,7 @@ import pytest
 
 import glasspool
 from glasspool import HybridExecutor
-from glasspool.runners.thread import _Call
+from glasspool._core.runners.thread import _Call
 from tests.switching import EndsAt
 
 from .support import conserved, echo, until
@@ -20,7 +20,9 @@ from .support import conserved, echo, until
 pytestmark = pytest.mark.anyio
 
 HERE = Path(glasspool.__file__).parent
-TRACED = {str(HERE / name) for name in ("engine.py", "running.py", "runners/thread.py", "runners/futures.py")}
+TRACED = {
+    str(HERE / "_core" / name) for name in ("engine.py", "task_body.py", "runners/thread.py", "runners/futures.py")
+}
 LAST = {_Call.__call__.__code__, concurrent.futures.thread._WorkItem.run.__code__}  # type: ignore[attr-defined]
 
 

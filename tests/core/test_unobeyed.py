@@ -8,7 +8,9 @@ import threading
 import anyio
 import pytest
 
-from glasspool import HybridExecutor, Outcome, closing, engine
+from glasspool import HybridExecutor, Outcome
+from glasspool import stats as stats_module
+from glasspool._core import engine
 from glasspool.telemetry import catalog
 from glasspool.testing import recorded
 
@@ -165,9 +167,9 @@ def test_ages_are_exact_on_a_mock_clock(seen):
 @pytest.fixture
 def impatient(monkeypatch):
     """What is late is so after a hundredth of a second."""
-    monkeypatch.setattr(closing, "LATE", 0.01)
+    monkeypatch.setattr(stats_module, "LATE", 0.01)
     monkeypatch.setattr(engine, "LATE", 0.01)
-    monkeypatch.setattr("glasspool.reporting.LATE", 0.01)
+    monkeypatch.setattr("glasspool._core.reporter.LATE", 0.01)
 
 
 def lines(caplog):

@@ -13,7 +13,7 @@ import anyio
 import pytest
 
 from glasspool import HybridExecutor
-from glasspool._backend import asyncio_, workers
+from glasspool._core.backend import asyncio_, workers
 from glasspool.telemetry import catalog
 from glasspool.testing import recorded
 from tests.telemetry.support import run_python

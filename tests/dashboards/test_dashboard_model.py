@@ -13,7 +13,7 @@ import promql_parser
 import pytest
 import yaml
 
-from glasspool import provisioning
+from glasspool._monitoring import provisioning
 from glasspool._monitoring.alerts import alerts
 from glasspool._monitoring.options import RuleOptions
 from glasspool._monitoring.recording import recording_groups

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from glasspool import provisioning
+from glasspool._monitoring import provisioning
 from glasspool.telemetry import catalog as c
 from tests.dashboards.support.backend_tools import need
 from tests.dashboards.support.queries import filled_in

@@ -12,14 +12,14 @@ import pytest
 import yaml
 from typer.testing import CliRunner, Result
 
-from glasspool import provisioning
-from glasspool._monitoring import RuleOptions, rule_files
+import glasspool
+from glasspool._monitoring import RuleOptions, provisioning, rule_files
 from glasspool._monitoring.options import flag
 from glasspool._monitoring.retouching import TRACES
 from glasspool.cli.dashboards import dashboards_app, rules_app
 from tests.dashboards.support.fake_grafana import EDITOR, VIEWER, FakeGrafana, serving
 
-ASSETS = Path(provisioning.__file__).parent / "assets"
+ASSETS = Path(glasspool.__file__).parent / "assets"
 UIDS = ["glasspool-executor", "glasspool-overview", "glasspool-runtime"]
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from glasspool.telemetry.registry import REGISTRY
+from glasspool.telemetry.recording.registry import REGISTRY
 
 
 @pytest.fixture(autouse=True)

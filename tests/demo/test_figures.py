@@ -17,7 +17,7 @@ from glasspool.demo.live import Picture
 from glasspool.demo.program import Options, Scene
 from glasspool.demo.service import Service
 from glasspool.telemetry import catalog
-from glasspool.telemetry.reading import quantile
+from glasspool.telemetry.recording.snapshot_queries import quantile
 
 BOUNDS = (1.0, 2.0, 4.0)
 

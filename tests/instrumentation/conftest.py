@@ -16,8 +16,8 @@ from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
 import glasspool_instrumentation as gi
-from glasspool.telemetry.registry import REGISTRY
-from glasspool.telemetry.series import Totals
+from glasspool.telemetry.recording.identity import Totals
+from glasspool.telemetry.recording.registry import REGISTRY
 
 from .keeping import Compare, Run
 

@@ -29,13 +29,14 @@ from opentelemetry.trace import Tracer
 
 import glasspool_instrumentation as gi
 from glasspool import ExecutorClosed, HybridExecutor, QueueFull, TaskTimeout
-from glasspool.telemetry import catalog, monitor_event_loop, overdue, providers
-from glasspool.telemetry.batches import SpanBatches
+from glasspool.telemetry import catalog, monitor_event_loop, providers
 from glasspool.telemetry.catalog import ALL_METRICS, Key
-from glasspool.telemetry.exporting import MetricExports, SpanExports
-from glasspool.telemetry.losses import Losses
-from glasspool.telemetry.otel import Instruments
-from glasspool.telemetry.registry import REGISTRY, Source
+from glasspool.telemetry.export.exporters import MetricExports, SpanExports
+from glasspool.telemetry.export.losses import Losses
+from glasspool.telemetry.export.otel_instruments import Instruments
+from glasspool.telemetry.export.span_batches import SpanBatches
+from glasspool.telemetry.recording import overdue
+from glasspool.telemetry.recording.registry import REGISTRY, Source
 from glasspool_instrumentation import wrap_executor
 
 from . import work

@@ -19,7 +19,7 @@ import glasspool_instrumentation as gi
 from glasspool import HybridExecutor
 from glasspool.telemetry import catalog
 from glasspool.telemetry.catalog import Key
-from glasspool_instrumentation import dask_states
+from glasspool_instrumentation._process import dask_states
 
 from . import work
 from .work import LIMIT, histogram, outcomes, value

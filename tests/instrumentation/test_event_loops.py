@@ -24,7 +24,7 @@ from opentelemetry.trace import StatusCode, Tracer, get_current_span
 import glasspool_instrumentation as gi
 from glasspool.telemetry import catalog
 from glasspool.telemetry.catalog import Key
-from glasspool_instrumentation.limiters import Limiters, run_in_thread
+from glasspool_instrumentation._observe.limiter_calls import Limiters, run_in_thread
 
 from . import work
 from .work import LIMIT, histogram, outcomes, value

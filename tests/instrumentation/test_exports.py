@@ -25,7 +25,7 @@ JOINED = """
 import multiprocessing, os, sys
 from concurrent.futures import ProcessPoolExecutor
 from opentelemetry import trace
-from glasspool.telemetry.setup import configure
+from glasspool.telemetry.configuration import configure
 from glasspool_instrumentation import wrap_executor
 
 def work(number):
@@ -96,7 +96,7 @@ with TestClient(app) as client:
     for _ in range(5):
         assert client.get("/").json() == {"ok": True}
 
-from glasspool.telemetry.registry import REGISTRY
+from glasspool.telemetry.recording.registry import REGISTRY
 found = REGISTRY.collect().points.get("glasspool.task.submitted", [])
 print(json.dumps({p.attributes["glasspool.executor.name"]: p.value for p in found}))
 """

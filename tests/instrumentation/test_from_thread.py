@@ -24,7 +24,7 @@ import glasspool_instrumentation as gi
 from glasspool import HybridExecutor
 from glasspool.telemetry import catalog
 from glasspool.telemetry.catalog import Key
-from glasspool.telemetry.within import within_task
+from glasspool.telemetry.recording.within import within_task
 
 from . import work
 from .work import BACKENDS, LIMIT, histogram, outcomes, run, value

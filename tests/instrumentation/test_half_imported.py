@@ -99,7 +99,7 @@ print("steps", steps.steps)
 def test_an_instrumentor_waits_for_the_import_in_another_thread(module: str) -> None:
     pytest.importorskip("trio")
     program = """
-from glasspool.telemetry.registry import REGISTRY
+from glasspool.telemetry.recording.registry import REGISTRY
 from glasspool_instrumentation import TrioInstrumentor
 
 instrumenting = threading.Thread(target=TrioInstrumentor().instrument, daemon=True)
@@ -135,7 +135,7 @@ def test_an_import_that_fails_in_another_thread_is_that_threads_own_matter(tmp_p
     (tmp_path / "halved" / "__init__.py").write_text("from . import part\nraise RuntimeError('broken')\n")
     (tmp_path / "halved" / "part.py").write_text("")
     program = """
-from glasspool_instrumentation.imports import cancel, when_imported
+from glasspool_instrumentation._patch.import_hook import cancel, when_imported
 
 found = []
 

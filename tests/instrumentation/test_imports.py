@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 
-from glasspool_instrumentation.imports import cancel, when_imported
+from glasspool_instrumentation._patch.import_hook import cancel, when_imported
 
 from .work import LIMIT
 

@@ -10,15 +10,15 @@ import pytest
 
 import glasspool_instrumentation as gi
 from glasspool.telemetry import catalog
-from glasspool_instrumentation import limiters, observed
-from glasspool_instrumentation.limiters import _Threaded
+from glasspool_instrumentation._observe import limiter_calls, observation
+from glasspool_instrumentation._observe.limiter_calls import _Threaded
 from tests.switching import EndsAt
 
 from . import work
 from .test_limiters import LIBRARIES, until
 from .work import value
 
-TRACED = {limiters.__file__, observed.__file__}
+TRACED = {limiter_calls.__file__, observation.__file__}
 
 
 @pytest.mark.parametrize("kind", LIBRARIES)

@@ -21,7 +21,7 @@ import pytest
 
 import glasspool_instrumentation as gi
 from glasspool.telemetry import catalog
-from glasspool_instrumentation.limiters import ObservedLimiter
+from glasspool_instrumentation._observe.limiter_calls import ObservedLimiter
 
 from . import work
 from .work import LIMIT, Share, outcomes, value

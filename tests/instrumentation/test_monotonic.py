@@ -16,11 +16,11 @@ from opentelemetry.sdk.metrics.export import InMemoryMetricReader
 import glasspool_instrumentation as gi
 from glasspool import HybridExecutor
 from glasspool.telemetry import catalog, prometheus
-from glasspool.telemetry.otel import Instruments
-from glasspool.telemetry.recorder import Recorder
-from glasspool.telemetry.registry import REGISTRY, Registry
-from glasspool.telemetry.series import Shape
-from glasspool_instrumentation.noted import NotedCall, NotingRecorder
+from glasspool.telemetry.export.otel_instruments import Instruments
+from glasspool.telemetry.recording.identity import Shape
+from glasspool.telemetry.recording.recorder import Recorder
+from glasspool.telemetry.recording.registry import REGISTRY, Registry
+from glasspool_instrumentation._observe.batched_recorder import NotedCall, NotingRecorder
 
 from . import work
 from .work import LIMIT

@@ -21,8 +21,8 @@ import glasspool_instrumentation as gi
 from glasspool import HybridExecutor
 from glasspool.telemetry import prometheus
 from glasspool.telemetry.eventloop import EventLoopMonitor
-from glasspool.telemetry.printable import NAME_LENGTH, SHOWN, TEXT_LENGTH, printable
-from glasspool.telemetry.registry import REGISTRY
+from glasspool.telemetry.recording.printable_text import NAME_LENGTH, SHOWN, TEXT_LENGTH, printable
+from glasspool.telemetry.recording.registry import REGISTRY
 
 from .work import LIMIT, until
 

@@ -17,7 +17,7 @@ import glasspool_instrumentation as gi
 from glasspool import HybridExecutor
 from glasspool.telemetry import catalog
 from glasspool.telemetry.catalog import Key
-from glasspool.telemetry.registry import REGISTRY
+from glasspool.telemetry.recording.registry import REGISTRY
 
 from . import work
 from .work import LIMIT, executors, outcomes, until, value

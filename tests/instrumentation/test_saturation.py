@@ -14,8 +14,8 @@ import pytest
 
 import glasspool_instrumentation as gi
 from glasspool.telemetry import catalog
-from glasspool_instrumentation import calls as observed_calls
-from glasspool_instrumentation import pools
+from glasspool_instrumentation._observe import pools
+from glasspool_instrumentation._observe import thread_calls as observed_calls
 
 from . import work
 from .work import LIMIT, Share, value

@@ -14,7 +14,7 @@ import pytest
 import glasspool_instrumentation as gi
 from glasspool.telemetry import catalog
 from glasspool.telemetry.catalog import OTHER, Key
-from glasspool.telemetry.registry import REGISTRY
+from glasspool.telemetry.recording.registry import REGISTRY
 
 from .work import LIMIT
 

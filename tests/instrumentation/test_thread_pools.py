@@ -445,7 +445,7 @@ def test_a_reading_that_is_interrupted_keeps_what_it_has_entered(monkeypatch: py
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
-        patched.setattr("glasspool_instrumentation.noted.NotingRecorder._unsuccessful", interrupted)
+        patched.setattr("glasspool_instrumentation._observe.batched_recorder.NotingRecorder._unsuccessful", interrupted)
         value(catalog.TASK_SUBMITTED, "etl")
     pool.submit(work.add, 1).result(LIMIT)
     assert value(catalog.TASK_SUBMITTED, "etl") == 7

@@ -19,15 +19,15 @@ import pytest
 
 from glasspool.telemetry import catalog
 from glasspool.telemetry.catalog import Key
-from glasspool.telemetry.reading import merged, total
-from glasspool.telemetry.recorder import Recorder
-from glasspool.telemetry.registry import REGISTRY
+from glasspool.telemetry.recording.recorder import Recorder
+from glasspool.telemetry.recording.registry import REGISTRY
+from glasspool.telemetry.recording.snapshot_queries import merged, total
 from glasspool_instrumentation import AnyioInstrumentor, instrumented, wrap_executor
-from glasspool_instrumentation.calls import Call
-from glasspool_instrumentation.limiters import ObservedLimiter, _Threaded
-from glasspool_instrumentation.noted import NotingRecorder
-from glasspool_instrumentation.observed import Observed
-from glasspool_instrumentation.tokens import Claim
+from glasspool_instrumentation._observe.batched_recorder import NotingRecorder
+from glasspool_instrumentation._observe.limiter_calls import ObservedLimiter, _Threaded
+from glasspool_instrumentation._observe.limiter_tokens import Claim
+from glasspool_instrumentation._observe.observation import Observed
+from glasspool_instrumentation._observe.thread_calls import Call
 from tests.telemetry.nesting import in_the_middle
 
 from .work import LIMIT, value

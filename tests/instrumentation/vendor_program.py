@@ -26,7 +26,7 @@ from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanE
 import glasspool_instrumentation as gi
 from glasspool.telemetry import catalog
 from glasspool.telemetry.catalog import Key
-from glasspool.telemetry.registry import REGISTRY
+from glasspool.telemetry.recording.registry import REGISTRY
 
 EXPORTER = InMemorySpanExporter()
 

@@ -16,7 +16,7 @@ from opentelemetry import baggage, trace
 
 from glasspool.telemetry import catalog
 from glasspool.telemetry.catalog import Key, Metric
-from glasspool.telemetry.registry import REGISTRY, Snapshot
+from glasspool.telemetry.recording.registry import REGISTRY, Snapshot
 
 T = TypeVar("T")
 

@@ -15,7 +15,7 @@ from glasspool import ExecutorClosed, HybridExecutor, QueueFull, TaskHandle, Tas
 from glasspool.telemetry.catalog import TASK_OVERDUE_AGE, TASK_OVERDUE_LONGEST, Metric
 from glasspool.telemetry.observers import TaskEvent
 from glasspool.telemetry.prometheus import register
-from glasspool.telemetry.registry import REGISTRY
+from glasspool.telemetry.recording.registry import REGISTRY
 
 from .account import Account, Collector, Task
 from .comparison import events_of, samples_of, samples_shown, spelled, stats_of, without

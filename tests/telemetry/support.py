@@ -14,9 +14,9 @@ from typing import Any
 from opentelemetry.trace import NonRecordingSpan, SpanContext, TraceFlags
 
 from glasspool.telemetry import catalog
-from glasspool.telemetry.recorder import Recorder, TaskRecord
-from glasspool.telemetry.registry import Registry, Snapshot
-from glasspool.telemetry.series import Shape
+from glasspool.telemetry.recording.identity import Shape
+from glasspool.telemetry.recording.recorder import Recorder, TaskRecord
+from glasspool.telemetry.recording.registry import Registry, Snapshot
 
 ROOT = Path(__file__).parents[2]
 

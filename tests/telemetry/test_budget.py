@@ -12,11 +12,11 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from glasspool.telemetry import catalog, prometheus
-from glasspool.telemetry.budget import Budget, series_of
 from glasspool.telemetry.catalog import OTHER, PROCESS, Key, prometheus_label
-from glasspool.telemetry.recorder import Recorder
-from glasspool.telemetry.registry import Registry
-from glasspool.telemetry.series import Shape
+from glasspool.telemetry.recording.identity import Shape
+from glasspool.telemetry.recording.recorder import Recorder
+from glasspool.telemetry.recording.registry import Registry
+from glasspool.telemetry.recording.series_budget import Budget, series_of
 
 from .support import FULL, histogram_total, run_task, value
 

@@ -21,8 +21,8 @@ SETUP = """
 import logging, sys, time
 logging.basicConfig(format="LOG %(levelname)s %(name)s %(message)s", level=logging.INFO)
 from glasspool.telemetry import configure
-from glasspool.telemetry.registry import REGISTRY
-from glasspool.telemetry.tracing import TaskTracer
+from glasspool.telemetry.recording.registry import REGISTRY
+from glasspool.telemetry.tracing.spans import TaskTracer
 from tests.telemetry.support import full_recorder, run_task
 
 def work(count=3, name="mail"):

@@ -15,7 +15,7 @@ import pytest
 from glasspool.telemetry import catalog
 from glasspool.telemetry.catalog import Key
 from glasspool.telemetry.eventloop import EventLoopMonitor, monitor_event_loop
-from glasspool.telemetry.registry import Registry
+from glasspool.telemetry.recording.registry import Registry
 
 BACKENDS = [
     pytest.param(("asyncio", {}), id="asyncio"),
@@ -259,7 +259,7 @@ def test_several_loops_in_several_threads(run):
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs os.fork")
 @pytest.mark.filterwarnings("ignore:.*multi-threaded.*fork:DeprecationWarning")
 def test_a_forked_child_that_goes_on_with_the_loop_has_no_monitor():
-    from glasspool.telemetry.registry import REGISTRY
+    from glasspool.telemetry.recording.registry import REGISTRY
 
     async def main() -> int:
         monitor = monitor_event_loop("forked", interval=0.005)

@@ -10,7 +10,7 @@ import prometheus_client
 from prometheus_client.openmetrics import exposition as openmetrics
 
 from glasspool.telemetry import prometheus
-from glasspool.telemetry.registry import Registry
+from glasspool.telemetry.recording.registry import Registry
 
 from .support import Clock, full_recorder, run_task, sampled_span
 

@@ -13,9 +13,9 @@ from typing import Any
 import pytest
 
 from glasspool.telemetry import catalog
-from glasspool.telemetry.earlier import spread
-from glasspool.telemetry.histograms import Histogram
-from glasspool.telemetry.registry import Registry
+from glasspool.telemetry.export.earlier_measurements import spread
+from glasspool.telemetry.recording.histograms import Histogram
+from glasspool.telemetry.recording.registry import Registry
 
 from .receiver import PROTOCOLS
 from .support import full_recorder, run_python
@@ -24,7 +24,7 @@ from .test_losses import run
 SHOW = """
 import json, sys
 from glasspool.telemetry import catalog
-from glasspool.telemetry.registry import REGISTRY
+from glasspool.telemetry.recording.registry import REGISTRY
 
 def compare(reader):
     '''Every histogram of the recorder beside the reader's, by name and labels; the SDK knows no empty ones.'''
@@ -230,8 +230,8 @@ def test_another_vendors_instruments_get_every_single_measurement():
     """What is not OpenTelemetry's own SDK is asked in the one way there is."""
     found = shown(
         """
-from glasspool.telemetry.earlier import Earlier, hand_over
-from glasspool.telemetry.series import Histogram
+from glasspool.telemetry.export.earlier_measurements import Earlier, hand_over
+from glasspool.telemetry.recording.identity import Histogram
 
 class Instrument:
     def __init__(self):

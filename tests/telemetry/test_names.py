@@ -14,7 +14,13 @@ from unittest import mock
 
 import pytest
 
-from glasspool.telemetry.names import coroutine_names, function_name, links, look_through, qualified_name
+from glasspool.telemetry.recording.call_names import (
+    coroutine_names,
+    function_name,
+    links,
+    look_through,
+    qualified_name,
+)
 
 from . import decorators
 

@@ -6,11 +6,11 @@ import math
 
 import pytest
 
+from glasspool._checks import wait_objective as check_wait_objective
 from glasspool.telemetry import catalog
-from glasspool.telemetry.objectives import check_wait_objective
-from glasspool.telemetry.recorder import Recorder
-from glasspool.telemetry.registry import Registry, Snapshot
-from glasspool.telemetry.series import Shape
+from glasspool.telemetry.recording.identity import Shape
+from glasspool.telemetry.recording.recorder import Recorder
+from glasspool.telemetry.recording.registry import Registry, Snapshot
 
 from .support import Clock, full_recorder, run_task, value
 

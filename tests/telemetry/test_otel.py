@@ -11,11 +11,12 @@ from opentelemetry.sdk.metrics import MeterProvider
 from opentelemetry.sdk.metrics.export import InMemoryMetricReader
 from opentelemetry.sdk.metrics.view import View
 
-from glasspool.telemetry import catalog, exemplars, providers
+from glasspool.telemetry import catalog, providers
 from glasspool.telemetry.catalog import Key
-from glasspool.telemetry.otel import Instruments
-from glasspool.telemetry.overdue import ENOUGH_RUNS
-from glasspool.telemetry.registry import Registry, Snapshot
+from glasspool.telemetry.export.otel_instruments import Instruments
+from glasspool.telemetry.recording import exemplars
+from glasspool.telemetry.recording.overdue import ENOUGH_RUNS
+from glasspool.telemetry.recording.registry import Registry, Snapshot
 
 from .support import Clock, full_recorder, run_python, run_task, sampled_span
 
@@ -214,7 +215,7 @@ from opentelemetry import metrics
 from opentelemetry.sdk.metrics import MeterProvider
 from opentelemetry.sdk.metrics.export import InMemoryMetricReader
 from glasspool.telemetry import catalog
-from glasspool.telemetry.registry import REGISTRY
+from glasspool.telemetry.recording.registry import REGISTRY
 from tests.telemetry.support import full_recorder, run_task
 reader = InMemoryMetricReader()
 metrics.set_meter_provider(MeterProvider([reader]))
@@ -248,7 +249,7 @@ print("failures", sum(point.value for point in found[catalog.TELEMETRY_FAILURES.
 def test_a_provider_set_late_sees_everything_since_process_start():
     code = """
 from glasspool.telemetry import catalog, providers
-from glasspool.telemetry.registry import REGISTRY
+from glasspool.telemetry.recording.registry import REGISTRY
 from tests.telemetry.support import full_recorder, run_task
 mail = full_recorder(REGISTRY)
 for _ in range(5):

@@ -6,9 +6,9 @@ import pytest
 
 from glasspool.telemetry import catalog
 from glasspool.telemetry.catalog import Key
-from glasspool.telemetry.overdue import ENOUGH_RUNS
-from glasspool.telemetry.recorder import Recorder, TaskRecord
-from glasspool.telemetry.registry import Registry
+from glasspool.telemetry.recording.overdue import ENOUGH_RUNS
+from glasspool.telemetry.recording.recorder import Recorder, TaskRecord
+from glasspool.telemetry.recording.registry import Registry
 
 from .support import FULL, Clock, full_recorder, run_task
 

@@ -17,7 +17,7 @@ from prometheus_client.parser import text_string_to_metric_families as parse_tex
 
 from glasspool.errors import ConfigurationError
 from glasspool.telemetry import catalog, prometheus
-from glasspool.telemetry.registry import Registry
+from glasspool.telemetry.recording.registry import Registry
 
 from .support import full_recorder, run_python, run_task, sampled_span
 
@@ -141,7 +141,7 @@ from opentelemetry.exporter.prometheus import PrometheusMetricReader
 from opentelemetry.sdk.metrics import MeterProvider
 from glasspool.telemetry import prometheus
 from tests.telemetry.support import full_recorder, run_task
-from glasspool.telemetry.registry import REGISTRY
+from glasspool.telemetry.recording.registry import REGISTRY
 prometheus.register()
 run_task(full_recorder(REGISTRY))
 before = prometheus_client.generate_latest().decode()
@@ -169,7 +169,7 @@ logging.basicConfig(format="LOG %(message)s")
 from prometheus_client import multiprocess
 from glasspool.telemetry import prometheus
 from tests.telemetry.support import full_recorder, run_task
-from glasspool.telemetry.registry import REGISTRY
+from glasspool.telemetry.recording.registry import REGISTRY
 run_task(full_recorder(REGISTRY))
 registry = prometheus_client.CollectorRegistry()
 multiprocess.MultiProcessCollector(registry)

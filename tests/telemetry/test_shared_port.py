@@ -23,9 +23,10 @@ import pytest
 from prometheus_client.openmetrics.parser import text_string_to_metric_families as parse_openmetrics
 from prometheus_client.parser import text_string_to_metric_families as parse_text
 
-from glasspool.telemetry import catalog, snapshots
+from glasspool.telemetry import catalog
 from glasspool.telemetry.catalog import Key, prometheus_label
-from glasspool.telemetry.registry import Registry
+from glasspool.telemetry.export import snapshot_json
+from glasspool.telemetry.recording.registry import Registry
 from tests.programs import Program
 
 from .support import LIMIT, full_recorder, run_python, run_task, sampled_span
@@ -473,7 +474,7 @@ def test_snapshots_come_through_a_line_whole():
     run_task(mail, "größe\n", span=sampled_span(0xAA << 100, 0xBB))
     run_task(mail, "b", "error", "ValueError")
     before = registry.collect()
-    after = snapshots.from_line(snapshots.to_line(before), 0)
+    after = snapshot_json.from_line(snapshot_json.to_line(before), 0)
     assert after.points == {
         name: [replace(point, value=pytest.approx(point.value)) for point in points]
         for name, points in before.points.items()
@@ -483,7 +484,7 @@ def test_snapshots_come_through_a_line_whole():
     }
     kept = [found for points in after.histograms.values() for point in points for found in point.exemplars if found]
     assert (0xAA << 100, 0xBB) in {(trace_id, span_id) for _, trace_id, span_id, _ in kept}
-    numbered = snapshots.from_line(snapshots.to_line(before), 3)
+    numbered = snapshot_json.from_line(snapshot_json.to_line(before), 3)
     for points in (*numbered.points.values(), *numbered.histograms.values()):
         assert {point.attributes[Key.PROCESS_NUMBER] for point in points} == {"3"}
 

@@ -14,9 +14,9 @@ import pytest
 
 from glasspool.telemetry import catalog, prometheus
 from glasspool.telemetry.catalog import OTHER
-from glasspool.telemetry.recorder import Recorder
-from glasspool.telemetry.registry import Registry
-from glasspool.telemetry.series import Shape
+from glasspool.telemetry.recording.identity import Shape
+from glasspool.telemetry.recording.recorder import Recorder
+from glasspool.telemetry.recording.registry import Registry
 
 from .support import LIMIT, Clock, full_recorder, histogram_total, run_task, value
 

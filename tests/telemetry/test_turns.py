@@ -13,13 +13,13 @@ from typing import Any
 import pytest
 
 from glasspool.telemetry import catalog
-from glasspool.telemetry.budget import Budget
 from glasspool.telemetry.catalog import Key
 from glasspool.telemetry.eventloop import EventLoopMonitor, _EventLoops
-from glasspool.telemetry.reading import total
-from glasspool.telemetry.recorder import Recorder
-from glasspool.telemetry.registry import Registry, Snapshot
-from glasspool.telemetry.turns import Turns
+from glasspool.telemetry.recording.recorder import Recorder
+from glasspool.telemetry.recording.registry import Registry, Snapshot
+from glasspool.telemetry.recording.series_budget import Budget
+from glasspool.telemetry.recording.snapshot_queries import total
+from glasspool.telemetry.recording.turns import Turns
 
 from .nesting import in_the_middle
 from .support import FULL, LIMIT, Clock, full_recorder, histogram_total, run_task, sampled_span

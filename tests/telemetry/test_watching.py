@@ -18,8 +18,8 @@ from glasspool import HybridExecutor
 from glasspool.telemetry import catalog, configure, monitor_event_loop
 from glasspool.telemetry.catalog import Key
 from glasspool.telemetry.eventloop import running_on
-from glasspool.telemetry.registry import REGISTRY
-from glasspool.telemetry.watching import current
+from glasspool.telemetry.recording.registry import REGISTRY
+from glasspool.telemetry.loop_monitors import current
 
 LIBRARY, OPTIONS = {
     "asyncio": ("asyncio", {}), "uvloop": ("asyncio", {"use_uvloop": True}), "trio": ("trio", {})

@@ -21,7 +21,7 @@ from typing import Any
 ROOT = Path(__file__).resolve().parents[2]
 sys.path[:0] = [str(ROOT / part) for part in ("", "src", "instrumentation")]
 
-from glasspool import provisioning  # noqa: E402
+from glasspool._monitoring import provisioning  # noqa: E402
 from glasspool._monitoring.alerts import DRILLDOWN_UID, OVERVIEW_UID, RUNTIME_UID  # noqa: E402
 from tests.alerting.situations import SICK, Sick  # noqa: E402
 from tests.dashboards.support.backend_tools import PACKAGES, find  # noqa: E402

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import yaml
 
-from glasspool import provisioning
+from glasspool._monitoring import provisioning
 from tests.alerting.recording import Recording
 from tests.alerting.situations import SICK, WELL
 from tests.dashboards.support.backend_tools import need

@@ -35,19 +35,7 @@ from glasspool.telemetry.catalog import (
 )
 
 from . import recording as r
-from .expressions import (
-    EXECUTOR_LABELS,
-    any_of,
-    bound,
-    bucket,
-    count,
-    events,
-    label,
-    match,
-    rate,
-    series,
-    without,
-)
+from .expressions import EXECUTOR_LABELS, any_of, bound, bucket, count, events, label, match, rate, series, without
 from .options import LONG_FACTOR, PAGE_FACTOR, TICKET_FACTOR, RuleOptions, seconds
 
 __all__ = ["DRILLDOWN_UID", "OVERVIEW_UID", "RUNTIME_UID", "Alert", "alerts"]

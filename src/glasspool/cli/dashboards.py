@@ -11,7 +11,7 @@ from typing import Annotated, Any
 
 import typer
 
-from glasspool import provisioning
+from glasspool._monitoring import provisioning
 
 from .choices import chosen, takes_rule_options
 

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from glasspool import ExecutorStats, HybridExecutor
 from glasspool.telemetry import catalog
 from glasspool.telemetry.catalog import Key, Metric
-from glasspool.telemetry.reading import merged, quantile, total
-from glasspool.telemetry.registry import REGISTRY, Snapshot
+from glasspool.telemetry.recording.registry import REGISTRY, Snapshot
+from glasspool.telemetry.recording.snapshot_queries import merged, quantile, total
 
 __all__ = ["Figures", "Quantiles", "read", "registry_counts"]
 

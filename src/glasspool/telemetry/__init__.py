@@ -5,8 +5,8 @@ application has set, and ``prometheus.register()`` shows the series in a prometh
 How late a loop is, ``configure()`` shows where executors are open, ``monitor_event_loop()`` anywhere.
 """
 
+from .configuration import TelemetryHandle, configure
 from .eventloop import monitor_event_loop
 from .observers import Observer, TaskEvent
-from .setup import TelemetryHandle, configure
 
 __all__ = ["Observer", "TaskEvent", "TelemetryHandle", "configure", "monitor_event_loop"]

@@ -1,6 +1,6 @@
 """How late an event loop is: a timer that should run every tenth of a second, and how overdue it is right now.
 
-Each loop with open executors has one (watching.py). By hand, on asyncio (uvloop too) and trio::
+Each loop with open executors has one (loop_monitors.py). By hand, on asyncio (uvloop too) and trio::
 
     async with monitor_event_loop(name="api"):
         ...
@@ -29,14 +29,14 @@ from typing import Any
 import anyio
 from anyio.abc import TaskStatus
 
-from glasspool._trio import running_trio
+from glasspool._foreign.trio_ import running_trio
 
 from . import catalog, providers
-from .budget import series_of
 from .catalog import OTHER, Key, Metric
-from .histograms import Histogram
-from .printable import printable
-from .registry import REGISTRY, Registry, Source
+from .recording.histograms import Histogram
+from .recording.printable_text import printable
+from .recording.registry import REGISTRY, Registry, Source
+from .recording.series_budget import series_of
 
 __all__ = ["EventLoopMonitor", "monitor_event_loop", "on_change", "running_on"]
 

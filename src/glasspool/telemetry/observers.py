@@ -12,7 +12,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Literal, Protocol
 
-from glasspool.guarded import is_coroutine_function, log, text
+from glasspool._foreign.guarded import is_coroutine_function, log, text
 
 __all__ = ["EventKind", "FailureCounter", "Observer", "Observers", "TaskEvent", "check_observer"]
 

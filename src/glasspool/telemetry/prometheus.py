@@ -17,7 +17,7 @@ from glasspool.errors import ConfigurationError
 
 from . import catalog
 from .catalog import Key, Metric, prometheus_label
-from .registry import REGISTRY, HistogramPoint, Point, Registry, Snapshot
+from .recording.registry import REGISTRY, HistogramPoint, Point, Registry, Snapshot
 
 if TYPE_CHECKING:
     from prometheus_client import CollectorRegistry

@@ -18,8 +18,8 @@ from opentelemetry.metrics import _internal as _metrics_internal
 from glasspool import _version
 
 if TYPE_CHECKING:
-    from .otel import Instruments
-    from .registry import Registry
+    from .export.otel_instruments import Instruments
+    from .recording.registry import Registry
 
 __all__ = [
     "SCOPE",
@@ -72,7 +72,9 @@ def bind(registry: Registry) -> None:
         if _instruments is None and not _binding:
             _binding = True
             try:
-                from .otel import Instruments  # here, because the instruments read the registry, which is above us
+                from .export.otel_instruments import (
+                    Instruments,  # here, because the instruments read the registry, which is above us
+                )
 
                 provider = renew() if _forked and renew is not None else None
                 _instruments = Instruments(registry, metrics.get_meter(SCOPE, _version.__version__, provider))
@@ -165,9 +167,9 @@ def _find_tracer_provider() -> None:
 
 def _watch_what_is_not_ours(signal: str) -> None:
     if signal not in own:
-        from . import foreign  # here, because it counts in the registry, which is above us
+        from .export import sdk_warnings  # here, because it counts in the registry, which is above us
 
-        foreign.watch()
+        sdk_warnings.watch()
 
 
 def _load_named(variable: str, load: Callable[[], object]) -> None:

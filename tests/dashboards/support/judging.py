@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 
 import yaml
 
-from glasspool import provisioning
+from glasspool._monitoring import provisioning
 
 from .account_view import View
 from .expectations import LATE_TIMERS, ORDERS, WINDOW, Expected, Lines, alerts, panels, rules

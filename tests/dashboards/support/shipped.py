@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from glasspool import provisioning
+from glasspool._monitoring import provisioning
 
 SHIPPED: dict[str, dict[str, Any]] = {
     dashboard.uid: json.loads(dashboard.text) for dashboard in provisioning.dashboards()

@@ -28,9 +28,9 @@ from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import BatchSpanProcessor
 
 from glasspool import HybridExecutor, QueueFull, TaskTimeout
-from glasspool.telemetry import overdue
+from glasspool.telemetry.configuration import configure
 from glasspool.telemetry.eventloop import monitor_event_loop
-from glasspool.telemetry.setup import configure
+from glasspool.telemetry.recording import overdue
 from glasspool_instrumentation import AnyioInstrumentor, wrap_executor
 
 EXPORT_MILLIS = 2000

@@ -1,0 +1,1 @@
+"""Observed calls: how each kind of call is recorded, whichever library makes it."""

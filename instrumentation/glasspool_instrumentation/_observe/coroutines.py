@@ -1,0 +1,246 @@
+"""A coroutine under observation: every step is passed through, its start and end are recorded.
+
+Not an ``async def`` around it: such a wrapper never runs when its task is cancelled before the first step, and would
+hide the coroutine from whoever inspects tasks.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Coroutine, Generator
+from typing import Any, cast
+
+from opentelemetry import trace
+from opentelemetry.context import Context
+from opentelemetry.trace import Span
+
+from glasspool._foreign.guarded import class_name, is_a, leaves
+from glasspool.telemetry.recording.recorder import TaskRecord
+from glasspool.telemetry.tracing.spans import Entered, TaskTracer, attach, capture, detach, enter, error_text
+
+from .observation import Observed
+from .suppression import submitting
+from .thread_calls import hide_frames, ours
+
+try:
+    # How trio raises in a coroutine: sent, as a value.
+    from outcome import Error as _TriosError
+except ImportError:
+    _TriosError = None  # type: ignore[assignment, misc]  # nobody sends one, then
+
+__all__ = [
+    "Ending",
+    "ObservedCoroutine",
+    "SteppedCoroutine",
+    "cancellation_in",
+    "failure_text",
+    "nursery_cancelled",
+    "start_task",
+]
+
+Ending = Callable[[BaseException], "tuple[str, str, str | None]"]
+"""Outcome, cancel reason and message of a coroutine that ended with this exception."""
+
+
+def cancellation_in(error: BaseException) -> BaseException | None:
+    """The event loop's cancellation, if ``error`` is one or a group of nothing else (a nursery was left by it)."""
+    members = leaves(error)
+    return members[0] if all(map(_cancels, members)) else None
+
+
+def _cancels(error: BaseException) -> bool:
+    # trio's has no subclasses, and sys.modules may know its module no longer.
+    return is_a(error, asyncio.CancelledError) or class_name(error) == ("trio", "Cancelled")
+
+
+def nursery_cancelled(nursery: Any) -> bool:
+    """Whether what runs in this nursery of trio's is being cancelled, by its own scope or one around it."""
+    return bool(getattr(getattr(nursery, "_cancel_status", None), "effectively_cancelled", False))
+
+
+def failure_text(name: str, error: BaseException) -> str:
+    """What is said of the sibling that failed on the spans of those that were cancelled for it. Never raises."""
+    return f"{name} failed: {error_text(error)}"[:1024]
+
+
+def start_task(observed: Observed, name: str, full: str, parent: Context | None, *, span: bool) -> TaskRecord:
+    """The record of a task that runs from now on: tasks of an event loop wait in no queue that we could see."""
+    task = observed.recorder.task(name, observed.runner)
+    if span:
+        task.span = observed.start_span(task, full, parent)
+    observed.recorder.accept(task, queued=False)
+    observed.recorder.begin(task)
+    if task.span is not None:
+        TaskTracer.begin(task.span)
+    return task
+
+
+class PassedThrough(Coroutine[Any, Any, Any]):
+    """Behaves as ``coro`` does."""
+
+    __slots__ = ("__weakref__", "_coro")
+
+    def __init__(self, coro: Coroutine[Any, Any, Any]) -> None:
+        self._coro = coro
+
+    def close(self) -> None:
+        self._coro.close()
+
+    def __await__(self) -> Generator[Any, Any, Any]:
+        return self
+
+    def __iter__(self) -> Any:
+        return self
+
+    def __next__(self) -> Any:
+        try:
+            return self.send(None)
+        except BaseException as error:
+            hide_frames(error)
+            raise
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._coro, name)  # cr_frame, cr_await, gi_code, __name__ …: for those who inspect tasks
+
+    def __repr__(self) -> str:
+        return repr(self._coro)
+
+
+class SteppedCoroutine(PassedThrough):
+    """Has its span current in each of its steps and at no other time: its context is not its own.
+
+    A span that it makes current itself is current in its later steps. All else that it changes in the context (baggage,
+    say) is everybody's.
+    """
+
+    __slots__ = ("_span",)
+
+    def __init__(self, coro: Coroutine[Any, Any, Any], span: Span) -> None:
+        super().__init__(coro)
+        self._span = span
+
+    def send(self, value: Any) -> Any:
+        entered = enter(self._span)
+        try:
+            return self._coro.send(value)
+        except BaseException as error:
+            hide_frames(error)
+            del value  # see ObservedCoroutine.send
+            raise
+        finally:
+            self._leave(entered)
+            del entered
+
+    def throw(self, *error: Any) -> Any:
+        entered = enter(self._span)
+        try:
+            return self._coro.throw(*error)
+        except BaseException as raised:
+            hide_frames(raised)
+            del error
+            raise
+        finally:
+            self._leave(entered)
+            del entered
+
+    def _leave(self, entered: Entered) -> None:
+        found = capture()
+        if found is entered.context:
+            detach(entered.token)
+        else:
+            self._span = trace.get_current_span(found)
+            attach(found, entered.outside)
+
+
+class ObservedCoroutine(PassedThrough):
+    """Settles its task when ``coro`` ends, however it ends."""
+
+    __slots__ = ("_ending", "_observed", "_span", "_task", "_token")
+
+    def __init__(self, coro: Coroutine[Any, Any, Any], observed: Observed, task: TaskRecord, ending: Ending) -> None:
+        super().__init__(coro)
+        self._observed = observed
+        self._task: TaskRecord | None = task
+        self._ending: Ending | None = ending
+        self._span: Span | None = task.span
+        self._token: Any = None
+
+    @property
+    def ended(self) -> bool:
+        """Whether its task has been settled."""
+        return self._task is None
+
+    def send(self, value: Any) -> Any:
+        if type(value) is _TriosError:
+            self._look_for_request()
+        inside = submitting.inside
+        submitting.inside = False  # a task that starts eagerly runs within the call that made it
+        if self._span is not None:
+            self._make_current(self._span)
+        try:
+            return self._coro.send(value)
+        except BaseException as error:
+            self._end(error)
+            del value  # trio sends exceptions, which lead to this frame
+            raise
+        finally:
+            submitting.inside = inside
+
+    def throw(self, *error: Any) -> Any:
+        self._look_for_request()
+        inside = submitting.inside
+        submitting.inside = False
+        try:
+            return self._coro.throw(*error)
+        except BaseException as raised:
+            self._end(raised)
+            del error
+            raise
+        finally:
+            submitting.inside = inside
+
+    def close(self) -> None:
+        try:
+            self._coro.close()
+        finally:
+            self._settle("cancelled", reason="shutdown")
+
+    def __del__(self) -> None:
+        # Thrown away unfinished: the loop is gone. What it awaits is closed by its own collection.
+        self._settle("cancelled", reason="shutdown")
+
+    def _look_for_request(self) -> None:
+        """An exception is raised in the coroutine: perhaps because it is asked to end."""
+        recorder = self._observed.recorder
+        if recorder.shape.requests and self._task is not None and cast("Any", self._ending).asked():
+            recorder.ask(self._task, recorder.clock())
+
+    def _make_current(self, span: Span) -> None:
+        # In the task's own context, at its first step and for its whole life: nobody else runs in that.
+        self._span = None
+        self._token = attach(None, span)
+
+    def _end(self, error: BaseException) -> None:
+        if is_a(error, StopIteration):
+            self._settle("success")
+            return
+        if self._task is not None and self._ending is not None:
+            outcome, reason, message = self._ending(error)
+            self._settle(outcome, error if outcome == "error" else None, reason, message)
+            hide_frames(error)
+
+    def _settle(
+        self, outcome: str, failure: BaseException | None = None, reason: str = "", message: str | None = None
+    ) -> None:
+        task, self._task = self._task, None
+        if task is None:
+            return
+        # Whoever keeps the coroutine (a task, a task's handle) keeps nothing else.
+        token, self._token, self._ending = self._token, None, None
+        if token is not None:
+            detach(token)
+        self._observed.settle(task, outcome, failure, reason=reason, message=message)
+
+
+ours(PassedThrough.__next__, ObservedCoroutine.send, ObservedCoroutine.throw)
+ours(SteppedCoroutine.send, SteppedCoroutine.throw)

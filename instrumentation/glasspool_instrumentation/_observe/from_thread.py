@@ -1,0 +1,213 @@
+"""Calls into an event loop from threads: anyio's ``from_thread.run`` and ``run_sync``, and its blocking portals.
+
+A call waits from where the thread makes it to where the loop begins with it, so its queue wait is the loop's. anyio
+carries the thread's context to the loop. What a portal is asked to do is a task of the portal's own group; how it ended
+is known by its future, since the portal keeps every error for that.
+"""
+
+from __future__ import annotations
+
+import threading
+from asyncio import CancelledError
+from collections.abc import Callable, Coroutine
+from concurrent.futures import Future
+from types import MethodType
+from typing import Any
+
+from glasspool._foreign.frames import locals_of
+from glasspool._foreign.guarded import attribute, is_a
+from glasspool.telemetry.recording.call_names import function_name, look_through
+from glasspool.telemetry.recording.within import running
+from glasspool.telemetry.tracing.spans import TaskTracer, attach, detach
+from glasspool_instrumentation._patch.patching import Patch
+
+from .coroutines import ObservedCoroutine, cancellation_in
+from .observation import Observed
+from .suppression import awaiting, core_calls, submitting
+from .thread_calls import hide_frames, ours
+
+__all__ = ["PortalCoroutine", "calling", "is_portals_own", "portal_call"]
+
+
+class _Entering:
+    """A function on its way from a thread to the loop; called there, once."""
+
+    def __init__(self, observed: Observed, fn: Callable[..., Any], args: tuple[Any, ...]) -> None:
+        self._fn: Any = fn
+        self._observed = observed
+        self._lock = threading.RLock()  # a finalizer within it may give up another's call
+        self._given_up = False
+        self._over = False
+        named = look_through(fn, args)
+        self.task = task = observed.recorder.task(function_name(named), "inline")
+        task.span = observed.start_span(task, named, None)
+        observed.recorder.accept(task, queued=True)
+
+    @property
+    def over(self) -> bool:
+        """See Running."""
+        return self._over
+
+    def _begin(self) -> bool:
+        """The loop has come to it; False if its thread waits no longer, and it has been counted."""
+        awaiting.set(False)  # what the function calls is its own; this context is a copy of the thread's
+        submitting.inside = False
+        task, recorder = self.task, self._observed.recorder
+        with self._lock:
+            if self._given_up:
+                return False
+            recorder.assign(task)
+            recorder.begin(task)
+        if task.span is not None:
+            TaskTracer.begin(task.span)
+        running.set(self)
+        return True
+
+    def end(self, error: BaseException | None) -> None:
+        """The function has ended, by this error or none."""
+        self._over = True
+        self._fn = None  # contexts that were copied in it may live on, and lead here
+        if error is None:
+            self._observed.settle(self.task, "success")
+        else:
+            self._observed.settle(self.task, "error", error)
+
+    def give_up(self, error: BaseException) -> None:
+        """The thread's call ended by ``error``. If the loop has not come to it, it never will: that loop is gone."""
+        with self._lock:
+            if self._given_up or self.task.began:
+                return
+            self._given_up = True
+        self._observed.settle(self.task, "error", error, assigned=False)
+
+
+class _Sync(_Entering):
+    def __call__(self, *args: Any) -> Any:
+        if not self._begin():
+            return self._fn(*args)
+        token = None if self.task.span is None else attach(None, self.task.span)
+        try:
+            value = self._fn(*args)
+        except BaseException as error:
+            self.end(error)
+            hide_frames(error)
+            del self, args  # see Call.__call__
+            raise
+        finally:
+            if token is not None:
+                detach(token)
+            del token
+        self.end(None)
+        return value
+
+
+class _Async(_Entering):
+    _made: ObservedCoroutine | None = None
+
+    @property
+    def over(self) -> bool:
+        return self._over or (self._made is not None and self._made.ended)
+
+    def __call__(self, *args: Any) -> Any:
+        if not self._begin():
+            return self._fn(*args)
+        try:
+            made = self._fn(*args)
+        except BaseException as error:
+            self.end(error)
+            hide_frames(error)
+            del self, args  # see Call.__call__
+            raise
+        if not issubclass(type(made), Coroutine):
+            self.end(TypeError("no coroutine function"))  # which anyio says better
+            return made
+        self._fn = None
+        self._made = ObservedCoroutine(made, self._observed, self.task, self._ending)
+        return self._made
+
+    def _ending(self, error: BaseException) -> tuple[str, str, str | None]:
+        if cancellation_in(error) is None:
+            return "error", "", None
+        return "cancelled", "parent_scope", None
+
+
+ours(_Sync.__call__, _Async.__call__)
+
+
+def calling(find: Callable[[], Observed | None], *, sync: bool) -> Callable[[Patch, Any], Any]:
+    """What makes the replacement of a back end's ``run_sync_from_thread``, or else ``run_async_from_thread``."""
+    enter = _Sync if sync else _Async
+
+    def make(patch: Patch, original: Any) -> Any:
+        def from_thread(cls: Any, func: Any, args: Any, *more: Any, **options: Any) -> Any:
+            observed = find() if patch.active and not _is_portals(args) and not core_calls() else None
+            if observed is None:
+                return original(cls, func, args, *more, **options)
+            call = enter(observed, func, args)
+            token = awaiting.set(True)  # for the task that runs it, which asyncio makes in a copy of this context
+            try:
+                return original(cls, call, args, *more, **options)
+            except BaseException as error:
+                call.give_up(error)
+                hide_frames(error)
+                del call, cls, func, args, more, options  # see Call.__call__
+                raise
+            finally:
+                awaiting.reset(token)
+                del token
+
+        ours(from_thread)
+        return from_thread
+
+    return make
+
+
+# -- portals -----------------------------------------------------------------------------------------------------------
+
+
+def _is_portals(args: Any) -> bool:
+    """Is it a portal's own way into its loop, to start a task there?"""
+    method = args[0] if args else None
+    if type(method) is not MethodType or attribute(method.__func__, "__name__") != "_call_func":
+        return False
+    return hasattr(type(method.__self__), "start_task")
+
+
+def portal_call(coro: Any) -> tuple[Any, Future[Any]] | None:
+    """The function that a portal was asked to call, and its future, if this coroutine is a portal's that calls one."""
+    code, frame = getattr(coro, "cr_code", None), getattr(coro, "cr_frame", None)
+    if code is None or frame is None or code.co_name not in ("_call_func", "run_call"):
+        return None
+    if frame.f_globals.get("__name__") != "anyio.from_thread":
+        return None
+    found = locals_of(frame, "func", "future")
+    return (found["func"], found["future"]) if len(found) == 2 else None
+
+
+def is_portals_own(function: Any) -> bool:
+    """Is it a method of a portal, such as the ``stop`` that ends it?"""
+    return type(function) is MethodType and hasattr(type(function.__self__), "start_task_soon")
+
+
+class PortalCoroutine(ObservedCoroutine):
+    """A portal's task: ends as its future does."""
+
+    __slots__ = ("_future", "_scope")
+
+    def __init__(self, coro: Any, observed: Observed, task: Any, ending: Any, future: Future[Any], scope: Any) -> None:
+        super().__init__(coro, observed, task, ending)
+        self._future: Future[Any] | None = future
+        self._scope: Any = scope
+
+    def _end(self, error: BaseException) -> None:
+        future, scope = self._future, self._scope
+        self._future = self._scope = None  # see ObservedCoroutine._settle
+        if future is None or not is_a(error, StopIteration) or not future.done():
+            super()._end(error)
+        elif future.cancelled():
+            # By whoever has the future, unless the group is being cancelled.
+            ending = self._ending if scope.cancel_called else None
+            self._settle("cancelled", None, *(("explicit", None) if ending is None else ending(CancelledError())[1:]))
+        else:
+            failure = future.exception()
+            self._settle("success" if failure is None else "error", failure)

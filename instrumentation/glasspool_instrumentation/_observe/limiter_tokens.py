@@ -1,0 +1,291 @@
+"""A capacity limiter's own figures: tokens lent, tokens there are, and who waits for one; now and over time.
+
+They are the limiter's whoever uses it, so tokens that coroutines hold are among them, and a token is lent from its
+grant to its release. What is shown now is read from the limiter, which any thread may do: a length or an attribute, no
+more. For what is counted over time the limiter's set of borrowers is replaced by one that says when a token is lent
+and given back. A limiter that is built differently is looked at when calls begin and end, and at each reading.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import weakref
+from collections.abc import Callable, Sized
+from math import inf
+from types import ModuleType
+from typing import Any, NamedTuple
+
+from glasspool._foreign.trio_ import running_trio
+from glasspool.telemetry.recording.identity import Shape
+from glasspool.telemetry.recording.recorder import Recorder
+from glasspool_instrumentation._patch.patching import Patch, Patches
+
+__all__ = ["Claim", "LimiterRecorder", "is_limiter", "patches"]
+
+
+def is_limiter(found: object) -> bool:
+    """Can it be shown? trio takes anything for a limiter that can be acquired and released."""
+    return all(hasattr(found, wanted) for wanted in ("total_tokens", "borrowed_tokens"))
+
+
+class _Lent(NamedTuple):
+    """Tokens in use, how many there are (None: no bound), whether all are taken; and what to add for the time counters.
+
+    These are ``figure * now + offset``, as in Live. All is in one tuple that is replaced whole: a signal handler that
+    comes in between and reads sees nothing halfway.
+    """
+
+    used: float = 0
+    limit: float | None = None
+    full: bool = False
+    used_offset: float = 0.0
+    limit_offset: float = 0.0
+    full_offset: float = 0.0
+
+    @property
+    def of_limit(self) -> float:
+        """Tokens in use of those there are: none where nothing bounds them."""
+        return 0 if self.limit is None else self.used
+
+
+class LimiterRecorder(Recorder):
+    """Records the calls that pass a limiter; slots and queue are the limiter's."""
+
+    def __init__(self, limiter: Any, name: str, type: str, shape: Shape, **options: Any) -> None:
+        self._limiter = weakref.ref(limiter)
+        self.told = False  # of every token that is lent and given back
+        super().__init__(name, type, shape, **options)
+
+    def _clear(self) -> None:
+        super()._clear()
+        self._lent = _Lent()
+
+    def open(self) -> LimiterRecorder:
+        """See Live."""
+        if self.dormant:
+            super().open()
+            self.told = _be_told(self._limiter(), self)
+            self.look()
+        return self
+
+    def close(self) -> None:
+        """See Live."""
+        super().close()
+        borrowers = _borrowers_of(self._limiter())
+        if borrowers is not None:
+            borrowers.recorders = tuple(other for other in borrowers.recorders if other is not self)
+
+    def enter(self) -> None:
+        """See Live."""
+        self._look()
+
+    def look(self) -> None:
+        """Take over how the limiter is now."""
+        if self._joined:
+            self.in_turn(self._look)
+
+    def _look(self) -> None:
+        limiter = self._limiter()
+        if limiter is None:
+            self._take_over(0, 0, 0)
+            return
+        try:
+            borrowed, total = limiter.borrowed_tokens, limiter.total_tokens
+        except Exception:  # noqa: BLE001 - somebody's own limiter; no reading and no call must fail for it
+            self.telemetry_failed("callback")
+        else:
+            self._take_over(borrowed, self.queue_size(), None if total == inf else total)
+
+    def lends(self, borrowers: Sized, waiters: Sized) -> None:
+        """A token was lent or given back: these have one, those wait."""
+        if self._joined:
+            self.in_turn(self._lends, borrowers, waiters)
+
+    def _lends(self, borrowers: Sized, waiters: Sized) -> None:
+        # Counted in the turn: what re-enters before it and lends another one comes first.
+        self._take_over(len(borrowers), len(waiters), self._lent.limit)
+
+    def _take_over(self, borrowed: int, waiting: int, limit: float | None) -> None:
+        used: float = borrowed
+        if waiting and limit is not None and borrowed < limit:
+            used = limit  # nobody waits but for a token that is on its way
+        full = limit is not None and (waiting > 0 or used >= max(limit, 1))
+        old = self._lent
+        if used == old.used and limit == old.limit and full is old.full:
+            return
+        now = self.clock()
+        new = _Lent(used, limit, full)
+        self._lent = new._replace(
+            used_offset=old.used_offset + (old.of_limit - new.of_limit) * now,
+            limit_offset=old.limit_offset + ((old.limit or 0) - (limit or 0)) * now,
+            full_offset=old.full_offset + (old.full - full) * now,
+        )
+
+    # -- derived figures -------------------------------------------------------------------------------------------
+
+    def queue_size(self) -> int:
+        """Who waits for a token now, of any kind."""
+        waiters = _waiters_of(_core_of(self._limiter()))
+        return self.queued if waiters is None else len(waiters)
+
+    def slots_used(self) -> float:
+        """Tokens that are lent now."""
+        return self._lent.used
+
+    def slots_there(self) -> float | None:
+        """Tokens there are now; None when there is no bound."""
+        return self._lent.limit
+
+    def slot_time(self, now: float) -> float:
+        """Token-seconds lent since open, while there was a bound."""
+        return self._lent.of_limit * now + self._lent.used_offset
+
+    def limit_time(self, now: float) -> float:
+        """Token-seconds on offer since open."""
+        return (self._lent.limit or 0) * now + self._lent.limit_offset
+
+    def saturated_time(self, now: float) -> float:
+        """Seconds since open with every token lent."""
+        return self._lent.full * now + self._lent.full_offset
+
+
+class Claim:
+    """A call's claim on a token: ``granted`` is called in the instant in which the limiter lends it.
+
+    ``of`` says to whom. Where only the library knows that, it is given the claim as its limiter.
+    """
+
+    __slots__ = ("_borrower", "_borrowers", "_granted", "_limiter")
+
+    def __init__(self, limiter: Any, granted: Callable[[], None]) -> None:
+        self._limiter = limiter
+        self._borrowers = _borrowers_of(limiter)
+        self._borrower: object = None
+        self._granted = granted
+
+    def of(self, borrower: object) -> None:
+        """The token will be lent to ``borrower``."""
+        if self._borrowers is not None:
+            self._borrower = borrower
+            self._borrowers.claims[borrower] = self._granted
+
+    def of_this_task(self) -> None:
+        """The token will be lent to the task that runs in this thread."""
+        trio = running_trio()
+        self.of(asyncio.current_task() if trio is None else trio.current_task())
+
+    def end(self) -> None:
+        """There is nothing more to be granted."""
+        if self._borrowers is not None:
+            self._borrowers.claims.pop(self._borrower, None)
+            self._borrower = None  # a task, which on Python 3.10 keeps the error that leads to this claim
+
+    # These return what the limiter returns and have no frame of their own in anybody's traceback.
+
+    def acquire_on_behalf_of(self, borrower: object) -> Any:
+        """As trio and anyio call it."""
+        self.of(borrower)
+        return self._limiter.acquire_on_behalf_of(borrower)
+
+    def release_on_behalf_of(self, borrower: object) -> Any:
+        """As trio and anyio call it."""
+        return self._limiter.release_on_behalf_of(borrower)
+
+
+class _Borrowers(set[Any]):
+    """A limiter's set of borrowers that tells ``recorders``, and ``claims`` by their borrower. No way leads back to
+    the limiter, which would be garbage only the collector can find."""
+
+    __slots__ = ("claims", "recorders", "waiters")
+
+    def __init__(self, borrowers: set[Any], waiters: Sized) -> None:
+        super().__init__(borrowers)
+        self.waiters = waiters
+        self.recorders: tuple[LimiterRecorder, ...] = ()
+        self.claims: dict[object, Callable[[], None]] = {}
+
+    def add(self, borrower: Any) -> None:
+        super().add(borrower)
+        self._tell()
+        granted = self.claims.pop(borrower, None)
+        if granted is not None:
+            granted()
+
+    def remove(self, borrower: Any) -> None:
+        super().remove(borrower)
+        self._tell()
+
+    def discard(self, borrower: Any) -> None:
+        super().discard(borrower)
+        self._tell()
+
+    def _tell(self) -> None:
+        for recorder in self.recorders:
+            recorder.lends(self, self.waiters)
+
+
+# -- what asyncio's, anyio's and trio's limiters are made of -----------------------------------------------------------
+
+
+def _core_of(limiter: Any) -> Any:
+    """The object that keeps the figures: behind anyio's adapter (for limiters made outside of a loop), and behind its
+    limiter on trio."""
+    limiter = getattr(limiter, "_internal_limiter", None) or limiter
+    return getattr(limiter, "_CapacityLimiter__original", limiter)
+
+
+def _waiters_of(core: Any) -> Sized | None:
+    if not isinstance(getattr(core, "_borrowers", None), set):
+        return None
+    for name in ("_wait_queue", "_lot"):
+        found = getattr(core, name, None)
+        if isinstance(found, Sized):
+            return found
+    return None
+
+
+def _borrowers_of(limiter: Any) -> _Borrowers | None:
+    found = getattr(_core_of(limiter), "_borrowers", None)
+    return found if isinstance(found, _Borrowers) else None
+
+
+def _be_told(limiter: Any, recorder: LimiterRecorder) -> bool:
+    """Have the limiter's set of borrowers tell the recorder; called on the limiter's own loop. False if it cannot."""
+    if hasattr(limiter, "_internal_limiter"):
+        _ = limiter._limiter  # an adapter makes it now, and not in a moment
+    core = _core_of(limiter)
+    waiters, borrowers = _waiters_of(core), getattr(core, "_borrowers", None)
+    if waiters is None:
+        return False
+    if type(borrowers) is set:
+        core._borrowers = borrowers = _Borrowers(borrowers, waiters)
+    if not isinstance(borrowers, _Borrowers):
+        return False
+    if recorder not in borrowers.recorders:
+        borrowers.recorders += (recorder,)
+    return True
+
+
+def _total_tokens(patch: Patch, original: Any) -> Any:
+    def set_total_tokens(self: Any, value: float) -> None:
+        original.fset(self, value)
+        borrowers = _borrowers_of(self) if patch.active else None
+        for recorder in borrowers.recorders if borrowers is not None else ():
+            recorder.look()
+
+    return _Property(original.fget, set_total_tokens, doc=original.__doc__)
+
+
+class _Property(property):
+    """A property that can be marked as a replacement."""
+
+
+def _patches_of(module: ModuleType) -> list[Patch]:
+    limiter = getattr(module, "CapacityLimiter", None)
+    if not isinstance(getattr(limiter, "total_tokens", None), property):
+        return []
+    return [Patch(limiter, "total_tokens", _total_tokens)]
+
+
+patches = Patches({"anyio._backends._asyncio": _patches_of, "trio._sync": _patches_of})
+"""Who changes the number of tokens says so. For the instrumentors of anyio and trio alike."""

@@ -1,0 +1,85 @@
+"""The event loops that the instrumentors meet: a monitor for each, whoever meets it first, and their ends."""
+
+from __future__ import annotations
+
+import weakref
+from collections.abc import Callable
+from typing import Any
+
+from glasspool.telemetry import loop_monitors
+from glasspool.telemetry.loop_monitors import current
+from glasspool_instrumentation._patch.patching import Patch, Patches
+
+from .suppression import submitting
+
+__all__ = ["at_end", "current", "ended", "release", "use", "watch"]
+
+_users: set[object] = set()
+_watchers: set[object] = set()  # users that want monitors
+_callbacks: list[Callable[[Any], None]] = []
+_watched: weakref.WeakSet[Any] = weakref.WeakSet()  # loops and trio tokens
+
+
+def use(user: object, *, monitor: bool) -> None:
+    """``user`` is on: the ends of loops are seen from now on, and with ``monitor`` the loops are watched."""
+    _patches.put_on(user)
+    _users.add(user)
+    if monitor:
+        _watchers.add(user)
+
+
+def release(user: object) -> None:
+    """``user`` is off; the last one that wanted monitors stops them."""
+    _users.discard(user)
+    _watchers.discard(user)
+    _patches.take_off(user)
+    if not _watchers:
+        for loop in list(_watched):
+            loop_monitors.release(loop)
+        _watched.clear()
+
+
+def at_end(callback: Callable[[Any], None]) -> None:
+    """Call ``callback`` with every loop (or trio token) that has ended."""
+    _callbacks.append(callback)
+
+
+def ended(loop: Any) -> None:
+    """This loop or trio run has ended."""
+    _watched.discard(loop)
+    loop_monitors.forget(loop)
+    for callback in _callbacks:
+        callback(loop)
+
+
+def watch() -> None:
+    """Watch the loop that runs in this thread, if that is wanted and not done yet."""
+    if not _watchers:
+        return
+    loop = current()
+    if loop is None or loop in _watched:
+        return
+    inside = submitting.inside
+    submitting.inside = True  # the monitor's own task is no task of the application
+    try:
+        if loop_monitors.instrumented(loop):
+            _watched.add(loop)
+    finally:
+        submitting.inside = inside
+
+
+def _close(patch: Patch, original: Any) -> Any:
+    def close(self: Any) -> None:
+        if patch.active:
+            ended(self)
+        original(self)
+
+    return close
+
+
+_patches = Patches(
+    {
+        "asyncio.base_events": lambda module: [Patch(module.BaseEventLoop, "close", _close)],
+        "uvloop": lambda module: [Patch(module.Loop, "close", _close)],
+    }
+)

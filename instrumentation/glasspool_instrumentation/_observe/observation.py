@@ -1,0 +1,254 @@
+"""One executor under observation: its recorder and tracer, and the bookkeeping that ends with it."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import OrderedDict
+from collections.abc import Callable, Iterable
+from concurrent.futures import BrokenExecutor
+from typing import Any
+
+from opentelemetry.context import Context
+from opentelemetry.trace import Span, SpanKind
+
+from glasspool._foreign.guarded import is_a
+from glasspool.telemetry.recording.identity import Shape
+from glasspool.telemetry.recording.recorder import Recorder, TaskRecord
+from glasspool.telemetry.tracing.spans import Spans, TaskTracer, ends_iteration, error_type_of
+
+from .task_name_limit import MAX_TASK_NAMES
+
+__all__ = ["Observed"]
+
+_HELD: Any = object()
+
+
+class Observed:
+    """What is kept for one executor object. From any thread, and within anything that it does itself.
+
+    ``cancels``, ``rejects`` and ``losses`` are what can happen in it: see ``Shape``.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        type: str,
+        runner: str,
+        *,
+        limit: int | None = None,
+        slots: bool = False,
+        queue: bool = True,
+        workers: bool = True,
+        unretrieved: bool = False,
+        requests: bool = False,
+        cancels: Iterable[tuple[str, str]],
+        rejects: tuple[str, ...] = (),
+        losses: tuple[str, ...] = (),
+        failures: tuple[str, ...] = (),
+        spans: Spans = "parented",
+        kind: SpanKind = SpanKind.INTERNAL,
+        explicit: bool = False,
+        wait_objective: float | None = None,
+        max_task_names: int = MAX_TASK_NAMES,
+        recorder: Callable[..., Recorder] = Recorder,
+    ) -> None:
+        shape = Shape(
+            runners=(runner,),
+            workers=(runner,) if workers else (),
+            queue=queue,
+            slots=slots or limit is not None,
+            unretrieved=unretrieved,
+            requests=requests,
+            cancels=tuple(cancels),
+            rejects=rejects,
+            losses=losses,
+            failures=failures,
+        )
+        limits = {runner: limit} if workers and limit is not None else None
+        self.runner = runner
+        self.kind = kind
+        self.explicit = explicit  # wrapped by name: stays observed when the instrumentors are taken off
+        self.recorder = recorder(
+            name, type, shape, limit=limit, worker_limits=limits, wait_objective=wait_objective,
+            max_task_names=max_task_names,
+        ).open()  # fmt: skip
+        self.spans_all = spans == "all"
+        self.tracer = TaskTracer(name, type, spans)
+        self.queue_size: Callable[[], int] = lambda: self.recorder.queued
+        # Mutable state. What counts changes by steps that cannot be torn: whoever takes a slot, or a task, has it.
+        self.closing = False  # nothing more will be submitted: closed when the last task has settled
+        self.cutting = False  # a shutdown that cancels what is queued is going on
+        self.reruns = False  # the pool's own submit() may run a function again: an error may not be its end
+        self.killing = False  # the workers are being killed on purpose: what they ran is cancelled, not broken
+        self.waiting: OrderedDict[TaskRecord, None] = OrderedDict()  # tasks of a remote pool without a slot, in order
+        self._limit = limit
+        self._slots: list[None] = [None] * (limit or 0)  # free ones
+
+    def start_span(self, task: TaskRecord, function: Any, parent: Context | None) -> Span | None:
+        """The span of a task that is being submitted, if it gets one. ``function`` is it, or its qualified name."""
+        return self.tracer.start(
+            task_name=task.name,
+            label=task.label,
+            function=function,
+            task_id=task.id,
+            runner=task.runner,
+            queue_size=self.queue_size(),
+            parent=parent,
+            kind=self.kind,
+        )
+
+    def settle(
+        self,
+        task: TaskRecord,
+        outcome: str,
+        error: BaseException | None = None,
+        *,
+        error_type: str = "",
+        assigned: bool = True,
+        reason: str = "",
+        message: str | None = None,
+        ran: float | None = None,
+        abandoned: bool = False,
+        thread: threading.Thread | None = None,
+    ) -> None:
+        """The task's one outcome: the recorder's move, then the span's end.
+
+        ``error_type`` is for errors that are known by no more than that.
+        """
+        if outcome == "error" and error is not None and ends_iteration(error):
+            outcome, error, error_type = "success", None, ""
+        elif outcome == "error" and error is not None:
+            error_type = error_type_of(error)
+        elif outcome != "error":
+            error_type = "" if outcome == "success" else outcome
+        span = task.span
+        recorder = self.recorder
+        duration = recorder.settle(
+            task, outcome, error_type, assigned=assigned, reason=reason, ran=ran, abandoned=abandoned
+        )
+        if span is not None:
+            wait = task.started - task.accepted if task.began else recorder.clock() - task.accepted
+            self.tracer.end(
+                span,
+                outcome,
+                error_type=error_type,
+                error=error,
+                reason=reason,
+                message=message,
+                wait=wait if recorder.shape.queue else None,
+                duration=duration,
+                thread=thread,
+            )
+        if self.closing:
+            self.close_when_empty()
+
+    def refuse(self, error: BaseException) -> None:
+        """The executor did not take a call. Wrong arguments are the caller's and are not counted."""
+        if is_a(error, BrokenExecutor):  # its workers have died, or could not be set up
+            self.recorder.reject("broken")
+        elif is_a(error, RuntimeError):  # shut down, or the interpreter is ending
+            self.recorder.reject("already_shutdown")
+
+    def serves(self) -> None:
+        """A call that is the task of another executor keeps one of its workers busy."""
+        recorder = self.recorder
+        if recorder.dormant:
+            recorder.open()
+        recorder.serves(1)
+
+    def served(self, _future: object) -> None:
+        """Such a call has ended."""
+        self.recorder.serves(-1)
+        if self.closing:
+            self.close_when_empty()
+
+    # -- remote pools: which task holds a slot is known by order, since the workers tell only when they are done -----
+
+    def admit(self, task: TaskRecord) -> None:
+        """Accept a task of a remote pool: with a slot when one is free, else into the queue."""
+        held = self._take_slot()
+        self.recorder.accept(task, queued=not held)
+        if not held:
+            self.waiting[task] = None
+            self.promote()  # a slot may have become free meanwhile
+
+    def withdraw(self, task: TaskRecord) -> bool:
+        """Take an ending task out of the queue if it is there. Returns whether it held a slot."""
+        return self.waiting.pop(task, _HELD) is _HELD
+
+    def release(self) -> None:
+        """A task that held a slot has ended."""
+        if self._limit is not None:
+            self._slots.append(None)
+        self.promote()
+
+    def promote(self) -> None:
+        """Give free slots to the tasks that have waited longest."""
+        if self.waiting:
+            self.recorder.in_turn(self._promote)
+
+    def _promote(self) -> None:
+        # In a turn: whoever ends a task that is no longer waiting counts that after its slot was counted.
+        recorder, waiting = self.recorder, self.waiting
+        while waiting:
+            try:
+                task = next(iter(waiting))
+            except (StopIteration, RuntimeError):  # somebody came or went this instant
+                continue
+            # Of one that came in the middle of this turn the acceptance was put off, and a promotion after it.
+            if task not in recorder.queued_tasks or not self._take_slot():
+                return
+            if waiting.pop(task, _HELD) is _HELD:  # withdrawn this instant
+                self._slots.append(None)
+            else:
+                recorder.assign(task, at=recorder.clock())
+
+    def _take_slot(self) -> bool:
+        if self._limit is None:
+            return True
+        try:
+            self._slots.pop()
+        except IndexError:
+            return False
+        return True
+
+    def after_fork(self) -> None:
+        """The calls that were under way have stayed with the parent process."""
+        self.waiting.clear()
+        self._slots = [None] * (self._limit or 0)
+
+    # -- the end ---------------------------------------------------------------------------------------------------
+
+    def shut_down(self, shutdown: Callable[[], None], *, wait: bool, cancel: bool) -> None:
+        """Run the pool's own ``shutdown`` and observe it: its duration, what it cut, the gauges' end."""
+        recorder = self.recorder
+        if self.closing or recorder.dormant:  # again, or in a forked child that never used the pool
+            shutdown()
+            return
+        recorder.catch_up()
+        before = recorder.counts().cancelled
+        self.cutting = cancel
+        begun = time.perf_counter()
+        self.closing = True
+        try:
+            shutdown()
+        except Exception:  # wrong arguments: the pool goes on
+            self.closing = self.cutting = False
+            raise
+        finally:
+            recorder.catch_up()
+            if self.closing:
+                if wait:
+                    recorder.shutdown_took(time.perf_counter() - begun, cut=recorder.counts().cancelled > before)
+                self.close_when_empty()
+
+    def close_when_empty(self) -> None:
+        """No more submissions will come: the gauges go to 0 when the last task has ended."""
+        self.closing = True
+        self.recorder.when_caught_up(self._close_if_empty)
+
+    def _close_if_empty(self) -> None:
+        counts = self.recorder.counts()
+        if not counts.queued and not counts.in_flight and not self.recorder.serving:
+            self.recorder.close()

@@ -1,0 +1,311 @@
+"""A call submitted to a pool of this process (threads): the function in its place, and its way through the recorder.
+
+    submit() ── accepted ──► the pool's queue ──► a worker thread: started, ended ──► the future's result
+        └─ done callback ──► cancelled or broken before it ran: ended
+
+Every move is noted, none takes a lock; see ``batched_recorder.py``. A refused call never was a task. What is written
+out here and could be a function is so because every call of every pool passes.
+"""
+
+from __future__ import annotations
+
+import itertools
+import sys
+import threading
+import time
+from collections.abc import Callable
+from concurrent.futures import Future
+from contextvars import Context, ContextVar
+from functools import partial
+from types import FunctionType
+from typing import Any
+
+from opentelemetry import context as otel_context
+from opentelemetry import trace
+
+from glasspool._foreign.counted_calls import CALLERS
+from glasspool._foreign.frames import queued_by
+from glasspool._foreign.guarded import is_a, set_traceback, traceback_of
+from glasspool.telemetry import providers
+from glasspool.telemetry.recording.call_names import function_name, look_through
+from glasspool.telemetry.tracing.spans import (
+    TaskTracer,
+    attach,
+    detach,
+    ends_iteration,
+    enter,
+    error_type_of,
+    inject,
+    leave,
+)
+
+from .batched_recorder import BATCH, NotedCall, NotingRecorder
+from .naming import peel
+from .observation import Observed
+from .suppression import is_recorded, recorded, submitting
+
+__all__ = ["Call", "Handed", "hide_frames", "ours", "submit"]
+
+_clock = time.perf_counter
+# OpenTelemetry's get_current() costs four times what its context variable does.
+_variable = getattr(getattr(otel_context, "_RUNTIME_CONTEXT", None), "_current_context", None)
+_current: Callable[[], Any] = _variable.get if isinstance(_variable, ContextVar) else otel_context.get_current
+_ids = itertools.count(1)
+
+
+@recorded
+class Call(NotedCall):
+    """One call of a user's function, which a worker runs by calling it.
+
+    It is kept until it has been counted, and by its future: so it keeps nothing of the user's. See ``Handed``.
+    """
+
+    __slots__ = ("observed", "packed", "recorder")
+
+    def __init__(self, observed: Observed, recorder: NotingRecorder, named: Any, carried: Any, packed: bool) -> None:
+        self.observed = observed
+        self.recorder = recorder
+        self.packed = packed  # the user packed the call into a context, in which it runs
+        self.runner = observed.runner
+        self.phase = 0
+        self.began = False
+        self.outcome = ""
+        self.span = None  # id and label are set with it, error_type and reason with an outcome that has them
+        self.name = named.__qualname__ if type(named) is FunctionType else function_name(named)
+        if carried or observed.spans_all:
+            self._start_span(named, carried)
+        self.accepted = _clock()
+
+    def _start_span(self, named: Any, carried: Any) -> None:
+        recorded = self.observed.spans_all or trace.get_current_span(carried).is_recording()
+        if recorded and providers.tracer() is not None:
+            self.id = next(_ids)
+            self.label = self.recorder.label(self.name)
+            self.span = self.observed.start_span(self, named, carried)
+
+    def __call__(self, carried: Any, fn: Any, /, *args: Any, **kwargs: Any) -> Any:
+        if self.began or self.outcome:
+            return self._again(carried, fn, args, kwargs)
+        span = self.span
+        notes = self.recorder.notes
+        token: Any = None
+        if span is not None:
+            TaskTracer.begin(span)
+            token = enter(span) if self.packed else attach(carried, span)
+        elif not self.packed and (carried or _current()):
+            token = otel_context.attach(carried)
+        if submitting.inside:  # its pool runs it within submit()
+            submitting.inside = False
+        self.began = True
+        self.started = _clock()
+        notes.append(self)
+        try:
+            value = fn(*args, **kwargs)
+        except BaseException as error:
+            self.ended = _clock()
+            if token is not None:
+                leave(token) if self.packed else detach(token)
+            if not (self.observed.reruns and is_a(error, Exception)):  # else its future tells: see done
+                self._failed(error, threading.current_thread())
+            hide_frames(error)
+            # The error's traceback keeps this frame (Python 3.11 to 3.13 at least): it must keep nothing.
+            del self, carried, fn, args, kwargs, span, token, notes
+            raise
+        self.ended = _clock()
+        if token is not None:
+            leave(token) if self.packed else detach(token)
+        self.outcome = "success"
+        if span is None and len(notes) < BATCH and providers.sink is None and not self.observed.closing:
+            notes.append(self)
+        else:
+            self._end("success", None, threading.current_thread())
+        return value
+
+    def _again(self, carried: Any, fn: Any, args: Any, kwargs: Any) -> Any:
+        """Run once more by the pool, or given up before: counted once."""
+        span = None if self.outcome else self.span
+        token: Any = None
+        undo: Callable[[Any], object] = leave if self.packed else detach
+        if span is not None:
+            token = enter(span) if self.packed else attach(carried, span)
+        elif not self.packed and (carried or _current()):
+            token = otel_context.attach(carried)
+        try:
+            return fn(*args, **kwargs)
+        except BaseException as error:
+            hide_frames(error)
+            del self, carried, fn, args, kwargs, span  # see __call__
+            raise
+        finally:
+            if token is not None:
+                undo(token)
+            del token
+
+    def within(self, context: Context, fn: Any, /, *args: Any, **kwargs: Any) -> Any:
+        """Run it in the context that the user packed it into: entered once, as without us."""
+        try:
+            return context.run(self, None, fn, *args, **kwargs)
+        except BaseException as error:
+            hide_frames(error)
+            del self, context, fn, args, kwargs  # see __call__
+            raise
+
+    def _failed(self, error: BaseException, thread: threading.Thread | None = None) -> None:
+        if ends_iteration(error):
+            self._end("success", None, thread)
+        else:
+            self.error_type = error_type_of(error)
+            self._end("error", error, thread)
+
+    def _end(self, outcome: str, error: BaseException | None, thread: threading.Thread | None = None) -> None:
+        """Note the end (``ended`` is set), end the span, and enter the notes if that is due."""
+        self.outcome = outcome
+        recorder, observed = self.recorder, self.observed
+        recorder.notes.append(self)
+        if self.span is not None:
+            TaskTracer.end(
+                self.span,
+                outcome,
+                error_type="" if outcome == "success" else self.error_type,
+                error=error,
+                reason=self.reason if outcome == "cancelled" else "",
+                wait=(self.started if self.began else self.ended) - self.accepted,
+                duration=self.ended - self.started if self.began else None,
+                thread=thread,
+            )
+        if observed.closing:
+            observed.close_when_empty()
+        elif len(recorder.notes) >= BATCH or providers.sink is not None:
+            recorder.enter_some()
+
+    def done(self, future: Future[Any]) -> None:
+        """The future is done; a call ends here that never ran, or whose error the pool may have made good."""
+        if self.outcome:
+            if _KEEPS_FRAMES and not future.cancelled():
+                _cut_frames(future.exception())
+            return
+        cancelled = future.cancelled()
+        error = None if cancelled else future.exception()
+        outcome = "cancelled" if cancelled else "error" if error is not None else "success"
+        if not self._claim(outcome):
+            return
+        self.ended = _clock()
+        if cancelled:
+            self.reason = "shutdown" if self.observed.cutting else "explicit"
+            self.error_type = "cancelled"
+            self._end("cancelled", None)
+            return
+        if error is None:
+            if not self.began:  # a copy of the call ran elsewhere
+                self.began = True
+                self.started = self.ended
+                self.recorder.notes.append(self)
+            self._end("success", None)
+        else:
+            self._failed(error)
+
+    def _claim(self, outcome: str) -> bool:
+        # Who cancels and who submits may both come to done(), also one within the other: one of them settles.
+        mine, claims = object(), self.recorder.claims
+        if claims.setdefault(self, mine) is not mine:
+            return False
+        first = not self.outcome
+        self.outcome = self.outcome or outcome
+        del claims[self]
+        return first
+
+
+@recorded
+class Handed(partial[Any]):
+    """What the pool gets in place of the user's function: a call, where it is to run, and the function.
+
+    The pool alone keeps it, and lets go of it when it would have let go of the function.
+    """
+
+    __slots__ = ()
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.args[1], name)  # __name__, __qualname__, __doc__: of the user's function
+
+    def __reduce__(self) -> Any:
+        """A pool that pickles its calls runs a copy, which attaches the carried context where it arrives."""
+        call: Any = self.func
+        if type(call) is not Call:
+            return super().__reduce__()  # a context, which cannot be pickled
+        from glasspool_instrumentation._process.worker import Errand  # only such pools need it
+
+        carried, fn = self.args
+        carried = carried if call.span is None else trace.set_span_in_context(call.span, carried)
+        return Errand(fn, "", inject(carried), None, enveloped=False).__reduce__()
+
+
+def submit(observed: Observed, original: Callable[..., Future[Any]], pool: Any, fn: Any, args: Any, kwargs: Any) -> Any:
+    """Hand a call to a thread pool's own ``submit`` (its class's function), observed."""
+    context, inner = None, fn
+    named = look_through(fn, args, kwargs)
+    if named is not fn or type(fn) is not FunctionType:
+        if is_recorded(fn, args, kwargs):  # by the layer that calls us
+            return original(pool, fn, *args, **kwargs)
+        context, inner, args, more = peel(fn, args)
+        if more:
+            kwargs = {**more, **kwargs}
+    recorder: Any = observed.recorder  # a NotingRecorder, for pools of threads
+    if recorder.dormant:
+        recorder.open()
+    carried = _current()
+    call = Call(observed, recorder, named, carried, context is not None)
+    handed = Handed(call, carried, inner) if context is None else Handed(call.within, context, inner)
+    future: Any
+    try:
+        future = original(pool, handed, *args, **kwargs)
+    except BaseException as error:
+        queued = queued_by(error)
+        if call.began and not call.outcome:  # it ran within submit(), by whose error it ends
+            call.ended = _clock()
+            call._failed(error)
+        elif queued is None:
+            observed.refuse(error)
+        else:
+            recorder.fresh.append(call)
+            queued.add_done_callback(call.done)
+        raise
+    recorder.fresh.append(call)
+    if type(future) is _PLAIN and (_KEEPS_FRAMES or not call.outcome):
+        # What add_done_callback does, without its lock: the callback list is read after the state is set, so either
+        # whoever cancels finds us in the list, or we see the state here. Called twice, done() does nothing.
+        future._done_callbacks.append(call.done)
+        if future._state not in _UNDER_WAY:
+            call.done(future)
+    elif _KEEPS_FRAMES or not call.outcome:
+        future.add_done_callback(call.done)
+    return future
+
+
+_PLAIN: Any = Future  # untyped, for the callback list has no public name
+_UNDER_WAY = ("PENDING", "RUNNING")
+_KEEPS_FRAMES = sys.version_info < (3, 11)  # a bare raise puts the old traceback back
+_OURS: set[Any] = {Call.__call__.__code__, Call._again.__code__, Call.within.__code__}
+CALLERS.add(Call.__call__.__code__)
+
+
+def ours(*functions: Any) -> None:
+    """Frames of these functions are hidden from tracebacks."""
+    _OURS.update(function.__code__ for function in functions)
+
+
+def hide_frames(error: BaseException) -> None:
+    """Take this package's frames off the top of a traceback; follow with a bare ``raise``."""
+    frames = traceback_of(error)
+    while frames is not None and frames.tb_frame.f_code in _OURS:
+        frames = frames.tb_next
+    set_traceback(error, frames)
+
+
+def _cut_frames(error: BaseException | None) -> None:
+    # The same on Python 3.10, afterwards: our frame hangs below the worker's.
+    frames = traceback_of(error) if error is not None else None
+    while frames is not None and frames.tb_next is not None:
+        if frames.tb_next.tb_frame.f_code in _OURS:
+            frames.tb_next = frames.tb_next.tb_next
+        else:
+            frames = frames.tb_next

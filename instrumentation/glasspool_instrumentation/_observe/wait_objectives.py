@@ -1,0 +1,32 @@
+"""Wait objectives by executor name, for executors that an instrumentor finds and nobody wraps by hand."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from fnmatch import fnmatchcase
+
+from glasspool._checks import wait_objective as check_wait_objective
+
+__all__ = ["WaitObjectives"]
+
+
+class WaitObjectives:
+    """Name patterns to seconds: ``{"web-*": 0.25}``. The first pattern that matches counts.
+
+    Raises ``TypeError`` and ``ValueError`` for what cannot be one, naming the pattern.
+    """
+
+    __slots__ = ("_seconds",)
+
+    def __init__(self, given: object = None) -> None:
+        if given is not None and not isinstance(given, Mapping):
+            raise TypeError(f"wait_objectives= takes a dict such as {{'web-*': 0.25}}; got {given!r}")
+        self._seconds: list[tuple[str, float | None]] = []
+        for pattern, seconds in (given or {}).items():
+            if not isinstance(pattern, str) or not pattern:
+                raise TypeError(f"wait_objectives= takes name patterns, such as 'web-*'; got {pattern!r}")
+            self._seconds.append((pattern, check_wait_objective(seconds, f"wait_objectives[{pattern!r}]")))
+
+    def __call__(self, name: str) -> float | None:
+        """The objective of the executor of this name; None: it has none."""
+        return next((seconds for pattern, seconds in self._seconds if fnmatchcase(name, pattern)), None)

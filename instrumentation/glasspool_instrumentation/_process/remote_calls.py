@@ -1,0 +1,212 @@
+"""A call submitted to a pool of other processes: its way through the recorder, seen from home.
+
+    submit() ─ accept, a slot if one is free ─► Errand ═══ worker: run ═══► Result + Report ─► done: settle, next slot
+
+Which calls hold a slot is known by order (pools start calls first in, first out); when a call really began is known
+when its report comes home, as its end less its running time.
+"""
+
+from __future__ import annotations
+
+import pickle
+import time
+from collections.abc import Callable
+from concurrent.futures import BrokenExecutor, Future
+from typing import Any
+
+from opentelemetry import trace
+from opentelemetry.context import Context
+from opentelemetry.trace import SpanKind
+
+from glasspool._foreign.frames import queued_by
+from glasspool._foreign.guarded import class_name, is_a
+from glasspool.telemetry.catalog import Key
+from glasspool.telemetry.recording.call_names import function_name, look_through, qualified_name
+from glasspool.telemetry.tracing.spans import TaskTracer, attach, capture, detach, ends_iteration, error_text, inject
+from glasspool_instrumentation._observe.observation import Observed
+from glasspool_instrumentation._observe.suppression import is_recorded, submitting
+
+from .mailbox import away, new_key
+from .worker import Errand, Report, Sender
+from .worker_telemetry import Settings
+
+__all__ = ["Away", "submit"]
+
+
+class Away:
+    """One call while it is away."""
+
+    __slots__ = ("accepted", "code", "context", "fired", "key", "observed", "report", "task")
+
+    def __init__(self, observed: Observed, named: Any, context: Context) -> None:
+        """``named`` is the user's function, or the name of what is done."""
+        self.observed = observed
+        self.context: Context | None = context  # until it is on its way
+        self.key = new_key()
+        self.accepted = False
+        self.report: tuple[Any, ...] | None = None
+        self.fired = False  # and forgotten (Dask)
+        self.task = observed.recorder.task(named if is_a(named, str) else function_name(named), observed.runner)
+        self.task.span = span = observed.start_span(self.task, named, context)
+        self.code = "" if span is None else named if is_a(named, str) else qualified_name(named)
+
+    def errand(self, fn: Callable[..., Any], settings: Settings | None = None) -> Errand:
+        """What is sent in place of ``fn``. From here on a report is expected."""
+        key, carrier, sender = self.parts()
+        return Errand(fn, key, carrier, sender, settings=settings)
+
+    def parts(self) -> tuple[str, dict[str, str], Sender | None]:
+        """What the worker has to know of it. From here on a report is expected."""
+        recorder, task, context, sender = self.observed.recorder, self.task, self.context, None
+        self.context = None
+        if task.span is not None:
+            context = trace.set_span_in_context(task.span, context)
+            sender = Sender(recorder.name, recorder.type, task.runner, task.name, task.label, task.id, self.code)
+        away[self.key] = self
+        return self.key, inject(context), sender
+
+    def accept(self) -> None:
+        """The pool has it."""
+        with self.observed.recorder.lock:
+            if not self.accepted:
+                self.observed.admit(self.task)
+                self.accepted = True
+
+    def came_home(self, report: tuple[Any, ...], error: BaseException | None) -> None:
+        """The worker's report is here, with its result or error; the future is about to be done."""
+        self._end(Report(*report), error, cancelled=False)
+
+    def done(self, future: Future[Any]) -> None:
+        """The future is done. What has not come home with a report is cancelled, or failed on the way."""
+        error = None if future.cancelled() else future.exception()
+        if future.cancelled() or self._killed(error):
+            self.finish(None, cancelled=True, reason="explicit" if error is None else "shutdown")
+        else:
+            self.finish(error, cancelled=False)
+
+    def _killed(self, error: BaseException | None) -> bool:
+        """Did it end because its workers were killed on purpose?"""
+        if is_a(error, BrokenExecutor):
+            return self.observed.killing
+        return class_name(error)[1] == "ShutdownExecutorError"  # loky's, which its copy in joblib has too
+
+    def note(self, report: tuple[Any, ...]) -> None:
+        """The worker's report is here, the result is not (Dask)."""
+        self.report = report
+
+    def finish(self, error: BaseException | None, *, cancelled: bool, reason: str = "explicit") -> None:
+        """It has ended, with a report noted before or with none. Nothing if it has come home already."""
+        if away.pop(self.key, None) is not None:
+            self._end(None if self.report is None else Report(*self.report), error, cancelled, reason)
+
+    def _end(
+        self, report: Report | None, error: BaseException | None, cancelled: bool, reason: str = "explicit"
+    ) -> None:
+        observed, task, recorder = self.observed, self.task, self.observed.recorder
+        if not self.accepted:  # a worker was quicker than the submitter
+            self.accept()
+        held = assigned = observed.withdraw(task)
+        if report is not None:
+            if not held:  # it overtook our model of the order
+                recorder.assign(task)
+                assigned = True
+            self._note(report)
+        elif held and not cancelled:
+            task.began = True  # as far as anyone can tell: it held a slot when its worker died
+        if error is not None and report is None and task.span is not None and _is_pickling(error):
+            recorder.context_lost("unpicklable")
+        self._consumer_span(report, error)
+        if cancelled:
+            observed.settle(task, "cancelled", assigned=assigned, reason="shutdown" if observed.cutting else reason)
+        else:
+            failed = error is not None or (report is not None and report.error != "")
+            observed.settle(
+                task,
+                "error" if failed else "success",
+                error,
+                error_type="" if report is None else report.error,
+                assigned=assigned,
+                ran=None if report is None else report.ran,
+            )
+        if held:
+            observed.release()
+
+    def _note(self, report: Report) -> None:
+        # Only now is it known when it began.
+        recorder, task = self.observed.recorder, self.task
+        recorder.begin(task, waited=max(0.0, recorder.clock() - task.accepted - report.ran))
+        if report.stale:
+            recorder.context_lost("stale")
+        if report.missing:
+            recorder.context_lost("missing")
+
+    def _consumer_span(self, report: Report | None, error: BaseException | None) -> None:
+        # The worker has no SDK: the span of its run is made here, from the time it measured.
+        span = self.task.span
+        if span is None or report is None or report.spanned or not span.is_recording():
+            return
+        end = time.time_ns()
+        begun = end - int(report.ran * 1e9)
+        TaskTracer.begin(span, at=begun)
+        recorder, task = self.observed.recorder, self.task
+        run = TaskTracer(recorder.name, recorder.type, "all").start(
+            task_name=task.name,
+            label=task.label,
+            function=self.code,
+            task_id=task.id,
+            runner=task.runner,
+            queue_size=0,
+            parent=trace.set_span_in_context(span, Context()),
+            kind=SpanKind.CONSUMER,
+            attributes={Key.PROCESS_PID: report.pid},
+            at=begun,
+        )
+        if run is None:
+            return
+        if error is not None and ends_iteration(error):
+            error = None
+        outcome = "error" if error is not None or report.error else "success"
+        TaskTracer.end(run, outcome, error_type=report.error, error=error, duration=report.ran, at=end)
+
+
+def submit(
+    observed: Observed,
+    original: Callable[..., Future[Any]],
+    fn: Any,
+    args: Any,
+    kwargs: Any,
+    *,
+    settings: Settings | None = None,
+) -> Future[Any]:
+    """Hand a call to a process pool's own ``submit``, observed."""
+    if is_recorded(fn, args, kwargs):  # by the layer that calls us
+        return original(fn, *args, **kwargs)
+    call = Away(observed, look_through(fn, args, kwargs), capture())
+    errand = call.errand(fn, settings)
+    submitting.inside = True
+    token = attach(Context())  # workers forked within this call are born with no trace
+    try:
+        future = original(errand, *args, **kwargs)
+    except BaseException as error:
+        queued = queued_by(error)
+        if queued is None:
+            away.pop(call.key, None)
+            observed.refuse(error)
+        else:
+            call.accept()
+            queued.add_done_callback(call.done)
+        raise
+    finally:
+        detach(token)
+        del token  # it leads to the current context, and what refused the call to this frame
+        submitting.inside = False
+    if not call.accepted:
+        call.accept()
+    future.add_done_callback(call.done)
+    return future
+
+
+def _is_pickling(error: BaseException) -> bool:
+    # Of local functions it says "Can't pickle local object", from Python 3.13 on "Can't get local object".
+    text = error_text(error).partition(": ")[2]
+    return is_a(error, pickle.PicklingError) or "pickle" in text or "Can't get local object" in text

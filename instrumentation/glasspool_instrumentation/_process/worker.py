@@ -1,0 +1,259 @@
+"""What runs in a worker process: the submitter's context put in place, the call timed, the findings sent home.
+
+Nothing is sent beside the result: the result (or the exception) is pickled together with a ``Report``, and unpickling
+it at home hands the report over and leaves the plain value. So futures are the pool's own and hold what they always
+held.
+"""
+
+from __future__ import annotations
+
+import copyreg
+import os
+import sys
+import time
+from collections.abc import Callable
+from types import FrameType
+from typing import Any, NamedTuple
+
+from opentelemetry import trace
+from opentelemetry.context import Context
+from opentelemetry.trace import Span, SpanKind
+
+from glasspool._foreign.guarded import drop_top_frame
+from glasspool.telemetry import providers
+from glasspool.telemetry.catalog import Key
+from glasspool.telemetry.recording.within import running
+from glasspool.telemetry.tracing.spans import TaskTracer, attach, detach, ends_iteration, error_type_of, extract
+from glasspool_instrumentation._observe.suppression import recorded, submitting
+
+from . import worker_telemetry
+from .mailbox import receive, receive_error
+
+__all__ = ["Errand", "Report", "Result"]
+
+
+class Report(NamedTuple):
+    """What a worker found: ``key`` names the call at home, ``ran`` is seconds of running."""
+
+    key: str
+    ran: float
+    pid: int
+    spanned: bool  # the worker made the CONSUMER span itself
+    stale: bool  # the worker still had a stranger's trace, inherited when it was forked
+    missing: bool  # a trace was to be carried and did not arrive
+    error: str  # the type of the function's error, if it raised one
+
+
+class Sender(NamedTuple):
+    """Who sent the call: what the CONSUMER span says about it."""
+
+    executor: str
+    type: str
+    runner: str
+    task: str
+    label: str
+    task_id: int
+    code: str  # the function's qualified name
+
+
+@recorded
+class Errand:
+    """A call on its way to a worker. Picklable if the function is."""
+
+    __slots__ = ("carrier", "enveloped", "fn", "key", "sender", "settings", "topic")
+
+    def __init__(
+        self,
+        fn: Callable[..., Any],
+        key: str,
+        carrier: dict[str, str],
+        sender: Sender | None,
+        *,
+        settings: worker_telemetry.Settings | None = None,
+        enveloped: bool = True,
+        topic: str = "",
+    ) -> None:
+        self.fn = fn
+        self.key = key
+        self.carrier = carrier
+        self.sender = sender  # None: the call has no span
+        self.settings = settings  # for an SDK in the worker; None: it gets none
+        self.enveloped = enveloped  # results are pickled on their way home, so a report can travel with them
+        self.topic = topic  # Dask: where the worker logs its report
+
+    @classmethod
+    def unpacked(cls, fn: Callable[..., Any], topic: str, parts: Any) -> Errand:
+        """What ``Away.parts()`` says, with the function: a call by Dask."""
+        key, carrier, sender = parts
+        return cls(fn, key, carrier, None if sender is None else Sender(*sender), enveloped=False, topic=topic)
+
+    def __reduce__(self) -> Any:
+        return _unpack, (self.fn, self.key, self.carrier, self.sender, self.settings, self.enveloped)
+
+    @property
+    def __wrapped__(self) -> Callable[..., Any]:
+        """The user's function, for whoever wants to name it."""
+        return self.fn
+
+    def __call__(self, /, *args: Any, **kwargs: Any) -> Any:
+        if self.enveloped and not _is_worker(sys._getframe(1)):
+            # By a function of the pool's own, which may look at what comes of it, or run it again.
+            self.enveloped = False
+        run = _Run(self)
+        try:
+            value = self.fn(*args, **kwargs)
+        except BaseException as error:
+            run.end(self, error)
+            raise
+        report = run.end(self, None)
+        return Result(value, report) if self.enveloped else value
+
+    async def run_async(self, /, *args: Any, **kwargs: Any) -> Any:
+        """The same for a coroutine function, on the worker's event loop."""
+        run = _Run(self)
+        try:
+            value = await self.fn(*args, **kwargs)
+        except BaseException as error:
+            run.end(self, error)
+            raise
+        run.end(self, None)
+        return value
+
+    def log(self, report: Report) -> None:
+        """Send the report home, where the result does not bring it."""
+        if self.topic:
+            from distributed import get_worker
+
+            get_worker().log_event(self.topic, tuple(report))
+
+
+_WORKERS = ("concurrent.futures.", "loky.", "joblib.externals.loky.", "anyio.")
+
+
+def _is_worker(frame: FrameType) -> bool:
+    """Is this the library's code that runs calls in a worker? anyio's is the ``__main__`` of its process."""
+    spec = frame.f_globals.get("__spec__")
+    return str(getattr(spec, "name", None) or frame.f_globals.get("__name__")).startswith(_WORKERS)
+
+
+class _Run:
+    """One run of an errand's function: it begins here, in the context that was carried, and is over with ``end``.
+
+    It is what contexts that were copied meanwhile may keep, so it keeps nothing of the call.
+    """
+
+    __slots__ = ("_begun", "_missing", "_span", "_stale", "_token", "_within", "over")
+
+    def __init__(self, errand: Errand) -> None:
+        submitting.inside = False
+        self.over = False  # see Running
+        self._stale = _clear_inherited(errand.carrier)
+        if errand.settings is not None or errand.sender is not None:
+            worker_telemetry.prepare_worker(errand.settings)
+        context = extract(errand.carrier)
+        parent = trace.get_current_span(context).get_span_context()
+        self._missing = errand.sender is not None and not parent.is_valid
+        self._span = _consumer_span(errand.sender, context)
+        self._token = attach(context, self._span)
+        self._within = running.set(self)
+        self._begun = time.perf_counter()
+
+    def end(self, errand: Errand, error: BaseException | None) -> Report:
+        """The function has ended, by this error or none. Frames of ours come off the error's traceback."""
+        ran = time.perf_counter() - self._begun
+        self.over, span = True, self._span
+        failed = error is not None and not ends_iteration(error)
+        named = error_type_of(error) if error is not None and failed else ""
+        report = Report(errand.key, ran, os.getpid(), span is not None, self._stale, self._missing, named)
+        if span is not None:
+            outcome, shown = ("error", error) if failed else ("success", None)
+            TaskTracer.end(span, outcome, error_type=named, error=shown, duration=ran)
+        errand.log(report)
+        if error is not None:
+            if errand.enveloped:
+                _send_along(error, report)
+            drop_top_frame(error)
+        detach(self._within)
+        detach(self._token)
+        return report
+
+
+def _consumer_span(sender: Sender | None, context: Context) -> Span | None:
+    if sender is None or providers.tracer() is None:
+        return None
+    # "all": whether this is traced was decided at home, and the carrier says so to the sampler.
+    return TaskTracer(sender.executor, sender.type, "all").start(
+        task_name=sender.task,
+        label=sender.label,
+        function=sender.code,
+        task_id=sender.task_id,
+        runner=sender.runner,
+        queue_size=0,
+        parent=context,
+        kind=SpanKind.CONSUMER,
+        attributes={Key.PROCESS_PID: os.getpid()},
+    )
+
+
+def _unpack(fn: Any, key: str, carrier: dict[str, str], sender: Any, settings: Any, enveloped: bool) -> Errand:
+    return Errand(fn, key, carrier, sender, settings=settings, enveloped=enveloped)
+
+
+class Result:
+    """A value with its report: unpickled, it is the value."""
+
+    __slots__ = ("report", "value")
+
+    def __init__(self, value: Any, report: Report) -> None:
+        self.value = value
+        self.report = report
+
+    def __reduce__(self) -> Any:
+        return receive, (self.value, tuple(self.report))
+
+
+class _ErrorReduction:
+    """Stands in an exception's ``__dict__`` as its ``__reduce_ex__``: pickles the report once, then the exception."""
+
+    def __init__(self, error: BaseException, report: Report) -> None:
+        self.error = error
+        self.report = report
+
+    def __call__(self, protocol: int) -> Any:
+        error = self.error
+        del error.__dict__["__reduce_ex__"]
+        reduced: Any = error.__reduce_ex__(protocol)
+        build, args, *rest = reduced
+        return receive_error, (build, args, tuple(self.report)), *rest
+
+
+def _send_along(error: BaseException, report: Report) -> None:
+    if type(error) in copyreg.dispatch_table:
+        return  # somebody's own reducer (tblib's, say) comes before __reduce_ex__; home measures for itself
+    try:
+        error.__dict__["__reduce_ex__"] = _ErrorReduction(error, report)
+    except Exception:  # noqa: BLE001, S110 - without a __dict__, or with one of its own: home measures for itself
+        pass
+
+
+_cleared = False
+
+
+def _clear_inherited(carrier: dict[str, str]) -> bool:
+    """Forget, once per worker, whatever context it was born with. True if that was a stranger's trace."""
+    global _cleared
+    if _cleared:
+        return False
+    _cleared = True
+    inherited = trace.get_current_span().get_span_context()
+    attach(Context())
+    return inherited.is_valid and f"{inherited.trace_id:032x}" not in carrier.get("traceparent", "")
+
+
+def _forget() -> None:
+    global _cleared
+    _cleared = False
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_forget)

@@ -1,0 +1,199 @@
+"""Checks of what callers hand in: each error names the parameter, the value and the fix."""
+
+from __future__ import annotations
+
+import math
+import sys
+from collections.abc import Callable, Mapping
+from concurrent.futures import Executor as FuturesExecutor
+from functools import partial
+from inspect import CO_ASYNC_GENERATOR, CO_COROUTINE, CO_ITERABLE_COROUTINE
+from types import CoroutineType, FunctionType, MethodType, WrapperDescriptorType
+from typing import Any, Literal, TypedDict, cast
+
+from ._foreign.guarded import as_float, is_a, is_awaitable, is_coroutine_function, text
+
+__all__ = [
+    "TaskOptions",
+    "choice",
+    "count",
+    "flag",
+    "function_kind",
+    "message",
+    "metadata",
+    "name",
+    "runner",
+    "seconds",
+    "wait_objective",
+]
+
+
+class TaskOptions(TypedDict, total=False):
+    """The keyword options of one task; their meaning is said once, at ``HybridExecutor.submit``."""
+
+    name: str | None
+    timeout: float | None
+    deadline: float | None
+    context: Literal["parent", "link"]
+    runner: Literal["inline", "thread"] | FuturesExecutor | None
+    abandon: bool
+    metadata: Mapping[str, Any] | None
+
+
+def count(parameter: str, value: Any, *, least: int, unbounded: bool = False) -> int | None:
+    """A whole number of at least ``least``, or None where that means no bound."""
+    if value is None and unbounded:
+        return None
+    if is_a(value, bool) or not is_a(value, int):
+        also = " or None (no bound)" if unbounded else ""
+        raise TypeError(f"{parameter} must be an int{also}, not {text(value)}")
+    found = int.__int__(cast("int", value))
+    if found < least:
+        raise ValueError(f"{parameter} must be at least {least}, not {text(value)}")
+    if found > sys.maxsize:
+        also = "; None means no bound" if unbounded else ""
+        raise ValueError(f"{parameter} must be at most {sys.maxsize}, not {text(value)}{also}")
+    return found
+
+
+def seconds(parameter: str, value: Any, *, instant: bool = False) -> float | None:
+    """Seconds (or an instant of ``anyio.current_time()``), not negative and not NaN; None means none."""
+    if value is None:
+        return None
+    if is_a(value, bool) or not is_a(value, (int, float)):
+        raise TypeError(f"{parameter} must be a number of seconds or None, not {text(value)}")
+    try:
+        found = as_float(value)
+    except OverflowError:
+        raise ValueError(f"{parameter} is too large a number, got {text(value)}; None means none") from None
+    if math.isnan(found):
+        raise ValueError(f"{parameter} must not be NaN; leave it out for none")
+    if found < 0 and not instant:
+        raise ValueError(f"{parameter} must not be negative, got {text(value)}; 0 means at once, None means none")
+    return found
+
+
+def name(parameter: str, value: object) -> str:
+    """A non-empty string, as a plain one: a subclass may do anything when it is used."""
+    found = string(parameter, value)
+    if not found.strip():
+        raise ValueError(f"{parameter} must not be empty, got {found!r}; give the name that metrics should show")
+    return found
+
+
+def string(parameter: str, value: Any) -> str:
+    """A string, as a plain one."""
+    if not is_a(value, str):
+        raise TypeError(f"{parameter} must be a str, not {text(value)}")
+    return str.__str__(value)
+
+
+def message(value: Any) -> str | None:
+    """The free text of a request to cancel, or None."""
+    if value is None:
+        return None
+    if not is_a(value, str):
+        raise TypeError(f"message must be a str or None, not {text(value)}")
+    return str.__str__(value)
+
+
+def choice(parameter: str, value: Any, allowed: tuple[str, ...]) -> str:
+    """One of a few strings."""
+    found = str.__str__(value) if is_a(value, str) else None
+    if found is None or found not in allowed:
+        wanted = ", ".join(map(repr, allowed))
+        raise (TypeError if found is None else ValueError)(f"{parameter} must be one of {wanted}, not {text(value)}")
+    return found
+
+
+def flag(parameter: str, value: object) -> bool:
+    """True or False, and nothing that is taken for it."""
+    if not is_a(value, bool):
+        raise TypeError(f"{parameter} must be a bool, not {text(value)}")
+    return value is True
+
+
+def metadata(value: object) -> Mapping[str, Any] | None:
+    """A mapping of the submitter's own, or None."""
+    if value is not None and not issubclass(type(value), Mapping):
+        raise TypeError(f"metadata must be a mapping or None, not {text(value)}")
+    return cast("Mapping[str, Any] | None", value)
+
+
+def runner(value: Any) -> str | FuturesExecutor | None:
+    """``None`` (by the function), ``"inline"``, ``"thread"`` or a ``concurrent.futures`` executor."""
+    if value is None or isinstance(value, FuturesExecutor):
+        return value
+    found = str.__str__(value) if is_a(value, str) else None
+    if found in ("inline", "thread"):
+        return found
+    error = TypeError if found is None else ValueError
+    raise error(f"runner must be 'inline', 'thread' or a concurrent.futures.Executor, not {text(value)}")
+
+
+def function_kind(fn: Callable[..., Any]) -> bool:
+    """Whether calling ``fn`` gives a coroutine. Partials, bound methods and ``__call__`` are looked through.
+
+    :raises TypeError: for what cannot be a task's function: not callable, a coroutine, an async generator function.
+    """
+    inner: Any = fn
+    if type(fn) is not FunctionType:  # the common case is decided by its code flags alone
+        inner = _unpacked(fn)
+        if is_awaitable(inner):
+            called = getattr(inner, "__name__", "work")
+            if type(inner) is CoroutineType:
+                inner.close()  # it will never run; closing it here spares the "never awaited" warning
+            raise TypeError(
+                f"fn must be a function, not a coroutine: write submit({called}, ...) instead of submit({called}(...))"
+            )
+        if not callable(inner):
+            raise TypeError(f"fn must be callable, not {text(inner)}; pass the function first, then its arguments")
+        inner = _called(inner)
+    flags = inner.__code__.co_flags if type(inner) is FunctionType else 0
+    if flags & CO_ASYNC_GENERATOR:
+        raise TypeError(
+            f"fn must not be an async generator function, got {text(inner)}: a task has one result; "
+            "submit a coroutine function that consumes it"
+        )
+    return bool(flags & (CO_COROUTINE | CO_ITERABLE_COROUTINE)) or is_coroutine_function(inner)
+
+
+def _unpacked(fn: Any) -> Any:
+    """What is called inside of partials, bound methods and static methods."""
+    while True:
+        if is_a(fn, partial):
+            fn = _PARTIAL.func.__get__(fn)
+        elif is_a(fn, staticmethod):
+            fn = _STATIC.__func__.__get__(fn)
+        elif type(fn) is MethodType:
+            fn = fn.__func__
+        else:
+            return fn
+
+
+def _called(fn: Any) -> Any:
+    """The function that is called when ``fn`` is, or what is known to stand for one; the class that is called."""
+    for _ in range(_DEEPEST):
+        if type(fn) is FunctionType or is_a(fn, (type, WrapperDescriptorType)) or is_coroutine_function(fn):
+            break
+        fn = _unpacked(type(fn).__call__)
+    return fn
+
+
+_PARTIAL: Any = partial  # untyped, for their descriptors: a subclass may say something else
+_STATIC: Any = staticmethod
+_DEEPEST = 8  # objects whose ``__call__`` is an object with a ``__call__``
+
+
+def wait_objective(value: Any, parameter: str = "wait_objective") -> float | None:
+    """Seconds above 0, or None where nobody is hurt by waiting. Raises TypeError, ValueError for anything else."""
+    if value is None:
+        return None
+    if is_a(value, bool) or not is_a(value, (int, float)):
+        raise TypeError(f"{parameter} must be a number of seconds or None, not {text(value)}")
+    if not 0 < value <= sys.float_info.max:  # NaN neither
+        raise ValueError(
+            f"{parameter} must be above 0 and finite, got {text(value)}: the seconds that a task may wait before it is "
+            "late; None (the default) means that tasks of this executor may wait"
+        )
+    return as_float(value)

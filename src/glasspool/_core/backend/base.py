@@ -1,0 +1,207 @@
+"""What the executor needs of an event loop, whichever it is."""
+
+from __future__ import annotations
+
+import math
+import sys
+from collections.abc import Awaitable, Callable, Coroutine
+from types import TracebackType
+from typing import Any, Protocol, TypeVar
+
+import anyio
+
+from glasspool._foreign.guarded import is_a, leaves, without
+
+if sys.version_info < (3, 11):
+    from exceptiongroup import BaseExceptionGroup
+
+__all__ = [
+    "Backend",
+    "Call",
+    "Main",
+    "Scope",
+    "Spawner",
+    "Threads",
+    "cancellation_in",
+    "cancels_only",
+    "enclosing_cancelled",
+    "split_cancellation",
+    "to_the_end",
+]
+
+T = TypeVar("T")
+
+Main = Callable[[Any], Coroutine[Any, Any, None]]
+"""The body of a spawned task; it takes the handle it is spawned for and never raises but cancellation."""
+
+
+Call = Callable[[Any, tuple[Any, ...]], Coroutine[Any, Any, Any]]
+"""Calls a function with its arguments and awaits what it returns."""
+
+
+class Scope(Protocol):
+    """A cancel scope, entered by ``with`` by the task that made it."""
+
+    @property
+    def cancel_called(self) -> bool:
+        """Whether it was cancelled, by ``cancel`` or by its deadline."""
+        ...
+
+    @property
+    def cancelled_caught(self) -> bool:
+        """Whether its cancellation ended what was inside."""
+        ...
+
+    def cancel(self) -> None:
+        """Cancel what is inside."""
+
+    def __enter__(self) -> object: ...
+
+    def __exit__(
+        self, exc_type: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None, /
+    ) -> bool: ...
+
+
+class Spawner(Protocol):
+    """Starts backend tasks in the nursery. ``serve`` runs inside it until cancelled and all of them have ended."""
+
+    def spawn(self, main: Main, handle: Any, context: Any, name: str) -> None:
+        """Start ``main(handle)`` in ``context``; it takes its first step in a later loop turn.
+
+        ``main`` awaits the backend's ``pause`` first of all, if there is one, and calls ``finished`` last of all.
+        """
+
+    def finished(self, handle: Any) -> None:
+        """The task that was spawned for ``handle`` takes its last step."""
+
+
+class Threads(Protocol):
+    """The threads in which an executor's plain functions run. As many run at once as are asked to."""
+
+    @property
+    def alive(self) -> int:
+        """How many there are, busy or idle, that nobody else uses. Any thread may ask."""
+        ...
+
+    async def run(self, call: Callable[[], None], scope: Any, *, abandon: bool) -> None:
+        """Call ``call`` in a thread, in a copy of the current context, and wait for its end.
+
+        ``anyio.from_thread`` works inside; ``scope``, the task's own and innermost one, is what ``check_cancelled``
+        asks. Cancelled, it waits on unless ``abandon``; then the thread goes on by itself.
+        """
+
+    def end(self) -> None:
+        """No more calls come: idle threads end now, busy ones after their call. Any thread may ask for it."""
+
+
+class Backend(Protocol):
+    """One event loop, as the executor sees it."""
+
+    name: str
+    pause: Awaitable[None] | None
+    call: Call | None
+    """For what users bring along, where that has to be told from our own code."""
+    take: Callable[[Any], Any]
+    """``next``, likewise."""
+    cancels: tuple[tuple[str, str], ...]
+    """Reason and phase of the cancellations that can come to a task from the backend, without anybody's request."""
+
+    def is_current(self) -> bool:
+        """Whether the caller runs on this loop."""
+        ...
+
+    def clock(self) -> float:
+        """Monotonic seconds; the loop's own clock where tests replace it. Any thread may ask."""
+        ...
+
+    def call_soon_threadsafe(self, fn: Callable[[], object]) -> bool:
+        """Call ``fn`` on the loop; False if the loop is gone."""
+        ...
+
+    def begin(self, handle: Any) -> bool:
+        """Called by the task spawned for ``handle`` before its function: whether it can do without a scope for now."""
+        ...
+
+    def threads(self, name: str) -> Threads:
+        """Threads for the executor of this name."""
+        ...
+
+    def scope(self, deadline: float) -> Scope:
+        """A cancel scope to be entered (``deadline``: an instant of the loop's time, ``math.inf`` for none)."""
+        ...
+
+    def late_scope(self, handle: Any) -> Scope:
+        """A scope around the whole of the running task of ``handle``, as if entered when ``begin`` was called.
+
+        The task calls its ``__exit__`` at its end.
+        """
+        ...
+
+    def task(self) -> object:
+        """The current backend task, to tell one from another."""
+
+    def is_cancelled(self, cancellation: BaseException) -> bool:
+        """Whether the current task is being cancelled: if not, the cancellation that it has met is somebody else's,
+        kept from another scope or raised by hand."""
+        ...
+
+    def cancellation_source(self, error: BaseException | None) -> str | None:
+        """Which enclosing scope's cancellation meets the current task: parent_scope, deadline, or None for neither."""
+
+    async def serve(self, started: Callable[[Spawner], None], until: Callable[[], Awaitable[None]]) -> None:
+        """Run a spawner in the calling task until ``until()`` and all its tasks have ended."""
+
+
+def cancellation_in(error: BaseException) -> BaseException | None:
+    """The backend's cancellation in ``error``, the first if there are several: as good as all of them, and no group
+    that the backend would ask to split itself."""
+    return _parts(error, anyio.get_cancelled_exc_class())[0]
+
+
+def cancels_only(error: BaseException) -> bool:
+    """Whether ``error`` is the backend's cancellation and nothing else."""
+    found, mixed = _parts(error, anyio.get_cancelled_exc_class())
+    return found is not None and not mixed
+
+
+def split_cancellation(error: BaseException) -> tuple[BaseException | None, BaseException | None]:
+    """What of ``error`` is the backend's cancellation, and what is left of it."""
+    cancelled = anyio.get_cancelled_exc_class()
+    found, mixed = _parts(error, cancelled)
+    return found, without(error, cancelled) if mixed else error if found is None else None
+
+
+def _parts(error: BaseException, cancelled: type[BaseException]) -> tuple[BaseException | None, bool]:
+    """The cancellations in ``error``, and whether there is something else beside them."""
+    if is_a(error, cancelled):
+        return error, False
+    if not is_a(error, BaseExceptionGroup):
+        return None, False
+    members = leaves(error)
+    found = [member for member in members if is_a(member, cancelled)]
+    if not found:
+        return None, False
+    return found[0], len(found) < len(members)
+
+
+def enclosing_cancelled() -> bool:
+    return anyio.current_effective_deadline() == -math.inf
+
+
+async def to_the_end(body: Callable[[], Awaitable[T]]) -> T:
+    """Await ``body()``, shielded, until it has ended, called anew after each native cancellation (asyncio's own, which
+    no shield keeps off). The last of these is raised then."""
+    cancelled: BaseException | None = None
+    found: list[T] = []
+    try:
+        with anyio.CancelScope(shield=True):
+            while not found:
+                try:
+                    found.append(await body())
+                except anyio.get_cancelled_exc_class() as error:
+                    cancelled = error
+        if cancelled is not None:
+            raise cancelled
+        return found[0]
+    finally:
+        del cancelled, found  # see Completed.unwrap

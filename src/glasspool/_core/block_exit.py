@@ -1,0 +1,78 @@
+"""What leaves a block with a task group of ours around its body: what has happened in it.
+
+The body's own exception leaves as itself, in no group, also when everything is being cancelled meanwhile. The table is
+in docs/semantics.md.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterable
+from typing import cast
+
+from anyio.abc import TaskGroup
+
+from glasspool._foreign.guarded import interrupt_in, leaves, traceback_of
+
+from .backend import Backend, cancellation_in, cancels_only, split_cancellation
+
+if sys.version_info < (3, 11):
+    from exceptiongroup import BaseExceptionGroup
+
+__all__ = ["escalated", "left_by", "reason_for"]
+
+
+def reason_for(leaving: BaseException, backend: Backend) -> str:
+    """Why everything is cancelled when a block is left by this exception."""
+    if not cancels_only(leaving) or _cancellation(leaving, backend) is None:
+        return "shutdown"
+    return backend.cancellation_source(leaving) or "parent_scope"
+
+
+def escalated(
+    message: str, failures: list[BaseException], leaving: BaseException | None, caused: Iterable[BaseException]
+) -> BaseException:
+    """The group of the tasks' failures, and of what the block would have been left by without them.
+
+    Not if that tells of nothing but the failures: what they ``caused``, or one of them that the body awaited.
+    """
+    known = set(map(id, (*failures, *caused)))
+    rest = None if leaving is None else split_cancellation(leaving)[1]
+    try:
+        if rest is None or id(rest) in known or all(id(leaf) in known for leaf in leaves(rest)):
+            return BaseExceptionGroup(message, failures)
+        return BaseExceptionGroup(message, [cast("BaseException", leaving), *failures])
+    finally:
+        del leaving, rest, failures, caused  # see Completed.unwrap
+
+
+async def left_by(group: TaskGroup, leaving: BaseException | None, backend: Backend) -> BaseException | None:
+    """Leave the task group, whose body ended by ``leaving``; what is to leave the block, or None."""
+    # The group is shown the cancellation in it only, which it may have to take in, and only one that is meant for it.
+    # What else there is it would wrap in a group; and a cancellation of somebody else's trio would lose.
+    shown = None if leaving is None else _cancellation(leaving, backend)
+    raised: BaseException | None = None
+    taken = False
+    try:
+        if shown is None:
+            await group.__aexit__(None, None, None)
+        else:
+            taken = bool(await group.__aexit__(type(shown), shown, traceback_of(shown)))
+    except BaseException as error:  # noqa: BLE001 - leaves, if nothing else does
+        raised = error
+    try:
+        if raised is not None and not cancels_only(raised):
+            return interrupt_in(raised) or raised
+        if leaving is None:
+            return raised
+        if shown is not None and taken:
+            return split_cancellation(leaving)[1]
+        return raised if shown is not None and raised is not None and cancels_only(leaving) else leaving
+    finally:
+        del leaving, shown, raised  # see Completed.unwrap
+
+
+def _cancellation(error: BaseException, backend: Backend) -> BaseException | None:
+    """The cancellation in ``error``, if it is meant for the current task."""
+    found = cancellation_in(error)
+    return found if found is not None and backend.is_cancelled(found) else None

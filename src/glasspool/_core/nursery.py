@@ -1,0 +1,146 @@
+"""The one nursery of an executor: where its tasks' backend tasks live, and its two service tasks.
+
+``serve`` is the home of the backend tasks; ``pace`` starts what was held back, wakes for queued deadlines and notices
+that the nursery is cancelled from outside.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import deque
+from collections.abc import Callable, Coroutine
+from contextvars import Context
+from typing import Any, Protocol
+
+import anyio
+from anyio.abc import TaskGroup
+
+from glasspool.task import TaskHandle
+
+from .backend import Backend, Scope, Spawner
+from .queue import AdmissionQueue
+from .slot_limit import BURST
+from .task_body import run_task
+
+__all__ = ["Nursery", "Owner"]
+
+Body = Callable[[], Coroutine[Any, Any, None]]
+
+
+class Owner(Protocol):
+    """The engine, as its nursery sees it."""
+
+    queue: AdmissionQueue[TaskHandle[Any], Any]
+
+    def check_open(self) -> None:
+        """Raise ExecutorClosed if the executor is closing."""
+
+    def next_turn(self) -> None:
+        """A loop turn has passed, or a queued deadline."""
+
+    def interrupted(self, error: BaseException) -> None:
+        """The nursery is being cancelled from outside."""
+
+
+class Nursery:
+    """Starts tasks in the executor's task group, at most ``BURST`` of them between two loop turns.
+
+    ``base`` is what services start from: the opener's context without its span.
+    """
+
+    def __init__(self, owner: Owner, name: str, backend: Backend, base: Context) -> None:
+        self._owner = owner
+        self._name = name
+        self._backend = backend
+        self._base = base
+        # All mutable state; touched on the event loop only.
+        self.spawner: Spawner | None = None  # set when `serve` runs; until then tasks are held back
+        self.services: set[Scope] = set()  # of feeders, cancelled when everything is settled
+        self._group: TaskGroup | None = None
+        self._held_back: deque[TaskHandle[Any]] = deque()  # have a slot, wait for a loop turn to be started in
+        self._burst = 0
+        self._wake = anyio.Event()
+        self._stop = anyio.Event()
+
+    def open(self, group: TaskGroup) -> None:
+        """``group`` was entered: run the service tasks in it."""
+        self._group = group
+        self._base.run(group.start_soon, self._serve)
+        self._base.run(group.start_soon, self._pace)
+
+    def start(self, handle: TaskHandle[Any]) -> None:
+        """Start the task that has got a slot, now or, if too many were started already, after a loop turn."""
+        if self._burst >= BURST or self.spawner is None:
+            self._held_back.append(handle)
+            self._wake.set()
+            return
+        self._burst += 1
+        self.spawner.spawn(run_task, handle, handle._context, handle._plan.name)
+
+    def start_service(self, body: Body, scope: Scope, context: Context) -> None:
+        """Run ``body`` in the nursery, in ``context``; ``scope`` is its own cancel scope, entered by it."""
+        self._owner.check_open()
+        assert self._group is not None, "an open executor's nursery was opened"  # noqa: S101 - for the type checker
+        self.services.add(scope)
+        context.run(self._group.start_soon, body)
+
+    def start_watch(self, body: Body) -> None:
+        """Run ``body`` in the nursery, in the opener's context, until it ends by itself."""
+        if self._group is not None:
+            self._base.copy().run(self._group.start_soon, body)
+
+    def wake(self) -> None:
+        """Have ``next_turn`` called in the next loop turn."""
+        self._wake.set()
+
+    def cancel(self) -> None:
+        """Cancel everything in the nursery, the body of the executor's block too."""
+        if self._group is not None:
+            self._group.cancel_scope.cancel()
+
+    def end(self) -> None:
+        """Everything has been settled, or is being cancelled: let the service tasks go."""
+        self._stop.set()
+        self._wake.set()
+        for scope in list(self.services):
+            scope.cancel()
+
+    async def _serve(self) -> None:
+        await self._backend.serve(self._serving, self._until_stopped)
+
+    async def _until_stopped(self) -> None:
+        try:
+            await self._stop.wait()
+        except BaseException as error:
+            if not self._stop.is_set():  # before anybody finds that there is no nursery any more to start a task in
+                self._owner.interrupted(error)
+            raise
+
+    def _serving(self, spawner: Spawner) -> None:
+        self.spawner = spawner
+        self._wake.set()  # what was submitted before is held back
+
+    async def _pace(self) -> None:
+        try:
+            while not self._stop.is_set():
+                deadline = self._owner.queue.next_deadline()
+                with anyio.CancelScope(deadline=math.inf if deadline is None else deadline):
+                    await self._wake.wait()  # takes a loop turn even when it is set already
+                if not self._stop.is_set():
+                    self._next_turn()
+        except anyio.get_cancelled_exc_class() as error:
+            if not self._stop.is_set():
+                self._owner.interrupted(error)
+            raise
+
+    def _next_turn(self) -> None:
+        if self._wake.is_set():
+            self._wake = anyio.Event()
+        self._burst = 0
+        while self._held_back and self._burst < BURST:
+            handle = self._held_back.popleft()
+            if handle._completed is None:
+                self.start(handle)
+        self._owner.next_turn()
+        if self._held_back:
+            self._wake.set()

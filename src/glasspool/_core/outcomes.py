@@ -1,0 +1,139 @@
+"""Ledger: the outcomes of some tasks, handed out once each in order of ending. Piles and iterators stand on it."""
+
+from __future__ import annotations
+
+from collections import OrderedDict, deque
+from itertools import chain
+from typing import Any, Generic, TypeVar
+
+import anyio
+
+from glasspool.task import Completed, TaskHandle
+
+from .interfaces import NOTHING, Host, Needs
+
+__all__ = ["Ledger", "OrderedLedger"]
+
+T = TypeVar("T")
+
+
+class Ledger(Generic[T]):
+    """Outstanding tasks and their untaken outcomes. A task's Sink; used on the event loop only.
+
+    Outcomes are held without bound until taken: a consumer that comes late, or never, holds nobody up.
+    """
+
+    def __init__(self) -> None:
+        # Ordered: the first is looked at by every wait inside a task, and those that have left must cost nothing.
+        self.outstanding: OrderedDict[TaskHandle[T], None] = OrderedDict()
+        self.ready: deque[TaskHandle[T]] = deque()
+        self.pending = 0  # tasks whose outcome has not been taken
+        self.asking = 0  # calls that wait for room to become tasks of this ledger
+        self.watched = 0  # tasks that wait for this ledger: they look again at what they wait for when that grows
+        self.grown = 0  # how often it has done so
+        self._changed: anyio.Event | None = None
+
+    def accepted(self, handle: TaskHandle[T]) -> None:
+        """See Sink."""
+        self.outstanding[handle] = None
+        self.pending += 1
+        if self.watched:
+            self.grown += 1
+            self.wake()
+
+    def asks(self, number: int) -> None:
+        """See Sink."""
+        self.asking += number
+        if number > 0:
+            self.wake()
+
+    def completed(self, handle: TaskHandle[T]) -> None:
+        """See Sink."""
+        del self.outstanding[handle]
+        self.ready.append(handle)
+        if self._changed is not None:
+            self.wake()
+
+    @property
+    def available(self) -> bool:
+        """Whether there is an outcome to take."""
+        return bool(self.ready)
+
+    def take(self) -> Completed[T]:
+        """The outcome that has been ready longest."""
+        self.pending -= 1
+        completed: Any = self.ready.popleft()._completed  # only ended tasks are ready
+        return completed  # type: ignore[no-any-return]  # typing.cast would be a call on the way of every task
+
+    def wake(self) -> None:
+        """Let everyone who waits look again."""
+        if self._changed is not None:
+            self._changed.set()
+            self._changed = None
+
+    async def wait(self) -> None:
+        """Until something has changed."""
+        if self._changed is None:
+            self._changed = anyio.Event()
+        await self._changed.wait()
+
+    def needs_one(self, host: Host, sources: int) -> Needs:
+        """What must come about before there is an outcome to take, or none to come.
+
+        Tasks come from so many ``sources``; those that ask for room need a slot of ``host`` sooner or later.
+        """
+        if self.ready:
+            return NOTHING
+        if not self.outstanding:
+            return (1, (host,)) if self.asking and self.asking >= sources else NOTHING
+        return 1, chain((host,), self.outstanding) if self.asking or sources else self.outstanding
+
+    def needs_all(self) -> Needs:
+        """What must end before nothing is outstanding."""
+        return len(self.outstanding), self.outstanding
+
+    def unfinished(self) -> list[TaskHandle[Any]]:
+        """The outstanding tasks, the oldest first."""
+        return list(self.outstanding)
+
+
+class OrderedLedger(Ledger[T]):
+    """A ledger that hands outcomes out in order of acceptance."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._order: deque[TaskHandle[T]] = deque()
+
+    def accepted(self, handle: TaskHandle[T]) -> None:
+        """See Sink."""
+        super().accepted(handle)
+        self._order.append(handle)
+
+    def completed(self, handle: TaskHandle[T]) -> None:
+        """See Sink."""
+        del self.outstanding[handle]
+        if self.available or not self.outstanding:
+            self.wake()
+
+    @property
+    def available(self) -> bool:
+        """Whether the next outcome in order is there."""
+        return bool(self._order) and self._order[0]._completed is not None
+
+    def needs_one(self, host: Host, sources: int) -> Needs:
+        """As for any ledger; nothing but the next in order will do."""
+        try:
+            head = self._order[0]
+        except IndexError:
+            return super().needs_one(host, sources)
+        return NOTHING if head._completed is not None else (1, (head,))
+
+    def take(self) -> Completed[T]:
+        """The next outcome in order; it is there."""
+        self.ready.append(self._order.popleft())
+        return super().take()
+
+    def forget(self) -> None:
+        """Hand out nothing more."""
+        self._order.clear()
+        self.pending = 0

@@ -1,0 +1,293 @@
+"""Where the executor tells telemetry what happens: recorder, span and observers, in this order, once per event."""
+
+from __future__ import annotations
+
+import logging
+import os
+import threading
+from collections.abc import Callable, Iterable
+from contextvars import Context, copy_context
+from dataclasses import replace
+from itertools import product
+from typing import Any
+
+from glasspool._foreign.guarded import is_a, log
+from glasspool.stats import LATE, CutTask, ExecutorStats, ShutdownReport
+from glasspool.task import CURRENT, Plan, TaskHandle, current_task
+from glasspool.telemetry import loop_monitors, providers
+from glasspool.telemetry.catalog import CANCEL_PHASES, REJECT_REASONS
+from glasspool.telemetry.observers import Observer, Observers, TaskEvent, check_observer
+from glasspool.telemetry.recording.call_names import look_through
+from glasspool.telemetry.recording.identity import Shape
+from glasspool.telemetry.recording.recorder import Recorder, TaskRecord
+from glasspool.telemetry.recording.within import recognise
+from glasspool.telemetry.tracing import spans as tracing
+from glasspool.telemetry.tracing.spans import Spans, TaskTracer
+
+from .backend import Backend
+
+__all__ = ["HYBRID", "Reporter", "checked_observers"]
+
+logger = logging.getLogger("glasspool")
+
+_NAMED = 10
+"""Tasks that one line names: enough to see which kind it is, few enough to be read."""
+
+HYBRID = Shape(
+    runners=("inline", "thread"), workers=("thread",), queue=True, submit=True, slots=True, requests=True,
+    timeouts=True, rejects=tuple(reason for reason in REJECT_REASONS if reason != "broken"),
+)  # fmt: skip
+"""The parts of the contract that every HybridExecutor has."""
+
+_ASKED = ("explicit", "shutdown", "keyboard_interrupt")  # reasons for which the executor itself cancels
+
+
+def _cancels(*reasons: str) -> tuple[tuple[str, str], ...]:
+    return tuple(product(reasons, CANCEL_PHASES))
+
+
+class Reporter:
+    """The telemetry of one executor."""
+
+    def __init__(
+        self,
+        name: str,
+        *,
+        limit: int,
+        capacity: int | None,
+        max_task_names: int,
+        wait_objective: float | None,
+        spans: Spans,
+        observers: Iterable[Observer],
+        escalate: bool,
+        backend: Backend,
+    ) -> None:
+        self.name = name
+        observers = tuple(observers)
+        cancels = (*_cancels(*_ASKED), *backend.cancels, *(_cancels("sibling_failure") if escalate else ()))
+        self._shape = replace(HYBRID, cancels=cancels, failures=("observer",) if observers else ())
+        self.recorder = Recorder(
+            name, "hybrid", self._shape, limit=limit, capacity=capacity, worker_limits={"thread": limit},
+            max_task_names=max_task_names, wait_objective=wait_objective, clock=backend.clock,
+        )  # fmt: skip
+        self._tracer = TaskTracer(name, "hybrid", spans)
+        self._observers = Observers(observers, self.recorder)
+        self.observed = bool(self._observers)  # observers are only ever dropped, so False stays so
+        self._traced = spans != "off"
+        self._closing = (0.0, self.recorder.counts())  # when closing began, and what the counts were then
+        self._cut: list[CutTask] = []
+        self._late: list[CutTask] = []
+        self._report: ShutdownReport | None = None
+        self._unwatch: Callable[[], None] | None = None  # tells the monitor of the loop that the executor is closed
+        # Called with a KeyboardInterrupt or SystemExit of an observer; set by whoever can act on it.
+        self.failed: Callable[[BaseException], None] | None = None
+
+    def open(self) -> None:
+        """The executor is open, on the loop of the caller."""
+        self.recorder.open()
+        self._unwatch = loop_monitors.executor_opened()
+
+    def fail_fast(self) -> None:
+        """From now on a failing task may cancel others."""
+        self.recorder.expect(replace(self._shape, cancels=_cancels("sibling_failure")))
+
+    def accepted(self, handle: TaskHandle[Any], *, queued: bool, blocked: float | None) -> None:
+        """The task is accepted, after its producer had been blocked so many seconds, if it had to wait."""
+        context, record = handle._context, handle._record
+        if self._traced and providers.tracer() is not None and context is not None:
+            try:
+                # In the submitter's context, which the task's own is a copy of.
+                record.span = context.run(self._start_span, handle, record)
+            except BaseException as error:  # noqa: BLE001 - the task is accepted
+                self.broken(error)
+        self.recorder.accept(record, queued=queued, blocked=blocked)
+        if self.observed:
+            self._tell(
+                TaskEvent("submitted", self.name, "hybrid", record.id, record.name, record.runner, context=context)
+            )
+
+    def _start_span(self, handle: TaskHandle[Any], record: TaskRecord) -> Any:
+        return self._tracer.start(
+            task_name=record.name,
+            label=record.label,
+            function=look_through(handle._item.function, handle._item.arguments),
+            task_id=record.id,
+            runner=record.runner,
+            queue_size=self.recorder.queued,
+            mode="link" if handle._plan.link else "parent",
+        )
+
+    def began(self, handle: TaskHandle[Any]) -> None:
+        """The function is about to be called, in the current context: its span is current from here."""
+        record: TaskRecord = handle._record
+        wait = self.recorder.begin(record)
+        if record.span is not None:
+            try:
+                tracing.attach(None, record.span)
+                TaskTracer.begin(record.span)
+            except BaseException as error:  # noqa: BLE001 - the task begins
+                self.broken(error)
+        if self.observed:
+            self._tell(
+                TaskEvent(
+                    "started", self.name, "hybrid", record.id, record.name, record.runner, wait=wait,
+                    context=_context_of(handle),
+                )
+            )  # fmt: skip
+
+    def settled(
+        self, handle: TaskHandle[Any], outcome: str, error: BaseException | None, reason: str, *, assigned: bool
+    ) -> Callable[[], None] | None:
+        """The task has ended. Counts at once and returns what remains to be said once all state has moved."""
+        record: TaskRecord = handle._record
+        request = handle._request
+        error_type = outcome if outcome in ("timeout", "cancelled") else ""
+        if outcome == "error" and error is not None:
+            error_type = tracing.error_type_of(error)
+        duration = self.recorder.settle(
+            record, outcome, error_type, assigned=assigned, reason=reason,
+            requested=request.at if request is not None and outcome == "cancelled" else None,
+            abandoned=handle._left_running,
+        )  # fmt: skip
+        if record.span is None and not self.observed:
+            return None
+        wait = (record.started if record.began else self.recorder.clock()) - record.accepted
+        context = _context_of(handle) if self.observed else None
+        message = request.message if request is not None else None
+
+        def tell() -> None:
+            if record.span is not None:
+                TaskTracer.end(
+                    record.span, outcome, error_type=error_type, error=error, reason=reason, message=message,
+                    wait=wait, duration=duration,
+                    thread=threading.current_thread() if record.began and record.runner == "inline" else None,
+                )  # fmt: skip
+            if self.observed:
+                self._tell(
+                    TaskEvent(
+                        "settled", self.name, "hybrid", record.id, record.name, record.runner, wait, duration,
+                        outcome, error_type, reason, context,
+                    )
+                )  # fmt: skip
+
+        return tell
+
+    def rejected(self, plan: Plan, reason: str, blocked: float | None = None) -> None:
+        """A call never became a task."""
+        self.recorder.reject(reason, blocked)
+        if self.observed:
+            self._tell(
+                TaskEvent(
+                    "rejected", self.name, "hybrid", 0, plan.name, plan.runner_name, wait=blocked, error_type=reason
+                )
+            )
+
+    def closing(self) -> None:
+        """The executor begins to close: what ends from here on is in the report."""
+        self._closing = (self.recorder.clock(), self.recorder.counts())
+
+    def cut(self, handle: TaskHandle[Any], asked: float | None) -> None:
+        """The closing has cancelled this task, which it asked to end at this instant (None: it never ran)."""
+        self._cut.append(self._cut_task(handle, asked))
+
+    def late(self, handle: TaskHandle[Any], asked: float) -> None:
+        """The closing has had to wait for this task after asking it to end."""
+        if self.recorder.clock() - asked >= LATE:
+            self._late.append(self._cut_task(handle, asked))
+
+    def waits_for(self, handles: list[TaskHandle[Any]]) -> None:
+        """The closing still waits for these tasks, which were asked to end."""
+        now, asked = self.recorder.clock(), self.recorder.asked
+        named = [
+            f"{handle.name!r} (asked {now - asked.get(handle._record, now):.1f} s ago)" for handle in handles[:_NAMED]
+        ]
+        if len(handles) > _NAMED:
+            named.append(f"and {len(handles) - _NAMED} more")
+        log(
+            logger.warning,
+            "executor %r is closing and still waits for tasks that were asked to end: %s", self.name, ", ".join(named),
+        )  # fmt: skip
+
+    def _cut_task(self, handle: TaskHandle[Any], asked: float | None) -> CutTask:
+        now = self.recorder.clock()
+        obeyed = 0.0 if asked is None else now - asked
+        phase = "running" if handle._began else "queued"
+        return CutTask(handle.id, handle.name, phase, now - handle._record.accepted, obeyed)
+
+    def close(self) -> ShutdownReport:
+        """The executor has closed. Counts it once; the report is the same ever after."""
+        if self._report is None:
+            since, before = self._closing
+            after, duration = self.recorder.counts(), self.recorder.clock() - since
+            self._report = ShutdownReport(
+                duration, after.succeeded - before.succeeded, after.failed - before.failed,
+                after.timed_out - before.timed_out, after.cancelled - before.cancelled, tuple(self._cut),
+                after.abandoned, tuple(self._late),
+            )  # fmt: skip
+            self.recorder.shutdown_took(duration, cut=bool(self._cut))
+            self.abandon()
+        return self._report
+
+    def abandon(self) -> None:
+        """The executor is no more, whether or not it was closed. From any thread."""
+        self.recorder.close()
+        if self._unwatch is not None:
+            self._unwatch()
+
+    def stats(self) -> ExecutorStats:
+        """The figures now, from any thread."""
+        recorder = self.recorder
+        queued, active, pending = recorder.oldest_ages()
+        return ExecutorStats(
+            *recorder.counts(), len(recorder.pending), recorder.limit or 0, queued, active, pending,
+            *recorder.unobeyed(),
+        )  # fmt: skip
+
+    def _tell(self, event: TaskEvent) -> None:
+        # What an observer starts is no part of the task in which the event happens, and nothing that it waits for.
+        token = CURRENT.set(None)
+        try:
+            self._observers.notify(event)
+        except BaseException as error:  # noqa: BLE001 - raised when the block is left
+            self.broken(error)
+        finally:
+            CURRENT.reset(token)
+
+    def broken(self, error: BaseException) -> None:
+        """Something was raised where a task's end was only told, or what the task brought along was looked at."""
+        if not is_a(error, (KeyboardInterrupt, SystemExit)):
+            self.recorder.telemetry_failed("export")
+            log(logger.error, "telemetry of executor %r failed", self.name, exc_info=error)
+        elif self.failed is not None:
+            self.failed(error)
+        else:
+            raise error
+
+
+def checked_observers(value: object) -> tuple[Observer, ...]:
+    """An iterable of callables."""
+    if not isinstance(value, Iterable):
+        raise TypeError(f"observers must be an iterable of callables, not {value!r}; write observers=[...]")
+    found = tuple(value)
+    for observer in found:
+        check_observer(observer)
+    return found
+
+
+def _context_of(handle: TaskHandle[Any]) -> Context | None:
+    """The task's context variables as it has set them: within the task itself a copy of what is current."""
+    reference = CURRENT.get()
+    return handle._context if reference is None or reference() is not handle else copy_context()
+
+
+def _in_running_task() -> bool:
+    return current_task() is not None
+
+
+def _after_fork() -> None:
+    CURRENT.set(None)  # a child that was forked within a task is not within it
+
+
+recognise(_in_running_task)
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork)

@@ -1,0 +1,169 @@
+"""What still runs when the program is over: named on stderr, and not waited for.
+
+Threads of the executor's own are daemons, without which the interpreter ends. For the threads and processes of a user's
+pool it would wait: it is kept from that where they are busy with nothing but calls that our tasks have left behind.
+"""
+
+from __future__ import annotations
+
+import atexit
+import concurrent.futures
+import os
+import signal
+import sys
+import time
+import traceback
+from collections.abc import Iterable, Iterator, Mapping
+from concurrent.futures import Executor, Future, ThreadPoolExecutor, wait
+from types import FrameType
+from typing import Any
+
+from glasspool._core.backend.joining import before_joining, let_go
+
+__all__ = ["RunningCall", "leave_in_pool", "running"]
+
+_PLUMBING = ("threading", "concurrent", "anyio", "trio", "outcome", "glasspool", "glasspool_instrumentation")
+"""Packages whose frames lie between the start of a thread and the user's function."""
+
+
+class RunningCall:
+    """A call of a task, since an instant of ``time.monotonic()``, in a thread if that is known."""
+
+    __slots__ = ("executor", "since", "task", "thread")
+
+    def __init__(self, executor: str, task: str, since: float, thread: int | None = None) -> None:
+        self.executor = executor
+        self.task = task
+        self.since = since
+        self.thread = thread
+
+    def __str__(self) -> str:
+        text = f"task {self.task!r} of executor {self.executor!r}, for {time.monotonic() - self.since:.1f} s"
+        frames = list(_outwards(sys._current_frames().get(self.thread or 0)))
+        if not frames:
+            return text
+        users = [frame for frame in frames if str(frame.f_globals.get("__name__")).partition(".")[0] not in _PLUMBING]
+        places = [users[-1], *frames[:1]] if users and users[-1] is not frames[0] else frames[:1]
+        return ", ".join([text, *(f"in {f.f_code.co_name} ({f.f_code.co_filename}:{f.f_lineno})" for f in places)])
+
+
+running: dict[RunningCall, None] = {}
+"""Calls in threads of executors. Each thread puts its own in and takes it out; one operation of a dict is atomic."""
+
+
+class _Pool:
+    """What must be known of a pool. Not the pool: it ends its idle workers when nobody refers to it any more."""
+
+    def __init__(self, pool: Any) -> None:
+        self.threads: Any = None
+        self.queue: Any = None
+        if isinstance(pool, ThreadPoolExecutor) and not isinstance(pool, _INTERPRETERS):
+            self.threads, self.queue = getattr(pool, "_threads", None), getattr(pool, "_work_queue", None)
+        # Of the process pools of concurrent.futures and loky: by pid, and by number what has the future of a call.
+        self.processes, self.pending = getattr(pool, "_processes", None), getattr(pool, "_pending_work_items", None)
+        self.key = id(self.threads if self.pending is None else self.pending)  # is alive as long as this is
+
+
+_INTERPRETERS: Any = getattr(concurrent.futures, "InterpreterPoolExecutor", ())  # must end before the main one does
+
+_left: dict[Future[Any], tuple[_Pool, RunningCall]] = {}  # calls in pools that their tasks have left behind
+_kinds: set[type] = set()  # of pools in which that has happened
+
+
+def leave_in_pool(pool: Executor, future: Future[Any], call: RunningCall) -> None:
+    """A task has ended while ``pool`` goes on with its call."""
+    if type(pool) not in _kinds:
+        _kinds.add(type(pool))
+        # Once a kind: what makes a pool may have such a hook of its own, which waits, and the last one comes first.
+        before_joining(_before_joining)
+    _left[future] = _Pool(pool), call
+    future.add_done_callback(lambda done: _left.pop(done, None))
+
+
+def _before_joining() -> None:
+    pools: dict[int, tuple[_Pool, dict[Future[Any], RunningCall]]] = {}
+    for future, (pool, call) in list(_left.items()):
+        if _left.pop(future, None) is not None and not future.done():
+            pools.setdefault(pool.key, (pool, {}))[1][future] = call
+    for pool, calls in pools.values():
+        try:
+            _leave(pool, calls)
+        except Exception:  # noqa: BLE001 - an error would keep the interpreter from joining what it should
+            traceback.print_exc()
+
+
+def _leave(pool: _Pool, calls: Mapping[Future[Any], RunningCall]) -> None:
+    if isinstance(pool.threads, set):
+        waits = not _leave_threads(pool, calls)
+        _say(calls.values(), "the process waits for it" if waits else "the process does not wait for it")
+    elif isinstance(pool.processes, dict) and isinstance(pool.pending, dict):
+        _say(calls.values(), "the processes of its pool are killed")
+        wait([item.future for item in list(pool.pending.values()) if item.future not in calls])
+        for pid in list(pool.processes):
+            _kill(pid)
+    else:
+        _say(calls.values(), "its pool decides how long the process waits for it")
+
+
+def _kill(pid: int) -> None:
+    try:
+        os.kill(pid, getattr(signal, "SIGKILL", signal.SIGTERM))  # on Windows SIGTERM cannot be caught, either
+    except OSError:  # it has just ended by itself
+        pass
+
+
+def _leave_threads(pool: _Pool, calls: Mapping[Future[Any], RunningCall]) -> bool:
+    """Have the process end without the threads of these calls; False: it waits for them."""
+    frames, found = sys._current_frames(), set()
+    for thread in list(pool.threads):
+        for frame in _outwards(frames.get(thread.ident)):
+            if frame.f_code.co_name == "run" and frame.f_globals.get("__name__") == "concurrent.futures.thread":
+                call = calls.get(frame.f_locals["self"].future)
+                if call is not None:
+                    call.thread = thread.ident
+                    found.add(thread)
+    if found >= pool.threads and _has_work(pool.queue):
+        return False  # which nobody else would do
+    return let_go(found)
+
+
+def _has_work(queue: Any) -> bool:
+    """Whether calls wait in the queue of a ThreadPoolExecutor, all of whose threads are busy."""
+    items = []
+    while not queue.empty():
+        items.append(queue.get_nowait())
+    for item in items:
+        queue.put(item)
+    return any(item is not None and not item.future.cancelled() for item in items)
+
+
+def _outwards(frame: FrameType | None) -> Iterator[FrameType]:
+    while frame is not None:
+        yield frame
+        frame = frame.f_back
+
+
+def _say(calls: Iterable[RunningCall], what: str) -> None:
+    calls = list(calls)
+    if calls and sys.stderr is not None:
+        lines = [f"glasspool: the program is over and this still runs; {what}:", *map(str, calls), ""]
+        try:
+            sys.stderr.write("\n  ".join(lines[:-1]) + "\n")
+            sys.stderr.flush()
+        except (OSError, ValueError):  # closed, or nobody reads it any more
+            pass
+
+
+def _at_exit() -> None:
+    _say(list(running), "the process does not wait for it")
+
+
+def _after_fork() -> None:
+    # The child has none of these threads.
+    running.clear()
+    _left.clear()
+
+
+atexit.register(_at_exit)
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork)

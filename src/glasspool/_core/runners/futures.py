@@ -1,0 +1,89 @@
+"""On any ``concurrent.futures`` executor: the user's own pool, which must have room for what is sent to it."""
+
+from __future__ import annotations
+
+import concurrent.futures
+import time
+from collections.abc import Callable
+from concurrent.futures import Executor, Future, ProcessPoolExecutor, ThreadPoolExecutor
+from contextvars import copy_context
+from typing import Any
+
+import anyio
+
+from glasspool._foreign.counted_calls import CALLERS, run_counted
+from glasspool._foreign.frames import queued_by
+from glasspool.task import TaskHandle
+
+from .base import HIDDEN, Freed, Raised
+from .exiting import RunningCall, leave_in_pool
+
+__all__ = ["FuturesRunner"]
+
+
+# Python 3.14's interpreter pools are thread pools by class, but share nothing.
+_REMOTE: tuple[Any, ...] = (ProcessPoolExecutor, getattr(concurrent.futures, "InterpreterPoolExecutor", ()))
+
+
+class FuturesRunner:
+    """Runs functions on ``pool``. The task's context goes along into a ThreadPoolExecutor.
+
+    Into a ProcessPoolExecutor or InterpreterPoolExecutor goes what ``carry`` puts around the function; pools of other
+    kinds may run it where this package is not installed, so they get it as it is.
+    """
+
+    name = "futures"
+
+    def __init__(
+        self,
+        executor: str,
+        pool: Executor,
+        call_soon_threadsafe: Callable[[Callable[[], object]], bool],
+        carry: Callable[[Callable[..., Any]], Callable[..., Any]],
+    ) -> None:
+        self._executor = executor
+        self._pool = pool
+        self._carry = carry
+        self._call_soon = call_soon_threadsafe
+
+    async def run(self, handle: TaskHandle[Any], freed: Freed) -> Any:
+        """See Runner. A call that the pool has begun cannot be stopped: it is left behind like a thread."""
+        item, since = handle.item, time.monotonic()
+        try:
+            if isinstance(self._pool, _REMOTE):
+                future = self._pool.submit(self._carry(item.function), *item.arguments)
+            elif isinstance(self._pool, ThreadPoolExecutor):
+                future = self._pool.submit(copy_context().run, run_counted, item.function, *item.arguments)
+            else:
+                future = self._pool.submit(item.function, *item.arguments)
+        except Exception as error:  # noqa: BLE001 - a closed or broken pool is how this task failed
+            queued = queued_by(error)
+            if queued is None or queued.cancel():  # else it would run although the task has failed
+                return Raised(error)
+            future = queued
+        ended = anyio.Event()
+        future.add_done_callback(lambda _: self._call_soon(ended.set))
+        try:
+            with anyio.CancelScope(shield=not handle._plan.abandon):
+                await ended.wait()
+        except BaseException:
+            if not future.cancel() and not future.done():
+                handle._left_running = True
+                future.add_done_callback(lambda _: freed(handle))
+                leave_in_pool(self._pool, future, RunningCall(self._executor, item.name, since))
+            if future.cancelled() or handle._left_running:
+                raise
+        return _result(future)
+
+
+def _result(future: Future[Any]) -> Any:
+    # Asked for and not raised: an exception that was raised here would lead back to the future, and it to it.
+    try:
+        error = future.exception()
+    except BaseException as cancelled:  # noqa: BLE001 - by the pool; handed to the executor, which decides
+        return Raised(cancelled)
+    return future.result() if error is None else Raised(error)
+
+
+CALLERS.add(FuturesRunner.run.__code__)  # of somebody's own pool, which runs its calls within submit()
+HIDDEN.update((FuturesRunner.run.__code__, _result.__code__))

@@ -1,0 +1,33 @@
+"""On the event loop: coroutine functions, and plain ones by ``runner="inline"``."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from glasspool._core.backend import INTERRUPTIBLE
+from glasspool._foreign.counted_calls import CALLERS
+from glasspool._foreign.guarded import is_awaitable
+from glasspool.task import TaskHandle
+
+from .base import HIDDEN, Freed
+
+__all__ = ["InlineRunner"]
+
+
+class InlineRunner:
+    """Calls the function on the loop and awaits what it returns, if that can be awaited."""
+
+    name = "inline"
+
+    async def run(self, handle: TaskHandle[Any], freed: Freed) -> Any:
+        """See Runner. What the function raises passes through as it is."""
+        try:
+            result = handle._item.function(*handle._item.arguments)
+        finally:
+            del handle  # what the function raises leads to this frame (see Completed.unwrap)
+        return await result if is_awaitable(result) else result
+
+
+CALLERS.add(InlineRunner.run.__code__)
+HIDDEN.add(InlineRunner.run.__code__)
+INTERRUPTIBLE.add(InlineRunner.run.__code__)

@@ -1,0 +1,328 @@
+"""Who waits for whom: every wait of a task for an executor, across all executors, event loops and threads.
+
+    task ──waits──▶ a task, some tasks, or room in an executor
+    queued task, room in an executor ──▶ slots ──▶ the tasks that hold them
+
+A wait is refused, by ``NestedWait``, in two cases. *Chain*: its executor is that of the task itself, or of a task that
+waits for it, however many tasks are between; it would hang as soon as the slots run out, so it is refused the first
+time. *Standstill*: nothing of what it waits for can come about any more, because all of it hangs on this task in the
+end; that is how circles are found which run through slots, or which close in another order.
+
+A task is taken to wait for all that is awaited within it, in its nurseries and threads too: its context says so. Tasks
+that do not wait, or wait from outside of all tasks, are never seen here.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Awaitable, Callable, Collection, Iterator
+from typing import Any, TypeVar, cast
+
+from anyio.lowlevel import checkpoint
+
+from glasspool.errors import NestedWait
+from glasspool.task import TaskHandle
+
+from .interfaces import NOTHING, Host, Needs
+from .outcomes import Ledger
+
+__all__ = ["WAITS", "Wait", "refuse_chain", "waiting"]
+
+T = TypeVar("T")
+
+TURNS = 3
+"""Loop turns after which a refusal must still hold: a waiter that was cancelled needs one or two until it is gone."""
+
+WAY_OUT = (
+    "Within a task call the function itself, without an executor; or return what is still to be done and let the code "
+    "that waits outside of these tasks submit it"
+)
+
+
+class Wait:
+    """One wait of task ``owner`` for executor ``host``, which ``what`` names.
+
+    ``needs`` says what would end it, as of now. ``key`` is what others end to end it: a handle, the collection that a
+    task's outcome goes to, or an executor that becomes idle; None for room. ``closing``: what it waits for is being
+    cancelled and needs no slot, and its own cancellation does not end it.
+    """
+
+    __slots__ = ("closing", "host", "key", "needs", "owner", "what")
+
+    def __init__(
+        self, owner: TaskHandle[Any], host: Host, what: str, needs: Callable[[], Needs], key: object, closing: bool
+    ) -> None:
+        self.owner = owner
+        self.host = host
+        self.what = what
+        self.needs = needs
+        self.key = key
+        self.closing = closing
+
+
+# What can come about or not: a task's end, a wait's end, a free slot of an executor, a thread's end (by its waits).
+Node = TaskHandle[Any] | Wait | Host | tuple[Wait, ...]
+
+
+class Waits:
+    """All waits of the process. Each may be begun and ended by another thread: all of it is done under ``lock``."""
+
+    def __init__(self) -> None:
+        self.clear()
+
+    def clear(self) -> None:
+        """Forget all of them."""
+        # Reentrant: a finalizer that runs in here may close a coroutine that waits.
+        self.lock = threading.RLock()
+        self._waits: dict[TaskHandle[Any], dict[Wait, None]] = {}  # by the task that waits
+        self._waiting: dict[Host, dict[TaskHandle[Any], None]] = {}  # tasks that wait, by their own executor
+        self._awaited: dict[object, dict[Wait, None]] = {}  # by key
+
+    def begin(self, wait: Wait) -> bool:
+        """Enter the wait; whether it has to be looked at, because it seems to close a circle."""
+        owner, key, awaited = wait.owner, wait.key, self._awaited
+        with self.lock:
+            waits = self._waits.get(owner)
+            if waits is None:
+                self._waits[owner] = {wait: None}
+                self._waiting.setdefault(owner._host, {})[owner] = None
+            else:
+                waits[wait] = None
+            if key is not None:
+                awaited.setdefault(key, {})[wait] = None
+            return (not wait.closing and bool(self.chain(owner, wait.host))) or not self._can_end_at_once(wait)
+
+    def end(self, wait: Wait) -> None:
+        """The wait is over, however it ended."""
+        owner, key = wait.owner, wait.key
+        with self.lock:
+            if (found := self._awaited.get(key)) is not None:
+                found.pop(wait, None)
+                if not found:
+                    del self._awaited[key]
+            if (found := self._waits.get(owner)) is not None:
+                found.pop(wait, None)
+                if not found:
+                    del self._waits[owner]
+                    tasks = self._waiting.get(owner._host, {})
+                    tasks.pop(owner, None)
+                    if not tasks:
+                        self._waiting.pop(owner._host, None)
+
+    # -- chains ----------------------------------------------------------------------------------------------------
+
+    def chain(self, owner: TaskHandle[Any], host: Host) -> list[TaskHandle[Any]]:
+        """The shortest chain of tasks, the first of ``host``, of which each waits for the next and the last is
+        ``owner``; empty if there is none."""
+        awaited = self._awaited
+        with self.lock:
+            if owner._host is host:
+                return [owner]
+            if owner not in awaited and owner._sink not in awaited and owner._host not in awaited:
+                return []  # nobody waits for it, which is the common case
+            followed_by: dict[TaskHandle[Any], TaskHandle[Any] | None] = {owner: None}
+            for task in (found := [owner]):
+                if task._host is host:
+                    return list(_followed(task, followed_by))
+                for key in (task, task._sink, task._host):
+                    for wait in list(awaited.get(key, ())):
+                        if wait.owner not in followed_by and _holds_slot(wait.owner):
+                            followed_by[wait.owner] = task
+                            found.append(wait.owner)
+            return []
+
+    # -- standstills -----------------------------------------------------------------------------------------------
+
+    def _can_end_at_once(self, wait: Wait) -> bool:
+        """Whether what the wait needs is under way: the common case, seen without a search."""
+        number, nodes = wait.needs()
+        if number <= 1:
+            for node in nodes:
+                if isinstance(node, TaskHandle):
+                    if node._state == "active" and node not in self._waits:
+                        return True  # it runs
+                    if node._state != "queued":
+                        continue
+                    node = node._host
+                if len(self._waiting.get(node, ())) < node.slots.used or node.slots.used < node.slots.limit:
+                    return True  # a slot is free, or held by somebody who does not wait
+        return number <= 0
+
+    def standstill(self, wait: Wait) -> str:
+        """Why the wait can never end, or nothing."""
+        with self.lock:
+            able: set[Node] = set()
+            known = -1
+            # Once is enough to see that it can end. That it cannot is certain when nothing new is found to come about:
+            # what was met a second time, on the way to itself, counted as impossible.
+            while known < len(able):
+                known = len(able)
+                if self._comes_about(wait, able):
+                    return ""
+            return self._story(wait, able)
+
+    def _comes_about(self, root: Node, able: set[Node]) -> bool:
+        """Whether ``root`` can come about; adds what can, of all that had to be looked at."""
+        met = {root}
+        path: list[tuple[Node, list[int], Iterator[Node]]] = [self._step(root)]
+        while path:
+            node, missing, nodes = path[-1]
+            if missing[0] <= 0:
+                able.add(node)
+            elif (following := next(nodes, None)) is not None:
+                if following in able:
+                    missing[0] -= 1
+                elif following not in met:
+                    met.add(following)
+                    path.append(self._step(following))
+                continue
+            path.pop()
+            if path and node in able:
+                path[-1][1][0] -= 1
+        return root in able
+
+    def _step(self, node: Node) -> tuple[Node, list[int], Iterator[Node]]:
+        number, nodes = self._needs(node)
+        return node, [number], iter(list(nodes))  # a copy: another thread may be changing them
+
+    def _needs(self, node: Node) -> Needs:
+        """How many of which must come about first."""
+        if isinstance(node, Wait):
+            return node.needs()
+        if isinstance(node, tuple):
+            return len(node), node
+        if isinstance(node, TaskHandle):
+            return self._end_of(node)
+        return self._slot_of(node)
+
+    def _end_of(self, task: TaskHandle[Any]) -> Needs:
+        if task.done:
+            return NOTHING
+        if task._state != "active":
+            return (1, (task._host,)) if task._plan.deadline is None else NOTHING
+        waits: Collection[Wait] = list(self._waits.get(task, ()))
+        if task._request is not None or task._plan.timeout is not None or task._plan.deadline is not None:
+            waits = [wait for wait in waits if wait.closing]  # the others end by its cancellation
+        return len(waits), waits
+
+    def _slot_of(self, host: Host) -> Needs:
+        used, limit = host.slots.used, host.slots.limit
+        waiting = self._waiting.get(host, {})
+        if used < limit or len(waiting) < used:
+            return NOTHING  # free, or held by somebody who does not wait
+        holders = [task for task in list(waiting) if _holds_slot(task)]
+        if len(holders) < used:
+            return NOTHING
+        return used - limit + 1, [tuple(self._waits[task]) if _in_thread(task) else task for task in holders]
+
+    def _story(self, wait: Wait, able: set[Node]) -> str:
+        """From the wait along what cannot come about, until that is the waiting task or has been told."""
+        told: list[str] = []
+        node: Node = wait
+        met: set[Node] = set()
+        while node not in met:
+            met.add(node)
+            ahead = [following for following in list(self._needs(node)[1]) if following not in able]
+            if not ahead:
+                break
+            following = next((found for found in ahead if _task_of(found) is wait.owner), ahead[0])
+            if isinstance(node, Wait):
+                verb = "would wait" if node is wait else "waits"
+                told.append(f"{_named(node.owner)} {verb} for {_aim(following)}")
+            elif (holder := _task_of(following)) is not None and not isinstance(node, (TaskHandle, tuple)):
+                told.append(f"every slot of {node.name!r} is held by a task that waits, such as {_named(holder)}")
+            if _task_of(following) is wait.owner:
+                break
+            node = following
+        return "; ".join(told)
+
+
+def _followed(
+    task: TaskHandle[Any] | None, followed_by: dict[TaskHandle[Any], TaskHandle[Any] | None]
+) -> Iterator[TaskHandle[Any]]:
+    while task is not None:
+        yield task
+        task = followed_by[task]
+
+
+def _holds_slot(task: TaskHandle[Any]) -> bool:
+    return not task.done or task._left_running
+
+
+def _in_thread(task: TaskHandle[Any]) -> bool:
+    """Whether the slot is held until a thread ends, whatever becomes of the task."""
+    return task._plan.runner_name != "inline"
+
+
+def _named(task: TaskHandle[Any]) -> str:
+    return f"task {task.name!r} of {task._host.name!r}"
+
+
+def _aim(node: Node) -> str:
+    task = _task_of(node)
+    if task is None:
+        return f"room in {cast('Host', node).name!r}"
+    return f"{_named(task)}, which is queued" if task._state == "queued" else _named(task)
+
+
+def _task_of(node: Node) -> TaskHandle[Any] | None:
+    """The task that a node is about; None for an executor."""
+    if isinstance(node, TaskHandle):
+        return node
+    if isinstance(node, Wait):
+        return node.owner
+    return node[0].owner if isinstance(node, tuple) else None
+
+
+WAITS = Waits()
+
+
+async def waiting(wait: Wait, body: Callable[[], Awaitable[T]]) -> T:
+    """Await ``body()``, which is what the wait is about. Raises NestedWait if that could, or would, hang for ever."""
+    ledger = wait.key if isinstance(wait.key, Ledger) else None
+    if ledger is not None:
+        ledger.watched += 1
+    try:
+        if WAITS.begin(wait):
+            await _examine(wait)
+        return await body()
+    finally:
+        WAITS.end(wait)
+        if ledger is not None:
+            ledger.watched -= 1
+
+
+async def _examine(wait: Wait) -> None:
+    if not wait.closing:
+        await refuse_chain(wait.owner, wait.host, wait.what)
+    if WAITS.standstill(wait):
+        for _ in range(TURNS):
+            await checkpoint()
+        if story := WAITS.standstill(wait):
+            raise NestedWait(f"{_inside(wait.what, wait.owner)} would hang for ever: {story}. {WAY_OUT}")
+
+
+async def refuse_chain(owner: TaskHandle[Any], host: Host, what: str) -> None:
+    """Raise NestedWait if a wait of ``owner`` for ``host`` would close a chain."""
+    if owner._host is host:
+        raise NestedWait(
+            f"{what} inside task {owner.name!r} of the same executor {host.name!r} could hang for ever: the task would "
+            f"hold a slot while it waits for one. {WAY_OUT}"
+        )
+    if WAITS.chain(owner, host):
+        for _ in range(TURNS):
+            await checkpoint()
+        if chain := WAITS.chain(owner, host):
+            raise NestedWait(
+                f"{_inside(what, owner)} would close a circle of waits, which could hang for ever: "
+                f"{' waits for '.join(map(_named, chain))}, which would wait for {host.name!r}. {WAY_OUT}"
+            )
+
+
+def _inside(what: str, owner: TaskHandle[Any]) -> str:
+    return f"{what} inside task {owner.name!r} of executor {owner._host.name!r}"
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=WAITS.clear)  # nobody waits in the child

@@ -1,0 +1,1 @@
+"""How objects and frames of other people's code are looked at without running that code."""

@@ -1,0 +1,200 @@
+"""The recorder's figures as OpenTelemetry instruments.
+
+Counters and gauges are observable instruments that read the registry; histograms are recorded measurement by
+measurement, because the API has no other way in. Instruments are made through the global API, whose proxies become
+real when a provider is set. However late that is, it sees everything since process start: what the histograms held by
+then is handed over within the first collection.
+"""
+
+from __future__ import annotations
+
+import gc
+import logging
+import threading
+from collections import deque
+from collections.abc import Callable, Iterable
+
+from opentelemetry import metrics
+from opentelemetry.context import Context
+from opentelemetry.metrics import CallbackOptions, Observation
+from opentelemetry.trace import Span, set_span_in_context
+
+from glasspool.telemetry import catalog
+from glasspool.telemetry.catalog import Metric
+from glasspool.telemetry.recording.histograms import Histogram, Holder
+from glasspool.telemetry.recording.registry import Registry, Snapshot
+
+from .earlier_measurements import Earlier, earlier, hand_over
+
+__all__ = ["Instruments"]
+
+logger = logging.getLogger("glasspool")
+
+_NO_SPAN = Context()
+_Callback = Callable[[CallbackOptions], Iterable[Observation]]
+
+
+class Instruments:
+    """Every instrument of the catalog on one meter, over one registry."""
+
+    def __init__(self, registry: Registry, meter: metrics.Meter) -> None:
+        self._registry = registry
+        self._reader = _SnapshotPerCollection(self._begin_collection)
+        self._warned = False
+        self._earlier: deque[Earlier] = deque()  # measured before the provider was found, and not yet handed over
+        self._later: deque[tuple[Histogram, float, Context]] = deque()  # see catch_up
+        self._inside = _Inside()
+        _watch_garbage_collections()
+        create = {
+            "counter": meter.create_observable_counter,
+            "updowncounter": meter.create_observable_up_down_counter,
+            "gauge": meter.create_observable_gauge,
+        }
+        self._histograms = {}
+        for metric in catalog.ALL_METRICS:
+            if metric.kind == "histogram":
+                self._histograms[metric.name] = meter.create_histogram(
+                    metric.name,
+                    unit=metric.unit,
+                    description=metric.help,
+                    explicit_bucket_boundaries_advisory=list(metric.buckets),
+                )
+            else:
+                callback = self._callback(metric)
+                create[metric.kind](metric.name, callbacks=[callback], unit=metric.unit, description=metric.help)
+
+    def take_over(self) -> None:
+        """Take all measurements from now on. What the registry's series hold already waits for the next collection."""
+        for holder in self._registry.holders():
+            self.take(holder)
+
+    def take(self, holder: Holder) -> None:
+        """The same for one holder of histograms; nothing happens when its measurements are taken already."""
+        if holder.sink is None:
+            holder.take(self._take, holder)
+
+    def _take(self, holder: Holder) -> None:
+        if holder.sink is None:
+            found = [earlier(series) for series in holder.histograms()]
+            self._earlier.extend([each for each in found if any(each.counts)])
+            holder.sink = self
+
+    def forget(self) -> None:
+        """In a forked child: what waits is the parent's."""
+        self._earlier.clear()
+        self._later.clear()
+
+    def record(self, series: Histogram, value: float, span: Span | None) -> None:
+        """Hand one measurement in seconds to the SDK, its exemplar being the trace of ``span``. Never raises."""
+        context = set_span_in_context(span, Context()) if span is not None else _NO_SPAN
+        inside = self._inside
+        if inside.active or (_collecting_thread is not None and _collecting_thread == threading.get_ident()):
+            self._later.append((series, value, context))
+            return
+        inside.active = True
+        try:
+            self._record(series, value, context)
+        finally:
+            inside.active = False
+        if self._later:
+            self.catch_up()
+
+    def catch_up(self) -> None:
+        """Hand over what a signal handler or a finalizer measured while its thread was in the SDK.
+
+        The SDK's locks are not re-entrant: to record there would wait for itself for ever.
+        """
+        inside = self._inside
+        while self._later and not inside.active:  # asked again, since something may re-enter in the last instant
+            inside.active = True
+            try:
+                while self._later:
+                    self._record(*self._later.popleft())
+            except IndexError:  # another thread was faster
+                pass
+            finally:
+                inside.active = False
+
+    def _record(self, series: Histogram, value: float, context: Context) -> None:
+        try:
+            self._histograms[series.metric.name].record(value, series.attributes, context)
+        except (KeyboardInterrupt, SystemExit):
+            raise
+        except BaseException:  # noqa: BLE001 - a foreign provider's bug must not reach the task
+            self._failed("export", f"recording {series.metric.name}")
+
+    def _callback(self, metric: Metric) -> _Callback:
+        def observe(_options: CallbackOptions) -> Iterable[Observation]:
+            try:
+                if self._later:
+                    self.catch_up()
+                points = self._reader.read(metric.name).points.get(metric.name, ())
+                return [Observation(point.value, point.attributes) for point in points]
+            except Exception:  # noqa: BLE001 - the SDK would log and drop it unseen; the contract counts it
+                self._failed("callback", f"reading {metric.name}")
+                return []
+
+        return observe
+
+    def _begin_collection(self) -> Snapshot:
+        # Callbacks run before the SDK collects its histograms: what is recorded here is in the same collection.
+        self.take_over()
+        for holder in self._registry.holders():
+            holder.tell_rest()
+        while self._earlier:
+            try:
+                found = self._earlier.popleft()
+            except IndexError:  # another reader's thread was faster
+                break
+            try:
+                hand_over(found, self._histograms[found.series.metric.name])
+            except Exception:  # noqa: BLE001 - as in _record
+                self._failed("export", f"recording {found.series.metric.name}")
+        return self._registry.collect()
+
+    def _failed(self, kind: str, what: str) -> None:
+        self._registry.telemetry_failed(kind)
+        if not self._warned:
+            self._warned = True
+            logger.exception("%s failed; further failures of the telemetry are only counted", what)
+
+
+class _Inside(threading.local):
+    """``active`` is True while this thread is handing measurements over."""
+
+    active = False
+
+
+class _SnapshotPerCollection(threading.local):
+    """One snapshot for all callbacks of one collection.
+
+    A collection calls each callback once, in one thread; a callback that comes round again begins the next one.
+    """
+
+    def __init__(self, begin: Callable[[], Snapshot]) -> None:
+        self._begin = begin
+        self._served: set[str] = set()
+        self._snapshot: Snapshot | None = None
+
+    def read(self, name: str) -> Snapshot:
+        if self._snapshot is None or name in self._served:
+            self._snapshot = self._begin()
+            self._served.clear()
+        self._served.add(name)
+        return self._snapshot
+
+
+# A garbage collection can finalize a lost executor in any thread at any allocation, in the SDK's code too, while that
+# thread holds one of the SDK's locks, which are not re-entrant: to record then would wait for itself for ever.
+_collecting_thread: int | None = None
+
+
+def _watch_garbage_collections() -> None:
+    callbacks = getattr(gc, "callbacks", [])  # CPython's
+    if _note_collection not in callbacks:
+        callbacks.append(_note_collection)
+
+
+def _note_collection(phase: str, _info: dict[str, int]) -> None:
+    global _collecting_thread
+    _collecting_thread = threading.get_ident() if phase == "start" else None

@@ -1,0 +1,1 @@
+"""What is counted and measured: live figures, histograms, and the registry that exporters read."""

@@ -1,0 +1,399 @@
+"""One executor's live figures but for the way of its tasks: lifecycle, limits, losses, and what is derived."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import threading
+import time
+from collections import Counter, OrderedDict
+from collections.abc import Callable
+from math import inf
+from typing import TYPE_CHECKING, NamedTuple
+
+from opentelemetry.trace import Span
+
+from glasspool.telemetry import catalog, providers
+
+from . import exemplars
+from .histograms import Histogram
+from .identity import Shape, Totals
+from .printable_text import printable
+from .registry import REGISTRY, Registry
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
+
+    from .recorder import TaskRecord
+
+__all__ = ["Counts", "Live"]
+
+logger = logging.getLogger("glasspool")
+
+
+class Counts(NamedTuple):
+    """The conserved figures of one executor: submitted is the sum of the next six."""
+
+    queued: int
+    in_flight: int
+    succeeded: int
+    failed: int
+    timed_out: int
+    cancelled: int
+    rejected: int
+    abandoned: int
+
+
+class Live:
+    """What one executor's recorder stands on.
+
+    ``type`` is the contract's ``glasspool.executor.type``; ``limit`` the number of slots and ``capacity`` the number
+    of queue places (``None``: unbounded or unknown); ``max_task_names`` caps the task names shown (0: none);
+    ``clock`` gives monotonic seconds; a task is late when it waits longer than ``wait_objective`` seconds (``None``:
+    there is no objective). Recorders of one name and type are summed by the registry.
+    """
+
+    alive: Callable[[], int] | None = None
+    """How many workers a pool has that are alive now; asked at every reading."""
+
+    def __init__(
+        self,
+        name: str,
+        type: str,
+        shape: Shape,
+        *,
+        limit: int | None = None,
+        capacity: int | None = None,
+        worker_limits: dict[str, int] | None = None,
+        max_task_names: int = 25,
+        wait_objective: float | None = None,
+        clock: Callable[[], float] = time.perf_counter,
+        registry: Registry = REGISTRY,
+    ) -> None:
+        self.name = printable(name)
+        self.type = type
+        self.shape = shape
+        self.clock = clock
+        self.max_task_names = max_task_names
+        self.capacity = capacity
+        self.limit = limit
+        self.full_at: float = limit or inf  # slots in use from which on the executor is saturated
+        self.worker_limits = worker_limits or {}
+        self.late_after = inf if wait_objective is None else wait_objective
+        self.registry = registry
+        self.totals: Totals
+        self.dormant: bool
+        self.is_open: bool
+        self.queued: int
+        self.in_flight: int
+        self.abandoned: int
+        self._clear()
+
+    # -- lifecycle -------------------------------------------------------------------------------------------------
+
+    def open(self) -> Self:
+        """Join the registry: series exist from here on. Returns itself; a second call changes nothing."""
+        if self.dormant:
+            totals = self.totals = self.registry.attach(self)  # the same one, however often
+            providers.bind(self.registry)
+            self._joined = True
+            self.in_turn(self._open)
+            if totals.sink is None and providers.sink is not None:
+                providers.sink.take(totals)
+            if totals.name != self.name and self.registry.budget.first("names"):
+                logger.warning(
+                    "this process shows as many executors as it may (%d names); %r and later ones are counted as %s, "
+                    "without gauges", self.registry.budget.names, self.name, catalog.OTHER,
+                )  # fmt: skip
+        return self
+
+    def _open(self) -> None:
+        if not self.dormant:
+            return
+        totals, now = self.totals, self.clock()
+        totals.begin()
+        totals.expect(self.shape)
+        if self.late_after != inf:
+            totals.expect_objective()
+        self.opened_at = now
+        if self.limit is not None:
+            self.limit_acc = -now * self.limit
+        if self.full_at <= 0:
+            self.saturated, self.saturated_acc = True, -now
+        live = [*totals.live, self]
+        # Call-free, as everywhere where a reading in a signal handler must see all of it or nothing.
+        totals.live = live
+        if self.capacity is None:
+            totals.unbounded = True
+        totals.opened += 1
+        self.is_open = True
+        self.dormant = False
+
+    def close(self) -> None:
+        """Leave the registry: gauges go to 0, counters and histograms stay with the identity. Idempotent."""
+        if self._joined:
+            self.in_turn(self._close)
+
+    def _close(self) -> None:
+        if not self.is_open:
+            return
+        totals, now = self.totals, self.clock()
+        left = [recorder for recorder in totals.live if recorder is not self]
+        slots, limit, saturated = self.slot_time(now), self.limit_time(now), self.saturated_time(now)
+        # Call-free: this executor's share is either here or there.
+        totals.live = left
+        totals.slot_time += slots
+        totals.limit_time += limit
+        totals.saturated_time += saturated
+        totals.open_time += now - self.opened_at
+        totals.closed += 1
+        self.is_open = False
+
+    def after_fork(self) -> None:
+        """Forget everything inherited from the parent process; the next use joins the child's registry."""
+        self._clear()
+
+    def _clear(self) -> None:
+        # All mutable state. It changes in turns of the identity; the eight counts are also read without (see counts).
+        self.lock = threading.RLock()  # for those to whom several of its methods are one step
+        self.dormant = True  # not opened in this process yet
+        self._joined = False  # opened, or put off until the update under way is complete
+        self.is_open = False
+        self.queued = self.in_flight = 0
+        self.succeeded = self.failed = self.timed_out = self.cancelled = 0
+        self.rejected = self.abandoned = 0
+        self.workers = dict.fromkeys(self.shape.workers, 0)  # alive; the busy ones are derived
+        # Ordered dicts: the first entry is asked for all the time, and a plain dict looks for it behind all those that
+        # have left.
+        self.queued_tasks: OrderedDict[TaskRecord, None] = OrderedDict()
+        self.active_tasks: OrderedDict[TaskRecord, None] = OrderedDict()
+        self.asked: dict[TaskRecord, float] = {}  # to end, since then; or at a time to come, when theirs is out
+        self.serving = 0  # calls that keep workers busy and are another executor's tasks
+        self.pending: OrderedDict[object, float] = OrderedDict()  # blocked producer -> since when
+        self.opened_at = 0.0
+        # Time counters kept as f(now) = held * now + acc: they grow while work still runs, with no timer.
+        self.slot_acc = self.limit_acc = self.saturated_acc = 0.0
+        self.saturated = False
+        self.freed_at = 0.0  # when slots last became free; see handed_over
+
+    def enter(self) -> None:
+        """Bring up to date what only a reading asks for; called before every one, in a turn.
+
+        Recorders that note first and count later count here.
+        """
+        if self.alive is not None and self.shape.workers:
+            self.workers[self.shape.workers[0]] = self.alive()
+
+    def catch_up(self) -> None:
+        """Enter what was noted and not yet counted."""
+        if not self.dormant:
+            self.in_turn(self.enter)
+
+    def when_caught_up(self, then: Callable[[], object]) -> None:
+        """Catch up, then call ``then``, in a turn."""
+        self.catch_up()
+        self.in_turn(then)
+
+    def in_turn(self, update: Callable[..., object], *args: object) -> None:
+        """Make an update now, or when the one under way on this thread is complete."""
+        self.totals.change(update, *args)
+        if self.totals.capped:
+            self.log_caps()
+
+    def log_caps(self) -> None:
+        """Say which caps were hit, each once. The caller holds no lock."""
+        for cap in self.totals.unlogged_caps():
+            logger.warning("executor %r (%s) %s; the rest is counted as %s", self.name, self.type, cap, catalog.OTHER)
+
+    # -- what is not a task's own way ------------------------------------------------------------------------------
+
+    def counts(self) -> Counts:
+        """The conserved figures, from any thread, without a lock."""
+        figures = (
+            self.queued, self.in_flight, self.succeeded, self.failed,
+            self.timed_out, self.cancelled, self.rejected, self.abandoned,
+        )  # fmt: skip
+        return Counts(*figures)
+
+    def expect(self, shape: Shape) -> None:
+        """Events of this shape have become possible: their counters exist at 0 from now on."""
+        self.in_turn(self.totals.expect, shape)
+
+    def reject(self, reason: str, blocked: float | None = None) -> None:
+        """A call never became a task. ``blocked``: seconds its producer had waited, if it waited."""
+        if self.dormant:
+            self.open()
+        self.in_turn(self._reject, reason, blocked)
+
+    def _reject(self, reason: str, blocked: float | None) -> None:
+        if blocked is not None:
+            self._measure(self.totals.submit_wait_of(), blocked)
+        rejected = self.totals.ready(self.totals.rejected, reason)
+        rejected[reason] += 1
+        self.rejected += 1
+
+    def producer_blocked(self, producer: object) -> None:
+        """A producer starts to wait in submit."""
+        self.pending[producer] = self.clock()
+        self.totals.blocked = True
+
+    def producer_released(self, producer: object) -> float:
+        """A producer's wait is over, accepted or not. Returns how long it waited, in seconds."""
+        return self.clock() - self.pending.pop(producer)
+
+    def ask(self, task: TaskRecord, at: float) -> None:
+        """A running task is asked to end at this instant of the clock, which may be to come (its timeout)."""
+        self.in_turn(self._ask, task, at)
+
+    def _ask(self, task: TaskRecord, at: float) -> None:
+        if task in self.active_tasks:  # it may have come in the middle of its end
+            self.asked[task] = min(at, self.asked.get(task, inf))
+
+    def thread_freed(self, runner: str) -> None:
+        """An abandoned task's thread has ended, perhaps long after the executor: its slot is free."""
+        self.in_turn(self._free, runner, self.clock())
+
+    def _free(self, runner: str, now: float) -> None:
+        abandoned = self.totals.ready(self.totals.abandoned, runner, 0)
+        self._hand_over(now)
+        self.abandoned -= 1
+        abandoned[runner] -= 1
+        self.slot_acc += now
+        self.freed_at = now
+        if self.saturated and self.in_flight + self.abandoned < self.full_at:
+            self.saturated = False
+            self.saturated_acc += now
+
+    def set_limit(self, limit: int) -> None:
+        """The number of slots changes now."""
+        self.in_turn(self._set_limit, limit, self.clock())
+
+    def _set_limit(self, limit: int, now: float) -> None:
+        self._hand_over(now)
+        self.limit_acc += now * ((self.limit or 0) - limit)
+        self.limit = limit
+        self.full_at = limit or inf
+        self.freed_at = now
+        saturated = self.in_flight + self.abandoned >= self.full_at
+        if saturated is not self.saturated:
+            self.saturated = saturated
+            self.saturated_acc += -now if saturated else now
+
+    def shutdown_took(self, seconds: float, *, cut: bool) -> None:
+        """A closing took this long; ``cut``: tasks were cancelled by it."""
+        self.in_turn(self._shut_down, seconds, "cut" if cut else "drained")
+
+    def _shut_down(self, seconds: float, outcome: str) -> None:
+        self._measure(self.totals.shutdown_of(outcome), seconds)
+
+    def serves(self, change: int) -> None:
+        """So many more calls (or fewer) keep workers busy and are another executor's tasks."""
+        self.in_turn(self._serve, change)
+
+    def _serve(self, change: int) -> None:
+        self.serving += change
+
+    def context_lost(self, kind: str) -> None:
+        """A task's trace context could not be carried: ``missing``, ``stale`` or ``unpicklable``."""
+        self.in_turn(self.totals.count, self.totals.losses, kind)
+
+    def error_unretrieved(self) -> None:
+        """A failed task was thrown away with its error unseen."""
+        if self.dormant:
+            self.open()
+        self.in_turn(self._unretrieved)
+
+    def _unretrieved(self) -> None:
+        self.totals.unretrieved += 1
+
+    def telemetry_failed(self, kind: str) -> None:
+        """The telemetry itself failed: ``observer``, ``export``, ``callback``, ``name_cap`` or ``label_cap``."""
+        self.in_turn(self.totals.count, self.totals.failures, kind)
+
+    def oldest_ages(self) -> tuple[float, float, float]:
+        """Ages in seconds of the oldest queued task, active task and blocked producer; 0 for none."""
+        found: list[float] = []
+        self.totals.look(self._ages, found)
+        queued, active, pending = found
+        return queued, active, pending
+
+    def _ages(self, found: list[float]) -> None:
+        now = self.clock()
+        # The first entry of an insertion-ordered dict is the oldest one.
+        queued, active = next(iter(self.queued_tasks), None), next(iter(self.active_tasks), None)
+        blocked = now
+        with contextlib.suppress(RuntimeError):  # producers come and go without a turn: one has, this instant
+            blocked = next(iter(self.pending.values()), now)
+        found += (
+            0.0 if queued is None else now - queued.accepted, 0.0 if active is None else now - active.started,
+            now - blocked,
+        )  # fmt: skip
+
+    def unobeyed(self) -> tuple[int, float]:
+        """How many tasks were asked to end and have not, and the age of the oldest such request in seconds."""
+        found: list[float] = []
+        self.totals.look(self._unobeyed, found)
+        return len(found), max(found, default=0.0)
+
+    def _unobeyed(self, found: list[float]) -> None:
+        now = self.clock()
+        found += [now - at for at in self.asked_since(now)]
+
+    def _measure(self, series: Histogram, value: float, span: Span | None = None) -> None:
+        # In a turn. What only rare updates measure; those that every task makes write it out.
+        self.totals.measure(series, value, None if span is None else exemplars.of(span, value), span)
+
+    # -- derived figures, in a turn --------------------------------------------------------------------------------
+
+    def queue_size(self) -> int:
+        """Tasks that wait for a slot now."""
+        return self.queued
+
+    def slots_used(self) -> float:
+        """Slots in use now, those included that are being handed to waiting tasks at this instant."""
+        return self.in_flight + self.abandoned + self.handed_over()
+
+    def slots_there(self) -> float | None:
+        """Slots there are now; None when nothing bounds them."""
+        return self.limit
+
+    def handed_over(self) -> int:
+        """Slots that became free while tasks waited for them, and are not assigned yet."""
+        free = self.full_at - self.in_flight - self.abandoned
+        oldest = next(iter(self.queued_tasks), None)
+        if free <= 0 or oldest is None or oldest.accepted > self.freed_at:
+            return 0
+        return int(min(free, self.queued))
+
+    def _hand_over(self, now: float) -> None:
+        # Who comes, goes or frees a slot while slots are being handed over changes how many: up to now it was so many.
+        handed = self.handed_over()
+        if handed and now > self.freed_at:  # what was put off may be of an earlier instant
+            self.slot_acc += handed * (now - self.freed_at)
+            if self.in_flight + self.abandoned + handed >= self.full_at:
+                self.saturated_acc += now - self.freed_at
+            self.freed_at = now
+
+    def slot_time(self, now: float) -> float:
+        """Slot-seconds used since open."""
+        handed = self.handed_over() * (now - self.freed_at)
+        return (self.in_flight + self.abandoned) * now + self.slot_acc + handed
+
+    def limit_time(self, now: float) -> float:
+        """Slot-seconds on offer since open."""
+        return (self.limit or 0) * now + self.limit_acc
+
+    def saturated_time(self, now: float) -> float:
+        """Seconds since open with every slot in use."""
+        if self.saturated:
+            return now + self.saturated_acc
+        full = self.slots_used() >= self.full_at  # with what is handed over
+        return self.saturated_acc + (now - self.freed_at if full else 0.0)
+
+    def asked_since(self, now: float) -> list[float]:
+        """When the tasks were asked that have not ended; no order."""
+        return [at for at in self.asked.values() if at <= now]
+
+    def active_by_runner(self) -> Counter[str]:
+        """Tasks in flight by runner."""
+        return Counter([task.runner for task in self.active_tasks])

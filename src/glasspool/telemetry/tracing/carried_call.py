@@ -1,0 +1,64 @@
+"""A function on its way to another process, with the trace context of whoever sent it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from glasspool._foreign.guarded import drop_top_frame, traceback_of
+from glasspool.telemetry.recording.within import running
+
+from .spans import attach, detach, error_text, extract, inject
+
+__all__ = ["Carried"]
+
+
+class Carried:
+    """Calls ``fn`` where it arrives, in the current trace context (span and baggage) of where it was made.
+
+    Whatever was current there is left out: a forked worker is born with a stranger's trace. Picklable if ``fn`` is.
+    """
+
+    __slots__ = ("carrier", "fn", "over")
+
+    def __init__(self, fn: Callable[..., Any], carrier: dict[str, str] | None = None) -> None:
+        self.fn = fn
+        self.carrier = inject() if carrier is None else carrier
+        self.over = False  # see Running
+
+    def __reduce__(self) -> Any:
+        return Carried, (self.fn, self.carrier)
+
+    @property
+    def __wrapped__(self) -> Callable[..., Any]:
+        """The user's function, for whoever wants to name it."""
+        return self.fn
+
+    def __call__(self, /, *args: Any, **kwargs: Any) -> Any:
+        token = attach(extract(self.carrier))
+        within = running.set(self)
+        try:
+            return self.fn(*args, **kwargs)
+        except BaseException as error:
+            drop_top_frame(error)
+            del args, kwargs  # the error leads to this frame also without that
+            if not _travels(error):
+                raise RuntimeError(
+                    f"the function raised {error_text(error)}; it refuses to be changed, as a frozen dataclass does, "
+                    f"so that no pool of processes can carry it: raise another one there"
+                ) from None
+            raise
+        finally:
+            self.over = True
+            running.reset(within)
+            detach(token)
+            del self, token, within
+
+
+def _travels(error: BaseException) -> bool:
+    """Whether the pool can send it home. Every pool sets this attribute, and where that fails its worker dies of it."""
+    try:
+        error.__traceback__ = traceback_of(error)
+    except Exception:  # noqa: BLE001 - the exception's own
+        return False
+    return True

@@ -93,7 +93,7 @@ class _Link(builders.DashboardLink):
 
     def build(self) -> dashboard.DashboardLink:
         link = super().build()
-        link.placement = None
+        link.placement = None  # type: ignore[assignment]  # the encoder leaves out what is None
         return link
 
 
@@ -102,7 +102,7 @@ class _Annotation(builders.AnnotationQuery):
 
     def build(self) -> dashboard.AnnotationQuery:
         annotation = super().build()
-        annotation.placement = None
+        annotation.placement = None  # type: ignore[assignment]  # the encoder leaves out what is None
         return annotation
 
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, partial
 
 from glasspool._monitoring.alerts import alerts as shipped_alerts
 from glasspool.telemetry import catalog as c
@@ -268,7 +268,8 @@ def firing(v: View) -> Lines:
             labels = dict(zip(expected.labels, key, strict=True))
             executor = labels.get(NAME, "" if loop in labels else ORDERS)
             who = executor, labels.get(loop, ""), labels.get(loss, "")
-            found[(name.split()[0], severities.get(name, "ticket"), *who)] = WINDOW / 2
+            line = (name.split()[0], severities.get(name, "ticket"), *who)
+            found[line] = WINDOW / 2
     return found
 
 
@@ -286,7 +287,7 @@ def with_alerts(value: Callable[[View, dict[str, object]], float | None], share:
 def late_timers(v: View) -> float:
     """The share of the last two minutes' timers that were late."""
     late = [delay > 0.1 for instant, delay in v.account["late"] if instant > max(v.start, v.at - 120)]
-    return sum(late) / len(late)
+    return float(sum(late) / len(late))
 
 
 def judged(v: View, e: dict[str, object]) -> int:
@@ -454,6 +455,9 @@ def runtime() -> dict[tuple[str, str], Expected]:
     def late_ticks(v: View) -> list[float]:
         return [float(delay) for instant, delay in v.account["late"] if instant >= v.start]
 
+    def delay_of_main(q: float, v: View) -> Lines:
+        return {("main",): quantile(q, late_ticks(v), c.EVENTLOOP_DELAY) or 0.0}
+
     def tokens(v: View) -> dict[str, object]:
         return next(e for e in v.executors("anyio_limiter"))
 
@@ -472,8 +476,7 @@ def runtime() -> dict[tuple[str, str], Expected]:
 
     delays = {
         ("Event loop delay", letter): Expected(
-            (loop,), lambda v, q=q: {("main",): quantile(q, late_ticks(v), c.EVENTLOOP_DELAY) or 0.0},  # type: ignore[misc]  # q is bound here
-            0.3, 0.15 if q == 0.99 else 0.02,
+            (loop,), partial(delay_of_main, q), 0.3, 0.15 if q == 0.99 else 0.02,
         )
         for letter, q in zip("ABC", (0.5, 0.95, 0.99), strict=True)
     }  # fmt: skip

@@ -12,6 +12,10 @@ expression is written, are in ``glasspool._monitoring``: the wheel needs them.
 `parts`            thresholds and links, of panels of every kind
 `pruning`          removes what the builders write and Grafana ignores
 `boards`           a dashboard: variables, annotations, layout, numbering
+`worst`            what the overview asks: the executors that are worst off
+`first_screen`     the overview's first screen
+`chosen`           what the drill-down asks: the one executor that is chosen
+`task_rows`        the drill-down's rows about tasks
 `overview`, `drilldown`, `runtime`   the three dashboards
 `catalogue`        all of them, and where their thresholds stand
 `docs`             the generated lists in the documentation

@@ -14,8 +14,9 @@ from glasspool._monitoring.options import RuleOptions
 from glasspool._monitoring.rulefiles import rule_files
 from glasspool.telemetry import catalog as c
 from glasspool.telemetry.catalog import Key, prometheus_label
-from tests.dashboards.support.alert_cases import (
-    DECLARED,
+from tests.dashboards.support.alert_cases import DECLARED, cases, objective
+from tests.dashboards.support.backend_tools import need
+from tests.dashboards.support.curves import (
     A,
     B,
     C,
@@ -24,15 +25,12 @@ from tests.dashboards.support.alert_cases import (
     M,
     Series,
     bucketed,
-    cases,
     const,
-    objective,
     overdue,
     queue,
     ramp,
     slots,
 )
-from tests.dashboards.support.backend_tools import need
 
 CASES = cases()
 OBJECTIVE = objective()

@@ -12,7 +12,8 @@ import yaml
 from glasspool._monitoring import provisioning
 
 from .account_view import View
-from .expectations import LATE_TIMERS, ORDERS, WINDOW, Expected, Lines, alerts, panels, rules
+from .expectations import LATE_TIMERS, ORDERS, WINDOW, Expected, Lines, alerts, rules
+from .panel_expectations import panels
 from .proof_run import Run
 from .queries import filled_in
 from .stores import Sample, Store

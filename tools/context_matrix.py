@@ -17,7 +17,7 @@ from typing import Any
 import anyio
 import anyio.to_process
 import anyio.to_thread
-import loky
+import loky  # type: ignore[import-untyped]  # it has no types
 import trio
 from opentelemetry import trace
 from opentelemetry.sdk.trace import TracerProvider
@@ -60,7 +60,8 @@ def dask_side() -> tuple[int, int, int]:
     from distributed import Client, LocalCluster
 
     tracer = trace.get_tracer("matrix")
-    with LocalCluster(n_workers=1, threads_per_worker=1, dashboard_address=":0") as cluster, Client(cluster) as client:
+    cluster = LocalCluster(n_workers=1, threads_per_worker=1, dashboard_address=":0")  # type: ignore[no-untyped-call]  # it has no types
+    with cluster, Client(cluster) as client:  # type: ignore[no-untyped-call]  # it has no types
         with tracer.start_as_current_span("other") as other:
             client.submit(seen, pure=False).result()
         with tracer.start_as_current_span("request") as request:

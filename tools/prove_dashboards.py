@@ -15,15 +15,14 @@ from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).resolve().parent.parent
-sys.path[:0] = [str(ROOT / part) for part in ("tests/dashboards", "tools", "", "src", "instrumentation")]
-
-from expectations import LATE_TIMERS  # noqa: E402 - the tests' helpers are no package
-from expectations import alerts as alert_expectations  # noqa: E402
-from judging import Verdict, exemplars, judge  # noqa: E402
-from proof_run import HOLD_SECONDS, OPTIONS, SHORTENED, STUCK_SECONDS, Run, run  # noqa: E402
-from situation_table import SITUATIONS  # noqa: E402
+sys.path[:0] = [str(ROOT / part) for part in ("", "src", "instrumentation")]
 
 from glasspool.telemetry.catalog import QUEUE_WAIT, TASK_DURATION  # noqa: E402
+from tests.dashboards.support.expectations import LATE_TIMERS  # noqa: E402 - found by the path above
+from tests.dashboards.support.expectations import alerts as alert_expectations  # noqa: E402
+from tests.dashboards.support.judging import Verdict, exemplars, judge  # noqa: E402
+from tests.dashboards.support.proof_run import HOLD_SECONDS, OPTIONS, SHORTENED, STUCK_SECONDS, Run, run  # noqa: E402
+from tests.dashboards.support.situation_table import SITUATIONS  # noqa: E402
 
 
 def values(verdicts: list[Verdict]) -> list[str]:
@@ -65,16 +64,17 @@ def situations(finished: Run) -> list[str]:
     return lines
 
 
-CONDITIONS = f"""The program (`tests/dashboards/situations.py`) keeps book of every task itself; the account's value
-is computed from that book alone (`tests/dashboards/expectations.py`, with the tolerance of each: rates and ratios
-within 15 % of the value or 0.02 to 0.06, ages within 3.5 s, quantiles within a fifth or 20 ms, gauges exactly; the
-mean of a gauge lies between those of samples that are up to four seconds old; for how long an alert has fired is not
-in the book, and half of the run stands for any time in it). Where two account values stand, the second is for the
-OTLP paths: VictoriaMetrics divides a rate by the time its samples cover, Prometheus by the window. In this run alerts
-have no holding time, producers count as stuck after {OPTIONS.producer_seconds:g} s and tasks after {STUCK_SECONDS} s,
-the objective's floor is {OPTIONS.wait_floor} tasks and its rules run every {OPTIONS.long_interval}; the windows of
-{", ".join(SHORTENED)} are divided by {max(SHORTENED.values())}, since the standstill lasts {HOLD_SECONDS} s; the
-panels' interval and range are the whole run. Windows of hours and days are proved at full length in promtool."""
+CONDITIONS = f"""The program (`tests/dashboards/support/situations.py`) keeps book of every task itself; the account's
+value is computed from that book alone (`tests/dashboards/support/expectations.py`, with the tolerance of each: rates
+and ratios within 15 % of the value or 0.02 to 0.06, ages within 3.5 s, quantiles within a fifth or 20 ms, gauges
+exactly; the mean of a gauge lies between those of samples that are up to four seconds old; for how long an alert has
+fired is not in the book, and half of the run stands for any time in it). Where two account values stand, the second is
+for the OTLP paths: VictoriaMetrics divides a rate by the time its samples cover, Prometheus by the window. In this run
+alerts have no holding time, producers count as stuck after {OPTIONS.producer_seconds:g} s and tasks after
+{STUCK_SECONDS} s, the objective's floor is {OPTIONS.wait_floor} tasks and its rules run every {OPTIONS.long_interval};
+the windows of {", ".join(SHORTENED)} are divided by {max(SHORTENED.values())}, since the
+standstill lasts {HOLD_SECONDS} s; the panels' interval and range are the whole run. Windows of hours and days are
+proved at full length in promtool."""
 
 
 def summary(verdicts: list[Verdict], seconds: float) -> str:

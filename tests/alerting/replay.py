@@ -14,7 +14,7 @@ import yaml
 
 from glasspool._monitoring import RuleOptions, rule_files
 from glasspool.telemetry.catalog import ALL_METRICS
-from tests.dashboards.backend_tools import need
+from tests.dashboards.support.backend_tools import need
 
 from .recording import Recording, Samples
 

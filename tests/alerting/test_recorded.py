@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 
 from glasspool._monitoring import RuleOptions, rule_files
-from tests.dashboards.backend_tools import need
+from tests.dashboards.support.backend_tools import need
 
 from .recording import Recording
 from .replay import KNOWN, Expectation, metrics_read, replay

@@ -9,12 +9,13 @@ import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from glasspool.telemetry import catalog
 from glasspool.telemetry.catalog import Metric
-from tests.dashboards.backend_tools import find, need
+from tests.dashboards.support.backend_tools import find, need
 
 from .support import Series, free_port, histogram_series, spelled, started, wait_for
 
@@ -101,21 +102,28 @@ def collector(directory: Path) -> Iterator[Collector]:
         ]  # fmt: skip
     with started(command, log):
         for port in (grpc, http):
-            wait_for(lambda port=port: socket.create_connection(("127.0.0.1", port), 1).close() or True, "collector")
+            wait_for(partial(_answers, port), "collector")
         yield Collector(kind, f"http://127.0.0.1:{grpc}", f"http://127.0.0.1:{http}", log)
+
+
+def _answers(port: int) -> bool:
+    socket.create_connection(("127.0.0.1", port), 1).close()
+    return True
 
 
 def parse_debug(text: str) -> Received:
     """The detailed debug output of the Collector, which rotel's resembles."""
     received = Received()
-    name, attributes, target = "", {}, None
+    name = ""
+    attributes: dict[str, str] = {}
+    target: dict[str, Any] | None = None
     for line in text.splitlines():
         line = line.strip()
         key, _, value = (part.strip() for part in line.partition(":"))
         if line.startswith("Span #"):
-            target = {"attributes": {}}
+            attributes = {}
+            target = {"attributes": attributes}
             received.spans.append(target)
-            attributes = target["attributes"]
         elif line.startswith("-> Name:"):
             name = line.removeprefix("-> Name:").strip()
         elif line.startswith(("Data point attributes:", "Resource attributes:", "NumberData", "HistogramData")):

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from glasspool.telemetry import catalog
-from tests.dashboards.backend_tools import need
+from tests.dashboards.support.backend_tools import need
 from tests.telemetry.support import clean_environment
 
 from .support import LABELS, Series, bound, free_port, get, histogram_series, spelled, started, wait_for

@@ -8,8 +8,15 @@ from pathlib import Path
 
 import pytest
 import yaml
-from alert_cases import (
-    DECLARED,
+
+from glasspool._monitoring.alerts import alerts
+from glasspool._monitoring.options import RuleOptions
+from glasspool._monitoring.rulefiles import rule_files
+from glasspool.telemetry import catalog as c
+from glasspool.telemetry.catalog import Key, prometheus_label
+from tests.dashboards.support.alert_cases import DECLARED, cases, objective
+from tests.dashboards.support.backend_tools import need
+from tests.dashboards.support.curves import (
     A,
     B,
     C,
@@ -18,21 +25,12 @@ from alert_cases import (
     M,
     Series,
     bucketed,
-    cases,
     const,
-    objective,
     overdue,
     queue,
     ramp,
     slots,
 )
-from backend_tools import need
-
-from glasspool._monitoring.alerts import alerts
-from glasspool._monitoring.options import RuleOptions
-from glasspool._monitoring.rulefiles import rule_files
-from glasspool.telemetry import catalog as c
-from glasspool.telemetry.catalog import Key, prometheus_label
 
 CASES = cases()
 OBJECTIVE = objective()

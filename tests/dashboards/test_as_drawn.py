@@ -6,9 +6,9 @@ import re
 from typing import Any
 
 import pytest
-from shipped import PANELS, SHIPPED
 
 from glasspool.telemetry.catalog import OUTCOMES, SUBMIT_WAIT
+from tests.dashboards.support.shipped import PANELS, SHIPPED
 
 TABLES = [panel for panel in PANELS.values() if panel["type"] == "table"]
 (TABLE,) = (panel for panel in TABLES if panel["title"] == "Executors in trouble or under pressure")

@@ -12,13 +12,13 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 import yaml
-from backend_tools import need
-from queries import filled_in
-from stores import Store, prometheus, wait_for
 
 from glasspool._monitoring import provisioning
 from glasspool.telemetry import catalog as c
 from glasspool.telemetry.catalog import Key, Metric, prometheus_label
+from tests.dashboards.support.backend_tools import need
+from tests.dashboards.support.queries import filled_in
+from tests.dashboards.support.stores import Store, prometheus, wait_for
 
 EXECUTORS, INSTANCES = 500, 3
 RANGE_SECONDS, STEPS = 60, 240

@@ -12,9 +12,6 @@ import jsonschema
 import promql_parser
 import pytest
 import yaml
-from dashboard_schema import DASHBOARD, OPTIONS, ROW, _panel
-from queries import filled_in, metric_names
-from shipped import SHIPPED
 
 from glasspool._monitoring import provisioning
 from glasspool._monitoring.alerts import alerts
@@ -22,6 +19,10 @@ from glasspool._monitoring.options import RuleOptions
 from glasspool._monitoring.recording import recording_groups
 from glasspool._monitoring.rulefiles import rule_files
 from glasspool.telemetry.catalog import ALL_METRICS, SUBMIT_WAIT
+from tests.dashboards.support.dashboard_schema import DASHBOARD
+from tests.dashboards.support.dashboard_schema import PANELS as PANEL_SCHEMAS
+from tests.dashboards.support.queries import filled_in, metric_names
+from tests.dashboards.support.shipped import SHIPPED
 
 ROOT = Path(__file__).resolve().parents[2]
 ASSETS = ROOT / "src" / "glasspool" / "assets"
@@ -50,9 +51,8 @@ RECORDED = {rule.record for group in recording_groups(RuleOptions()) for rule in
 
 @pytest.mark.parametrize("uid", SHIPPED)
 def test_model_is_valid(uid: str) -> None:
-    panels = {kind: _panel(kind) for kind in OPTIONS} | {"row": ROW}
     for panel in SHIPPED[uid]["panels"]:  # one by one: the message of a failed oneOf names nothing
-        jsonschema.validate(panel, panels[panel["type"]])
+        jsonschema.validate(panel, PANEL_SCHEMAS[panel["type"]])
     jsonschema.validate(SHIPPED[uid], DASHBOARD)
 
 
@@ -241,10 +241,27 @@ def test_every_recorded_name_that_is_read_is_recorded() -> None:
 @pytest.mark.filterwarnings("ignore:Prefer using dashboardv2:DeprecationWarning")
 def test_generated_files_are_fresh() -> None:
     pytest.importorskip("grafana_foundation_sdk", reason="grafana-foundation-sdk needs Python 3.11 or later")
-    from dashboards.__main__ import generated
+    from dashboards.generator.__main__ import generated
 
     for path, text in generated().items():
-        assert (ROOT / path).read_text(encoding="utf-8") == text, f"{path} is stale: run `python -m dashboards`"
+        assert (ROOT / path).read_bytes() == text.encode(), f"{path} is stale: run `python -m dashboards.generator`"
+
+
+@pytest.mark.parametrize(("kind", "suffix"), [("dashboards", ".json"), ("rules", ".yaml")])
+def test_the_wheel_ships_what_lies_in_the_folder_of_dashboards(kind: str, suffix: str) -> None:
+    def files(directory: Path) -> dict[str, bytes]:
+        return {path.name: path.read_bytes() for path in directory.glob(f"*{suffix}")}
+
+    lying = files(ROOT / "dashboards" if kind == "dashboards" else ROOT / "dashboards" / kind)
+    assert lying
+    assert lying == files(ASSETS / kind)
+
+
+def test_the_page_beside_them_names_every_file() -> None:
+    directory = ROOT / "dashboards"
+    text = (directory / "README.md").read_text(encoding="utf-8")
+    there = {path.relative_to(directory).as_posix() for path in (*directory.glob("*.json"), *directory.glob("rules/*"))}
+    assert {target for target in re.findall(r"\]\(([^)]+)\)", text) if not target.startswith("..")} == there
 
 
 def test_shipped_rules_are_those_of_the_generator() -> None:

@@ -164,27 +164,30 @@ def test_durations() -> None:
 
 @pytest.mark.filterwarnings("ignore:Prefer using dashboardv2:DeprecationWarning")
 class TestCommand:
-    """``python -m dashboards``; the model builders need Python 3.11."""
+    """``python -m dashboards.generator``; the model builders need Python 3.11."""
 
     @pytest.fixture(autouse=True)
     def _needs_the_sdk(self) -> None:
         pytest.importorskip("grafana_foundation_sdk", reason="grafana-foundation-sdk needs Python 3.11 or later")
 
     def test_writes_then_finds_nothing_stale(self, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-        from dashboards.__main__ import main
+        from dashboards.generator.__main__ import main
 
         assert main(["--check", "--out", str(tmp_path)]) == 1
-        assert "python -m dashboards" in capsys.readouterr().err
+        assert "python -m dashboards.generator" in capsys.readouterr().err
         assert list(tmp_path.iterdir()) == []
         assert main(["--out", str(tmp_path)]) == 0
         assert main(["--check", "--out", str(tmp_path)]) == 0
 
-    def test_notices_an_edited_file(self, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-        from dashboards.__main__ import ASSETS, main
+    @pytest.mark.parametrize(
+        "path", ["dashboards/glasspool-runtime.json", "src/glasspool/assets/dashboards/glasspool-runtime.json"]
+    )
+    def test_notices_an_edited_file(self, tmp_path: Path, path: str, capsys: pytest.CaptureFixture[str]) -> None:
+        from dashboards.generator.__main__ import main
 
         main(["--out", str(tmp_path)])
-        edited = tmp_path / ASSETS / "dashboards" / "glasspool-runtime.json"
+        edited = tmp_path / path
         edited.write_text(edited.read_text(encoding="utf-8").replace("Runtime", "Run time"), encoding="utf-8")
         capsys.readouterr()
         assert main(["--check", "--out", str(tmp_path)]) == 1
-        assert capsys.readouterr().out.split() == ["stale:", str(ASSETS / "dashboards" / "glasspool-runtime.json")]
+        assert capsys.readouterr().out.split() == ["stale:", str(Path(path))]

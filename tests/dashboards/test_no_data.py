@@ -9,13 +9,13 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
 import pytest
-from backend_tools import need
-from queries import filled_in
-from shipped import PANELS
-from stores import Store, prometheus, wait_for
 
 from glasspool._monitoring import provisioning
 from glasspool.telemetry import catalog as c
+from tests.dashboards.support.backend_tools import need
+from tests.dashboards.support.queries import filled_in
+from tests.dashboards.support.shipped import PANELS
+from tests.dashboards.support.stores import Store, prometheus, wait_for
 
 GREY = "#6e7680"
 STATS = {panel["title"]: panel for panel in PANELS.values() if panel["type"] == "stat"}

@@ -10,7 +10,6 @@ from pathlib import Path
 
 import pytest
 import yaml
-from fake_grafana import EDITOR, VIEWER, FakeGrafana, serving
 from typer.testing import CliRunner, Result
 
 import glasspool
@@ -18,6 +17,7 @@ from glasspool._monitoring import RuleOptions, provisioning, rule_files
 from glasspool._monitoring.options import flag
 from glasspool._monitoring.retouching import TRACES
 from glasspool.cli.dashboards import dashboards_app, rules_app
+from tests.dashboards.support.fake_grafana import EDITOR, VIEWER, FakeGrafana, serving
 
 ASSETS = Path(glasspool.__file__).parent / "assets"
 UIDS = ["glasspool-executor", "glasspool-overview", "glasspool-runtime"]
@@ -153,8 +153,8 @@ def test_dashboards_draw_the_thresholds_of_the_options(tmp_path: Path) -> None:
 def test_a_dashboard_that_is_adapted_is_the_one_that_would_be_generated(traces: str) -> None:
     """The generator's SDK is not in the wheel; what is done to its result must come to the same."""
     pytest.importorskip("grafana_foundation_sdk", reason="grafana-foundation-sdk needs Python 3.11 or later")
-    from dashboards.boards import build_board
-    from dashboards.catalogue import boards
+    from dashboards.generator.boards import build_board
+    from dashboards.generator.catalogue import boards
 
     options = RuleOptions(queue_fill=0.7, saturated_share=0.95, error_ratio=0.1, in_time_share=0.98, stall_seconds=3)
     generated = {board.uid: build_board(board, traces) for board in boards(options.lines())}

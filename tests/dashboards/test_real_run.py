@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import pytest
-from account_view import View
-from backend_tools import need
-from expectations import LATE_TIMERS, alerts
-from judging import Verdict, exemplars, judge
-from proof_run import Run, run
 
 from glasspool.telemetry.catalog import QUEUE_WAIT, TASK_DURATION, Key, prometheus_label
+from tests.dashboards.support.account_view import View
+from tests.dashboards.support.backend_tools import need
+from tests.dashboards.support.expectations import LATE_TIMERS, alerts
+from tests.dashboards.support.judging import Verdict, exemplars, judge
+from tests.dashboards.support.proof_run import Run, run
 
 
 @pytest.fixture(scope="module")

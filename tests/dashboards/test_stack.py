@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-from backend_tools import need
+
+from tests.dashboards.support.backend_tools import need
 
 STACK = Path(__file__).resolve().parents[2] / "examples" / "stack"
 SERVICES = yaml.safe_load((STACK / "compose.yaml").read_text())["services"]
@@ -48,7 +49,7 @@ def test_collector_has_core_components_only_and_limits_its_memory_first() -> Non
 
 def test_prometheus_accepts_its_configuration(tmp_path: Path) -> None:
     text = (STACK / "prometheus.yaml").read_text()
-    rules = (STACK / "../../src/glasspool/assets/rules").resolve()
+    rules = (STACK / "../../dashboards/rules").resolve()
     (tmp_path / "prometheus.yaml").write_text(text.replace("/etc/prometheus/rules", str(rules)))
     done = subprocess.run(
         [need("promtool"), "check", "config", str(tmp_path / "prometheus.yaml")],

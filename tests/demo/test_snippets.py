@@ -17,6 +17,7 @@ from tests.telemetry.support import LIMIT, ROOT, clean_environment
 PAGES = (
     ROOT / "README.md",
     ROOT / "CONTRIBUTING.md",
+    ROOT / "dashboards" / "README.md",
     *sorted((ROOT / "docs").rglob("*.md")),
     *sorted((ROOT / "examples").rglob("*.md")),
 )

@@ -1,4 +1,9 @@
-"""Nothing is in the catalog that nothing produces: every metric, every value of a fixed set, every span attribute."""
+"""Nothing is in the catalog that nothing produces.
+
+Real executors get into every situation; each metric with each of its attributes, each value of a fixed set, each span
+attribute and span event must then have been seen. What only processes that share a port produce is looked for in
+tests/telemetry/test_shared_port.py.
+"""
 
 from __future__ import annotations
 
@@ -41,18 +46,21 @@ from glasspool_instrumentation import wrap_executor
 
 from . import work
 
+trio = pytest.importorskip("trio")
+
 SETS: dict[str, tuple[str, ...]] = {
     Key.TASK_OUTCOME: catalog.OUTCOMES,
     Key.QUEUE_OUTCOME: catalog.QUEUE_OUTCOMES,
     Key.CANCEL_REASON: catalog.CANCEL_REASONS,
     Key.TASK_PHASE: catalog.CANCEL_PHASES,
     Key.LOSS_KIND: catalog.CONTEXT_LOSS_KINDS,
-    # The others need processes that share a port: tests/telemetry/test_shared_port.py.
     Key.FAILURE_KIND: tuple(kind for kind in catalog.FAILURE_KINDS if kind not in catalog.PORT_KINDS),
     Key.SHUTDOWN_OUTCOME: catalog.SHUTDOWN_OUTCOMES,
     Key.WORKER_STATE: catalog.WORKER_STATES,
     Key.ERROR_TYPE: catalog.REJECT_REASONS,
+    Key.EXECUTOR_TYPE: (*catalog.LOOP_TYPES, *catalog.LIMITER_TYPES),
 }
+SPAN_EVENTS = {value for name, value in vars(catalog).items() if name.startswith("SPAN_EVENT_")}
 
 pytestmark = pytest.mark.filterwarnings(
     "ignore:This process .* is multi-threaded:DeprecationWarning", "ignore::pytest.PytestUnraisableExceptionWarning"
@@ -64,6 +72,7 @@ class Seen:
 
     def __init__(self) -> None:
         self.metrics: set[str] = set()
+        self.labels: set[tuple[str, str]] = set()
         self.values: set[tuple[str, str]] = set()
 
     def look(self) -> None:
@@ -73,6 +82,7 @@ class Seen:
         for name, attributes, value in measured:
             if value:
                 self.metrics.add(name)
+                self.labels.update((name, key) for key in attributes)
                 self.values.update(attributes.items())
 
 
@@ -245,6 +255,23 @@ def asyncio_tasks() -> None:
     asyncio.run(main())
 
 
+def loops() -> None:
+    """Tasks and tokens of anyio and trio, which are executors of their own types."""
+    gi.AnyioInstrumentor().instrument(monitor=False)
+    gi.TrioInstrumentor().instrument(monitor=False)
+
+    async def with_anyio() -> None:
+        async with anyio.create_task_group() as group:
+            group.start_soon(anyio.to_thread.run_sync, nothing)
+
+    async def with_trio() -> None:
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(trio.to_thread.run_sync, nothing)
+
+    anyio.run(with_anyio)
+    trio.run(with_trio)
+
+
 class Refusing(SpanExporter):
     """A collector that refuses, after a while."""
 
@@ -310,7 +337,6 @@ def exports(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_every_entry_of_the_catalog_is_produced_by_something(
     tracer: Tracer, spans: InMemorySpanExporter, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    pytest.importorskip("trio")
     assert providers.tracer() is not None
     seen = Seen()
     monkeypatch.setattr(overdue, "WATCHED_AFTER", 0.0)
@@ -318,15 +344,30 @@ def test_every_entry_of_the_catalog_is_produced_by_something(
         anyio.run(executors, seen, backend=backend)
     pools(seen, tracer)
     asyncio_tasks()
+    loops()
     exports(monkeypatch)
     seen.look()
     assert {metric.name for metric in ALL_METRICS} - seen.metrics == set()
+    assert {(metric.name, key) for metric in ALL_METRICS for key in metric.labels} - seen.labels == set()
     for key, values in SETS.items():
         assert {value for value in values if (key, value) not in seen.values} == set(), key
     ended: tuple[ReadableSpan, ...] = spans.get_finished_spans()
     made = {key for span in ended for key in (span.attributes or {})}
     assert {attribute.key for attribute in catalog.SPAN_ATTRIBUTES} - made == set()
-    assert catalog.SPAN_EVENT_STARTED in {event.name for span in ended for event in span.events}
+    assert SPAN_EVENTS - {event.name for span in ended for event in span.events} == set()
+
+
+def test_every_fixed_set_of_the_catalog_is_looked_for() -> None:
+    """So that a set, or a value of one, cannot be added without something that produces it."""
+    fixed = {
+        name: value
+        for name, value in vars(catalog).items()
+        if name[0] != "_" and isinstance(value, tuple) and all(isinstance(each, str) for each in value)
+    }
+    looked_for = {value for values in SETS.values() for value in values} | set(catalog.PORT_KINDS)
+    assert {name: set(values) - looked_for for name, values in fixed.items() if set(values) - looked_for} == {}
+    assert {"OUTCOMES", "REJECT_REASONS", "CANCEL_PHASES", "CAP_KINDS", "LOOP_TYPES"} <= set(fixed)
+    assert catalog.SPAN_EVENT_STARTED in SPAN_EVENTS
 
 
 def test_every_key_is_on_a_metric_or_on_a_span() -> None:

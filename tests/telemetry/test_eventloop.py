@@ -46,6 +46,15 @@ async def until(condition: Callable[[], bool]) -> None:
             await anyio.sleep(0.001)
 
 
+async def until_others_ticked(registry: Registry) -> None:
+    """Until a monitor that is started now has ticked a few times: whatever was due on this loop before has run."""
+    beside = EventLoopMonitor("beside", interval=0.005, registry=registry)
+    beside.start()
+    before = delays(registry)["beside"].count
+    await until(lambda: delays(registry)["beside"].count > before + 3)
+    beside.stop()
+
+
 def test_a_blocked_loop_is_seen_while_it_is_blocked_and_measured_afterwards(run):
     registry = Registry()
     seen: list[float] = []
@@ -107,7 +116,7 @@ def test_start_and_stop_without_a_task_group_and_again(run):
             monitor.stop()
             monitor.stop()
             after = delays(registry)["plain"].count
-            await anyio.sleep(0.05)
+            await until_others_ticked(registry)
             assert delays(registry)["plain"].count == after
 
     run(main)
@@ -262,13 +271,18 @@ def test_a_forked_child_that_goes_on_with_the_loop_has_no_monitor():
     from glasspool.telemetry.recording.registry import REGISTRY
 
     async def main() -> int:
+        loop = asyncio.get_running_loop()
         monitor = monitor_event_loop("forked", interval=0.005)
         monitor.start()
         await until(lambda: delays(REGISTRY)["forked"].count > 0)
         pid = os.fork()
         if pid == 0:
             try:
-                time.sleep(0.02)
+                # Due after the monitor's timer, so the loop has run that one when it runs this one. asyncio's own sleep
+                # refuses to work in a forked child.
+                later = loop.create_future()
+                loop.call_later(0.02, later.set_result, None)
+                await later
                 clean = REGISTRY.collect().histograms == {} and REGISTRY.collect().points == {}
                 monitor.stop()
                 os._exit(0 if clean else 1)

@@ -37,7 +37,8 @@ pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="processes canno
 HERE = Path(__file__).parent
 NUMBER = prometheus_label(Key.PROCESS_NUMBER)
 SUBMITTED = catalog.TASK_SUBMITTED.prometheus_name
-KNOWN, ANSWERED = (metric.prometheus_name for metric in (catalog.PROCESSES_KNOWN, catalog.PROCESSES_ANSWERED))
+KNOWN, ANSWERED = (metric.prometheus_name for metric in catalog.PORT_METRICS)
+TAKEN, SILENT = catalog.PORT_KINDS
 OPENMETRICS = "application/openmetrics-text; version=1.0.0"
 
 WORKER = (
@@ -223,7 +224,7 @@ def test_a_process_that_does_not_answer_is_known_and_counted(port, meeting):
             first.until(
                 lambda: shows(port, **{SUBMITTED: {"": 1}, KNOWN: {"": 2}, ANSWERED: {"": 1}}), "the first alone"
             )
-            assert failures(port, "process_silent") >= 1
+            assert failures(port, SILENT) >= 1
             second.send(signal.SIGCONT)
             second.until(lambda: shows(port, **{SUBMITTED: {"": 1, "1": 2}}, **whole(2)), "both")
             second.send(signal.SIGKILL)
@@ -241,7 +242,7 @@ def test_a_port_of_somebody_else_is_noted_counted_and_taken_when_it_is_free(port
             assert f"the Prometheus endpoint cannot listen on 127.0.0.1:{port}" in program.err
             foreign.close()
             program.until(lambda: shows(port, **{SUBMITTED: {"": 4}}), "its series")
-            assert failures(port, "port_taken") == 1
+            assert failures(port, TAKEN) == 1
             assert program.err.count("LOG WARNING") == 1
 
 
@@ -259,7 +260,7 @@ def test_a_port_that_was_refused_is_had_by_way_of_another_process(port, meeting)
                 program.tell("while handle.prometheus_port != port: time.sleep(0.01)")
                 program.tell("print('shown')")
                 program.until_said("shown")
-            first.until(lambda: failures(port, "port_taken") == 2, "what each of them counted")
+            first.until(lambda: failures(port, TAKEN) == 2, "what each of them counted")
 
 
 def test_another_service_on_the_port_is_somebody_else(port, meeting):
@@ -460,7 +461,7 @@ def test_an_answer_that_cannot_be_read_is_none(answer, port, meeting):
             while not (said in program.err if answer.endswith(b"\n") else replied):
                 found = scrape(port)
                 assert (found[KNOWN], found[ANSWERED], found[SUBMITTED]) == ({"": 2}, {"": 1}, {"": 3})
-            assert failures(port, "process_silent") >= 1
+            assert failures(port, SILENT) >= 1
         finally:
             over = True
             with socket.socket(socket.AF_UNIX) as last:

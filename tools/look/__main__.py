@@ -19,16 +19,16 @@ from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).resolve().parents[2]
-sys.path[:0] = [str(ROOT / part) for part in ("", "src", "instrumentation", "tests/dashboards")]
+sys.path[:0] = [str(ROOT / part) for part in ("", "src", "instrumentation")]
 
 from glasspool._monitoring import provisioning  # noqa: E402
 from glasspool._monitoring.alerts import DRILLDOWN_UID, OVERVIEW_UID, RUNTIME_UID  # noqa: E402
 from tests.alerting.situations import SICK, Sick  # noqa: E402
-from tests.dashboards.backend_tools import PROGRAMS, find  # noqa: E402
-from tests.dashboards.judging import FOR_ONE_EXECUTOR  # noqa: E402
-from tests.dashboards.proof_run import run  # noqa: E402
-from tests.dashboards.situation_table import SITUATIONS  # noqa: E402
-from tests.dashboards.stores import SCRAPE_SECONDS  # noqa: E402
+from tests.dashboards.support.backend_tools import PROGRAMS, find  # noqa: E402
+from tests.dashboards.support.judging import FOR_ONE_EXECUTOR  # noqa: E402
+from tests.dashboards.support.proof_run import run  # noqa: E402
+from tests.dashboards.support.situation_table import SITUATIONS  # noqa: E402
+from tests.dashboards.support.stores import SCRAPE_SECONDS  # noqa: E402
 from tools.look.backend import BUNDLE, serving  # noqa: E402
 from tools.look.browser import Eye, chromium, opened  # noqa: E402
 from tools.look.checks import Drawn, empty_panels, faults  # noqa: E402

@@ -16,7 +16,7 @@ class Seen:
     """A line of the alert's panel, by a regular expression, that goes as far as ``least`` at least.
 
     ``job``: the recorded program that raises the alert (tests/alerting); none: the run of all situations does
-    (tests/dashboards/situations.py). ``executor`` and ``kind`` are whose dashboard is opened.
+    (tests/dashboards/support/situations.py). ``executor`` and ``kind`` are whose dashboard is opened.
     """
 
     line: str

@@ -18,8 +18,8 @@ import yaml
 from glasspool._monitoring import provisioning
 from tests.alerting.recording import Recording
 from tests.alerting.situations import SICK, WELL
-from tests.dashboards.backend_tools import need
-from tests.dashboards.stores import prometheus
+from tests.dashboards.support.backend_tools import need
+from tests.dashboards.support.stores import prometheus
 
 __all__ = ["MINUTES", "ODD_JOB", "ODD_NAMES", "replayed"]
 

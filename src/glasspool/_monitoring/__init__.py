@@ -10,7 +10,7 @@
 =================  =====================================================================================
 
 ``glasspool rules export`` and ``glasspool dashboards export`` are their user; so is the generator of the dashboards and
-of the files in the repository, ``python -m dashboards``.
+of the files in the repository, ``python -m dashboards.generator``.
 """
 
 from __future__ import annotations

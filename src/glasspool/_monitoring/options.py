@@ -163,7 +163,7 @@ class RuleOptions:
         self._require(name, holds, "must be above 0")
 
     def _address(self, name: str) -> None:
-        address = getattr(self, name)
+        address: str = getattr(self, name)
         parts = urlsplit(address)
         right = not address or (parts.scheme in ("http", "https") and bool(parts.hostname))
         self._require(name, right, "must be an address such as https://grafana.example.org")

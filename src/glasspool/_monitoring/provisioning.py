@@ -14,7 +14,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from importlib import resources
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any, NoReturn, cast
 from urllib.parse import urlsplit
 
 from glasspool.errors import GlasspoolError
@@ -47,7 +47,7 @@ class Dashboard:
 
 def dashboards() -> tuple[Dashboard, ...]:
     """All dashboards in this version, by uid."""
-    found = []
+    found: list[Dashboard] = []
     for name, text in sorted(_assets("dashboards", ".json").items()):
         model = json.loads(text)
         found.append(Dashboard(name.removesuffix(".json"), model["title"], model["description"], text))
@@ -76,7 +76,7 @@ def choose(names: Iterable[str]) -> tuple[Dashboard, ...]:
     """
     known = {dashboard.uid: dashboard for dashboard in dashboards()}
     wanted = list(names)
-    chosen = []
+    chosen: list[Dashboard] = []
     for name in wanted:
         uid = name if name in known else _PREFIX + name
         if uid not in known:
@@ -127,7 +127,7 @@ def push(
     grafana = _Grafana(url, token, timeout)
     folder_uid = grafana.folder(folder)
     written: list[Dashboard] = []
-    addresses = []
+    addresses: list[str] = []
     for dashboard in chosen:
         try:
             addresses.append(grafana.save(dashboard, folder_uid))
@@ -215,6 +215,7 @@ class _Grafana:
                 ) from error
             reason = getattr(error, "reason", error)
             raise ProvisioningError(f"cannot reach Grafana at {self._url}: {reason}. Check the address.") from error
+        answer: Any
         try:
             answer = json.loads(text)
         except ValueError:
@@ -223,7 +224,7 @@ class _Grafana:
             raise ProvisioningError(
                 f"{self._url}{path} did not answer as Grafana does; is this its address, path prefix included?"
             )
-        return answer
+        return cast("dict[str, Any]", answer)
 
     def _refused(self, error: urllib.error.HTTPError) -> NoReturn:
         said = error.read(2000).decode(errors="replace")

@@ -217,7 +217,8 @@ def _late(options: RuleOptions, window: str) -> str:
 
 
 def _wait_objective(options: RuleOptions) -> list[Rule]:
-    rates, ratios = [], []
+    rates: list[Rule] = []
+    ratios: list[Rule] = []
     slow = "Share of the tasks of the last {} that missed their executor's wait objective."
     asked = "Tasks a second, over {}, that started or whose deadline passed in the queue, where there is an objective."
     for window in WAIT_WINDOWS:

@@ -17,7 +17,7 @@ _HEAD = "# Written by `glasspool rules export`, which takes thresholds and objec
 
 def rule_files(options: RuleOptions) -> dict[str, str]:
     """File name to content: the recording rules, and the alerts that read them."""
-    recording = []
+    recording: list[dict[str, Any]] = []
     for group in recording_groups(options):
         entry: dict[str, Any] = {"name": group.name}
         if group.interval:
@@ -61,7 +61,7 @@ def _text(groups: list[dict[str, Any]]) -> str:
 # Mappings, lists and strings are all that rules are made of: no reason for users to install a YAML library.
 
 
-def _lines(value: Any) -> Iterator[str]:
+def _lines(value: Mapping[str, Any] | Sequence[Any]) -> Iterator[str]:
     if isinstance(value, Mapping):
         for key, inner in value.items():
             if isinstance(inner, str):
@@ -69,7 +69,7 @@ def _lines(value: Any) -> Iterator[str]:
             else:
                 yield f"{key}:"
                 yield from (f"  {line}" for line in _lines(inner))
-    elif isinstance(value, Sequence):
+    else:
         for item in value:
             for number, line in enumerate(_lines(item)):
                 yield ("- " if number == 0 else "  ") + line

@@ -21,14 +21,14 @@ def takes_rule_options(command: Callable[..., None]) -> Callable[..., None]:
     """Give a command one option for each field of RuleOptions: it takes them as keywords and hands them to `chosen`."""
     parameters = inspect.signature(command, eval_str=True).parameters.values()
     own = [each for each in parameters if each.kind is not each.VAR_KEYWORD]
-    taken = []
+    taken: list[inspect.Parameter] = []
     for field in fields(RuleOptions):
         default: Any = field.default
         if field.name in _LISTS:
             kind: Any = list[str]
             default = [] if field.name == "wait_objectives" else list(default)
         else:
-            kind = type(default)
+            kind = default.__class__
         option = typer.Option(flag(field.name), help=field.metadata["help"], metavar=_LISTS.get(field.name))
         taken.append(
             inspect.Parameter(
@@ -44,13 +44,12 @@ def takes_rule_options(command: Callable[..., None]) -> Callable[..., None]:
 def chosen(given: dict[str, Any]) -> RuleOptions:
     """The options of the command line. Raises ``typer.BadParameter`` for what cannot work."""
     try:
-        return RuleOptions(
-            **{
-                **given,
-                "wait_objectives": tuple(map(_objective, given["wait_objectives"])),
-                "reject_reasons": tuple(given["reject_reasons"]),
-            }
-        )
+        options: dict[str, Any] = {
+            **given,
+            "wait_objectives": tuple(map(_objective, given["wait_objectives"])),
+            "reject_reasons": tuple(given["reject_reasons"]),
+        }
+        return RuleOptions(**options)
     except OptionError as error:
         raise typer.BadParameter(error.problem, param_hint=f"'{flag(error.option)}'") from None
 

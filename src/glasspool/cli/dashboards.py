@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import enum
 import os
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any
@@ -32,7 +32,7 @@ class Traces(str, enum.Enum):
 
 
 @contextmanager
-def _said_plainly() -> Iterator[None]:
+def _said_plainly() -> Generator[None, None, None]:
     try:
         yield
     except provisioning.ProvisioningError as error:

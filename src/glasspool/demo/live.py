@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 
 from rich.console import Console, Group, RenderableType
@@ -30,7 +30,7 @@ def live_view(console: Console) -> View:
     """A view on this terminal, drawn four times a second."""
 
     @contextmanager
-    def view(scene: Scene) -> Iterator[None]:
+    def view(scene: Scene) -> Generator[None, None, None]:
         with Live(get_renderable=Picture(scene, console.width).draw, console=console, refresh_per_second=4):
             yield
 

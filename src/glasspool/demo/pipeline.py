@@ -12,10 +12,11 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Sequence
 from itertools import cycle
 from pathlib import Path
+from typing import Any
 
 import anyio
 
-from glasspool import ExecutorClosed, HybridExecutor, Outcome, QueueFull, TaskCancelled, TaskTimeout
+from glasspool import ExecutorClosed, HybridExecutor, Outcome, QueueFull, TaskCancelled, TaskHandle, TaskTimeout
 
 from .client import Client, ServiceFailed
 from .source import Parsed, parse_file
@@ -80,7 +81,7 @@ class Pipeline:
         """Now and then many deliveries at once, more than the queue takes; soon nobody wants the rest of them."""
         while True:
             await anyio.sleep(BURST_EVERY)
-            handles = []
+            handles: list[TaskHandle[Any]] = []
             for _ in range(BURST_SIZE):
                 try:
                     handles.append(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from contextlib import contextmanager
 
 from glasspool import ExecutorStats
@@ -34,7 +34,7 @@ def announcement(scene: Scene) -> str:
 
 
 @contextmanager
-def plain_lines(scene: Scene) -> Iterator[None]:
+def plain_lines(scene: Scene) -> Generator[None, None, None]:
     """A line an executor every two seconds."""
     say(announcement(scene))
 
@@ -47,7 +47,7 @@ def plain_lines(scene: Scene) -> Iterator[None]:
 
 
 @contextmanager
-def repeated(do: Callable[[], object], every: float) -> Iterator[None]:
+def repeated(do: Callable[[], object], every: float) -> Generator[None, None, None]:
     """While the block is open, ``do`` is called every so many seconds by a thread of its own."""
     over = threading.Event()
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import signal
 import time
 import warnings
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -115,7 +115,7 @@ class _Run:
         return self._summary(scene, pipeline)
 
     @asynccontextmanager
-    async def _ended_by(self, pipeline: Pipeline, scene: Scene) -> AsyncIterator[None]:
+    async def _ended_by(self, pipeline: Pipeline, scene: Scene) -> AsyncGenerator[None, None]:
         """Stop the pipeline when its time is over, or at the first Ctrl-C; at the second one cancel what is left."""
 
         async def time_over() -> None:

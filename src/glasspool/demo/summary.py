@@ -80,7 +80,7 @@ class Summary:
     accounts: Mapping[str, Account]
     sent: int
     received: int
-    checks: list[Check] = field(default_factory=list)
+    checks: list[Check] = field(default_factory=list[Check])
 
     @property
     def adds_up(self) -> bool:
@@ -125,7 +125,7 @@ def checks_of(
     accounts: Mapping[str, Account], client: Client, service: Service, *, handed_on: int, full: int, hurried: bool
 ) -> list[Check]:
     """Every comparison that there is. ``hurried``: the run was cut, so results of ``parse`` may have been left."""
-    checks = []
+    checks: list[Check] = []
     for name, account in accounts.items():
         counts = account.counts
         ended = sum(counts[outcome] for outcome in ("success", "error", "timeout", "cancelled"))

@@ -1,15 +1,20 @@
 """A strict JSON schema of the part of Grafana's dashboard model (schemaVersion 42) that the dashboards use.
 
-Strict: a key that is not listed is an error. The builders' SDK checks nothing, and Grafana drops what it does not know
-without a word. Every key here has been compared with the types of @grafana/schema and @grafana/data 13.2.3 (npm,
-Apache-2.0): `Dashboard`, `Panel`, `RowPanel`, `VariableModel`, `AnnotationQuery`, `FieldConfig`, `GraphFieldConfig`,
-`TableFieldOptions`, the `Options` of the four kinds of panel, `DataLink`, and `PromQuery` of @grafana/prometheus. Two
-keys are not in the types and yet Grafana's: `definition` of a query variable and `expr` of an annotation.
+Strict: a key that is not listed is an error, and so is one at a panel whose kind does not read it. The builders' SDK
+checks nothing: it is made from an older model and writes keys that nobody reads any more; Grafana drops what it does
+not know without a word. Every key here has been compared with the types of @grafana/schema and @grafana/data 13.2.3
+(npm, Apache-2.0), as the TypeScript compiler resolves them: `Dashboard`, `Panel`, `RowPanel`, `VariableModel`,
+`AnnotationQuery`, `FieldConfig`, `GraphFieldConfig`, `TableFieldOptions`, the `Options` of the four kinds of panel,
+`DataLink`, and `PromQuery` of @grafana/prometheus. Some keys are not in the types and yet Grafana's: `definition` of a
+query variable, and of an annotation `expr`, `step`, `titleFormat` and `textFormat`, which the Prometheus data source
+reads.
 """
 
 from __future__ import annotations
 
 from typing import Any
+
+__all__ = ["DASHBOARD", "PANELS"]
 
 JSON = dict[str, Any]
 
@@ -63,41 +68,50 @@ MAPPING: JSON = {"oneOf": [
              "options": _object({"match": {"const": "null+nan"}, "result": _WORDS})}),
     _object({"type": {"const": "value"}, "options": {"type": "object", "additionalProperties": _WORDS}}),
 ]}  # fmt: skip
-PROPERTIES: JSON = {
-    "mappings": _array(MAPPING), "unit": TEXT,
-    "decimals": COUNT, "noValue": TEXT, "thresholds": THRESHOLDS, "links": _array(DATA_LINK),
-    "color": _object({"mode": {"const": "fixed"}, "fixedColor": COLOUR}),
-    "custom.lineWidth": COUNT, "custom.fillOpacity": COUNT,
-    "custom.lineStyle": _object({"fill": {"const": "dash"}, "dash": _array(NUMBER)}),
-    "custom.width": COUNT, "custom.minWidth": COUNT, "custom.wrapHeaderText": FLAG,
-    "custom.cellOptions": _object({"type": {"const": "color-background"}}),
+UNITS: JSON = {"enum": ["s", "none", "locale", "short", "percentunit", "ops"]}
+FIELD: JSON = {
+    "noValue": TEXT, "min": NUMBER, "max": NUMBER, "decimals": COUNT, "links": _array(DATA_LINK),
+    "mappings": _array(MAPPING), "color": _object({"mode": {"const": "fixed"}, "fixedColor": COLOUR}),
 }  # fmt: skip
-PROPERTY: JSON = {"oneOf": [_object({"id": {"const": name}, "value": value}) for name, value in PROPERTIES.items()]}
-OVERRIDE = _object({
-    "matcher": _object({"id": {"enum": ["byName", "byRegexp"]}, "options": TEXT}), "properties": _array(PROPERTY),
-})  # fmt: skip
-CUSTOM: JSON = {
-    "type": "object",
-    "additionalProperties": False,
-    "properties": {
-        "align": {"const": "auto"}, "inspect": FLAG,
+"""What a field of every kind of panel has, set for all fields or for one."""
+COLOURED: JSON = {**FIELD, "unit": UNITS, "thresholds": THRESHOLDS}
+"""In a heatmap the axis has the unit and the scheme the colours: it reads neither of them from its fields."""
+FIELD_OF: dict[str, JSON] = {"timeseries": COLOURED, "stat": COLOURED, "table": COLOURED, "heatmap": FIELD}
+CUSTOM_OF: dict[str, JSON] = {
+    "timeseries": {
         "lineWidth": COUNT, "fillOpacity": COUNT, "showPoints": {"enum": ["never", "auto", "always"]},
+        "lineStyle": _object({"fill": {"const": "dash"}, "dash": _array(NUMBER)}),
         "drawStyle": {"enum": ["line", "bars"]}, "axisSoftMax": NUMBER,
         "scaleDistribution": _object({"type": {"const": "symlog"}, "log": NUMBER, "linearThreshold": NUMBER}),
         "stacking": _object({"mode": {"enum": ["none", "normal", "percent"]}}),
         "thresholdsStyle": _object({"mode": {"enum": ["off", "line", "dashed", "area"]}}),
     },
+    "stat": {},
+    "table": {
+        "align": {"const": "auto"}, "inspect": FLAG, "width": COUNT, "minWidth": COUNT, "wrapHeaderText": FLAG,
+        "cellOptions": _object({"type": {"const": "color-background"}}),
+    },
+    "heatmap": {},
 }  # fmt: skip
-UNITS: JSON = {"enum": ["s", "none", "locale", "short", "percentunit", "ops"]}
-FIELDS = _object({
-    "defaults": _object(
-        {"noValue": TEXT},
-        {"unit": UNITS, "thresholds": THRESHOLDS, "custom": CUSTOM,
-         "min": NUMBER, "max": NUMBER, "decimals": COUNT, "links": _array(DATA_LINK),
-         "mappings": _array(MAPPING)},
-    ),
-    "overrides": _array(OVERRIDE),
-})  # fmt: skip
+"""What only the fields of one kind of panel have."""
+
+
+def _properties(kind: str) -> JSON:
+    """What an override can set of a field in a panel of this kind."""
+    known = {**FIELD_OF[kind], **{f"custom.{name}": value for name, value in CUSTOM_OF[kind].items()}}
+    return {"oneOf": [_object({"id": {"const": name}, "value": value}) for name, value in known.items()]}
+
+
+def _fields(kind: str) -> JSON:
+    own = {**FIELD_OF[kind], "custom": _object({}, CUSTOM_OF[kind])}
+    matcher = _object({"id": {"enum": ["byName", "byRegexp"]}, "options": TEXT})
+    properties = {**_array(_properties(kind)), "minItems": 1}
+    return _object({
+        "defaults": _object({"noValue": own.pop("noValue")}, own),
+        "overrides": _array(_object({"matcher": matcher, "properties": properties})),
+    })  # fmt: skip
+
+
 CALCS = _array({"enum": ["lastNotNull", "max"]})
 OPTIONS: dict[str, JSON] = {
     "timeseries": _object({
@@ -136,7 +150,7 @@ def _panel(kind: str) -> JSON:
     return _object(
         {"id": {"type": "integer", "minimum": 1}, "type": {"const": kind}, "title": TEXT, "description": TEXT,
          "datasource": SOURCE, "gridPos": POSITION, "targets": {**_array(TARGET), "minItems": 1},
-         "fieldConfig": FIELDS, "options": OPTIONS[kind]},
+         "fieldConfig": _fields(kind), "options": OPTIONS[kind]},
         {"transparent": FLAG, "maxDataPoints": COUNT, "transformations": _array(TRANSFORMATION)},
     )  # fmt: skip
 
@@ -145,6 +159,8 @@ ROW = _object({
     "id": {"type": "integer", "minimum": 1}, "type": {"const": "row"}, "title": TEXT, "gridPos": POSITION,
     "collapsed": {"const": False}, "panels": {"type": "array", "maxItems": 0},
 })  # fmt: skip
+PANELS: dict[str, JSON] = {"row": ROW, **{kind: _panel(kind) for kind in OPTIONS}}
+"""The schema of each kind of panel."""
 OPTION = _object({"text": {}, "value": {}}, {"selected": FLAG})
 VARIABLE: JSON = {
     "oneOf": [
@@ -165,7 +181,10 @@ VARIABLE: JSON = {
 }  # fmt: skip
 ANNOTATION = _object(
     {"name": TEXT, "datasource": SOURCE, "enable": FLAG, "iconColor": TEXT, "expr": TEXT, "step": TEXT,
-     "titleFormat": TEXT, "textFormat": TEXT, "target": {"type": "object"}},
+     "titleFormat": TEXT, "textFormat": TEXT,
+     "target": _object(
+         {"expr": TEXT, "refId": {"const": "Anno"}, "datasource": SOURCE, "instant": FLAG, "range": FLAG}
+     )},
     {"builtIn": NUMBER, "hide": FLAG},
 )  # fmt: skip
 
@@ -175,5 +194,5 @@ DASHBOARD = _object({
     "timezone": {"const": "browser"}, "refresh": TEXT, "graphTooltip": {"enum": [0, 1, 2]},
     "time": _object({"from": TEXT, "to": TEXT}), "fiscalYearStartMonth": COUNT, "links": _array(LINK),
     "templating": _object({"list": _array(VARIABLE)}), "annotations": _object({"list": _array(ANNOTATION)}),
-    "panels": {"type": "array", "minItems": 1, "items": {"oneOf": [ROW, *(_panel(kind) for kind in OPTIONS)]}},
+    "panels": {"type": "array", "minItems": 1, "items": {"oneOf": list(PANELS.values())}},
 })  # fmt: skip

@@ -19,7 +19,7 @@ def filled_in(expr: str, **variables: str) -> str:
 def metric_names(node: Any) -> set[str]:
     """Every series name that a parsed expression reads."""
     if isinstance(node, promql_parser.VectorSelector):
-        return {node.name}
+        return {str(node.name)}
     if isinstance(node, promql_parser.MatrixSelector):
         return metric_names(node.vector_selector)
     names: set[str] = set()

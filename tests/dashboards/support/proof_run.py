@@ -15,14 +15,14 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-from stores import Store, collector, debug_config, listening, process, prometheus, victoria, wait_for
 
 from glasspool._monitoring.options import RuleOptions
 from glasspool._monitoring.rulefiles import rule_files
 from glasspool.telemetry.catalog import TASK_OVERDUE_AGE
 
-ROOT = Path(__file__).resolve().parents[2]
-HERE = Path(__file__).resolve().parent
+from .stores import Store, collector, debug_config, listening, process, prometheus, victoria, wait_for
+
+ROOT = Path(__file__).resolve().parents[3]
 
 OPTIONS = RuleOptions(
     wait_objectives=(("crawl|mail", 0.5),),
@@ -104,11 +104,11 @@ def run(directory: Path) -> Iterator[Run]:
         stack.enter_context(collector(directory, "stack", config))
         out = directory / "account.json"
         arguments = [
-            sys.executable, str(HERE / "situations.py"), str(out), str(HOLD_SECONDS), f"http://127.0.0.1:{http}/v1/traces",
+            sys.executable, "-m", "tests.dashboards.support.situations", str(out), str(HOLD_SECONDS), f"http://127.0.0.1:{http}/v1/traces",
             f"{direct.url}/opentelemetry/v1/metrics", f"http://127.0.0.1:{http}/v1/metrics",
             f"http://127.0.0.1:{sink_http}/v1/metrics",
         ]  # fmt: skip
-        path = os.pathsep.join([str(ROOT / "src"), str(ROOT / "instrumentation")])
+        path = os.pathsep.join([str(ROOT), str(ROOT / "src"), str(ROOT / "instrumentation")])
         environment = {key: value for key, value in os.environ.items() if not key.startswith("OTEL_")}
         app = stack.enter_context(
             process(arguments, directory / "app.log", stdout=subprocess.PIPE, stdin=subprocess.PIPE,

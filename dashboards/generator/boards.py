@@ -11,8 +11,8 @@ from grafana_foundation_sdk.builders import prometheus
 from grafana_foundation_sdk.cog.encoder import JSONEncoder
 from grafana_foundation_sdk.models import dashboard
 
-from dashboards.panels import DATASOURCE, Panel, build_panel
-from dashboards.pruning import pruned
+from dashboards.generator.panels import DATASOURCE, Panel, build_panel
+from dashboards.generator.pruning import pruned
 from glasspool._monitoring.expressions import EXECUTOR_LABELS, by, count, events, label, series
 from glasspool.telemetry.catalog import EXECUTOR_CLOSED, EXECUTOR_OPENED, TASK_DURATION, Key, Metric
 
@@ -93,7 +93,7 @@ class _Link(builders.DashboardLink):
 
     def build(self) -> dashboard.DashboardLink:
         link = super().build()
-        link.placement = None
+        link.placement = None  # type: ignore[assignment]  # the encoder leaves out what is None
         return link
 
 
@@ -102,7 +102,7 @@ class _Annotation(builders.AnnotationQuery):
 
     def build(self) -> dashboard.AnnotationQuery:
         annotation = super().build()
-        annotation.placement = None
+        annotation.placement = None  # type: ignore[assignment]  # the encoder leaves out what is None
         return annotation
 
 

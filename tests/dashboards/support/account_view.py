@@ -143,7 +143,7 @@ class View:
         spans = [(t["accepted"], t["started"] or t["ended"] or self.at) for t in self.tasks(executor=executor["name"])]
         if self.read is None:
             waited = sum(max(0.0, min(left, until) - max(came, since)) for came, left in spans)
-            return waited / (until - since)
+            return float(waited / (until - since))
         step = 0.25
         lengths = [
             sum(came <= since + number * step < left for came, left in spans)
@@ -155,7 +155,7 @@ class View:
 
     def open_seconds(self, executor: dict[str, Any]) -> float:
         """Seconds open between start and now."""
-        return (executor["closed"] or self.at) - max(executor["opened"], self.start)
+        return float((executor["closed"] or self.at) - max(executor["opened"], self.start))
 
     def limit_seconds(self, executor: dict[str, Any], since: float) -> float:
         """Seconds with every slot in use, between an instant and now."""

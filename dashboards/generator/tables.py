@@ -8,7 +8,7 @@ from grafana_foundation_sdk.builders import common as common_builders
 from grafana_foundation_sdk.builders import table
 from grafana_foundation_sdk.models import common, dashboard
 
-from dashboards.parts import NEUTRAL, REFS, thresholds
+from dashboards.generator.parts import NEUTRAL, REFS, thresholds
 from glasspool._monitoring.expressions import EXECUTOR_LABELS, any_of, firing, label
 from glasspool.telemetry.catalog import Key
 
@@ -47,17 +47,19 @@ _ALERT_COLUMNS = {
 def firing_alerts(*filters: str) -> str:
     """For how long the conditions of the alerts have held, with the labels that the table shows.
 
-    Where there are too many, pages come before tickets, and what has lasted longest before the rest. Refusals for
-    several reasons are one row: the executor's dashboard tells them apart.
+    Where there are too many, pages come before tickets, and what has lasted longest before the rest: for the choice
+    pages count as older by more than any alert lasts, and the remainder takes that off again. Refusals for several
+    reasons are one row: the executor's dashboard tells them apart.
     """
-    pages, tickets = (_lasting(*filters, matcher) for matcher in ('severity="page"', 'severity!="page"'))
-    shown = f"{_lasting(*filters)} and topk({_MOST_ALERTS}, {any_of(f'{pages} + {_LONG}', tickets)})"
+    page, others = f'label_replace(vector({_LONG}), "severity", "page", "", "")', firing(("severity",), *filters)
+    older = f"({any_of(page, f'0 * {others}')})"
+    shown = f"topk({_MOST_ALERTS}, {_lasting(*filters)} + on (severity) group_left () {older}) % {_LONG}"
     return f"""label_join({shown}, "about", "", {", ".join(f'"{name}"' for name in _ABOUT)})"""
 
 
 def _lasting(*filters: str) -> str:
     labels = (*(name for name in _ALERT_COLUMNS if name not in ("alertstate", "Value", "about")), *_ABOUT)
-    age = f"(time() - {firing(labels, *filters, name='ALERTS_FOR_STATE', how='min')})"
+    age = f"clamp_min(time() - {firing(labels, *filters, name='ALERTS_FOR_STATE', how='min')}, 0)"
     state = firing(("alertstate", *labels), *filters)
     lasting = f"{age} * on ({', '.join(labels)}) group_right () {state}"
     # Not everything that evaluates rules says since when an alert without a holding time has fired.

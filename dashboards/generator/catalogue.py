@@ -6,10 +6,10 @@ import json
 from collections.abc import Iterator
 from typing import Any
 
-from dashboards.boards import Board, Lines, build_board
-from dashboards.drilldown import drilldown
-from dashboards.overview import overview
-from dashboards.runtime import runtime
+from dashboards.generator.boards import Board, Lines, build_board
+from dashboards.generator.drilldown import drilldown
+from dashboards.generator.overview import overview
+from dashboards.generator.runtime import runtime
 
 __all__ = ["boards", "places"]
 

@@ -8,13 +8,15 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 import yaml
-from account_view import View
-from expectations import LATE_TIMERS, ORDERS, WINDOW, Expected, Lines, alerts, panels, rules
-from proof_run import Run
-from queries import filled_in
-from stores import Sample, Store
 
 from glasspool._monitoring import provisioning
+
+from .account_view import View
+from .expectations import LATE_TIMERS, ORDERS, WINDOW, Expected, Lines, alerts, rules
+from .panel_expectations import panels
+from .proof_run import Run
+from .queries import filled_in
+from .stores import Sample, Store
 
 VARIABLES = {
     "__rate_interval": f"{WINDOW:g}s", "__rate_interval_ms": f"{WINDOW * 1000:g}", "__range": f"{WINDOW:g}s",
@@ -100,7 +102,7 @@ def _value(sample: Sample, label: str) -> str:
 
 def exemplars(store: Store, expr: str, start: float, end: float) -> list[str]:
     """Trace ids that Prometheus' own exemplar query returns for an expression."""
-    from stores import get
+    from .stores import get
 
     answer = get(f"{store.url}/api/v1/query_exemplars", query=expr, start=start, end=end)
     return [exemplar["labels"]["trace_id"] for series in answer["data"] for exemplar in series["exemplars"]]

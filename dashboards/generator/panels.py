@@ -12,9 +12,9 @@ from grafana_foundation_sdk.models import common, dashboard
 from grafana_foundation_sdk.models import heatmap as heatmap_models
 from grafana_foundation_sdk.models.prometheus import PromQueryFormat
 
-from dashboards.marks import Mark
-from dashboards.parts import GREY, NEUTRAL, REFS, data_link, thresholds
-from dashboards.tables import NAMES, Column, alert_table, executor_table
+from dashboards.generator.marks import Mark
+from dashboards.generator.parts import GREY, NEUTRAL, REFS, data_link, thresholds
+from dashboards.generator.tables import NAMES, Column, alert_table, executor_table
 from glasspool._monitoring.alerts import DRILLDOWN_UID, RUNTIME_UID
 from glasspool._monitoring.expressions import EXECUTOR_LABELS
 from glasspool._monitoring.options import RuleOptions
@@ -109,11 +109,13 @@ def build_panel(panel: Panel, number: int, position: dashboard.GridPos, traces: 
         builder.with_target(_query(panel, ref, target))
     built = builder.build()
     assert built.field_config is not None  # noqa: S101  # the builders above have all set something of it
+    link = None
     if panel.link == "traces":
-        built.field_config.defaults.links = [data_link("Traces of this executor", traces_url(traces))]
+        link = data_link("Traces of this executor", traces_url(traces))
     elif panel.link == "executor" and panel.kind != "table":
-        labels = (f"__field.labels.{name}" for name in EXECUTOR_LABELS)
-        built.field_config.defaults.links = [_executor_link(*labels)]
+        link = _executor_link(*(f"__field.labels.{name}" for name in EXECUTOR_LABELS))
+    if link is not None:
+        built.field_config.defaults.links = [link]  # type: ignore[list-item]  # the SDK's class has other keys
     built.field_config.overrides += [
         dashboard.DashboardFieldConfigSourceOverrides(matcher=mark.matcher, properties=mark.properties)
         for mark in panel.marks

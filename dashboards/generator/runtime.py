@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from dashboards.boards import Board, Lines, Row, executor_variable
-from dashboards.marks import limit
-from dashboards.panels import NONE_SEEN, Panel, Target
+from dashboards.generator.boards import Board, Lines, Row, executor_variable
+from dashboards.generator.marks import limit
+from dashboards.generator.panels import NONE_SEEN, Panel, Target
 from glasspool._monitoring.alerts import RUNTIME_UID
 from glasspool._monitoring.expressions import (
     EXECUTOR_LABELS,

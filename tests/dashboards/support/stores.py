@@ -19,7 +19,8 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-from backend_tools import need
+
+from .backend_tools import need
 
 SCRAPE_SECONDS = 2
 

@@ -1,39 +1,21 @@
-"""A program in trouble: every situation that panels and alerts must name, with real executors, and its own account.
-
-Run as a script by the proof. It keeps book of every task by itself (when it was accepted, began and ended, and how it
-had to end), without looking at any telemetry, ends in a state that stands still, writes the account as JSON and
-blocks its event loop until its standard input is closed.
-"""
+"""The program of the proof: one method a situation, and a book of every task that no telemetry has a part in."""
 
 from __future__ import annotations
 
 import asyncio
-import json
-import sys
 import threading
 import time
 from collections.abc import AsyncIterator, Callable
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import asynccontextmanager
+from functools import partial
 from typing import Any
 
 import anyio
-from opentelemetry import metrics, trace
-from opentelemetry.exporter.otlp.proto.http.metric_exporter import OTLPMetricExporter
-from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
-from opentelemetry.sdk.metrics import MeterProvider
-from opentelemetry.sdk.metrics.export import PeriodicExportingMetricReader
-from opentelemetry.sdk.resources import Resource
-from opentelemetry.sdk.trace import TracerProvider
-from opentelemetry.sdk.trace.export import BatchSpanProcessor
+from opentelemetry import trace
 
 from glasspool import HybridExecutor, QueueFull, TaskTimeout
-from glasspool.telemetry.configuration import configure
-from glasspool.telemetry.eventloop import monitor_event_loop
-from glasspool.telemetry.recording import overdue
-from glasspool_instrumentation import AnyioInstrumentor, wrap_executor
 
-EXPORT_MILLIS = 2000
 LIMITER, TOKENS = "anyio.to_thread", 40
 now = time.time
 
@@ -56,7 +38,7 @@ class Account:
         """Whether the executor has as many tasks that have not ended as slots and queue hold."""
         (entry,) = [e for e in self.data["executors"] if e["name"] == executor and e["closed"] is None]
         there = [t for t in self.data["tasks"] if t["executor"] == executor and t["accepted"] and not t["ended"]]
-        return len(there) >= entry["limit"] + entry["capacity"]
+        return len(there) >= int(entry["limit"]) + int(entry["capacity"])
 
     def task(self, executor: str, name: str, kind: str = "hybrid", **facts: Any) -> dict[str, Any]:
         record = {
@@ -263,7 +245,7 @@ class Shop:
             record = self.account.task("threads", "legacy", runner="thread", outcome="timeout", error_type="timeout")
             handle = await executor.submit(thread_body, record, self.release.wait, name="legacy", timeout=1000)
             record["accepted"] = now()
-            await until(lambda record=record: record["started"])
+            await until(partial(record.get, "started"))
             # Brought forward only now: a short timeout might be over before its thread has begun.
             handle._scope.deadline = anyio.current_time() + 0.25
             await handle.outcome()
@@ -380,76 +362,3 @@ async def idle(executor: HybridExecutor) -> None:
 
 def broken_observer(event: Any) -> None:
     raise RuntimeError("an observer that raises")
-
-
-async def situations(shop: Shop, hold: float, out: str) -> None:
-    pool = wrap_executor(ProcessPoolExecutor(2), "etl")
-    pool.submit(abs, -1).result()  # workers are there before the loop has anything to lose
-    shop.account.executor("etl", "process_pool", 2, None)
-    warm = shop.account.task("etl", "abs", "process_pool", runner="process", outcome="success")
-    warm["accepted"] = now()
-    async with (
-        monitor_event_loop("main"),
-        shop.executor("orders", 4, 20, wait_objective=0.5) as orders,
-        shop.executor("mail", 8, 100, observers=[broken_observer]) as mail,
-        shop.executor("threads", 3, 10) as threads,
-        shop.executor("crawl", 10, 100) as crawl,
-        shop.executor("bulk", 2, 10) as bulk,
-        anyio.create_task_group() as group,
-    ):
-        shop.account.data["failures"]["observer"] = 1
-        group.start_soon(shop.ticks)
-        go = anyio.Event()
-        group.start_soon(shop.closings, go)
-        group.start_soon(shop.cut, go)
-        await shop.before(orders, crawl, threads, pool)
-        shop.account.data["idle_from"] = now()
-        await anyio.sleep(5)  # two exports and two scrapes see everything at 0
-        async with anyio.create_task_group() as traffic:
-            traffic.start_soon(shop.steady, mail, "letter", 0.02, 0.1, 220)
-            await shop.steady(orders, "checkout", 0.12, 0.1, 100)
-            for situation in (shop.rush, shop.errors, shop.timeouts, shop.cancels, shop.burst):
-                await situation(orders)
-            await shop.storm(crawl)
-            await shop.threads(threads)
-            go.set()
-            await shop.pool(pool)
-            await shop.limiter(group)
-            await shop.blocks()
-            await shop.batch(bulk)
-        await shop.standstill(orders, group)
-        await anyio.sleep(hold)
-        shop.account.data["frozen"] = now()
-        with open(out, "w", encoding="utf-8") as file:
-            json.dump(shop.account.data, file)
-        print("FROZEN", flush=True)
-        sys.stdin.read()  # blocks the loop, as a blocking call does
-        shop.release.set()
-        shop.let_go.set()
-        group.cancel_scope.cancel()
-        raise SystemExit(0)
-
-
-def main() -> None:
-    out, hold, traces, *endpoints = sys.argv[1:]
-    resource = Resource.create({"service.name": "shop"})
-    readers = [
-        PeriodicExportingMetricReader(OTLPMetricExporter(endpoint=endpoint), export_interval_millis=EXPORT_MILLIS)
-        for endpoint in endpoints
-    ]
-    metrics.set_meter_provider(MeterProvider(readers, resource=resource))
-    tracers = TracerProvider(resource=resource)
-    if traces:
-        tracers.add_span_processor(BatchSpanProcessor(OTLPSpanExporter(endpoint=traces)))
-    trace.set_tracer_provider(tracers)
-    handle = configure(prometheus_port=0)
-    print(f"PORT {handle.prometheus_port}", flush=True)
-    # The limiter alone, not this program's task groups.
-    AnyioInstrumentor().instrument(exclude=["*"], monitor=False, wait_objectives={LIMITER: 0.5})
-    overdue.WATCHED_AFTER = 2.0  # the standstill lasts half a minute
-    account = Account()
-    anyio.run(situations, Shop(account), float(hold), out)
-
-
-if __name__ == "__main__":
-    main()

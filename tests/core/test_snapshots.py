@@ -1,4 +1,4 @@
-"""The telemetry of HybridExecutor: the recorded figures are what happened, on every backend."""
+"""What a snapshot says of HybridExecutor while it works: the figures add up and are what happened, on every backend."""
 
 from __future__ import annotations
 
@@ -12,9 +12,8 @@ import pytest
 from glasspool import HybridExecutor
 from glasspool.telemetry import catalog
 from glasspool.telemetry.recording.registry import REGISTRY, Snapshot
-
-from .support import LIMIT, run_python
-from .test_golden import compare
+from tests.telemetry.support import LIMIT, run_python
+from tests.telemetry.test_golden import compare
 
 
 def of(name: str, snapshot: Snapshot) -> Snapshot:

@@ -31,6 +31,7 @@ from glasspool import HybridExecutor, QueueFull, TaskTimeout
 from glasspool.telemetry.configuration import configure
 from glasspool.telemetry.eventloop import monitor_event_loop
 from glasspool.telemetry.recording import overdue
+from glasspool.testing import run_out_of_time
 from glasspool_instrumentation import AnyioInstrumentor, wrap_executor
 
 EXPORT_MILLIS = 2000
@@ -265,7 +266,7 @@ class Shop:
             record["accepted"] = now()
             await until(lambda record=record: record["started"])
             # Brought forward only now: a short timeout might be over before its thread has begun.
-            handle._scope.deadline = anyio.current_time() + 0.25
+            run_out_of_time(handle, after=0.25)
             await handle.outcome()
             record["ended"], record["held_until"] = now(), "end"
 

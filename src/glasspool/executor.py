@@ -23,7 +23,6 @@ from typing import Any, Literal, TypeVar, cast, overload
 
 from . import _checks as checks
 from ._checks import TaskOptions
-from ._core.admission import Submission
 from ._core.backend import to_the_end
 from ._core.block import Block
 from ._core.reporter import checked_observers
@@ -125,10 +124,15 @@ class HybridExecutor:
     async def shutdown(self, *, grace: float | None = None) -> ShutdownReport:
         """Take no more tasks, let the accepted ones finish, and after ``grace`` seconds cancel what is left.
 
-        ``None`` waits as long as it takes, ``0`` cancels at once. Idempotent: a second call joins the first and gets
-        the same report. Abandoned threads are not waited for; the report counts them.
+        Idempotent: a second call joins the first and gets the same report. Abandoned threads are not waited for; the
+        report counts them.
 
+        :param grace: seconds; ``None`` (default) waits as long as it takes, ``0`` cancels at once.
+        :return: how many tasks ended and how, which were cut off, and what held the shutdown up.
+        :raises TypeError, ValueError: ``grace`` is not a number of seconds, or is negative.
+        :raises ExecutorClosed: the executor's block was not entered yet.
         :raises NestedWait: inside a task, where this closes a circle of waits.
+        :raises WrongThread: from another thread or event loop.
         """
         grace = checks.seconds("grace", grace)
         return await self._entered("shutdown").shutdown(grace)
@@ -152,17 +156,19 @@ class HybridExecutor:
         Not every call is a checkpoint, but one in 64 is.
 
         :param name: what metrics and spans call the task; default the function's qualified name.
-        :param timeout: seconds of running; then the task ends as ``timeout``. 0 means at once, None never.
-        :param deadline: an ``anyio.current_time()`` instant that counts while blocked, queued and running.
-        :param context: ``"parent"``: the span is a child of the submitter's; ``"link"``: a new trace linked to it.
-        :param runner: ``"inline"``, ``"thread"`` or a ``concurrent.futures.Executor``.
-        :param abandon: whether a thread is left behind when its task is cancelled; False waits for it.
-        :param metadata: the submitter's own notes, found again in ``completed.item``.
+        :param timeout: seconds of running; then the task ends as ``timeout``. 0 means at once, None (default) never.
+        :param deadline: an ``anyio.current_time()`` instant that counts while blocked, queued and running, or None.
+        :param context: ``"parent"`` (default): a span below the submitter's; ``"link"``: a new trace linked to it.
+        :param runner: ``"inline"``, ``"thread"`` or a ``concurrent.futures.Executor``; None (default) by the function.
+        :param abandon: whether a thread is left behind when its task is cancelled (default); False waits for it.
+        :param metadata: the submitter's own notes, found again in ``completed.item``; default None.
+        :raises TypeError, ValueError: naming the parameter, its value and the fix.
         :raises TaskTimeout: the deadline passed while there was no room; nothing was accepted.
         :raises ExecutorClosed: the executor is closing or not open.
         :raises NestedWait: there is no room, and waiting for it inside a task closes a circle of waits.
+        :raises WrongThread: from another thread or event loop.
         """
-        work = self._submission("submit")
+        work = self._entered("submit").work
         work.host.check_caller("submit")
         return TaskHandle(await work.submit(work.plan(fn, args, **options), fn, args, None, copy_context()))
 
@@ -179,9 +185,12 @@ class HybridExecutor:
     def submit_nowait(self, fn: Callable[..., Any], /, *args: Any, **options: Any) -> TaskHandle[Any]:  # type: ignore[misc]  # mypy: TypedDict keywords
         """Accept ``fn(*args)`` as a task at once, or raise. Options as for :meth:`submit`.
 
+        :raises TypeError, ValueError: naming the parameter, its value and the fix.
         :raises QueueFull: neither a slot nor a queue place is free, or others wait for one.
+        :raises ExecutorClosed: the executor is closing or not open.
+        :raises WrongThread: from another thread or event loop.
         """
-        work = self._submission("submit_nowait")
+        work = self._entered("submit_nowait").work
         work.host.check_caller("submit_nowait")
         return TaskHandle(work.submit_nowait(work.plan(fn, args, **options), fn, args, None, copy_context()))
 
@@ -199,9 +208,12 @@ class HybridExecutor:
         Cancelled, it cancels the task and waits until it has ended: a coroutine's cleanup is finished when ``run``
         leaves.
 
+        :raises Exception: whatever ``fn`` raised; :class:`TaskTimeout` or :class:`TaskCancelled` if it ended so.
+        :raises ExecutorClosed: the executor is closing or not open.
         :raises NestedWait: inside a task, where this closes a circle of waits; one of this executor's always does.
+        :raises WrongThread: from another thread or event loop.
         """
-        work = self._submission("run")
+        work = self._entered("run").work
         host = work.host
         await host.check_waiter("run")
         task = await work.submit(work.plan(fn, args, **options), fn, args, None, copy_context())
@@ -239,8 +251,12 @@ class HybridExecutor:
 
         The first error is raised and cancels the rest of this call. Sources may be endless or asynchronous: at most
         twice ``max_in_flight`` items are taken ahead of the consumer. Options as for :meth:`submit`.
+
+        :raises TypeError, ValueError: naming the parameter, its value and the fix.
+        :raises ExecutorClosed: the executor is closing or not open.
+        :raises WrongThread: from another thread or event loop.
         """
-        return InOrder(self._submission("map"), fn, source, options)
+        return InOrder(self._entered("map").work, fn, source, options)
 
     @overload
     def as_completed(
@@ -257,14 +273,16 @@ class HybridExecutor:
     ) -> AsCompleted[Any]:
         """``fn(item)`` for every item of ``source``, as an async iterator of :class:`Completed` in order of ending.
 
-        Errors are outcomes: ``completed.unwrap()`` raises them. Otherwise like :meth:`map`.
+        Errors are outcomes: ``completed.unwrap()`` raises them. Otherwise like :meth:`map`, and raises as it does.
         """
-        return AsCompleted(self._submission("as_completed"), fn, source, options)
+        return AsCompleted(self._entered("as_completed").work, fn, source, options)
 
     def pile(self, *, fail_fast: bool = False) -> Pile:
         """A pile of tasks on this executor: include, take outcomes as they come, drain.
 
-        :param fail_fast: the first task that fails or times out cancels the pile's others.
+        :param fail_fast: the first task that fails or times out cancels the pile's others; default False.
+        :raises TypeError: ``fail_fast`` is not a bool.
+        :raises WrongThread: from another thread or event loop.
         :raises ExecutorClosed: the executor's block is left, or not entered yet.
         """
         fail_fast = checks.flag("fail_fast", fail_fast)
@@ -282,7 +300,10 @@ class HybridExecutor:
     def resize(self, max_in_flight: int) -> None:
         """Change the number of slots, at once. After shrinking, none starts until fewer are in use.
 
+        :param max_in_flight: slots from now on; at least 1.
+        :raises TypeError, ValueError: ``max_in_flight`` is not a whole number of at least 1.
         :raises ExecutorClosed: the executor is closed, or not open yet.
+        :raises WrongThread: from another thread or event loop.
         """
         limit = cast("int", checks.count("max_in_flight", max_in_flight, least=1))
         engine = self._entered("resize").engine
@@ -311,9 +332,6 @@ class HybridExecutor:
         closing, counts = self._block.engine.closing, self._block.engine.reporter.counts()
         state = "open" if closing.reason is None else "closed" if closing.closed else "closing"
         return f"<HybridExecutor {self.name!r} {state} · {counts.in_flight} in flight · {counts.queued} queued>"
-
-    def _submission(self, what: str) -> Submission:
-        return self._entered(what).work
 
     def _entered(self, what: str) -> Block:
         if self._block is None:

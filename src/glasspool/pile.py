@@ -117,7 +117,11 @@ class Pile:
     async def include(self, fn: Callable[..., Any], /, *args: Any, **options: Any) -> TaskHandle[Any]:  # type: ignore[misc]  # mypy: TypedDict keywords
         """Submit ``fn(*args)`` to the executor as one of this pile's tasks; see ``HybridExecutor.submit``.
 
+        :raises TypeError, ValueError: naming the parameter, its value and the fix.
+        :raises TaskTimeout: the deadline passed while there was no room; nothing was accepted.
         :raises ExecutorClosed: the executor or the pile is closed.
+        :raises NestedWait: there is no room, and waiting for it inside a task closes a circle of waits.
+        :raises WrongThread: from another thread or event loop.
         """
         work = self._work
         work.host.check_caller("pile.include")
@@ -223,7 +227,13 @@ class Pile:
     # -- ending ----------------------------------------------------------------------------------------------------
 
     def cancel(self, message: str | None = None) -> int:
-        """Ask all outstanding tasks of this pile to end; how many requests were recorded."""
+        """Ask all outstanding tasks of this pile to end.
+
+        :param message: free text for their spans and for the :class:`TaskCancelled` that waiting raises; default None.
+        :return: how many requests were recorded: one for each task that nobody had asked to end before.
+        :raises TypeError: ``message`` is neither a str nor None.
+        :raises WrongThread: from another thread or event loop.
+        """
         message = checks.message(message)
         self._work.host.check_caller("pile.cancel")
         return self._ledger.cancel("explicit", message)

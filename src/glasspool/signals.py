@@ -46,15 +46,17 @@ def shutdown_on_signals(
     Another one of them changes nothing: under a server that manages workers Ctrl-C reaches them as SIGINT, from the
     terminal, and as SIGTERM, from the server.
 
-    Enter it inside the executor's block, in the main thread of the process. ``grace`` is seconds, default 30 (what
-    orchestrators commonly leave between SIGTERM and SIGKILL: choose less than yours does); ``None`` waits as long as
-    it takes.
+    Enter it inside the executor's block, in the main thread of the process.
 
     Handlers that were there before are called on the event loop, once the executor takes no more submissions. What they
     raise ends the block and leaves it. The default (which would kill the process) and the loop's own way with Ctrl-C
     are not: the program ends by itself. Afterwards the signals are what they were. A handler that is installed within
     the block takes the place of this one, for as long as it stays.
 
+    :param executor: what is shut down.
+    :param grace: seconds that accepted tasks have to finish, default 30 (what orchestrators commonly leave between
+        SIGTERM and SIGKILL: choose less than yours does); ``None`` waits as long as it takes.
+    :param signals: which ones, default SIGTERM alone.
     :raises TypeError, ValueError: naming the parameter, its value and the fix.
     :raises RuntimeError: when entered outside the main thread.
     """

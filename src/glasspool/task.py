@@ -78,8 +78,9 @@ class Completed(Generic[T_co]):
     def unwrap(self) -> T_co:
         """The value, or raise the error as the task left it, however often this is called.
 
-        A ``StopIteration`` or ``StopAsyncIteration`` is raised as ``RuntimeError`` from it, since raising either
-        here would end the caller's loop.
+        :raises BaseException: the task's own error, :class:`TaskTimeout` or :class:`TaskCancelled`.
+        :raises RuntimeError: from the task's ``StopIteration`` or ``StopAsyncIteration``, since raising either here
+            would end the caller's loop.
         """
         error = self.error
         if error is None:

@@ -10,7 +10,7 @@ import pytest
 
 from glasspool import HybridExecutor, Outcome
 from glasspool import stats as stats_module
-from glasspool._core import engine
+from glasspool._core import closing
 from glasspool.telemetry import catalog
 from glasspool.testing import recorded, run_out_of_time
 
@@ -168,7 +168,7 @@ def test_ages_are_exact_on_a_mock_clock(seen):
 def impatient(monkeypatch):
     """What is late is so after a hundredth of a second."""
     monkeypatch.setattr(stats_module, "LATE", 0.01)
-    monkeypatch.setattr(engine, "LATE", 0.01)
+    monkeypatch.setattr(closing, "LATE", 0.01)
     monkeypatch.setattr("glasspool._core.reporter.LATE", 0.01)
 
 

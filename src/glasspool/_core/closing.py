@@ -9,6 +9,7 @@ from signal import Signals
 import anyio
 
 from glasspool.errors import ExecutorClosed
+from glasspool.stats import LATE
 
 from .failures import Failures
 from .interfaces import Needs
@@ -91,6 +92,17 @@ class Idle:
             if self.event is None:
                 self.event = anyio.Event()
             await self.event.wait()
+
+    async def watch(self, tell: Callable[[], None]) -> None:
+        """Call ``tell`` after ``LATE`` seconds, and at growing intervals after that, until nothing is left."""
+        interval = LATE
+        with anyio.CancelScope(shield=True):
+            while self._queued or self._active:
+                with anyio.move_on_after(interval):
+                    await self.wait()
+                if self._active:
+                    tell()
+                interval *= 2
 
     def reached(self) -> None:
         """Nothing is queued or active: whoever waits goes on."""

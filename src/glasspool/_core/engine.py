@@ -4,8 +4,8 @@
        │                                     ▲
        └── blocked producer ◀── grant ───────┴── a slot is free again
 
-Synchronous, but for the watch that logs what holds up a closing; what waits is the nursery's two service tasks
-(nursery.py). Nothing here refers to the executor's façade, so that a lost façade can be finalized.
+Synchronous: what waits are the nursery's service tasks (nursery.py). Nothing here refers to the HybridExecutor, so that
+one whose last reference is lost can be finalized.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from typing import Any
 import anyio
 
 from glasspool._foreign.guarded import log
-from glasspool.stats import LATE, ShutdownReport
+from glasspool.stats import ShutdownReport
 
 from .backend import Backend
 from .closing import Closing, Idle
@@ -45,7 +45,11 @@ Body = Callable[["Engine", Task], Coroutine[Any, Any, None]]
 
 
 class Engine:
-    """All mutable state of an executor. ``base`` is the context in which its services start."""
+    """Decides what runs next and settles each task. Holds the slots, the queue, and what is active.
+
+    :param base: the context in which the nursery's services start.
+    :param body: runs one task; see Body.
+    """
 
     def __init__(self, settings: Settings, backend: Backend, base: Context, body: Body) -> None:
         self.name = settings.name
@@ -57,7 +61,7 @@ class Engine:
         self.nursery = Nursery(self, backend, base, partial(body, self))
         self.escalate = settings.escalate
         self.queue: AdmissionQueue[Task, Producer[Task]] = AdmissionQueue(settings.capacity)
-        # All mutable state; touched on the event loop only (finalize excepted).
+        # Its mutable state, with slots and queue; touched on the event loop only (finalize excepted).
         self.failures = Failures(settings.name)
         self.closing = Closing(settings.name, self.failures)
         self.active: dict[Task, None] = {}
@@ -69,7 +73,7 @@ class Engine:
     # -- accepting -------------------------------------------------------------------------------------------------
 
     def can_accept(self) -> bool:
-        """Whether a task that overtakes nobody finds a slot or a queue place now."""
+        """Whether a task finds a slot or a queue place now without overtaking anybody."""
         queue, slots = self.queue, self.slots
         if queue.producers or queue.granted:
             return False
@@ -207,7 +211,9 @@ class Engine:
         if self.closing.reason is not None:
             self.reporter.ended_closing(task, asked, cut=bool(reason) and reason == self.closing.reason)
         if outcome == "error" and self.escalate and error is not None:
-            self._escalate(error)
+            self.failures.failed(error)
+            if not self.closing.reason:
+                self.abort("sibling_failure", cancel_nursery=True)
         if task.sink is not None:
             task.sink.completed(task)
         if task.event is not None:
@@ -232,11 +238,6 @@ class Engine:
             task.count_left()
             return self.reporter.settled(task, outcome, error, reason, assigned=held)
 
-    def _escalate(self, error: BaseException) -> None:
-        self.failures.failed(error)
-        if not self.closing.reason:
-            self.abort("sibling_failure", cancel_nursery=True)
-
     def _tell(self, task: Task, tell: Callable[[], None] | None, error: BaseException | None) -> None:
         try:
             if task.state == "error" and logger.isEnabledFor(logging.DEBUG):
@@ -256,9 +257,11 @@ class Engine:
             self.settle_cancelled(task, reason)
         else:
             self.reporter.asked(task, now)
-            if task.scope is None:
-                task.enclose(self.backend.late_scope(task))
-            task.scope.cancel()
+            scope = task.scope
+            if scope is None:
+                scope = self.backend.late_scope(task)
+                task.enclose(scope)
+            scope.cancel()
         return True
 
     def settle_cancelled(self, task: Task, reason: str) -> None:
@@ -310,7 +313,7 @@ class Engine:
             feed.cut()
         if self.active and not self._watched:
             self._watched = True
-            self.nursery.start_watch(self._watch_unobeyed)
+            self.nursery.start_watch(partial(self.idle.watch, lambda: self.reporter.waits_for(list(self.active))))
         if cancel_nursery:
             self.nursery.cancel()
 
@@ -324,17 +327,6 @@ class Engine:
         """The nursery is being cancelled from outside: start nothing more in it."""
         self.abort(self.backend.cancellation_source(error) or "shutdown", requests=False)
 
-    async def _watch_unobeyed(self) -> None:
-        """Log for which tasks the closing waits that were asked to end, at growing intervals until they do."""
-        interval = LATE
-        with anyio.CancelScope(shield=True):
-            while self.active:
-                with anyio.move_on_after(interval):
-                    await self.idle.wait()
-                if self.active:
-                    self.reporter.waits_for(list(self.active))
-                    interval *= 2
-
     def finish(self) -> ShutdownReport:
         """Everything has been settled: close the books, once."""
         self.begin_closing()
@@ -343,7 +335,7 @@ class Engine:
         return self.reporter.close()
 
     def finalize(self) -> None:
-        """The façade is gone and nobody will leave its block: settle what is left, waking nobody."""
+        """The HybridExecutor is gone and nobody will leave its block: settle what is left, waking nobody."""
         if not self.closing.closed:
             self.closing.end("shutdown")
             self.idle.forget()

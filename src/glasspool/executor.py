@@ -2,8 +2,7 @@
 
     submit ──▶ (wait for room) ──▶ queue ──▶ slot ──▶ backend task ──▶ runner ──▶ outcome ──▶ handle, pile, telemetry
 
-* The *submitter* waits in ``submit`` while there is no room, in line with the others; that is the backpressure
-  (_core/admission.py).
+* The *submitter* waits in line while there is no room (_core/admission.py); that is the backpressure.
 * The *engine* (_core/engine.py) is the synchronous state machine behind it: slots, queue, outcomes.
 * A *task* runs as a backend task of its own in the nursery, in its submitter's context, on a *runner*
   (_core/task_body.py); its state is kept by _core/task_state.py.

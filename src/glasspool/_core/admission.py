@@ -86,9 +86,13 @@ class Submission:
         self, plan: Plan, fn: Callable[..., Any], args: tuple[Any, ...], sink: Sink | None, context: Context, *,
         feeding: bool = False,
     ) -> Task:  # fmt: skip
-        """Accept the task in ``context``, waiting for room. ``sink`` collects the outcome. Called on the loop only.
+        """Accept the task in ``context``, waiting for room. Called on the loop only.
 
-        ``feeding``: the caller is an iteration's feeder, for which no task has to wait.
+        :param sink: collects the outcome; None for a task that stands alone.
+        :param feeding: the caller is an iteration's feeder, for which no task has to wait.
+        :raises TaskTimeout: the deadline passed while there was no room.
+        :raises ExecutorClosed: the executor is closing.
+        :raises NestedWait: waiting for room inside a task could hang for ever.
         """
         engine = self.engine
         self.since_yield += 1
@@ -111,7 +115,11 @@ class Submission:
     def submit_nowait(
         self, plan: Plan, fn: Callable[..., Any], args: tuple[Any, ...], sink: Sink | None, context: Context
     ) -> Task:
-        """Accept the task in ``context`` at once, or raise. Called on the loop only."""
+        """Accept the task in ``context`` at once, or raise. Called on the loop only.
+
+        :raises QueueFull: neither a slot nor a queue place is free, or others wait for one.
+        :raises ExecutorClosed: the executor is closing.
+        """
         engine = self.engine
         if self.closing.reason is not None:
             self._refuse(plan, sink)
@@ -126,9 +134,11 @@ class Submission:
         self, plan: Plan, fn: Callable[..., Any], args: tuple[Any, ...], sink: Sink, context: Context,
         wake: Callable[[], object],
     ) -> Producer[Task] | None:  # fmt: skip
-        """Accept the task, now or in its turn. Returns the producer that waits for room in its stead, if one must.
+        """Accept the task, now or in its turn.
 
-        ``wake`` is called when it has been accepted, or was turned away because the executor closes.
+        :param wake: called when the task has been accepted, or was turned away because the executor closes.
+        :return: the producer that waits for room in the caller's place; None if the task was accepted at once.
+        :raises ExecutorClosed: the executor is closing.
         """
         engine = self.engine
         if self.closing.reason is not None:
@@ -221,7 +231,7 @@ class Submission:
         return "submit_cancelled" if sink is not None and self.closing.signal is not None else "already_shutdown"
 
     def give_up(self, producer: Producer[Task], reason: str) -> None:
-        """Wait for room no longer: the call never becomes a task, for this ``reason`` of the contract."""
+        """Wait for room no longer: the call never becomes a task, for this ``reason`` of the catalog."""
         engine = self.engine
         blocked = engine.reporter.released(producer)
         engine.give_up(producer)

@@ -1,4 +1,4 @@
-"""Where the executor tells telemetry what happens: recorder, span and observers, in this order, once per event."""
+"""The one place where the executor tells telemetry what happens: recorder, span and observers, once per event."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ HYBRID = Shape(
     runners=("inline", "thread"), workers=("thread",), queue=True, submit=True, slots=True, requests=True,
     timeouts=True, rejects=tuple(reason for reason in REJECT_REASONS if reason != "broken"),
 )  # fmt: skip
-"""The parts of the contract that every HybridExecutor has."""
+"""The metrics and attributes of the catalog that every HybridExecutor has."""
 
 _ASKED = ("explicit", "shutdown", "keyboard_interrupt")  # reasons for which the executor itself cancels
 

@@ -27,7 +27,7 @@ class Raised:
 
 
 class Runner(Protocol):
-    """Runs functions of one kind. ``name`` is the contract's ``glasspool.runner``."""
+    """Runs functions of one kind. ``name`` is the value of the attribute ``glasspool.runner``."""
 
     name: str
 

@@ -91,7 +91,7 @@ class _Call:
         return result
 
     def leave(self, task: Task) -> bool:
-        """Wait no longer; True if the function is running and will go on by itself, which the task is told."""
+        """Wait no longer; True if the function is running and will go on by itself, which the task then knows."""
         with self._lock:
             if self.called:
                 return False

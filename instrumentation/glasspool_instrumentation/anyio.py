@@ -52,7 +52,7 @@ DEFAULT_LIMITER = "anyio.to_thread"
 class AnyioInstrumentor(TaskInstrumentor):
     """Observes anyio's task groups, thread limiters and worker processes.
 
-    Options choose among the tasks of task groups: see :class:`TaskInstrumentor`. ``wait_objectives`` is for the
+    Options choose among the tasks of task groups: see ``TaskInstrumentor``. ``wait_objectives`` is for the
     limiters, by their names: ``{"anyio.to_thread": 0.5}``; see ``WaitObjectives``.
     """
 

@@ -34,7 +34,7 @@ _NOT_RETRIEVED = "Task exception was never retrieved"
 
 
 class AsyncioInstrumentor(TaskInstrumentor):
-    """Observes asyncio's tasks and the pools of its loops. Options: see :class:`TaskInstrumentor`."""
+    """Observes asyncio's tasks and the pools of its loops. Options: see ``TaskInstrumentor``."""
 
     libraries = ("asyncio",)
 

@@ -4,21 +4,17 @@ from __future__ import annotations
 
 import math
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from concurrent.futures import Executor as FuturesExecutor
-from functools import partial
-from inspect import CO_ASYNC_GENERATOR, CO_COROUTINE, CO_ITERABLE_COROUTINE
-from types import CoroutineType, FunctionType, MethodType, WrapperDescriptorType
 from typing import Any, Literal, TypedDict, cast
 
-from ._foreign.guarded import as_float, is_a, is_awaitable, is_coroutine_function, text
+from ._foreign.guarded import as_float, is_a, text
 
 __all__ = [
     "TaskOptions",
     "choice",
     "count",
     "flag",
-    "function_kind",
     "message",
     "metadata",
     "name",
@@ -129,60 +125,6 @@ def runner(value: Any) -> str | FuturesExecutor | None:
         return found
     error = TypeError if found is None else ValueError
     raise error(f"runner must be 'inline', 'thread' or a concurrent.futures.Executor, not {text(value)}")
-
-
-def function_kind(fn: Callable[..., Any]) -> bool:
-    """Whether calling ``fn`` gives a coroutine. Partials, bound methods and ``__call__`` are looked through.
-
-    :raises TypeError: for what cannot be a task's function: not callable, a coroutine, an async generator function.
-    """
-    inner: Any = fn
-    if type(fn) is not FunctionType:  # the common case is decided by its code flags alone
-        inner = _unpacked(fn)
-        if is_awaitable(inner):
-            called = getattr(inner, "__name__", "work")
-            if type(inner) is CoroutineType:
-                inner.close()  # it will never run; closing it here spares the "never awaited" warning
-            raise TypeError(
-                f"fn must be a function, not a coroutine: write submit({called}, ...) instead of submit({called}(...))"
-            )
-        if not callable(inner):
-            raise TypeError(f"fn must be callable, not {text(inner)}; pass the function first, then its arguments")
-        inner = _called(inner)
-    flags = inner.__code__.co_flags if type(inner) is FunctionType else 0
-    if flags & CO_ASYNC_GENERATOR:
-        raise TypeError(
-            f"fn must not be an async generator function, got {text(inner)}: a task has one result; "
-            "submit a coroutine function that consumes it"
-        )
-    return bool(flags & (CO_COROUTINE | CO_ITERABLE_COROUTINE)) or is_coroutine_function(inner)
-
-
-def _unpacked(fn: Any) -> Any:
-    """What is called inside of partials, bound methods and static methods."""
-    while True:
-        if is_a(fn, partial):
-            fn = _PARTIAL.func.__get__(fn)
-        elif is_a(fn, staticmethod):
-            fn = _STATIC.__func__.__get__(fn)
-        elif type(fn) is MethodType:
-            fn = fn.__func__
-        else:
-            return fn
-
-
-def _called(fn: Any) -> Any:
-    """The function that is called when ``fn`` is, or what is known to stand for one; the class that is called."""
-    for _ in range(_DEEPEST):
-        if type(fn) is FunctionType or is_a(fn, (type, WrapperDescriptorType)) or is_coroutine_function(fn):
-            break
-        fn = _unpacked(type(fn).__call__)
-    return fn
-
-
-_PARTIAL: Any = partial  # untyped, for their descriptors: a subclass may say something else
-_STATIC: Any = staticmethod
-_DEEPEST = 8  # objects whose ``__call__`` is an object with a ``__call__``
 
 
 def wait_objective(value: Any, parameter: str = "wait_objective") -> float | None:

@@ -48,7 +48,7 @@ class PileEmpty(GlasspoolError):
 class TaskCancelled(GlasspoolError):
     """The task that was waited for was cancelled. The one who waits is not cancelled by this.
 
-    ``reason`` is one of the contract's cancel reasons (``explicit``, ``shutdown``, …), ``message`` the free text
+    ``reason`` is one of the catalog's cancel reasons (``explicit``, ``shutdown``, …), ``message`` the free text
     given to ``cancel()`` or ``None``.
     """
 

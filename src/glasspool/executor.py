@@ -1,17 +1,17 @@
-"""HybridExecutor: one nursery that owns every worker, with bounded concurrency, a bounded queue and telemetry.
+"""HybridExecutor: functions run concurrently in one nursery, with bounded concurrency, a bounded queue and telemetry.
 
     submit ──▶ (wait for room) ──▶ queue ──▶ slot ──▶ backend task ──▶ runner ──▶ outcome ──▶ handle, pile, telemetry
 
-* The *submitter* waits in ``submit`` while there is no room, in line with the others; that is the backpressure.
+* The *submitter* waits in line while there is no room (_core/admission.py); that is the backpressure.
 * The *engine* (_core/engine.py) is the synchronous state machine behind it: slots, queue, outcomes.
 * A *task* runs as a backend task of its own in the nursery, in its submitter's context, on a *runner*
-  (_core/task_body.py).
+  (_core/task_body.py); its state is kept by _core/task_state.py.
 * The *reporter* (_core/reporter.py) tells recorder, span and observers.
+* The *block* (_core/block.py) is the executor between entering and leaving.
 """
 
 from __future__ import annotations
 
-import math
 import sys
 import weakref
 from collections.abc import AsyncIterable, Awaitable, Callable, Iterable
@@ -20,24 +20,18 @@ from functools import partial
 from types import TracebackType
 from typing import Any, Literal, TypeVar, cast, overload
 
-import anyio
-
 from . import _checks as checks
 from ._checks import TaskOptions
-from ._checks import wait_objective as check_wait_objective
-from ._core.admission import Submission
-from ._core.backend import current_backend, to_the_end
-from ._core.block_exit import left_by, reason_for
-from ._core.engine import Engine
-from ._core.interfaces import NOTHING
-from ._core.reporter import Reporter, checked_observers
+from ._core.backend import to_the_end
+from ._core.block import Block
+from ._core.reporter import checked_observers
+from ._core.settings import Settings
 from .errors import ExecutorClosed
 from .iterators import AsCompleted, InOrder
 from .pile import Pile
 from .stats import ExecutorStats, ShutdownReport
 from .task import Outcome, TaskHandle, unless_cancelled
 from .telemetry.observers import Observer
-from .telemetry.tracing import spans as tracing
 from .telemetry.tracing.spans import Spans
 
 if sys.version_info >= (3, 11):
@@ -45,7 +39,7 @@ if sys.version_info >= (3, 11):
 else:
     from typing_extensions import Self, TypeVarTuple, Unpack
 
-__all__ = ["HybridExecutor"]
+__all__ = ["HybridExecutor", "block_of"]
 
 T = TypeVar("T")
 A = TypeVar("A")
@@ -85,114 +79,63 @@ class HybridExecutor:
         wait_objective: float | None = None,
         observers: Iterable[Observer] = (),
     ) -> None:
-        self._name = checks.name("name", name)
-        self._limit = cast("int", checks.count("max_in_flight", max_in_flight, least=1))
-        self._capacity = checks.count("max_queued", max_queued, least=0, unbounded=True)
-        self._escalate = checks.choice("on_error", on_error, ("collect", "escalate")) == "escalate"
-        self._spans: Spans = cast("Spans", checks.choice("spans", spans, ("all", "parented", "off")))
-        self._max_names = cast("int", checks.count("max_task_names", max_task_names, least=0))
-        self._wait_objective = check_wait_objective(wait_objective)
-        self._observers = checked_observers(observers)
-        self._work: Submission | None = None  # set once, when the block is entered
-        self._group: anyio.abc.TaskGroup | None = None
-        self._owner: object = None
+        self._settings = Settings(
+            name=checks.name("name", name),
+            limit=cast("int", checks.count("max_in_flight", max_in_flight, least=1)),
+            capacity=checks.count("max_queued", max_queued, least=0, unbounded=True),
+            escalate=checks.choice("on_error", on_error, ("collect", "escalate")) == "escalate",
+            spans=cast("Spans", checks.choice("spans", spans, ("all", "parented", "off"))),
+            max_task_names=cast("int", checks.count("max_task_names", max_task_names, least=0)),
+            wait_objective=checks.wait_objective(wait_objective),
+            observers=checked_observers(observers),
+        )
+        self._block: Block | None = None  # set once, when the block is entered
         self._finalizer: weakref.finalize[Any, Any] | None = None
 
     # -- opening and closing ---------------------------------------------------------------------------------------
 
     async def __aenter__(self) -> Self:
-        if self._work is not None:
-            raise RuntimeError(f"executor {self._name!r} was entered before; make a new one for each block")
-        backend = current_backend()
-        base = copy_context()
-        base.run(tracing.attach, tracing.without_span())
-        reporter = Reporter(
-            self._name, limit=self._limit, capacity=self._capacity, max_task_names=self._max_names,
-            wait_objective=self._wait_objective, spans=self._spans, observers=self._observers,
-            escalate=self._escalate, backend=backend,
-        )  # fmt: skip
-        engine = Engine(
-            self._name, backend, reporter, base, limit=self._limit, capacity=self._capacity, escalate=self._escalate
-        )
-        reporter.failed = engine.crashed
-        self._owner = backend.task()
-        group = self._group = anyio.create_task_group()
-        await group.__aenter__()
-        engine.nursery.open(group)
-        reporter.open()
-        self._work = Submission(engine)
-        self._finalizer = weakref.finalize(self, engine.finalize)
+        if self._block is not None:
+            raise RuntimeError(f"executor {self.name!r} was entered before; make a new one for each block")
+        block = Block(self._settings)
+        await block.enter()
+        self._block = block
+        self._finalizer = weakref.finalize(self, block.engine.finalize)
         return self
 
     async def __aexit__(
         self, exc_type: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
     ) -> bool:
-        engine, group = self._submission("leaving").engine, cast("anyio.abc.TaskGroup", self._group)
-        if engine.is_destroying(exc):
-            engine.finalize()  # the loop is gone
+        block = self._entered("leaving")
+        if block.engine.host.is_destroying(exc):
+            block.engine.finalize()  # the loop is gone
             return False
-        engine.check_caller("leaving")
-        if engine.backend.task() is not self._owner:
-            await self._leave_elsewhere(engine)
-        leaving = exc
-        if exc is None:
-            try:
-                await self.shutdown()
-            except BaseException as interrupted:  # noqa: BLE001 - cancelled while draining: leaves below
-                leaving = interrupted
-        if leaving is not None:
-            engine.abort(reason_for(leaving, engine.backend))
-        engine.nursery.end()
+        leaving: BaseException | None = None
         try:
-            leaving = await left_by(group, leaving, engine.backend)
+            leaving = await block.leave(exc)
             if self._finalizer is not None:
                 self._finalizer.detach()
-            self._owner = None
-            for feed in list(engine.feeds):
-                feed.pass_interrupt()
-            engine.finish()
-            leaving = engine.left_by(leaving)
             if leaving is not None and leaving is not exc:
                 raise leaving
             return leaving is None
         finally:
             del leaving, exc, traceback  # see Completed.unwrap
 
-    async def _leave_elsewhere(self, engine: Engine) -> None:
-        engine.abort("shutdown")
-        engine.nursery.end()
-        await to_the_end(partial(engine.wait, "leaving", engine.wait_idle, engine.needs_idle, engine, closing=True))
-        engine.finish()
-        raise RuntimeError(
-            f"executor {self._name!r} was entered in one task and left in another, which structured concurrency "
-            f"forbids; everything in it has been cancelled. Enter and leave it in one task: an async fixture of the "
-            f"anyio pytest plugin, an ASGI lifespan, or a task of its own that waits for an event"
-        )
-
     async def shutdown(self, *, grace: float | None = None) -> ShutdownReport:
         """Take no more tasks, let the accepted ones finish, and after ``grace`` seconds cancel what is left.
 
-        ``None`` waits as long as it takes, ``0`` cancels at once. Idempotent: a second call joins the first and gets
-        the same report. Abandoned threads are not waited for; the report counts them.
+        Idempotent: a second call joins the first and gets the same report. Abandoned threads are not waited for; the
+        report counts them.
 
+        :param grace: seconds; ``None`` (default) waits as long as it takes, ``0`` cancels at once.
+        :return: how many tasks ended and how, which were cut off, and what held the shutdown up.
+        :raises TypeError, ValueError: ``grace`` is not a number of seconds, or is negative.
+        :raises ExecutorClosed: the executor's block was not entered yet.
         :raises NestedWait: inside a task, where this closes a circle of waits.
+        :raises WrongThread: from another thread or event loop.
         """
         grace = checks.seconds("grace", grace)
-        engine = self._submission("shutdown").engine
-
-        async def close() -> ShutdownReport:
-            engine.begin_closing()
-            deadline = math.inf if grace is None else anyio.current_time() + grace
-            if grace != 0:
-                with anyio.CancelScope(deadline=deadline):
-                    await engine.wait_idle()
-            if engine.queue.waiting or engine.active:
-                engine.abort("shutdown")
-                await engine.wait_idle()
-            return engine.finish()
-
-        needs = engine.needs_idle if grace is None else lambda: NOTHING
-        return await engine.wait("shutdown", close, needs, engine)
+        return await self._entered("shutdown").shutdown(grace)
 
     # -- submitting ------------------------------------------------------------------------------------------------
 
@@ -213,19 +156,21 @@ class HybridExecutor:
         Not every call is a checkpoint, but one in 64 is.
 
         :param name: what metrics and spans call the task; default the function's qualified name.
-        :param timeout: seconds of running; then the task ends as ``timeout``. 0 means at once, None never.
-        :param deadline: an ``anyio.current_time()`` instant that counts while blocked, queued and running.
-        :param context: ``"parent"``: the span is a child of the submitter's; ``"link"``: a new trace linked to it.
-        :param runner: ``"inline"``, ``"thread"`` or a ``concurrent.futures.Executor``.
-        :param abandon: whether a thread is left behind when its task is cancelled; False waits for it.
-        :param metadata: the submitter's own notes, found again in ``completed.item``.
+        :param timeout: seconds of running; then the task ends as ``timeout``. 0 means at once, None (default) never.
+        :param deadline: an ``anyio.current_time()`` instant that counts while blocked, queued and running, or None.
+        :param context: ``"parent"`` (default): a span below the submitter's; ``"link"``: a new trace linked to it.
+        :param runner: ``"inline"``, ``"thread"`` or a ``concurrent.futures.Executor``; None (default) by the function.
+        :param abandon: whether a thread is left behind when its task is cancelled (default); False waits for it.
+        :param metadata: the submitter's own notes, found again in ``completed.item``; default None.
+        :raises TypeError, ValueError: naming the parameter, its value and the fix.
         :raises TaskTimeout: the deadline passed while there was no room; nothing was accepted.
         :raises ExecutorClosed: the executor is closing or not open.
         :raises NestedWait: there is no room, and waiting for it inside a task closes a circle of waits.
+        :raises WrongThread: from another thread or event loop.
         """
-        work = self._submission("submit")
-        work.engine.check_caller("submit")
-        return await work.submit(work.plan(fn, args, **options), fn, args, None, copy_context())
+        work = self._entered("submit").work
+        work.host.check_caller("submit")
+        return TaskHandle(await work.submit(work.plan(fn, args, **options), fn, args, None, copy_context()))
 
     @overload
     def submit_nowait(
@@ -240,11 +185,14 @@ class HybridExecutor:
     def submit_nowait(self, fn: Callable[..., Any], /, *args: Any, **options: Any) -> TaskHandle[Any]:  # type: ignore[misc]  # mypy: TypedDict keywords
         """Accept ``fn(*args)`` as a task at once, or raise. Options as for ``submit``.
 
+        :raises TypeError, ValueError: naming the parameter, its value and the fix.
         :raises QueueFull: neither a slot nor a queue place is free, or others wait for one.
+        :raises ExecutorClosed: the executor is closing or not open.
+        :raises WrongThread: from another thread or event loop.
         """
-        work = self._submission("submit_nowait")
-        work.engine.check_caller("submit_nowait")
-        return work.submit_nowait(work.plan(fn, args, **options), fn, args, None, copy_context())
+        work = self._entered("submit_nowait").work
+        work.host.check_caller("submit_nowait")
+        return TaskHandle(work.submit_nowait(work.plan(fn, args, **options), fn, args, None, copy_context()))
 
     @overload
     async def run(
@@ -260,26 +208,29 @@ class HybridExecutor:
         Cancelled, it cancels the task and waits until it has ended: a coroutine's cleanup is finished when ``run``
         leaves.
 
+        :raises Exception: whatever ``fn`` raised; ``TaskTimeout`` or ``TaskCancelled`` if it ended so.
+        :raises ExecutorClosed: the executor is closing or not open.
         :raises NestedWait: inside a task, where this closes a circle of waits; one of this executor's always does.
+        :raises WrongThread: from another thread or event loop.
         """
-        work = self._submission("run")
-        engine = work.engine
-        await engine.check_waiter("run")
-        handle = await work.submit(work.plan(fn, args, **options), fn, args, None, copy_context())
+        work = self._entered("run").work
+        host = work.host
+        await host.check_waiter("run")
+        task = await work.submit(work.plan(fn, args, **options), fn, args, None, copy_context())
+        completed = None
         try:
-            completed = await handle.outcome()
-        except BaseException:
-            engine.request_cancel(handle, "parent_scope")
-            if not handle.done:
-                ended, needs = handle._until_ended, handle._needs
-                await to_the_end(partial(engine.wait, "run", ended, needs, handle, closing=True))
-            raise
-        try:
+            try:
+                completed = await TaskHandle[Any](task).outcome()
+            except BaseException:
+                host.request_cancel(task, "parent_scope")
+                if task.completed is None:
+                    await to_the_end(partial(host.wait, "run", task.until_ended, task.needs, task, closing=True))
+                raise
             if completed.outcome is Outcome.CANCELLED:
                 await unless_cancelled()
             return completed.unwrap()
         finally:
-            del handle, completed  # see Completed.unwrap
+            del task, completed  # see Completed.unwrap
 
     # -- many at once ----------------------------------------------------------------------------------------------
 
@@ -300,8 +251,12 @@ class HybridExecutor:
 
         The first error is raised and cancels the rest of this call. Sources may be endless or asynchronous: at most
         twice ``max_in_flight`` items are taken ahead of the consumer. Options as for ``submit``.
+
+        :raises TypeError, ValueError: naming the parameter, its value and the fix.
+        :raises ExecutorClosed: the executor is closing or not open.
+        :raises WrongThread: from another thread or event loop.
         """
-        return InOrder(self._submission("map"), fn, source, options)
+        return InOrder(self._entered("map").work, fn, source, options)
 
     @overload
     def as_completed(
@@ -318,23 +273,26 @@ class HybridExecutor:
     ) -> AsCompleted[Any]:
         """``fn(item)`` for every item of ``source``, as an async iterator of ``Completed`` in order of ending.
 
-        Errors are outcomes: ``completed.unwrap()`` raises them. Otherwise like ``map``.
+        Errors are outcomes: ``completed.unwrap()`` raises them. Otherwise like ``map``, and raises as it does.
         """
-        return AsCompleted(self._submission("as_completed"), fn, source, options)
+        return AsCompleted(self._entered("as_completed").work, fn, source, options)
 
     def pile(self, *, fail_fast: bool = False) -> Pile:
         """A pile of tasks on this executor: include, take outcomes as they come, drain.
 
-        :param fail_fast: the first task that fails or times out cancels the pile's others.
+        :param fail_fast: the first task that fails or times out cancels the pile's others; default False.
+        :raises TypeError: ``fail_fast`` is not a bool.
+        :raises WrongThread: from another thread or event loop.
         :raises ExecutorClosed: the executor's block is left, or not entered yet.
         """
         fail_fast = checks.flag("fail_fast", fail_fast)
-        work = self._submission("pile")
-        work.engine.check_caller("pile")
-        if self._owner is None:  # in the block it may be refused what it includes, which a shutdown by a signal expects
-            work.engine.check_not_closed("pile")
+        block = self._entered("pile")
+        work = block.work
+        work.host.check_caller("pile")
+        if block.left:  # in the block it may be refused what it includes, which a shutdown by a signal expects
+            work.closing.check_not_closed("pile")
         if fail_fast:
-            work.engine.reporter.fail_fast()
+            block.engine.reporter.fail_fast()
         return Pile(work, fail_fast=fail_fast)
 
     # -- looking and changing --------------------------------------------------------------------------------------
@@ -342,12 +300,15 @@ class HybridExecutor:
     def resize(self, max_in_flight: int) -> None:
         """Change the number of slots, at once. After shrinking, none starts until fewer are in use.
 
+        :param max_in_flight: slots from now on; at least 1.
+        :raises TypeError, ValueError: ``max_in_flight`` is not a whole number of at least 1.
         :raises ExecutorClosed: the executor is closed, or not open yet.
+        :raises WrongThread: from another thread or event loop.
         """
         limit = cast("int", checks.count("max_in_flight", max_in_flight, least=1))
-        engine = self._submission("resize").engine
-        engine.check_caller("resize")
-        engine.check_not_closed("resize")
+        engine = self._entered("resize").engine
+        engine.host.check_caller("resize")
+        engine.closing.check_not_closed("resize")
         engine.resize(limit)
 
     def stats(self) -> ExecutorStats:
@@ -356,26 +317,35 @@ class HybridExecutor:
         Costs the same however many tasks have passed or wait; a little more for each in flight that has a timeout or
         deadline, or was asked to end.
         """
-        if self._work is None:
-            return ExecutorStats(0, 0, 0, 0, 0, 0, 0, 0, 0, self._limit, 0.0, 0.0, 0.0, 0, 0.0)
-        return self._work.engine.reporter.stats()
+        if self._block is None:
+            return ExecutorStats(0, 0, 0, 0, 0, 0, 0, 0, 0, self._settings.limit, 0.0, 0.0, 0.0, 0, 0.0)
+        return self._block.engine.reporter.stats()
 
     @property
     def name(self) -> str:
         """The name that metrics and spans show."""
-        return self._name
+        return self._settings.name
 
     def __repr__(self) -> str:
-        if self._work is None:
-            return f"<HybridExecutor {self._name!r} new>"
-        engine, counts = self._work.engine, self._work.engine.recorder.counts()
-        state = "open" if engine.closing is None else "closed" if engine.closed else "closing"
-        return f"<HybridExecutor {self._name!r} {state} · {counts.in_flight} in flight · {counts.queued} queued>"
+        if self._block is None:
+            return f"<HybridExecutor {self.name!r} new>"
+        closing, counts = self._block.engine.closing, self._block.engine.reporter.counts()
+        state = "open" if closing.reason is None else "closed" if closing.closed else "closing"
+        return f"<HybridExecutor {self.name!r} {state} · {counts.in_flight} in flight · {counts.queued} queued>"
 
-    def _submission(self, what: str) -> Submission:
-        if self._work is None:
+    def _entered(self, what: str) -> Block:
+        if self._block is None:
             raise ExecutorClosed(
-                f"{what} on executor {self._name!r}, which is not open: work inside its block, "
+                f"{what} on executor {self.name!r}, which is not open: work inside its block, "
                 f"`async with HybridExecutor(...) as executor:`"
             )
-        return self._work
+        return self._block
+
+
+def block_of(executor: HybridExecutor, what: str) -> Block:
+    """The executor's entered block, for the rest of the package.
+
+    :param what: the call that needs it, as the message names it.
+    :raises ExecutorClosed: the block was not entered yet.
+    """
+    return executor._entered(what)

@@ -10,28 +10,26 @@ from contextvars import copy_context
 from dataclasses import dataclass
 from functools import partial
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Protocol, TypeVar, overload
+from typing import Any, Protocol, TypeVar, overload
 
 import anyio
 
 from . import _checks as checks
 from ._checks import TaskOptions
 from ._core.backend import cancels_only, to_the_end
-from ._core.interfaces import Host, Needs
-from ._core.outcomes import Ledger
+from ._core.interfaces import Needs
+from ._core.pile_ledger import PileLedger
+from ._core.work import Work
 from ._foreign.guarded import is_a
 from .errors import ExecutorClosed, PileEmpty
 from .stats import Stopped
-from .task import Completed, Outcome, TaskHandle, TaskState
+from .task import Completed, Outcome, TaskHandle
 
 if sys.version_info >= (3, 11):
     from typing import Self, TypeVarTuple, Unpack
 else:
     from exceptiongroup import BaseExceptionGroup
     from typing_extensions import Self, TypeVarTuple, Unpack
-
-if TYPE_CHECKING:
-    from ._core.admission import Submission  # handed in, never made here
 
 __all__ = ["Drained", "Include", "Pile", "PileStats"]
 
@@ -89,37 +87,6 @@ class Include(Protocol):
     ) -> TaskHandle[T]: ...
 
 
-class _PileLedger(Ledger[Any]):
-    """Counts ends, and with ``fail_fast`` cancels the others at the first failure. Knows nothing of the pile itself:
-    the tasks refer to it, and a pile that nobody refers to goes at once."""
-
-    def __init__(self, host: Host, *, fail_fast: bool) -> None:
-        super().__init__()
-        self.ended = dict.fromkeys(Outcome, 0)
-        self.closed: str | None = None  # the reason for which tasks are cancelled, once that has been decided
-        self._host = host
-        self._fail_fast = fail_fast
-
-    def completed(self, handle: TaskHandle[Any]) -> None:
-        """See Sink."""
-        super().completed(handle)
-        completed = handle._completed
-        assert completed is not None, "called after the end"  # noqa: S101 - for the type checker
-        self.ended[completed.outcome] += 1
-        if self._fail_fast and completed.outcome in (Outcome.ERROR, Outcome.TIMEOUT):
-            self._fail_fast = False
-            self.close("sibling_failure")
-
-    def close(self, reason: str) -> None:
-        """Take no more tasks and ask the outstanding ones to end."""
-        self.closed = self.closed or reason
-        self.cancel(reason)
-
-    def cancel(self, reason: str, message: str | None = None) -> int:
-        """Ask the outstanding tasks to end; how many requests were recorded."""
-        return sum(self._host.request_cancel(handle, reason, message) for handle in self.unfinished())
-
-
 class Pile:
     """Some tasks of one executor. Made by ``executor.pile()``; several share an executor without seeing each other.
 
@@ -127,10 +94,10 @@ class Pile:
     Outcomes are given once, in order of ending, also to several consumers, and held without bound until taken.
     """
 
-    def __init__(self, work: Submission, *, fail_fast: bool) -> None:
+    def __init__(self, work: Work, *, fail_fast: bool) -> None:
         self._work = work
         # All mutable state; touched on the executor's event loop only.
-        self._ledger = _PileLedger(work.engine, fail_fast=fail_fast)
+        self._ledger = PileLedger(work.host, fail_fast=fail_fast)
         self._producers = 0
         self._refused = 0  # includes, since a signal began a drain
         self._refusals: weakref.WeakSet[ExecutorClosed] = weakref.WeakSet()  # the errors that said so
@@ -150,22 +117,26 @@ class Pile:
     async def include(self, fn: Callable[..., Any], /, *args: Any, **options: Any) -> TaskHandle[Any]:  # type: ignore[misc]  # mypy: TypedDict keywords
         """Submit ``fn(*args)`` to the executor as one of this pile's tasks; see ``HybridExecutor.submit``.
 
+        :raises TypeError, ValueError: naming the parameter, its value and the fix.
+        :raises TaskTimeout: the deadline passed while there was no room; nothing was accepted.
         :raises ExecutorClosed: the executor or the pile is closed.
+        :raises NestedWait: there is no room, and waiting for it inside a task closes a circle of waits.
+        :raises WrongThread: from another thread or event loop.
         """
         work = self._work
-        work.engine.check_caller("pile.include")
+        work.host.check_caller("pile.include")
         self._check_open()
         plan = work.plan(fn, args, **options)
         try:
-            handle = await work.submit(plan, fn, args, self._ledger, copy_context())
+            task = await work.submit(plan, fn, args, self._ledger, copy_context())
         except ExecutorClosed as error:
-            if work.engine.signal is not None:
+            if work.closing.signal is not None:
                 self._refused += 1
                 self._refusals.add(error)
             raise
         if self._ledger.closed is not None:  # closed while there was no room
-            self._work.engine.request_cancel(handle, self._ledger.closed)
-        return handle
+            work.host.request_cancel(task, self._ledger.closed)
+        return TaskHandle(task)
 
     def producer(self) -> AbstractContextManager[Include]:
         """``with pile.producer() as include:`` iteration goes on while such a block is open, even with nothing
@@ -210,42 +181,42 @@ class Pile:
         return drained
 
     async def _next(self) -> Completed[Any] | None:
-        ledger, engine = self._ledger, self._work.engine
+        ledger, host = self._ledger, self._work.host
 
         async def changed() -> None:
             if not ledger.ready and self._more_to_come:
                 await self._change()
 
-        engine.check_caller("pile")
+        host.check_caller("pile")
         while not ledger.ready:
             if not self._more_to_come:
                 return None
-            await engine.wait("waiting for a pile", changed, self._needs, ledger)
+            await host.wait("waiting for a pile", changed, self._needs, ledger)
         return ledger.take()
 
     def _needs(self) -> Needs:
-        return self._ledger.needs_one(self._work.engine, self._producers)
+        return self._ledger.needs_one(self._work.host, self._producers)
 
     async def _until_idle(self, what: str) -> None:
-        ledger, engine = self._ledger, self._work.engine
+        ledger, host = self._ledger, self._work.host
 
         async def idle() -> None:
             grown = ledger.grown
             while self._more_to_come and ledger.grown == grown:
                 await self._change()
 
-        engine.check_caller(what)
+        host.check_caller(what)
         while self._more_to_come:
-            await engine.wait(what, idle, ledger.needs_all, ledger)
+            await host.wait(what, idle, ledger.needs_all, ledger)
 
     @property
     def _more_to_come(self) -> bool:
         # Once the executor takes no more tasks, no producer can include any.
-        return bool(self._ledger.outstanding or (self._producers and self._work.engine.closing is None))
+        return bool(self._ledger.outstanding or (self._producers and self._work.closing.reason is None))
 
     async def _change(self) -> None:
         """Until the ledger has changed, or the executor takes no more tasks."""
-        told = self._work.engine.when_closing
+        told = self._work.closing.when_begun
         wake = partial(self._ledger.wake)  # one for each who waits
         told[wake] = None
         try:
@@ -256,9 +227,15 @@ class Pile:
     # -- ending ----------------------------------------------------------------------------------------------------
 
     def cancel(self, message: str | None = None) -> int:
-        """Ask all outstanding tasks of this pile to end; how many requests were recorded."""
+        """Ask all outstanding tasks of this pile to end.
+
+        :param message: free text for their spans and for the ``TaskCancelled`` that waiting raises; default None.
+        :return: how many requests were recorded: one for each task that nobody had asked to end before.
+        :raises TypeError: ``message`` is neither a str nor None.
+        :raises WrongThread: from another thread or event loop.
+        """
         message = checks.message(message)
-        self._work.engine.check_caller("pile.cancel")
+        self._work.host.check_caller("pile.cancel")
         return self._ledger.cancel("explicit", message)
 
     async def aclose(self) -> None:
@@ -266,19 +243,19 @@ class Pile:
 
         :raises NestedWait: inside one of them, which cannot end while it waits for itself; all have been cancelled.
         """
-        self._work.engine.check_caller("pile.aclose")
+        self._work.host.check_caller("pile.aclose")
         await self._close("explicit")
 
     async def __aenter__(self) -> Self:
-        self._work.engine.check_caller("entering a pile")
+        self._work.host.check_caller("entering a pile")
         return self
 
     async def __aexit__(
         self, exc_type: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        if self._work.engine.is_destroying(exc):
+        if self._work.host.is_destroying(exc):
             return
-        self._work.engine.check_caller("leaving a pile")
+        self._work.host.check_caller("leaving a pile")
         if exc is not None:
             cancelled = cancels_only(exc)
             try:
@@ -304,9 +281,7 @@ class Pile:
                 await ledger.wait()
 
         # Even inside a task of the executor: cancelled tasks need no slot of others to end.
-        await to_the_end(
-            lambda: self._work.engine.wait("closing a pile", ended, ledger.needs_all, ledger, closing=True)
-        )
+        await to_the_end(lambda: self._work.host.wait("closing a pile", ended, ledger.needs_all, ledger, closing=True))
 
     def _check_open(self) -> None:
         if self._ledger.closed is not None:
@@ -317,21 +292,20 @@ class Pile:
     @property
     def stopped(self) -> Stopped | None:
         """How many includes were refused, if that was for a drain that a signal began; else None."""
-        signal = self._work.engine.signal
+        signal = self._work.closing.signal
         return Stopped(signal, self._refused, (), None) if signal is not None and self._refused else None
 
     def stats(self) -> PileStats:
         """The figures of the pile's own tasks now. Costs as much as it has outstanding ones, as ``repr`` does."""
-        self._work.engine.check_caller("pile.stats")
+        self._work.host.check_caller("pile.stats")
         return self._stats()
 
     def _stats(self) -> PileStats:
-        outstanding = self._ledger.unfinished()
-        queued = sum(handle.state is TaskState.QUEUED for handle in outstanding)
+        queued, in_flight = self._ledger.standing()
         ended = self._ledger.ended
         return PileStats(
-            queued, len(outstanding) - queued, ended[Outcome.SUCCESS], ended[Outcome.ERROR],
-            ended[Outcome.TIMEOUT], ended[Outcome.CANCELLED], len(self._ledger.ready),
+            queued, in_flight, ended[Outcome.SUCCESS], ended[Outcome.ERROR], ended[Outcome.TIMEOUT],
+            ended[Outcome.CANCELLED], len(self._ledger.ready),
         )  # fmt: skip
 
     def __repr__(self) -> str:
@@ -346,18 +320,19 @@ class _Producing:
         self._pile = pile
 
     def __enter__(self) -> Include:
-        self._pile._work.engine.check_caller("pile.producer")
-        self._pile._producers += 1
-        return self._pile.include
+        pile = self._pile
+        pile._work.host.check_caller("pile.producer")
+        pile._producers += 1
+        return pile.include
 
     def __exit__(
         self, exc_type: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
     ) -> bool:
-        pile, engine = self._pile, self._pile._work.engine
-        if engine.is_destroying(exc):
-            engine.backend.call_soon_threadsafe(self._leave)
+        pile = self._pile
+        if pile._work.host.is_destroying(exc):
+            pile._work.backend.call_soon_threadsafe(self._leave)
             return False
-        engine.check_caller("leaving pile.producer")
+        pile._work.host.check_caller("leaving pile.producer")
         self._leave()
         return is_a(exc, ExecutorClosed) and exc in pile._refusals
 

@@ -27,7 +27,7 @@ from . import _checks as checks
 from ._core.backend import current_backend, own_interrupt
 from ._core.block_exit import left_by
 from ._core.interfaces import NOTHING
-from .executor import HybridExecutor
+from .executor import HybridExecutor, block_of
 from .stats import ShutdownReport
 
 if sys.version_info >= (3, 11):
@@ -46,15 +46,17 @@ def shutdown_on_signals(
     Another one of them changes nothing: under a server that manages workers Ctrl-C reaches them as SIGINT, from the
     terminal, and as SIGTERM, from the server.
 
-    Enter it inside the executor's block, in the main thread of the process. ``grace`` is seconds, default 30 (what
-    orchestrators commonly leave between SIGTERM and SIGKILL: choose less than yours does); ``None`` waits as long as
-    it takes.
+    Enter it inside the executor's block, in the main thread of the process.
 
     Handlers that were there before are called on the event loop, once the executor takes no more submissions. What they
     raise ends the block and leaves it. The default (which would kill the process) and the loop's own way with Ctrl-C
     are not: the program ends by itself. Afterwards the signals are what they were. A handler that is installed within
     the block takes the place of this one, for as long as it stays.
 
+    :param executor: what is shut down.
+    :param grace: seconds that accepted tasks have to finish, default 30 (what orchestrators commonly leave between
+        SIGTERM and SIGKILL: choose less than yours does); ``None`` waits as long as it takes.
+    :param signals: which ones, default SIGTERM alone.
     :raises TypeError: naming the parameter, its value and the fix.
     :raises ValueError: naming the parameter, its value and the fix.
     :raises RuntimeError: when entered outside the main thread.
@@ -93,9 +95,9 @@ class ShutdownOnSignals:
 
         :raises NestedWait: inside a task, where this closes a circle of waits.
         """
-        engine = self._executor._submission("waiting for a signal's shutdown").engine
-        needs = engine.needs_idle if self._grace is None else lambda: NOTHING
-        await engine.wait("waiting for a signal's shutdown", self._until_done, needs, engine)
+        engine = block_of(self._executor, "waiting for a signal's shutdown").engine
+        needs = engine.idle.needs if self._grace is None else lambda: NOTHING
+        await engine.host.wait("waiting for a signal's shutdown", self._until_done, needs, engine.host)
         assert self.report is not None, "set before the event"  # noqa: S101 - for the type checker
         return self.report
 
@@ -109,8 +111,8 @@ class ShutdownOnSignals:
                 "shutdown_on_signals works in the main thread only, where Python delivers signals; enter it there, or "
                 "call `executor.shutdown(grace=...)` from whatever tells this thread to end"
             )
-        engine = self._executor._submission("shutdown_on_signals").engine
-        engine.check_caller("shutdown_on_signals")
+        engine = block_of(self._executor, "shutdown_on_signals").engine
+        engine.host.check_caller("shutdown_on_signals")
         self._begin = engine.begin_closing
         self._tell = current_backend().call_soon_threadsafe
         group = self._group = anyio.create_task_group()
@@ -133,9 +135,9 @@ class ShutdownOnSignals:
         group = self._group
         if group is None:
             raise RuntimeError("shutdown_on_signals is left without having been entered")
-        engine = self._executor._submission("leaving shutdown_on_signals").engine
-        if not engine.is_destroying(exc):
-            engine.check_caller("leaving shutdown_on_signals")
+        engine = block_of(self._executor, "leaving shutdown_on_signals").engine
+        if not engine.host.is_destroying(exc):
+            engine.host.check_caller("leaving shutdown_on_signals")
         self._leaving = True
         if self.received is None or self.report is not None:
             group.cancel_scope.cancel()

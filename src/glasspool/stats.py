@@ -10,8 +10,8 @@ __all__ = ["LATE", "CutTask", "ExecutorStats", "ShutdownReport", "Stopped"]
 
 
 LATE = 1.0
-"""Seconds after which a task that was asked to end is spoken of: longer than cleanup commonly takes, shorter than
-people wait before they look."""
+"""Seconds after which a task that was asked to end is logged and reported as late: longer than cleanup
+commonly takes, shorter than people wait before they look."""
 
 
 @dataclass(frozen=True)

@@ -15,9 +15,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
+import anyio
 from opentelemetry import trace
 
 from .errors import ConfigurationError
+from .task import TaskHandle, task_of
 from .telemetry import catalog
 from .telemetry.catalog import Metric
 from .telemetry.recording.registry import REGISTRY, HistogramPoint, Snapshot
@@ -26,7 +28,7 @@ from .telemetry.recording.snapshot_queries import merged, total
 if TYPE_CHECKING:
     from opentelemetry.sdk.trace import ReadableSpan
 
-__all__ = ["Recorded", "captured_spans", "recorded"]
+__all__ = ["Recorded", "captured_spans", "recorded", "run_out_of_time"]
 
 
 @contextmanager
@@ -88,6 +90,22 @@ class Recorded:
 
     def _now(self) -> Snapshot:
         return self._after if self._after is not None else REGISTRY.collect()
+
+
+def run_out_of_time(handle: TaskHandle[Any], after: float = 0.0) -> None:
+    """Have the timeout or deadline of a running task come now, or after so many seconds.
+
+    A test submits the task with a time limit that is far away and calls this when the task has got where it should be:
+    a limit that is near may pass before.
+
+    :param handle: a task that runs and was submitted with ``timeout=`` or ``deadline=``.
+    :param after: seconds from now; default 0.
+    :raises ValueError: the task has no time limit, has not begun, or has ended.
+    """
+    task = task_of(handle)
+    if task.scope is None or (task.plan.timeout is None and task.plan.deadline is None):
+        raise ValueError(f"{handle!r} does not run under a time limit: submit it with timeout= and wait for its start")
+    task.scope.deadline = anyio.current_time() + after
 
 
 @contextmanager

@@ -21,6 +21,7 @@ from glasspool.telemetry.eventloop import monitor_event_loop
 from glasspool.telemetry.recording.identity import Shape
 from glasspool.telemetry.recording.recorder import Recorder
 from glasspool.telemetry.recording.registry import REGISTRY
+from glasspool.testing import run_out_of_time
 
 OK, BAD, SLOW, REJECTED, TASKS_CUT = 10, 3, 2, 4, 2
 
@@ -62,7 +63,7 @@ async def provoke(executor: HybridExecutor, release: threading.Event, until: any
     abandoned = await executor.submit(never_ending, timeout=1000, name="abandoned")
     while not begun.is_set():
         await anyio.sleep(0.005)
-    abandoned._scope.deadline = anyio.current_time()  # now: a short timeout might be over before the thread begins
+    run_out_of_time(abandoned)  # now: a short timeout might be over before the thread begins
     await abandoned.outcome()  # its thread goes on and keeps one of the two slots
     await executor.submit(until.wait, name="running")
     queued = await executor.submit(ok, name="left the queue")

@@ -82,11 +82,6 @@ async def cancelled_once_blocked() -> AsyncIterator[anyio.CancelScope]:
             yield scope
 
 
-def run_out_of_time(handle: TaskHandle[Any]) -> None:
-    """The running task's timeout or deadline, set far away, comes now: a near one may pass before the task begins."""
-    handle._scope.deadline = anyio.current_time()
-
-
 def conserved(executor: HybridExecutor, handles: list[TaskHandle[Any]]) -> ExecutorStats:
     """The executor's statistics, which say the same as the handles do."""
     stats = executor.stats()

@@ -17,6 +17,7 @@ from anyio.lowlevel import checkpoint
 
 from glasspool import HybridExecutor, NestedWait, TaskCancelled, TaskHandle, TaskTimeout
 from glasspool._core import waits
+from glasspool.testing import run_out_of_time
 
 from .support import PATIENCE, Gate, cancelled_once_blocked, echo, turns, until
 
@@ -726,7 +727,7 @@ async def _waiter_gone(gone: str, settled: bool, slots: int, inner: str) -> None
             elif gone == "handle":
                 top_handle.cancel()
             else:
-                top_handle._scope.cancel()  # as its deadline does
+                run_out_of_time(top_handle)
 
         if settled:
             leave()
@@ -756,7 +757,7 @@ async def test_tasks_that_end_by_their_own_time_limit_do_not_stand_still():
         ready.set()
         await anyio.wait_all_tasks_blocked()
         assert not y_handle.done
-        t_handle._scope.cancel()  # as its deadline does
+        run_out_of_time(t_handle)
         with pytest.raises(TaskTimeout):
             await t_handle
         assert await y_handle == "z"

@@ -9,8 +9,7 @@ import pytest
 from anyio.lowlevel import checkpoint
 
 from glasspool import HybridExecutor, Outcome
-
-from .support import run_out_of_time
+from glasspool.testing import run_out_of_time
 
 pytestmark = pytest.mark.anyio
 

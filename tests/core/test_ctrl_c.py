@@ -19,6 +19,7 @@ from anyio.lowlevel import checkpoint
 import glasspool
 from glasspool import HybridExecutor, Outcome
 from glasspool._foreign.guarded import leaves
+from glasspool.task import task_of
 from tests.programs import BACKENDS
 from tests.tracing import tracing
 
@@ -193,7 +194,7 @@ def test_in_a_task_on_trio(how: str) -> None:
 
     assert type(interrupted("trio", main)) is KeyboardInterrupt
     assert reached == []
-    (others, interrupt) = [handle._completed for handle in handles]
+    (others, interrupt) = [task_of(handle).completed for handle in handles]
     assert (others.outcome, others.error.reason) == (Outcome.CANCELLED, "keyboard_interrupt")
     assert interrupt.outcome is Outcome.ERROR
     assert KeyboardInterrupt in map(type, leaves(interrupt.error))

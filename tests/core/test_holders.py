@@ -24,10 +24,10 @@ MAY_LIVE: dict[str, dict[str, set[str]]] = {
     # What it set itself is in its context, and nothing else of it.
     "context": {ending: {"set by the task"} for ending in ENDINGS},
     "handle": {
-        "succeeds": {"handle", "result", *CALL},
-        "fails": {"handle", "error", "local", *CALL},
-        "cancelled": {"handle", *CALL},
-        "out of time": {"handle", *CALL},
+        "succeeds": {"task", "result", *CALL},
+        "fails": {"task", "error", "local", *CALL},
+        "cancelled": {"task", *CALL},
+        "out of time": {"task", *CALL},
     },
     "outcome": {
         "succeeds": {"result", *CALL},

@@ -19,6 +19,7 @@ from opentelemetry.sdk.trace import SpanProcessor, TracerProvider
 from opentelemetry.sdk.trace.sampling import Sampler
 
 from glasspool import HybridExecutor, Outcome, TaskCancelled
+from glasspool.task import task_of
 from tests.hostile import REFUSALS, Frozen, hostile
 
 from .hostile import RUNNERS, on, still_works
@@ -86,7 +87,8 @@ async def test_a_function(kind, runner, refusal, pool, sdk):
         completed = await handle.outcome()
         assert completed.outcome is Outcome.SUCCESS
         assert completed.value == 7
-        assert handle._plan.runner_name == ("thread" if runner is None and not is_async else completed_by(runner))
+        expected = "thread" if runner is None and not is_async else completed_by(runner)
+        assert task_of(handle).plan.runner_name == expected
         await still_works(executor, [handle])
     assert len(sdk.spans()) == 2
 
@@ -153,7 +155,7 @@ async def test_the_message_of_a_request(refusal, sdk):
     message = hostile(str, REFUSALS[refusal])("enough")
     async with HybridExecutor("message", max_in_flight=1) as executor:
         running, queued = await executor.submit(forever), await executor.submit(forever)
-        await until(lambda: running._began)
+        await until(lambda: task_of(running).began)
         assert queued.cancel(message)
         assert running.cancel(message)
         for handle in (queued, running):
@@ -258,7 +260,7 @@ async def test_spans(part, ending, refusal, sdk, monkeypatch):
             handle.cancel()
         elif ending == "cancelled":
             handle = await executor.submit(forever)
-            await until(lambda: handle._began)
+            await until(lambda: task_of(handle).began)
             handle.cancel()
         elif ending == "error":
             handle = await executor.submit(functools.partial(fails, hostile(Exception, raised)("error")))

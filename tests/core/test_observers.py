@@ -15,8 +15,7 @@ from anyio.lowlevel import checkpoint
 
 from glasspool import ExecutorClosed, HybridExecutor, QueueFull, TaskHandle, TaskTimeout
 from glasspool.telemetry.observers import TaskEvent
-
-from .support import run_out_of_time
+from glasspool.testing import run_out_of_time
 
 pytestmark = pytest.mark.anyio
 

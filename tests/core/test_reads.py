@@ -9,7 +9,7 @@ from typing import Any, cast
 import pytest
 
 from glasspool import HybridExecutor
-from glasspool._core.outcomes import Ledger
+from glasspool._core.ledger import Ledger
 from glasspool.telemetry.recording.identity import Shape
 from glasspool.telemetry.recording.recorder import Recorder
 from glasspool.telemetry.recording.registry import Registry

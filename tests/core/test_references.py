@@ -17,8 +17,8 @@ import anyio
 import pytest
 from anyio.lowlevel import checkpoint
 
-from glasspool import HybridExecutor, QueueFull, TaskTimeout
-from glasspool.task import current_task
+from glasspool import HybridExecutor, QueueFull, TaskHandle, TaskTimeout
+from glasspool._core.task_state import current_task
 
 from .support import PATIENCE, turns
 
@@ -69,7 +69,7 @@ class Watched:
         return self.see("error", error)
 
     def begin(self) -> Any:
-        self.see("handle", current_task())
+        self.see("task", current_task())
         local = self.see("local", Thing())
         CARRIED.set(self.see("set by the task", Thing()))
         self.started.set()
@@ -256,12 +256,11 @@ async def nobody(executor, fn, argument, options):
 
 async def _ends(executor: HybridExecutor, watched: Watched, ending: str, scope: anyio.CancelScope) -> None:
     """Bring about what the task or its waiter does not do by itself."""
-    queue = executor._work.engine.queue
+    queue = executor._block.engine.queue
     if ending == "cancelled queued":
         while not queue.waiting:
             await checkpoint()
-        handle = watched.see("handle", queue.tasks()[0])
-        handle.cancel()
+        TaskHandle(watched.see("task", queue.tasks()[0])).cancel()
     elif ending in ("cancelled", "waiter left", "shut down"):
         while not watched.started.is_set():
             await anyio.sleep(0.001)
@@ -271,8 +270,8 @@ async def _ends(executor: HybridExecutor, watched: Watched, ending: str, scope: 
             await turns(5)
         if ending == "shut down":
             await executor.shutdown(grace=0)
-        elif (handle := watched.references["handle"]()) is not None:
-            handle.cancel()
+        elif (task := watched.references["task"]()) is not None:
+            TaskHandle(task).cancel()
 
 
 async def _waits(wait: Any, executor: HybridExecutor, watched: Watched, options: dict[str, Any]) -> None:

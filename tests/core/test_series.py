@@ -13,8 +13,9 @@ from glasspool import ExecutorClosed, HybridExecutor, QueueFull, TaskTimeout
 from glasspool.telemetry import catalog, prometheus
 from glasspool.telemetry.catalog import Key
 from glasspool.telemetry.recording.registry import REGISTRY
+from glasspool.testing import run_out_of_time
 
-from .support import Gate, cancelled_once_blocked, echo, fail, forever, run_out_of_time, until
+from .support import Gate, cancelled_once_blocked, echo, fail, forever, until
 
 pytestmark = pytest.mark.anyio
 

@@ -66,7 +66,7 @@ async def test_every_snapshot_from_another_thread_adds_up(request):
     interval = sys.getswitchinterval()
     submitted = waited = 0
     async with HybridExecutor(name, max_in_flight=8, max_queued=16) as executor:
-        engine = executor._work.engine
+        engine = executor._block.engine
         block = engine.block
 
         def counted(handle: object) -> object:

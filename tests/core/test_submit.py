@@ -14,6 +14,7 @@ import anyio
 import pytest
 
 from glasspool import ExecutorClosed, HybridExecutor, NestedWait, Outcome, QueueFull, TaskState
+from glasspool.task import task_of
 
 from .support import Gate, conserved, echo, fail, turns
 
@@ -180,7 +181,7 @@ async def test_what_says_that_it_gives_a_coroutine_runs_on_the_loop(function):
     async with HybridExecutor("marked", max_in_flight=1) as executor:
         handle = await executor.submit(function, name="marked")
         assert await handle == 7
-        assert handle._plan.runner_name == "inline"
+        assert task_of(handle).plan.runner_name == "inline"
 
 
 @pytest.mark.parametrize("function", [Mock(return_value=7), MagicMock(return_value=7), NonCallableMagicMock])
@@ -188,7 +189,7 @@ async def test_a_mock_that_says_nothing_runs_in_a_thread(function):
     async with HybridExecutor("mocked", max_in_flight=1) as executor:
         handle = await executor.submit(function, name="mocked")
         await handle
-        assert handle._plan.runner_name == "thread"
+        assert task_of(handle).plan.runner_name == "thread"
 
 
 @pytest.mark.parametrize(

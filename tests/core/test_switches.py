@@ -52,7 +52,7 @@ async def _end_at(switch: int, runner: Any, observed: bool) -> str:
         with thread.tracing():
             handle.cancel()
             completed = await handle.outcome()
-        slots = executor._work.engine.slots  # type: ignore[union-attr]
+        slots = executor._block.engine.slots  # type: ignore[union-attr]
         await until(lambda: slots.used == 0)
         assert conserved(executor, [handle]).slots_used == 0
         assert await executor.run(echo, 1) == 1

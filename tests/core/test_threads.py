@@ -10,8 +10,9 @@ import anyio
 import pytest
 
 from glasspool import HybridExecutor, Outcome, QueueFull, TaskState
+from glasspool.testing import run_out_of_time
 
-from .support import PATIENCE, echo, run_out_of_time, turns, until
+from .support import PATIENCE, echo, turns, until
 
 pytestmark = pytest.mark.anyio
 

@@ -8,8 +8,10 @@ import anyio
 import pytest
 
 from glasspool import HybridExecutor, Outcome, TaskState, TaskTimeout
+from glasspool.task import task_of
+from glasspool.testing import run_out_of_time
 
-from .support import Gate, echo, fail, forever, run_out_of_time
+from .support import Gate, echo, fail, forever
 
 pytestmark = pytest.mark.anyio
 
@@ -30,7 +32,7 @@ async def test_a_timeout_counts_from_the_start_not_from_submission():
     async with HybridExecutor("running", max_in_flight=1) as executor:
         executor.submit_nowait(gate.hold)
         handle = executor.submit_nowait(echo, 5, timeout=30)
-        record = handle._record
+        record = task_of(handle).record
         await anyio.sleep(0.02)
         gate.open()
         assert await handle == 5

@@ -10,11 +10,11 @@ import pytest
 
 from glasspool import HybridExecutor, Outcome
 from glasspool import stats as stats_module
-from glasspool._core import engine
+from glasspool._core import closing
 from glasspool.telemetry import catalog
-from glasspool.testing import recorded
+from glasspool.testing import recorded, run_out_of_time
 
-from .support import Gate, run_out_of_time, turns, until
+from .support import Gate, turns, until
 
 pytestmark = pytest.mark.anyio
 
@@ -96,7 +96,7 @@ async def test_what_ends_at_once_is_not_seen_as_refusing(seen):
         run_out_of_time(running)
         assert (await running.outcome()).outcome is Outcome.TIMEOUT
         assert cancelling(seen) == (0, False)
-        assert executor._work.engine.recorder.asked == {}
+        assert executor._block.engine.reporter.recorder.asked == {}
 
 
 async def test_a_thread_that_is_waited_for_is_counted_and_one_that_is_left_is_not(seen):
@@ -168,7 +168,7 @@ def test_ages_are_exact_on_a_mock_clock(seen):
 def impatient(monkeypatch):
     """What is late is so after a hundredth of a second."""
     monkeypatch.setattr(stats_module, "LATE", 0.01)
-    monkeypatch.setattr(engine, "LATE", 0.01)
+    monkeypatch.setattr(closing, "LATE", 0.01)
     monkeypatch.setattr("glasspool._core.reporter.LATE", 0.01)
 
 
@@ -215,7 +215,7 @@ async def test_a_closing_says_for_whom_it_waits_until_they_end(how, caplog):
                     await anyio.sleep_forever()
         except Exception as error:
             left_by = error
-    report = executor._work.engine.finish()
+    report = executor._block.engine.finish()
     assert [late.name for late in report.late] == ["driver"]
     assert report.late[0].obeyed_after >= 0.01
     assert report.late[0].phase == "running"

@@ -58,11 +58,12 @@ class Scene:
     def state(self) -> object:
         executor, pile = self.executor, self.pile
         stats = executor.stats()
-        engine = executor._work.engine  # type: ignore[union-attr]
+        engine = executor._block.engine  # type: ignore[union-attr]
         return (
             [getattr(stats, name) for name in vars(stats) if "age" not in name], repr(pile), repr(executor),
             [handle.state for handle in (self.running, self.queued, self.done)],
-            [feed.what for feed in engine.feeds], len(engine.nursery.services), dict(engine.recorder.totals.task_names),
+            [feed.what for feed in engine.feeds], len(engine.nursery.services),
+            dict(engine.reporter.recorder.totals.task_names),
         )  # fmt: skip
 
     async def leave(self) -> None:

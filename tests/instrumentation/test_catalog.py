@@ -34,6 +34,7 @@ from opentelemetry.trace import Tracer
 
 import glasspool_instrumentation as gi
 from glasspool import ExecutorClosed, HybridExecutor, QueueFull, TaskTimeout
+from glasspool.task import task_of
 from glasspool.telemetry import catalog, monitor_event_loop, providers
 from glasspool.telemetry.catalog import ALL_METRICS, Key
 from glasspool.telemetry.export.exporters import MetricExports, SpanExports
@@ -42,6 +43,7 @@ from glasspool.telemetry.export.otel_instruments import Instruments
 from glasspool.telemetry.export.span_batches import SpanBatches
 from glasspool.telemetry.recording import overdue
 from glasspool.telemetry.recording.registry import REGISTRY, Source
+from glasspool.testing import run_out_of_time
 from glasspool_instrumentation import wrap_executor
 
 from . import work
@@ -130,7 +132,7 @@ async def executors(seen: Seen) -> None:
         await executor.run(nothing, name="third")
         late = await executor.submit(stuck, timeout=1000)
         await anyio.to_thread.run_sync(begun.wait)
-        late._scope.deadline = anyio.current_time()  # type: ignore[union-attr]
+        run_out_of_time(late)
         await late.outcome()
         seen.look()  # an abandoned thread
         queued = [
@@ -177,8 +179,8 @@ async def executors(seen: Seen) -> None:
     async with HybridExecutor("drained", max_in_flight=1) as executor:
         native = await executor.submit(forever)
         await anyio.sleep(0.01)
-        if isinstance(native._native, asyncio.Task):
-            native._native.cancel()
+        if isinstance(task_of(native).native, asyncio.Task):
+            task_of(native).native.cancel()
         else:
             native.cancel()
     for by_deadline in (False, True):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from concurrent.futures import Executor as FuturesExecutor
 from contextvars import Context
 from functools import partial
@@ -14,28 +14,34 @@ from anyio.lowlevel import checkpoint, checkpoint_if_cancelled
 
 from glasspool import _checks as checks
 from glasspool.errors import ExecutorClosed, NestedWait, QueueFull, TaskTimeout
-from glasspool.task import Plan, TaskHandle, WorkItem
 from glasspool.telemetry.recording.call_names import function_name
-from glasspool.telemetry.recording.recorder import TaskRecord
 from glasspool.telemetry.tracing.carried_call import Carried
 
+from .backend import Scope
 from .engine import Engine
-from .interfaces import NOTHING, Needs, Sink
+from .functions import is_async
+from .interfaces import NOTHING, Feed, Needs, Sink
 from .queue import Producer
 from .runners.base import Runner
 from .runners.futures import FuturesRunner
 from .runners.inline import InlineRunner
 from .runners.thread import ThreadRunner
 from .slot_limit import BURST
+from .task_state import Plan, Task
 
 __all__ = ["Submission"]
 
 
 class Submission:
-    """The way in to one engine."""
+    """The way in to one engine. A pile and an iteration are handed it as their ``Work`` (work.py)."""
 
     def __init__(self, engine: Engine) -> None:
         self.engine = engine
+        self.host = engine.host
+        self.backend = engine.backend
+        self.closing = engine.closing
+        self.slots = engine.slots
+        self.since_yield = 0  # submits since the loop has turned
         self._inline = InlineRunner()
         self._thread = ThreadRunner(engine.name, engine.threads)
 
@@ -59,14 +65,11 @@ class Submission:
                 f"there is no option {', '.join(map(repr, unknown))}; keywords for the function go through "
                 f"functools.partial(fn, ...)"
             )
-        is_async = checks.function_kind(fn)
-        chosen: Runner | None
-        if runner is None:
-            chosen = None if is_async else self._thread
-        else:
-            chosen = self._runner(checks.runner(runner), is_async)
+        on_loop = is_async(fn)
+        chosen = self._runner(None if runner is None else checks.runner(runner), on_loop)
         name = function_name(fn, args) if name is None else checks.name("name", name)
-        plan = Plan(name, self.engine.recorder.label(name), chosen, "inline" if chosen is None else chosen.name)
+        runner_name = "inline" if chosen is None else chosen.name
+        plan = Plan(name, chosen, runner_name, self.engine.reporter.records(name, runner_name))
         if timeout is not None:
             plan.timeout = checks.seconds("timeout", timeout)
         if deadline is not None:
@@ -82,109 +85,112 @@ class Submission:
     async def submit(
         self, plan: Plan, fn: Callable[..., Any], args: tuple[Any, ...], sink: Sink | None, context: Context, *,
         feeding: bool = False,
-    ) -> TaskHandle[Any]:  # fmt: skip
-        """Accept the task in ``context``, waiting for room. ``sink`` collects the outcome. Called on the loop only.
+    ) -> Task:  # fmt: skip
+        """Accept the task in ``context``, waiting for room. Called on the loop only.
 
-        ``feeding``: the caller is an iteration's feeder, for which no task has to wait.
+        :param sink: collects the outcome; None for a task that stands alone.
+        :param feeding: the caller is an iteration's feeder, for which no task has to wait.
+        :raises TaskTimeout: the deadline passed while there was no room.
+        :raises ExecutorClosed: the executor is closing.
+        :raises NestedWait: waiting for room inside a task could hang for ever.
         """
         engine = self.engine
-        engine.since_yield += 1
-        if engine.since_yield >= BURST:
+        self.since_yield += 1
+        if self.since_yield >= BURST:
             # Before anything is accepted: a cancelled submitter must not lose a task that it has no handle of.
-            engine.since_yield = 0
+            self.since_yield = 0
             await checkpoint()
-        if engine.closing is not None:
+        if self.closing.reason is not None:
             await checkpoint_if_cancelled()
             self._refuse(plan, sink)
-        handle = self._handle(plan, fn, args, sink, context)
+        task = Task(self.host, plan, fn, args, sink, context)
         if engine.can_accept():
-            engine.accept(handle)
+            engine.accept(task)
         elif feeding:
-            await self._stand_in_line(Producer(handle))
+            await self._stand_in_line(Producer(task))
         else:
-            await self._wait_for_room(handle)
-        return handle
+            await self._wait_for_room(task)
+        return task
 
     def submit_nowait(
         self, plan: Plan, fn: Callable[..., Any], args: tuple[Any, ...], sink: Sink | None, context: Context
-    ) -> TaskHandle[Any]:
-        """Accept the task in ``context`` at once, or raise. Called on the loop only."""
+    ) -> Task:
+        """Accept the task in ``context`` at once, or raise. Called on the loop only.
+
+        :raises QueueFull: neither a slot nor a queue place is free, or others wait for one.
+        :raises ExecutorClosed: the executor is closing.
+        """
         engine = self.engine
-        if engine.closing is not None:
+        if self.closing.reason is not None:
             self._refuse(plan, sink)
         if not engine.can_accept():
             engine.reporter.rejected(plan, "queue_full")
             raise QueueFull(self._fullness())
-        handle = self._handle(plan, fn, args, sink, context)
-        engine.accept(handle)
-        return handle
+        task = Task(self.host, plan, fn, args, sink, context)
+        engine.accept(task)
+        return task
 
     def line_up(
         self, plan: Plan, fn: Callable[..., Any], args: tuple[Any, ...], sink: Sink, context: Context,
         wake: Callable[[], object],
-    ) -> Producer[TaskHandle[Any]] | None:  # fmt: skip
-        """Accept the task, now or in its turn. Returns the producer that waits for room in its stead, if one must.
+    ) -> Producer[Task] | None:  # fmt: skip
+        """Accept the task, now or in its turn.
 
-        ``wake`` is called when it has been accepted, or was turned away because the executor closes.
+        :param wake: called when the task has been accepted, or was turned away because the executor closes.
+        :return: the producer that waits for room in the caller's place; None if the task was accepted at once.
+        :raises ExecutorClosed: the executor is closing.
         """
         engine = self.engine
-        if engine.closing is not None:
+        if self.closing.reason is not None:
             self._refuse(plan, sink)
-        handle = self._handle(plan, fn, args, sink, context)
+        task = Task(self.host, plan, fn, args, sink, context)
         if engine.can_accept():
-            engine.accept(handle)
+            engine.accept(task)
             return None
-        producer = Producer(handle, back=True)
+        producer = Producer(task, back=True)
         producer.wake = wake
         engine.block(producer)
         return None if producer.accepted else producer
 
-    def _handle(
-        self, plan: Plan, fn: Callable[..., Any], args: tuple[Any, ...], sink: Sink | None, context: Context
-    ) -> TaskHandle[Any]:
-        record = TaskRecord(plan.name, plan.runner_name, plan.label)
-        item = WorkItem(record.id, plan.name, fn, args, plan.metadata)
-        return TaskHandle(self.engine, item, plan, context, sink, record)
-
-    def _runner(self, choice: str | FuturesExecutor | None, is_async: bool) -> Runner | None:
-        if choice == "inline":
-            return None if is_async else self._inline
-        if is_async:
+    def _runner(self, choice: str | FuturesExecutor | None, on_loop: bool) -> Runner | None:
+        if choice is None or choice == "inline":
+            return None if on_loop else self._thread if choice is None else self._inline
+        if on_loop:
             raise ValueError(
                 f"runner={choice!r} cannot run a coroutine function: coroutines run on the event loop; "
                 f"leave runner out, or pass a plain function"
             )
         if isinstance(choice, FuturesExecutor):
-            return FuturesRunner(self.engine.name, choice, self.engine.backend.call_soon_threadsafe, Carried)
+            return FuturesRunner(self.engine.name, choice, self.backend.call_soon_threadsafe, Carried)
         return self._thread
 
     def _refuse(self, plan: Plan, sink: Sink | None) -> None:
         self.engine.reporter.rejected(plan, self.after_closing(sink))
-        self.engine.check_open()
+        self.closing.check_open()
 
-    async def _wait_for_room(self, handle: TaskHandle[Any]) -> None:
-        engine, plan = self.engine, handle._plan
-        producer = Producer(handle)
+    async def _wait_for_room(self, task: Task) -> None:
+        engine, plan = self.engine, task.plan
+        producer = Producer(task)
 
         def needs() -> Needs:
-            ends = plan.deadline is not None or engine.closing is not None
-            return NOTHING if ends or producer.accepted or producer in engine.queue.granted else (1, (engine,))
+            ends = plan.deadline is not None or self.closing.reason is not None
+            return NOTHING if ends or producer.accepted or producer in engine.queue.granted else (1, (self.host,))
 
         try:
-            await engine.wait("submit without room", partial(self._stand_in_line, producer), needs)
+            await self.host.wait("submit without room", partial(self._stand_in_line, producer), needs)
         except NestedWait as error:
             engine.reporter.rejected(plan, "queue_full")
             raise NestedWait(f"{error}. {self._figures()}") from None
 
-    async def _stand_in_line(self, producer: Producer[TaskHandle[Any]]) -> None:
-        engine, handle = self.engine, producer.handle
-        plan = handle._plan
-        if engine.closing is not None:  # while the wait was looked at
-            self._refuse(plan, handle._sink)
+    async def _stand_in_line(self, producer: Producer[Task]) -> None:
+        engine, task = self.engine, producer.task
+        plan = task.plan
+        if self.closing.reason is not None:  # while the wait was looked at
+            self._refuse(plan, task.sink)
         woken = anyio.Event()
         producer.wake = woken.set
         engine.block(producer)
-        engine.since_yield = 0
+        self.since_yield = 0
         scope = engine.backend.scope(math.inf if plan.deadline is None else plan.deadline)
         try:
             with scope:
@@ -199,7 +205,7 @@ class Submission:
                     await checkpoint_if_cancelled()  # who is cancelled is not told that the executor was, too
         except BaseException:
             if producer.accepted:  # in the very turn in which it was cancelled
-                engine.request_cancel(handle, "parent_scope")
+                engine.request_cancel(task, "parent_scope")
             else:
                 self.give_up(producer, "submit_cancelled")
             raise
@@ -207,29 +213,50 @@ class Submission:
             return
         raise self.out_of_time(producer) if scope.cancelled_caught else self.turned_away(producer)
 
-    def out_of_time(self, producer: Producer[TaskHandle[Any]]) -> TaskTimeout:
+    def out_of_time(self, producer: Producer[Task]) -> TaskTimeout:
         """The task's deadline has passed while it waited for room."""
-        name = producer.handle.name
+        name = producer.task.name
         self.give_up(producer, "submit_timeout")
         return TaskTimeout(f"the deadline of {name!r} passed while submit waited for room; nothing was accepted")
 
-    def turned_away(self, producer: Producer[TaskHandle[Any]]) -> ExecutorClosed:
+    def turned_away(self, producer: Producer[Task]) -> ExecutorClosed:
         """The executor has closed while the task waited for room."""
-        name = producer.handle.name
-        self.give_up(producer, self.after_closing(producer.handle._sink))
-        return self.engine.closed_by(f"executor {self.engine.name!r} closed while submit of {name!r} waited for room")
+        name = producer.task.name
+        self.give_up(producer, self.after_closing(producer.task.sink))
+        return self.closing.refusal(f"executor {self.engine.name!r} closed while submit of {name!r} waited for room")
 
     def after_closing(self, sink: Sink | None) -> str:
         """The reason of a refusal after closing. A signal ends a pile or an iteration in order: it hands back what it
         had in hand, and nobody is refused anything."""
-        return "submit_cancelled" if sink is not None and self.engine.signal is not None else "already_shutdown"
+        return "submit_cancelled" if sink is not None and self.closing.signal is not None else "already_shutdown"
 
-    def give_up(self, producer: Producer[TaskHandle[Any]], reason: str) -> None:
-        """Wait for room no longer: the call never becomes a task, for this ``reason`` of the contract."""
+    def give_up(self, producer: Producer[Task], reason: str) -> None:
+        """Wait for room no longer: the call never becomes a task, for this ``reason`` of the catalog."""
         engine = self.engine
-        blocked = engine.recorder.producer_released(producer)
+        blocked = engine.reporter.released(producer)
         engine.give_up(producer)
-        engine.reporter.rejected(producer.handle._plan, reason, blocked)
+        engine.reporter.rejected(producer.task.plan, reason, blocked)
+
+    # -- for iterations --------------------------------------------------------------------------------------------
+
+    def follow(self, feed: Feed) -> None:
+        """Tell the iteration of changes of the number of slots, and of the closing of everything."""
+        self.engine.feeds.add(feed)
+
+    def start_feeder(self, body: Callable[[], Coroutine[Any, Any, None]], scope: Scope, context: Context) -> None:
+        """Run ``body`` in the executor's nursery; ``scope`` is its own cancel scope, entered by it.
+
+        :raises ExecutorClosed: the executor is closing.
+        """
+        self.engine.nursery.start_service(body, scope, context)
+
+    def feeder_ended(self, scope: Scope) -> None:
+        """The body that was started with ``scope`` is at its end."""
+        self.engine.nursery.service_ended(scope)
+
+    def crashed(self, error: BaseException) -> None:
+        """KeyboardInterrupt or SystemExit came out of a source, and nobody will be given it."""
+        self.engine.crashed(error)
 
     def _fullness(self) -> str:
         return f"{self._figures()}; wait with `await submit`, or raise max_queued"

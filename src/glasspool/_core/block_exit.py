@@ -6,20 +6,13 @@ in docs/semantics.md.
 
 from __future__ import annotations
 
-import sys
-from collections.abc import Iterable
-from typing import cast
-
 from anyio.abc import TaskGroup
 
-from glasspool._foreign.guarded import interrupt_in, leaves, traceback_of
+from glasspool._foreign.guarded import interrupt_in, traceback_of
 
 from .backend import Backend, cancellation_in, cancels_only, split_cancellation
 
-if sys.version_info < (3, 11):
-    from exceptiongroup import BaseExceptionGroup
-
-__all__ = ["escalated", "left_by", "reason_for"]
+__all__ = ["left_by", "reason_for"]
 
 
 def reason_for(leaving: BaseException, backend: Backend) -> str:
@@ -27,23 +20,6 @@ def reason_for(leaving: BaseException, backend: Backend) -> str:
     if not cancels_only(leaving) or _cancellation(leaving, backend) is None:
         return "shutdown"
     return backend.cancellation_source(leaving) or "parent_scope"
-
-
-def escalated(
-    message: str, failures: list[BaseException], leaving: BaseException | None, caused: Iterable[BaseException]
-) -> BaseException:
-    """The group of the tasks' failures, and of what the block would have been left by without them.
-
-    Not if that tells of nothing but the failures: what they ``caused``, or one of them that the body awaited.
-    """
-    known = set(map(id, (*failures, *caused)))
-    rest = None if leaving is None else split_cancellation(leaving)[1]
-    try:
-        if rest is None or id(rest) in known or all(id(leaf) in known for leaf in leaves(rest)):
-            return BaseExceptionGroup(message, failures)
-        return BaseExceptionGroup(message, [cast("BaseException", leaving), *failures])
-    finally:
-        del leaving, rest, failures, caused  # see Completed.unwrap
 
 
 async def left_by(group: TaskGroup, leaving: BaseException | None, backend: Backend) -> BaseException | None:

@@ -1,14 +1,14 @@
-"""What a task asks of those around it: its executor (Host), and who collects its outcome (Sink)."""
+"""Protocols between a task and what surrounds it: its executor (Host), who collects its outcome (Sink), and others.
+
+This module knows no concrete class of the core: wherever a task is handed over it is a ``task_state.Task``.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Iterable
-from typing import TYPE_CHECKING, Any, Protocol, TypeVar
+from typing import Any, Protocol, TypeVar
 
-if TYPE_CHECKING:
-    from glasspool.task import TaskHandle
-
-__all__ = ["NOTHING", "Feed", "Host", "Needs", "Sink", "Slots"]
+__all__ = ["NOTHING", "Feed", "Host", "Needs", "Sink", "Slots", "TaskView"]
 
 T = TypeVar("T")
 
@@ -24,21 +24,21 @@ class Slots(Protocol):
 
     @property
     def limit(self) -> int:
-        """As many as there are."""
+        """How many slots there are."""
         ...
 
     @property
     def used(self) -> int:
-        """As many as are held, by tasks and by threads that were left behind."""
+        """How many slots are held, by tasks and by abandoned threads."""
         ...
 
 
 class Host(Protocol):
-    """What a handle needs of its executor."""
+    """What a task, its handle and those who wait for it need of its executor."""
 
     @property
     def name(self) -> str:
-        """As metrics and messages show it."""
+        """The name that metrics and messages show."""
         ...
 
     @property
@@ -47,45 +47,95 @@ class Host(Protocol):
         ...
 
     def check_caller(self, what: str) -> None:
-        """Raise WrongThread unless called on the executor's own event loop."""
+        """Refuse a caller on another thread or event loop than the executor's.
+
+        :param what: the call, as the message names it.
+        :raises WrongThread: the executor's own event loop does not run the caller.
+        """
 
     async def wait(
         self, what: str, body: Callable[[], Awaitable[T]], needs: Callable[[], Needs], key: object = None, *,
         closing: bool = False,
     ) -> T:  # fmt: skip
-        """Await ``body()``. Raises WrongThread, and inside a task NestedWait where it could hang; see waits.Wait.
+        """Await ``body()`` on behalf of the caller.
 
-        Some loop turns may pass before ``body`` is called: it looks itself whether there is still something to await.
+        Some loop turns may pass before ``body`` is called, so it checks itself whether there is still something to
+        await. Parameters: see ``waits.Wait``.
+
+        :raises WrongThread: the executor's own event loop does not run the caller.
+        :raises NestedWait: the caller is a task, and the wait could hang for ever.
         """
         ...
 
-    def request_cancel(self, handle: TaskHandle[Any], reason: str, message: str | None) -> bool:
-        """Ask for the task's end; True if this is the first request and the task has not ended."""
+    def request_cancel(self, task: Any, reason: str, message: str | None = None) -> bool:
+        """Ask for the task's end.
+
+        :return: whether the request was recorded: it is the first one and the task has not ended.
+        """
+        ...
+
+
+class TaskView(Protocol):
+    """What a handle shows of its task, and how it waits for the task's end."""
+
+    @property
+    def host(self) -> Host:
+        """The task's executor."""
+        ...
+
+    @property
+    def item(self) -> Any:
+        """What was submitted (WorkItem)."""
+        ...
+
+    @property
+    def state(self) -> str:
+        """A key of ``task_state.MOVES``, or an outcome."""
+        ...
+
+    @property
+    def completed(self) -> Any:
+        """How the task ended (Completed); None until then."""
+        ...
+
+    def shown_by(self, handle: object) -> None:
+        """Users hold the task by this handle."""
+
+    async def until_ended(self) -> None:
+        """Wait until the task has ended."""
+
+    def needs(self) -> Needs:
+        """What a wait for the task's end needs."""
         ...
 
 
 class Sink(Protocol):
-    """Who collects the outcomes of some tasks (a pile, an iterator)."""
+    """Collects the outcomes of some tasks, for a pile or an iterator."""
 
-    def accepted(self, handle: TaskHandle[Any]) -> None:
-        """The task is the sink's own from now on."""
+    def accepted(self, task: Any) -> None:
+        """The task was accepted, and its outcome will come here."""
 
     def asks(self, number: int) -> None:
         """So many calls more (or, negative, fewer) wait for room to become tasks of the sink."""
 
-    def completed(self, handle: TaskHandle[Any]) -> None:
-        """The task has ended. Called once, after the move; must not block or raise."""
+    def completed(self, task: Any) -> None:
+        """The task has ended. Called once, after its state has moved; must not block or raise."""
 
 
 class Feed(Protocol):
     """An iteration that takes items from a source as the executor has slots for them."""
 
+    @property
+    def what(self) -> str:
+        """The call that made it, as messages name it."""
+        ...
+
     def resized(self) -> None:
         """The number of slots has changed."""
 
     def cut(self) -> None:
-        """Everything is being cancelled: if the source is slow to close, that too."""
+        """Everything is being cancelled: if the source is slow to close, cancel its closing too."""
 
     def pass_interrupt(self) -> None:
-        """Nobody will be given what the source raised any more: if it was KeyboardInterrupt or SystemExit, it is the
-        executor's."""
+        """Nobody will receive the source's error any more. If it is KeyboardInterrupt or SystemExit, the executor
+        raises it."""

@@ -15,12 +15,11 @@ from typing import Any, Protocol
 import anyio
 from anyio.abc import TaskGroup
 
-from glasspool.task import TaskHandle
-
-from .backend import Backend, Scope, Spawner
+from .backend import Backend, Main, Scope, Spawner
+from .closing import Closing
 from .queue import AdmissionQueue
 from .slot_limit import BURST
-from .task_body import run_task
+from .task_state import Task
 
 __all__ = ["Nursery", "Owner"]
 
@@ -30,10 +29,8 @@ Body = Callable[[], Coroutine[Any, Any, None]]
 class Owner(Protocol):
     """The engine, as its nursery sees it."""
 
-    queue: AdmissionQueue[TaskHandle[Any], Any]
-
-    def check_open(self) -> None:
-        """Raise ExecutorClosed if the executor is closing."""
+    queue: AdmissionQueue[Task, Any]
+    closing: Closing
 
     def next_turn(self) -> None:
         """A loop turn has passed, or a queued deadline."""
@@ -45,19 +42,19 @@ class Owner(Protocol):
 class Nursery:
     """Starts tasks in the executor's task group, at most ``BURST`` of them between two loop turns.
 
-    ``base`` is what services start from: the opener's context without its span.
+    ``base`` is what services start from: the opener's context without its span. ``body`` runs one task.
     """
 
-    def __init__(self, owner: Owner, name: str, backend: Backend, base: Context) -> None:
+    def __init__(self, owner: Owner, backend: Backend, base: Context, body: Main) -> None:
         self._owner = owner
-        self._name = name
+        self._body = body
         self._backend = backend
         self._base = base
         # All mutable state; touched on the event loop only.
         self.spawner: Spawner | None = None  # set when `serve` runs; until then tasks are held back
-        self.services: set[Scope] = set()  # of feeders, cancelled when everything is settled
+        self.services: set[Scope] = set()  # feeders' own; cancelled when everything is settled
         self._group: TaskGroup | None = None
-        self._held_back: deque[TaskHandle[Any]] = deque()  # have a slot, wait for a loop turn to be started in
+        self._held_back: deque[Task] = deque()  # have a slot, wait for a loop turn to be started in
         self._burst = 0
         self._wake = anyio.Event()
         self._stop = anyio.Event()
@@ -68,21 +65,25 @@ class Nursery:
         self._base.run(group.start_soon, self._serve)
         self._base.run(group.start_soon, self._pace)
 
-    def start(self, handle: TaskHandle[Any]) -> None:
+    def start(self, task: Task) -> None:
         """Start the task that has got a slot, now or, if too many were started already, after a loop turn."""
         if self._burst >= BURST or self.spawner is None:
-            self._held_back.append(handle)
+            self._held_back.append(task)
             self._wake.set()
             return
         self._burst += 1
-        self.spawner.spawn(run_task, handle, handle._context, handle._plan.name)
+        self.spawner.spawn(self._body, task, task.context, task.plan.name)
 
     def start_service(self, body: Body, scope: Scope, context: Context) -> None:
         """Run ``body`` in the nursery, in ``context``; ``scope`` is its own cancel scope, entered by it."""
-        self._owner.check_open()
+        self._owner.closing.check_open()
         assert self._group is not None, "an open executor's nursery was opened"  # noqa: S101 - for the type checker
         self.services.add(scope)
         context.run(self._group.start_soon, body)
+
+    def service_ended(self, scope: Scope) -> None:
+        """The service that was started with ``scope`` needs no cancelling any more."""
+        self.services.discard(scope)
 
     def start_watch(self, body: Body) -> None:
         """Run ``body`` in the nursery, in the opener's context, until it ends by itself."""
@@ -138,9 +139,9 @@ class Nursery:
             self._wake = anyio.Event()
         self._burst = 0
         while self._held_back and self._burst < BURST:
-            handle = self._held_back.popleft()
-            if handle._completed is None:
-                self.start(handle)
+            task = self._held_back.popleft()
+            if task.completed is None:
+                self.start(task)
         self._owner.next_turn()
         if self._held_back:
             self._wake.set()

@@ -18,19 +18,19 @@ P = TypeVar("P")
 
 
 class Producer(Generic[T]):
-    """A submitter that waits for room for its task ``handle``: first to be granted it, then, ``back`` from its wait,
+    """A submitter that waits for room for its task ``task``: first to be granted it, then, ``back`` from its wait,
     to use it in turn. One that is ``back`` from the beginning has its task accepted as soon as its turn comes.
 
     ``wake`` is called when room was granted to one that is not back, when the task was accepted, or when the
     executor is closing.
     """
 
-    __slots__ = ("accepted", "back", "handle", "wake")
+    __slots__ = ("accepted", "back", "task", "wake")
 
     wake: Callable[[], object]  # set by whoever puts it in line
 
-    def __init__(self, handle: T, *, back: bool = False) -> None:
-        self.handle = handle
+    def __init__(self, task: T, *, back: bool = False) -> None:
+        self.task = task
         self.back = back
         self.accepted = False
 

@@ -1,4 +1,4 @@
-"""Where the executor tells telemetry what happens: recorder, span and observers, in this order, once per event."""
+"""The one place where the executor tells telemetry what happens: recorder, span and observers, once per event."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ import threading
 from collections.abc import Callable, Iterable
 from contextvars import Context, copy_context
 from dataclasses import replace
+from functools import partial
 from itertools import product
 from typing import Any
 
 from glasspool._foreign.guarded import is_a, log
 from glasspool.stats import LATE, CutTask, ExecutorStats, ShutdownReport
-from glasspool.task import CURRENT, Plan, TaskHandle, current_task
 from glasspool.telemetry import loop_monitors, providers
 from glasspool.telemetry.catalog import CANCEL_PHASES, REJECT_REASONS
 from glasspool.telemetry.observers import Observer, Observers, TaskEvent, check_observer
@@ -22,11 +22,13 @@ from glasspool.telemetry.recording.identity import Shape
 from glasspool.telemetry.recording.recorder import Recorder, TaskRecord
 from glasspool.telemetry.recording.within import recognise
 from glasspool.telemetry.tracing import spans as tracing
-from glasspool.telemetry.tracing.spans import Spans, TaskTracer
+from glasspool.telemetry.tracing.spans import TaskTracer
 
 from .backend import Backend
+from .settings import Settings
+from .task_state import CURRENT, Plan, Task, current_task
 
-__all__ = ["HYBRID", "Reporter", "checked_observers"]
+__all__ = ["HYBRID", "Reporter", "checked_observers", "context_without_span"]
 
 logger = logging.getLogger("glasspool")
 
@@ -37,7 +39,7 @@ HYBRID = Shape(
     runners=("inline", "thread"), workers=("thread",), queue=True, submit=True, slots=True, requests=True,
     timeouts=True, rejects=tuple(reason for reason in REJECT_REASONS if reason != "broken"),
 )  # fmt: skip
-"""The parts of the contract that every HybridExecutor has."""
+"""The metrics and attributes of the catalog that every HybridExecutor has."""
 
 _ASKED = ("explicit", "shutdown", "keyboard_interrupt")  # reasons for which the executor itself cancels
 
@@ -50,54 +52,84 @@ class Reporter:
     """The telemetry of one executor."""
 
     def __init__(
-        self,
-        name: str,
-        *,
-        limit: int,
-        capacity: int | None,
-        max_task_names: int,
-        wait_objective: float | None,
-        spans: Spans,
-        observers: Iterable[Observer],
-        escalate: bool,
-        backend: Backend,
+        self, settings: Settings, backend: Backend, *, alive: Callable[[], int], failed: Callable[[BaseException], None]
     ) -> None:
-        self.name = name
-        observers = tuple(observers)
-        cancels = (*_cancels(*_ASKED), *backend.cancels, *(_cancels("sibling_failure") if escalate else ()))
-        self._shape = replace(HYBRID, cancels=cancels, failures=("observer",) if observers else ())
-        self.recorder = Recorder(
-            name, "hybrid", self._shape, limit=limit, capacity=capacity, worker_limits={"thread": limit},
-            max_task_names=max_task_names, wait_objective=wait_objective, clock=backend.clock,
+        self.name = settings.name
+        cancels = (
+            *_cancels(*_ASKED), *backend.cancels, *(_cancels("sibling_failure") if settings.escalate else ())
         )  # fmt: skip
-        self._tracer = TaskTracer(name, "hybrid", spans)
-        self._observers = Observers(observers, self.recorder)
+        self._shape = replace(HYBRID, cancels=cancels, failures=("observer",) if settings.observers else ())
+        self.recorder = recorder = Recorder(
+            settings.name, "hybrid", self._shape, limit=settings.limit, capacity=settings.capacity,
+            worker_limits={"thread": settings.limit}, max_task_names=settings.max_task_names,
+            wait_objective=settings.wait_objective, clock=backend.clock,
+        )  # fmt: skip
+        recorder.alive = alive
+        self._failed = failed
+        self._tracer = TaskTracer(settings.name, "hybrid", settings.spans)
+        self._observers = Observers(settings.observers, recorder)
         self.observed = bool(self._observers)  # observers are only ever dropped, so False stays so
-        self._traced = spans != "off"
-        self._closing = (0.0, self.recorder.counts())  # when closing began, and what the counts were then
+        self._traced = settings.spans != "off"
+        # What the recorder alone has to know is told to it directly: a call less for every task.
+        self.assigned = recorder.assign  # a queued task's record: it has got a slot
+        self.counted_begin = recorder.begin  # the record of a task without span and observers: its function is called
+        self.succeeded = recorder.succeed  # likewise: it has ended as success
+        self.counts = recorder.counts
+        self._closing = (0.0, recorder.counts())  # when closing began, and what the counts were then
         self._cut: list[CutTask] = []
         self._late: list[CutTask] = []
         self._report: ShutdownReport | None = None
         self._unwatch: Callable[[], None] | None = None  # tells the monitor of the loop that the executor is closed
-        # Called with a KeyboardInterrupt or SystemExit of an observer; set by whoever can act on it.
-        self.failed: Callable[[BaseException], None] | None = None
 
     def open(self) -> None:
         """The executor is open, on the loop of the caller."""
         self.recorder.open()
         self._unwatch = loop_monitors.executor_opened()
 
+    def records(self, name: str, runner: str) -> Callable[[], TaskRecord]:
+        """What makes the record of each task of this name."""
+        return partial(TaskRecord, name, runner, self.recorder.label(name))
+
+    def resized(self, limit: int) -> None:
+        """The number of slots has changed."""
+        self.recorder.set_limit(limit)
+        self.recorder.worker_limits["thread"] = limit
+
+    def blocked(self, producer: object) -> None:
+        """A producer waits for room from now on."""
+        self.recorder.producer_blocked(producer)
+
+    def released(self, producer: object) -> float | None:
+        """A producer waits no longer; how many seconds it has waited."""
+        return self.recorder.producer_released(producer)
+
+    def asked(self, task: Task, at: float) -> None:
+        """A task that has begun was asked to end at this instant of the clock."""
+        self.recorder.ask(task.record, at)
+
+    def asked_in(self, task: Task, seconds: float) -> None:
+        """A task that is about to begin will be asked to end, by its own timeout or deadline."""
+        self.recorder.ask(task.record, self.recorder.clock() + seconds)
+
+    def asked_at(self, task: Task) -> float | None:
+        """The instant at which a task in flight was asked to end, or will be."""
+        return self.recorder.asked.get(task.record)
+
+    def thread_freed(self, task: Task) -> None:
+        """The thread that a task had left behind has ended. From any thread."""
+        self.recorder.thread_freed(task.record.runner)
+
     def fail_fast(self) -> None:
         """From now on a failing task may cancel others."""
         self.recorder.expect(replace(self._shape, cancels=_cancels("sibling_failure")))
 
-    def accepted(self, handle: TaskHandle[Any], *, queued: bool, blocked: float | None) -> None:
+    def accepted(self, task: Task, *, queued: bool, blocked: float | None) -> None:
         """The task is accepted, after its producer had been blocked so many seconds, if it had to wait."""
-        context, record = handle._context, handle._record
+        context, record = task.context, task.record
         if self._traced and providers.tracer() is not None and context is not None:
             try:
                 # In the submitter's context, which the task's own is a copy of.
-                record.span = context.run(self._start_span, handle, record)
+                record.span = context.run(self._start_span, task, record)
             except BaseException as error:  # noqa: BLE001 - the task is accepted
                 self.broken(error)
         self.recorder.accept(record, queued=queued, blocked=blocked)
@@ -106,20 +138,20 @@ class Reporter:
                 TaskEvent("submitted", self.name, "hybrid", record.id, record.name, record.runner, context=context)
             )
 
-    def _start_span(self, handle: TaskHandle[Any], record: TaskRecord) -> Any:
+    def _start_span(self, task: Task, record: TaskRecord) -> Any:
         return self._tracer.start(
             task_name=record.name,
             label=record.label,
-            function=look_through(handle._item.function, handle._item.arguments),
+            function=look_through(task.item.function, task.item.arguments),
             task_id=record.id,
             runner=record.runner,
             queue_size=self.recorder.queued,
-            mode="link" if handle._plan.link else "parent",
+            mode="link" if task.plan.link else "parent",
         )
 
-    def began(self, handle: TaskHandle[Any]) -> None:
+    def began(self, task: Task) -> None:
         """The function is about to be called, in the current context: its span is current from here."""
-        record: TaskRecord = handle._record
+        record: TaskRecord = task.record
         wait = self.recorder.begin(record)
         if record.span is not None:
             try:
@@ -131,28 +163,28 @@ class Reporter:
             self._tell(
                 TaskEvent(
                     "started", self.name, "hybrid", record.id, record.name, record.runner, wait=wait,
-                    context=_context_of(handle),
+                    context=_context_of(task),
                 )
             )  # fmt: skip
 
     def settled(
-        self, handle: TaskHandle[Any], outcome: str, error: BaseException | None, reason: str, *, assigned: bool
+        self, task: Task, outcome: str, error: BaseException | None, reason: str, *, assigned: bool
     ) -> Callable[[], None] | None:
         """The task has ended. Counts at once and returns what remains to be said once all state has moved."""
-        record: TaskRecord = handle._record
-        request = handle._request
+        record: TaskRecord = task.record
+        request = task.request
         error_type = outcome if outcome in ("timeout", "cancelled") else ""
         if outcome == "error" and error is not None:
             error_type = tracing.error_type_of(error)
         duration = self.recorder.settle(
             record, outcome, error_type, assigned=assigned, reason=reason,
             requested=request.at if request is not None and outcome == "cancelled" else None,
-            abandoned=handle._left_running,
+            abandoned=task.left_running,
         )  # fmt: skip
         if record.span is None and not self.observed:
             return None
         wait = (record.started if record.began else self.recorder.clock()) - record.accepted
-        context = _context_of(handle) if self.observed else None
+        context = _context_of(task) if self.observed else None
         message = request.message if request is not None else None
 
         def tell() -> None:
@@ -186,33 +218,33 @@ class Reporter:
         """The executor begins to close: what ends from here on is in the report."""
         self._closing = (self.recorder.clock(), self.recorder.counts())
 
-    def cut(self, handle: TaskHandle[Any], asked: float | None) -> None:
-        """The closing has cancelled this task, which it asked to end at this instant (None: it never ran)."""
-        self._cut.append(self._cut_task(handle, asked))
+    def ended_closing(self, task: Task, asked: float | None, *, cut: bool) -> None:
+        """A task has ended while the executor closes.
 
-    def late(self, handle: TaskHandle[Any], asked: float) -> None:
-        """The closing has had to wait for this task after asking it to end."""
-        if self.recorder.clock() - asked >= LATE:
-            self._late.append(self._cut_task(handle, asked))
+        :param asked: the instant at which the closing asked it to end; None if it did not, or the task never ran.
+        :param cut: the closing has cancelled it.
+        """
+        if cut:
+            self._cut.append(self._cut_task(task, asked))
+        if asked is not None and self.recorder.clock() - asked >= LATE:
+            self._late.append(self._cut_task(task, asked))
 
-    def waits_for(self, handles: list[TaskHandle[Any]]) -> None:
+    def waits_for(self, tasks: list[Task]) -> None:
         """The closing still waits for these tasks, which were asked to end."""
         now, asked = self.recorder.clock(), self.recorder.asked
-        named = [
-            f"{handle.name!r} (asked {now - asked.get(handle._record, now):.1f} s ago)" for handle in handles[:_NAMED]
-        ]
-        if len(handles) > _NAMED:
-            named.append(f"and {len(handles) - _NAMED} more")
+        named = [f"{task.name!r} (asked {now - asked.get(task.record, now):.1f} s ago)" for task in tasks[:_NAMED]]
+        if len(tasks) > _NAMED:
+            named.append(f"and {len(tasks) - _NAMED} more")
         log(
             logger.warning,
             "executor %r is closing and still waits for tasks that were asked to end: %s", self.name, ", ".join(named),
         )  # fmt: skip
 
-    def _cut_task(self, handle: TaskHandle[Any], asked: float | None) -> CutTask:
+    def _cut_task(self, task: Task, asked: float | None) -> CutTask:
         now = self.recorder.clock()
         obeyed = 0.0 if asked is None else now - asked
-        phase = "running" if handle._began else "queued"
-        return CutTask(handle.id, handle.name, phase, now - handle._record.accepted, obeyed)
+        phase = "running" if task.began else "queued"
+        return CutTask(task.item.id, task.name, phase, now - task.record.accepted, obeyed)
 
     def close(self) -> ShutdownReport:
         """The executor has closed. Counts it once; the report is the same ever after."""
@@ -258,14 +290,15 @@ class Reporter:
         if not is_a(error, (KeyboardInterrupt, SystemExit)):
             self.recorder.telemetry_failed("export")
             log(logger.error, "telemetry of executor %r failed", self.name, exc_info=error)
-        elif self.failed is not None:
-            self.failed(error)
         else:
-            raise error
+            self._failed(error)
 
 
 def checked_observers(value: object) -> tuple[Observer, ...]:
-    """An iterable of callables."""
+    """The observers that an executor was given.
+
+    :raises TypeError: they are not an iterable of callables.
+    """
     if not isinstance(value, Iterable):
         raise TypeError(f"observers must be an iterable of callables, not {value!r}; write observers=[...]")
     found = tuple(value)
@@ -274,10 +307,17 @@ def checked_observers(value: object) -> tuple[Observer, ...]:
     return found
 
 
-def _context_of(handle: TaskHandle[Any]) -> Context | None:
+def context_without_span() -> Context:
+    """A copy of the current context in which no span is current: what is started in it belongs to no span."""
+    context = copy_context()
+    context.run(tracing.attach, tracing.without_span())
+    return context
+
+
+def _context_of(task: Task) -> Context | None:
     """The task's context variables as it has set them: within the task itself a copy of what is current."""
     reference = CURRENT.get()
-    return handle._context if reference is None or reference() is not handle else copy_context()
+    return task.context if reference is None or reference() is not task else copy_context()
 
 
 def _in_running_task() -> bool:

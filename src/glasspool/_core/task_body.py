@@ -1,76 +1,108 @@
-"""One task from its first step to its end: the body of every backend task that the executor spawns."""
+"""One task from its first step to its end: the body of every backend task that the executor spawns.
+
+begin ──▶ call the function (here, or on a runner inside the task's own scope) ──▶ settle ──▶ pass cancellation on
+"""
 
 from __future__ import annotations
 
 import math
 from contextlib import nullcontext
-from types import TracebackType
-from typing import TYPE_CHECKING, Any, cast
+from typing import Any, cast
 from weakref import ref
 
 import anyio
 
-from glasspool._foreign.guarded import interrupt_in, is_a, set_traceback, traceback_of
-from glasspool.task import CURRENT, Plan, TaskHandle
+from glasspool._foreign.guarded import is_a, traceback_of
 
-from .backend import INTERRUPTIBLE, Scope, cancellation_in
+from .backend import Scope, cancellation_in
+from .endings import end_anyhow, end_by
+from .engine import Engine
 from .runners.base import HIDDEN, Raised
-
-if TYPE_CHECKING:
-    from .engine import Engine
+from .task_state import CURRENT, Plan, Task
 
 __all__ = ["run_task"]
 
 
-async def run_task(handle: TaskHandle[Any]) -> None:
-    """Run the task's function and report how it ended. Raises only cancellation."""
-    engine: Engine = handle._host  # type: ignore[assignment]  # every handle that is spawned is its engine's own
+async def run_task(engine: Engine, task: Task) -> None:
+    """Run the task's function and settle it. Raises only cancellation."""
     value: Any = None
     error: BaseException | None = None
     passing: BaseException | None = None
     try:
         if engine.backend.pause is not None:
             await engine.backend.pause
-        if not _begin(engine, handle):
+        if not _begin(engine, task):
             # It was cancelled, or ran out of time, between getting its slot and this first step.
             if engine.nursery.spawner is not None:
-                engine.nursery.spawner.finished(handle)
+                engine.nursery.spawner.finished(task)
             return
-        if handle._plan.runner is None and (handle._scope is None or handle._late):
+        if task.plan.runner is None and (task.scope is None or task.late):
             # The common case: a coroutine function, called here to have one coroutine less on the hot path. A scope
             # is put around it, around this very frame, when somebody cancels it; an observer may have done so already.
             if engine.backend.call is None:
-                value = await handle._item.function(*handle._item.arguments)
+                value = await task.item.function(*task.item.arguments)
             else:
-                value = await engine.backend.call(handle._item.function, handle._item.arguments)
+                value = await engine.backend.call(task.item.function, task.item.arguments)
         else:
-            value = await _call(engine, handle)
+            value = await _call_in_scope(engine, task)
             if type(value) is Raised:
                 error = value.error
     except BaseException as raised:  # noqa: BLE001 - an outcome; cancellation is passed on below
         error = passing = raised
     try:
         try:
-            if handle._late:
-                passing = _leave(cast("Scope", handle._scope), passing)
+            if task.late:
+                passing = _leave(cast("Scope", task.scope), passing)
             if error is None and passing is None:
-                engine.settle(handle, "success", value)
+                engine.settle(task, "success", value)
                 return
             # Without `error` the function left scopes of its own open.
-            _end(engine, handle, error if error is not None else cast("BaseException", passing))
+            end_by(engine, task, error if error is not None else cast("BaseException", passing))
         except BaseException as broken:  # noqa: BLE001 - raised when its backend task has ended, if it ends the program
-            engine.end_anyhow(handle, broken)
+            end_anyhow(engine, task, broken)
         if passing is not None:
             _pass_on(engine, passing)
     finally:
         if engine.nursery.spawner is not None:
-            engine.nursery.spawner.finished(handle)
+            engine.nursery.spawner.finished(task)
         # The frame lives on while the traceback of what the function raised does (from Python 3.13 on), and the
-        # handle leads to that traceback: it must keep nothing.
-        del handle, value, error, passing
+        # task leads to that traceback: it must keep nothing.
+        del task, value, error, passing
 
 
-async def _call(engine: Engine, handle: TaskHandle[Any]) -> Any:
+def _begin(engine: Engine, task: Task) -> bool:
+    """Whether the function is still to be called; if so, all is made ready for it."""
+    if task.completed is not None:
+        return False
+    plan = task.plan
+    limit = math.inf
+    if plan.timeout is not None or plan.deadline is not None:
+        now = anyio.current_time()  # read once: a pause between two readings is not the task's running time
+        limit = _time_limit(plan, now)
+        if limit <= now:
+            engine.settle_timeout(task)
+            return False
+        engine.reporter.asked_in(task, limit - now)
+    CURRENT.set(ref(task))
+    # Threads look for the scope around them when they start (anyio.from_thread.check_cancelled).
+    if not engine.backend.begin(task) or limit != math.inf or plan.runner is not None:
+        task.begin(engine.backend.scope(limit))
+    else:
+        task.begin(None)
+    if task.record.span is None and not engine.reporter.observed:
+        engine.reporter.counted_begin(task.record)
+    else:
+        engine.reporter.began(task)
+    return True
+
+
+def _time_limit(plan: Plan, now: float) -> float:
+    """Until when the task may run if it starts ``now``, on the loop's clock."""
+    until = math.inf if plan.timeout is None else now + plan.timeout
+    return until if plan.deadline is None else min(until, plan.deadline)
+
+
+async def _call_in_scope(engine: Engine, task: Task) -> Any:
     """Call the function inside the task's own scope. Returns its value, or ``Raised`` if the scope took in the rest."""
     error: BaseException | None = None
     shown: BaseException | None = None
@@ -78,14 +110,14 @@ async def _call(engine: Engine, handle: TaskHandle[Any]) -> Any:
     value: Any = None
     try:
         try:
-            with cast("Scope", handle._scope or nullcontext()):
+            with cast("Scope", task.scope or nullcontext()):
                 try:
-                    runner = handle._plan.runner
+                    runner = task.plan.runner
                     if runner is None:
                         if engine.backend.call is None:
-                            return await handle._item.function(*handle._item.arguments)
-                        return await engine.backend.call(handle._item.function, handle._item.arguments)
-                    value = await runner.run(handle, engine.thread_freed)
+                            return await task.item.function(*task.item.arguments)
+                        return await engine.backend.call(task.item.function, task.item.arguments)
+                    value = await runner.run(task, engine.thread_freed)
                     if type(value) is not Raised:
                         return value
                     error = value.error
@@ -100,7 +132,7 @@ async def _call(engine: Engine, handle: TaskHandle[Any]) -> Any:
             return Raised(cast("BaseException", error))
         raise error if passing is shown and error is not None else passing
     finally:
-        del handle, value, error, shown, passing  # see run_task
+        del task, value, error, shown, passing  # see run_task
 
 
 def _shown(error: BaseException) -> BaseException | None:
@@ -141,59 +173,4 @@ def _pass_on(engine: Engine, passing: BaseException) -> None:
             del passing, cancellation  # see Completed.unwrap
 
 
-def _begin(engine: Engine, handle: TaskHandle[Any]) -> bool:
-    """Whether the function is still to be called; if so, all is made ready for it."""
-    if handle._completed is not None:
-        return False
-    plan = handle._plan
-    limit = math.inf
-    if plan.timeout is not None or plan.deadline is not None:
-        now = anyio.current_time()  # read once: a pause between two readings is not the task's running time
-        limit = _time_limit(plan, now)
-        if limit <= now:
-            engine.settle_timeout(handle)
-            return False
-        engine.recorder.ask(handle._record, engine.recorder.clock() + limit - now)
-    CURRENT.set(ref(handle))
-    # Threads look for the scope around them when they start (anyio.from_thread.check_cancelled).
-    if not engine.backend.begin(handle) or limit != math.inf or plan.runner is not None:
-        handle._scope = engine.backend.scope(limit)
-    handle._began = True
-    if handle._record.span is None and not engine.reporter.observed:
-        engine.recorder.begin(handle._record)
-    else:
-        engine.reporter.began(handle)
-    return True
-
-
-def _end(engine: Engine, handle: TaskHandle[Any], error: BaseException) -> None:
-    if handle._completed is not None:
-        return  # cancelled before its first step, twice
-    set_traceback(error, _users_part(traceback_of(error)))
-    if is_a(error, GeneratorExit) and not (handle._began and engine.backend.is_current()):
-        # The coroutine is being destroyed, and mostly its loop is gone.
-        if engine.backend.is_current():
-            engine.settle_cancelled(handle, "shutdown")
-        else:
-            engine.finalize()
-        return
-    engine.end(handle, error)
-    runner = handle._plan.runner
-    if (runner is None or runner.name == "inline") and (interrupt := interrupt_in(error)) is not None:
-        engine.crashed(interrupt)
-
-
-def _time_limit(plan: Plan, now: float) -> float:
-    """Until when the task may run if it starts ``now``, on the loop's clock."""
-    until = math.inf if plan.timeout is None else now + plan.timeout
-    return until if plan.deadline is None else min(until, plan.deadline)
-
-
-def _users_part(traceback: TracebackType | None) -> TracebackType | None:
-    """The traceback without our own frames at its top."""
-    while traceback is not None and ((code := traceback.tb_frame.f_code) in HIDDEN or code in INTERRUPTIBLE):
-        traceback = traceback.tb_next
-    return traceback
-
-
-HIDDEN.update((run_task.__code__, _call.__code__))
+HIDDEN.update((run_task.__code__, _call_in_scope.__code__))

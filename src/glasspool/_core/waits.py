@@ -17,15 +17,15 @@ from __future__ import annotations
 import os
 import threading
 from collections.abc import Awaitable, Callable, Collection, Iterator
-from typing import Any, TypeVar, cast
+from typing import TypeVar, cast
 
 from anyio.lowlevel import checkpoint
 
 from glasspool.errors import NestedWait
-from glasspool.task import TaskHandle
 
 from .interfaces import NOTHING, Host, Needs
-from .outcomes import Ledger
+from .ledger import Ledger
+from .task_state import Task
 
 __all__ = ["WAITS", "Wait", "refuse_chain", "waiting"]
 
@@ -43,7 +43,7 @@ WAY_OUT = (
 class Wait:
     """One wait of task ``owner`` for executor ``host``, which ``what`` names.
 
-    ``needs`` says what would end it, as of now. ``key`` is what others end to end it: a handle, the collection that a
+    ``needs`` says what would end it, as of now. ``key`` is what others end to end it: a task, the collection that a
     task's outcome goes to, or an executor that becomes idle; None for room. ``closing``: what it waits for is being
     cancelled and needs no slot, and its own cancellation does not end it.
     """
@@ -51,7 +51,7 @@ class Wait:
     __slots__ = ("closing", "host", "key", "needs", "owner", "what")
 
     def __init__(
-        self, owner: TaskHandle[Any], host: Host, what: str, needs: Callable[[], Needs], key: object, closing: bool
+        self, owner: Task, host: Host, what: str, needs: Callable[[], Needs], key: object, closing: bool
     ) -> None:
         self.owner = owner
         self.host = host
@@ -62,7 +62,7 @@ class Wait:
 
 
 # What can come about or not: a task's end, a wait's end, a free slot of an executor, a thread's end (by its waits).
-Node = TaskHandle[Any] | Wait | Host | tuple[Wait, ...]
+Node = Task | Wait | Host | tuple[Wait, ...]
 
 
 class Waits:
@@ -75,8 +75,8 @@ class Waits:
         """Forget all of them."""
         # Reentrant: a finalizer that runs in here may close a coroutine that waits.
         self.lock = threading.RLock()
-        self._waits: dict[TaskHandle[Any], dict[Wait, None]] = {}  # by the task that waits
-        self._waiting: dict[Host, dict[TaskHandle[Any], None]] = {}  # tasks that wait, by their own executor
+        self._waits: dict[Task, dict[Wait, None]] = {}  # by the task that waits
+        self._waiting: dict[Host, dict[Task, None]] = {}  # tasks that wait, by their own executor
         self._awaited: dict[object, dict[Wait, None]] = {}  # by key
 
     def begin(self, wait: Wait) -> bool:
@@ -86,7 +86,7 @@ class Waits:
             waits = self._waits.get(owner)
             if waits is None:
                 self._waits[owner] = {wait: None}
-                self._waiting.setdefault(owner._host, {})[owner] = None
+                self._waiting.setdefault(owner.host, {})[owner] = None
             else:
                 waits[wait] = None
             if key is not None:
@@ -105,27 +105,27 @@ class Waits:
                 found.pop(wait, None)
                 if not found:
                     del self._waits[owner]
-                    tasks = self._waiting.get(owner._host, {})
+                    tasks = self._waiting.get(owner.host, {})
                     tasks.pop(owner, None)
                     if not tasks:
-                        self._waiting.pop(owner._host, None)
+                        self._waiting.pop(owner.host, None)
 
     # -- chains ----------------------------------------------------------------------------------------------------
 
-    def chain(self, owner: TaskHandle[Any], host: Host) -> list[TaskHandle[Any]]:
+    def chain(self, owner: Task, host: Host) -> list[Task]:
         """The shortest chain of tasks, the first of ``host``, of which each waits for the next and the last is
         ``owner``; empty if there is none."""
         awaited = self._awaited
         with self.lock:
-            if owner._host is host:
+            if owner.host is host:
                 return [owner]
-            if owner not in awaited and owner._sink not in awaited and owner._host not in awaited:
+            if owner not in awaited and owner.sink not in awaited and owner.host not in awaited:
                 return []  # nobody waits for it, which is the common case
-            followed_by: dict[TaskHandle[Any], TaskHandle[Any] | None] = {owner: None}
+            followed_by: dict[Task, Task | None] = {owner: None}
             for task in (found := [owner]):
-                if task._host is host:
+                if task.host is host:
                     return list(_followed(task, followed_by))
-                for key in (task, task._sink, task._host):
+                for key in (task, task.sink, task.host):
                     for wait in list(awaited.get(key, ())):
                         if wait.owner not in followed_by and _holds_slot(wait.owner):
                             followed_by[wait.owner] = task
@@ -139,12 +139,12 @@ class Waits:
         number, nodes = wait.needs()
         if number <= 1:
             for node in nodes:
-                if isinstance(node, TaskHandle):
-                    if node._state == "active" and node not in self._waits:
+                if isinstance(node, Task):
+                    if node.state == "active" and node not in self._waits:
                         return True  # it runs
-                    if node._state != "queued":
+                    if node.state != "queued":
                         continue
-                    node = node._host
+                    node = node.host
                 if len(self._waiting.get(node, ())) < node.slots.used or node.slots.used < node.slots.limit:
                     return True  # a slot is free, or held by somebody who does not wait
         return number <= 0
@@ -192,17 +192,17 @@ class Waits:
             return node.needs()
         if isinstance(node, tuple):
             return len(node), node
-        if isinstance(node, TaskHandle):
+        if isinstance(node, Task):
             return self._end_of(node)
         return self._slot_of(node)
 
-    def _end_of(self, task: TaskHandle[Any]) -> Needs:
-        if task.done:
+    def _end_of(self, task: Task) -> Needs:
+        if task.completed is not None:
             return NOTHING
-        if task._state != "active":
-            return (1, (task._host,)) if task._plan.deadline is None else NOTHING
+        if task.state != "active":
+            return (1, (task.host,)) if task.plan.deadline is None else NOTHING
         waits: Collection[Wait] = list(self._waits.get(task, ()))
-        if task._request is not None or task._plan.timeout is not None or task._plan.deadline is not None:
+        if task.request is not None or task.plan.timeout is not None or task.plan.deadline is not None:
             waits = [wait for wait in waits if wait.closing]  # the others end by its cancellation
         return len(waits), waits
 
@@ -230,7 +230,7 @@ class Waits:
             if isinstance(node, Wait):
                 verb = "would wait" if node is wait else "waits"
                 told.append(f"{_named(node.owner)} {verb} for {_aim(following)}")
-            elif (holder := _task_of(following)) is not None and not isinstance(node, (TaskHandle, tuple)):
+            elif (holder := _task_of(following)) is not None and not isinstance(node, (Task, tuple)):
                 told.append(f"every slot of {node.name!r} is held by a task that waits, such as {_named(holder)}")
             if _task_of(following) is wait.owner:
                 break
@@ -238,37 +238,35 @@ class Waits:
         return "; ".join(told)
 
 
-def _followed(
-    task: TaskHandle[Any] | None, followed_by: dict[TaskHandle[Any], TaskHandle[Any] | None]
-) -> Iterator[TaskHandle[Any]]:
+def _followed(task: Task | None, followed_by: dict[Task, Task | None]) -> Iterator[Task]:
     while task is not None:
         yield task
         task = followed_by[task]
 
 
-def _holds_slot(task: TaskHandle[Any]) -> bool:
-    return not task.done or task._left_running
+def _holds_slot(task: Task) -> bool:
+    return task.completed is None or task.left_running
 
 
-def _in_thread(task: TaskHandle[Any]) -> bool:
+def _in_thread(task: Task) -> bool:
     """Whether the slot is held until a thread ends, whatever becomes of the task."""
-    return task._plan.runner_name != "inline"
+    return task.plan.runner_name != "inline"
 
 
-def _named(task: TaskHandle[Any]) -> str:
-    return f"task {task.name!r} of {task._host.name!r}"
+def _named(task: Task) -> str:
+    return f"task {task.name!r} of {task.host.name!r}"
 
 
 def _aim(node: Node) -> str:
     task = _task_of(node)
     if task is None:
         return f"room in {cast('Host', node).name!r}"
-    return f"{_named(task)}, which is queued" if task._state == "queued" else _named(task)
+    return f"{_named(task)}, which is queued" if task.state == "queued" else _named(task)
 
 
-def _task_of(node: Node) -> TaskHandle[Any] | None:
+def _task_of(node: Node) -> Task | None:
     """The task that a node is about; None for an executor."""
-    if isinstance(node, TaskHandle):
+    if isinstance(node, Task):
         return node
     if isinstance(node, Wait):
         return node.owner
@@ -303,9 +301,9 @@ async def _examine(wait: Wait) -> None:
             raise NestedWait(f"{_inside(wait.what, wait.owner)} would hang for ever: {story}. {WAY_OUT}")
 
 
-async def refuse_chain(owner: TaskHandle[Any], host: Host, what: str) -> None:
+async def refuse_chain(owner: Task, host: Host, what: str) -> None:
     """Raise NestedWait if a wait of ``owner`` for ``host`` would close a chain."""
-    if owner._host is host:
+    if owner.host is host:
         raise NestedWait(
             f"{what} inside task {owner.name!r} of the same executor {host.name!r} could hang for ever: the task would "
             f"hold a slot while it waits for one. {WAY_OUT}"
@@ -320,8 +318,8 @@ async def refuse_chain(owner: TaskHandle[Any], host: Host, what: str) -> None:
             )
 
 
-def _inside(what: str, owner: TaskHandle[Any]) -> str:
-    return f"{what} inside task {owner.name!r} of executor {owner._host.name!r}"
+def _inside(what: str, owner: Task) -> str:
+    return f"{what} inside task {owner.name!r} of executor {owner.host.name!r}"
 
 
 if hasattr(os, "register_at_fork"):

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from glasspool._foreign.trio_ import running_trio
 
-from .base import Backend, Scope, Spawner, Threads, cancellation_in, cancels_only, split_cancellation, to_the_end
+from .base import Backend, Main, Scope, Spawner, Threads, cancellation_in, cancels_only, split_cancellation, to_the_end
 from .interrupts import INTERRUPTIBLE, own_interrupt
 
 __all__ = [
     "INTERRUPTIBLE",
     "Backend",
+    "Main",
     "Scope",
     "Spawner",
     "Threads",

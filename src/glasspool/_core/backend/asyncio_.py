@@ -81,26 +81,26 @@ class _FastSpawner:
         self._tasks: set[asyncio.Task[None]] = set()  # asyncio itself refers to its tasks weakly
         self._idle: asyncio.Future[None] | None = None
 
-    def spawn(self, main: Main, handle: Any, context: Any, name: str) -> None:
-        coro = main(handle)
+    def spawn(self, main: Main, task: Any, context: Any, name: str) -> None:
+        coro = main(task)
         coro.send(None)
         # asyncio.Task itself, not loop.create_task: an eager task factory would run the task's first step here,
         # inside submit.
         if sys.version_info >= (3, 11):
-            task: asyncio.Task[None] = asyncio.Task(coro, loop=self._loop, name=name, context=context)
+            native: asyncio.Task[None] = asyncio.Task(coro, loop=self._loop, name=name, context=context)
         else:
-            task = context.run(_new_task, coro, self._loop, name)
-        handle._native = task
-        self._states[task] = self._state_class(self._parent, self._scope)
-        self._scope._tasks.add(task)
-        self._tasks.add(task)
+            native = context.run(_new_task, coro, self._loop, name)
+        task.native = native
+        self._states[native] = self._state_class(self._parent, self._scope)
+        self._scope._tasks.add(native)
+        self._tasks.add(native)
 
-    def finished(self, handle: Any) -> None:
-        task, handle._native = handle._native, None  # the task's context refers to the handle
-        state = self._states.pop(task, None)
+    def finished(self, task: Any) -> None:
+        native, task.native = task.native, None  # the native task's context refers to the task
+        state = self._states.pop(native, None)
         scope = self._scope if state is None or state.cancel_scope is None else state.cancel_scope
-        scope._tasks.discard(task)
-        self._tasks.discard(task)
+        scope._tasks.discard(native)
+        self._tasks.discard(native)
         if self._idle is not None and not self._tasks and not self._idle.done():
             self._idle.set_result(None)
 
@@ -149,11 +149,11 @@ class _GroupSpawner:
     def __init__(self, group: TaskGroup) -> None:
         self._group = group
 
-    def spawn(self, main: Main, handle: Any, context: Any, name: str) -> None:
+    def spawn(self, main: Main, task: Any, context: Any, name: str) -> None:
         start: Any = self._group.start_soon
-        context.run(partial(start, main, handle, name=name))
+        context.run(partial(start, main, task, name=name))
 
-    def finished(self, handle: Any) -> None:
+    def finished(self, task: Any) -> None:
         pass
 
 
@@ -248,15 +248,15 @@ class AsyncioBackend:
             return AnyioThreads()
         return DaemonThreads(name, self._loop, self.call_soon_threadsafe, _THREAD_PARTS)
 
-    def begin(self, handle: Any) -> bool:
+    def begin(self, task: Any) -> bool:
         return self._home is not None
 
     def scope(self, deadline: float) -> Scope:
         return cast("Scope", self._scope_class() if deadline == math.inf else self._timed_class(deadline=deadline))
 
-    def late_scope(self, handle: Any) -> Scope:
+    def late_scope(self, task: Any) -> Scope:
         scope = self._scope_class()
-        _enter_late(scope, handle._native, self._home, cast("Any", _PARTS)[0])
+        _enter_late(scope, task.native, self._home, cast("Any", _PARTS)[0])
         return cast("Scope", scope)
 
     def task(self) -> object:

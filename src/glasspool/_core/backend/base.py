@@ -32,7 +32,7 @@ __all__ = [
 T = TypeVar("T")
 
 Main = Callable[[Any], Coroutine[Any, Any, None]]
-"""The body of a spawned task; it takes the handle it is spawned for and never raises but cancellation."""
+"""The body of a spawned task; it takes the task it is spawned for and raises only cancellation."""
 
 
 Call = Callable[[Any, tuple[Any, ...]], Coroutine[Any, Any, Any]]
@@ -65,14 +65,14 @@ class Scope(Protocol):
 class Spawner(Protocol):
     """Starts backend tasks in the nursery. ``serve`` runs inside it until cancelled and all of them have ended."""
 
-    def spawn(self, main: Main, handle: Any, context: Any, name: str) -> None:
-        """Start ``main(handle)`` in ``context``; it takes its first step in a later loop turn.
+    def spawn(self, main: Main, task: Any, context: Any, name: str) -> None:
+        """Start ``main(task)`` as a backend task in ``context``; it takes its first step in a later loop turn.
 
         ``main`` awaits the backend's ``pause`` first of all, if there is one, and calls ``finished`` last of all.
         """
 
-    def finished(self, handle: Any) -> None:
-        """The task that was spawned for ``handle`` takes its last step."""
+    def finished(self, task: Any) -> None:
+        """The backend task that was spawned for ``task`` takes its last step."""
 
 
 class Threads(Protocol):
@@ -118,8 +118,8 @@ class Backend(Protocol):
         """Call ``fn`` on the loop; False if the loop is gone."""
         ...
 
-    def begin(self, handle: Any) -> bool:
-        """Called by the task spawned for ``handle`` before its function: whether it can do without a scope for now."""
+    def begin(self, task: Any) -> bool:
+        """Called by the backend task of ``task`` before the function: whether it can do without a scope for now."""
         ...
 
     def threads(self, name: str) -> Threads:
@@ -130,8 +130,8 @@ class Backend(Protocol):
         """A cancel scope to be entered (``deadline``: an instant of the loop's time, ``math.inf`` for none)."""
         ...
 
-    def late_scope(self, handle: Any) -> Scope:
-        """A scope around the whole of the running task of ``handle``, as if entered when ``begin`` was called.
+    def late_scope(self, task: Any) -> Scope:
+        """A scope around the whole of the running backend task of ``task``, as if entered when ``begin`` was called.
 
         The task calls its ``__exit__`` at its end.
         """

@@ -91,18 +91,18 @@ class TrioBackend:
     def threads(self, name: str) -> Threads:
         return AnyioThreads()
 
-    def begin(self, handle: Any) -> bool:
+    def begin(self, task: Any) -> bool:
         if _STATUS is None:
             return False
-        handle._native = trio.lowlevel.current_task()
+        task.native = trio.lowlevel.current_task()
         return True
 
     def scope(self, deadline: float) -> Scope:
         return trio.CancelScope(deadline=deadline)
 
-    def late_scope(self, handle: Any) -> Scope:
+    def late_scope(self, task: Any) -> Scope:
         scope = trio.CancelScope()
-        _enter_late(scope, handle._native)
+        _enter_late(scope, task.native)
         return scope
 
     def task(self) -> object:
@@ -129,8 +129,8 @@ class _TrioSpawner:
     def __init__(self, nursery: Any) -> None:
         self._nursery = nursery
 
-    def spawn(self, main: Main, handle: Any, context: Any, name: str) -> None:
-        context.run(self._nursery.start_soon, main, handle, name=name)
+    def spawn(self, main: Main, task: Any, context: Any, name: str) -> None:
+        context.run(self._nursery.start_soon, main, task, name=name)
 
-    def finished(self, handle: Any) -> None:
-        handle._native = None  # the task's context refers to the handle
+    def finished(self, task: Any) -> None:
+        task.native = None  # the native task's context refers to the task

@@ -6,11 +6,11 @@ from collections.abc import Callable
 from types import CodeType
 from typing import Any, Protocol
 
-from glasspool.task import TaskHandle
+from glasspool._core.task_state import Task
 
 __all__ = ["HIDDEN", "Freed", "Raised", "Runner"]
 
-Freed = Callable[[TaskHandle[Any]], object]
+Freed = Callable[[Task], object]
 """Called once, from any thread, when a thread that its task left behind has ended."""
 
 HIDDEN: set[CodeType] = set()
@@ -27,13 +27,13 @@ class Raised:
 
 
 class Runner(Protocol):
-    """Runs functions of one kind. ``name`` is the contract's ``glasspool.runner``."""
+    """Runs functions of one kind. ``name`` is the value of the attribute ``glasspool.runner``."""
 
     name: str
 
-    async def run(self, handle: TaskHandle[Any], freed: Freed) -> Any:
+    async def run(self, task: Task, freed: Freed) -> Any:
         """Run the task's function and return its value, or ``Raised`` for what it raised.
 
-        Cancellation passes through. If work goes on elsewhere after that, ``handle._left_running`` is True and
+        Cancellation passes through. If work goes on elsewhere after that, ``task.leave_running()`` was called and
         ``freed`` is called when it has ended.
         """

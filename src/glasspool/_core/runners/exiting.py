@@ -7,18 +7,17 @@ pool it would wait: it is kept from that where they are busy with nothing but ca
 from __future__ import annotations
 
 import atexit
-import concurrent.futures
 import os
 import signal
 import sys
 import time
 import traceback
-from collections.abc import Iterable, Iterator, Mapping
-from concurrent.futures import Executor, Future, ThreadPoolExecutor, wait
-from types import FrameType
+from collections.abc import Iterable, Mapping
+from concurrent.futures import Executor, Future, wait
 from typing import Any
 
 from glasspool._core.backend.joining import before_joining, let_go
+from glasspool._core.backend.pools import PoolParts, frames_of
 
 __all__ = ["RunningCall", "leave_in_pool", "running"]
 
@@ -39,7 +38,7 @@ class RunningCall:
 
     def __str__(self) -> str:
         text = f"task {self.task!r} of executor {self.executor!r}, for {time.monotonic() - self.since:.1f} s"
-        frames = list(_outwards(sys._current_frames().get(self.thread or 0)))
+        frames = list(frames_of(self.thread))
         if not frames:
             return text
         users = [frame for frame in frames if str(frame.f_globals.get("__name__")).partition(".")[0] not in _PLUMBING]
@@ -51,22 +50,7 @@ running: dict[RunningCall, None] = {}
 """Calls in threads of executors. Each thread puts its own in and takes it out; one operation of a dict is atomic."""
 
 
-class _Pool:
-    """What must be known of a pool. Not the pool: it ends its idle workers when nobody refers to it any more."""
-
-    def __init__(self, pool: Any) -> None:
-        self.threads: Any = None
-        self.queue: Any = None
-        if isinstance(pool, ThreadPoolExecutor) and not isinstance(pool, _INTERPRETERS):
-            self.threads, self.queue = getattr(pool, "_threads", None), getattr(pool, "_work_queue", None)
-        # Of the process pools of concurrent.futures and loky: by pid, and by number what has the future of a call.
-        self.processes, self.pending = getattr(pool, "_processes", None), getattr(pool, "_pending_work_items", None)
-        self.key = id(self.threads if self.pending is None else self.pending)  # is alive as long as this is
-
-
-_INTERPRETERS: Any = getattr(concurrent.futures, "InterpreterPoolExecutor", ())  # must end before the main one does
-
-_left: dict[Future[Any], tuple[_Pool, RunningCall]] = {}  # calls in pools that their tasks have left behind
+_left: dict[Future[Any], tuple[PoolParts, RunningCall]] = {}  # calls in pools that their tasks have left behind
 _kinds: set[type] = set()  # of pools in which that has happened
 
 
@@ -76,12 +60,12 @@ def leave_in_pool(pool: Executor, future: Future[Any], call: RunningCall) -> Non
         _kinds.add(type(pool))
         # Once a kind: what makes a pool may have such a hook of its own, which waits, and the last one comes first.
         before_joining(_before_joining)
-    _left[future] = _Pool(pool), call
+    _left[future] = PoolParts(pool), call
     future.add_done_callback(lambda done: _left.pop(done, None))
 
 
 def _before_joining() -> None:
-    pools: dict[int, tuple[_Pool, dict[Future[Any], RunningCall]]] = {}
+    pools: dict[int, tuple[PoolParts, dict[Future[Any], RunningCall]]] = {}
     for future, (pool, call) in list(_left.items()):
         if _left.pop(future, None) is not None and not future.done():
             pools.setdefault(pool.key, (pool, {}))[1][future] = call
@@ -92,7 +76,7 @@ def _before_joining() -> None:
             traceback.print_exc()
 
 
-def _leave(pool: _Pool, calls: Mapping[Future[Any], RunningCall]) -> None:
+def _leave(pool: PoolParts, calls: Mapping[Future[Any], RunningCall]) -> None:
     if isinstance(pool.threads, set):
         waits = not _leave_threads(pool, calls)
         _say(calls.values(), "the process waits for it" if waits else "the process does not wait for it")
@@ -112,35 +96,14 @@ def _kill(pid: int) -> None:
         pass
 
 
-def _leave_threads(pool: _Pool, calls: Mapping[Future[Any], RunningCall]) -> bool:
+def _leave_threads(pool: PoolParts, calls: Mapping[Future[Any], RunningCall]) -> bool:
     """Have the process end without the threads of these calls; False: it waits for them."""
-    frames, found = sys._current_frames(), set()
-    for thread in list(pool.threads):
-        for frame in _outwards(frames.get(thread.ident)):
-            if frame.f_code.co_name == "run" and frame.f_globals.get("__name__") == "concurrent.futures.thread":
-                call = calls.get(frame.f_locals["self"].future)
-                if call is not None:
-                    call.thread = thread.ident
-                    found.add(thread)
-    if found >= pool.threads and _has_work(pool.queue):
+    found = pool.threads_of(calls)
+    for thread, future in found.items():
+        calls[future].thread = thread.ident
+    if found.keys() >= pool.threads and pool.has_work():
         return False  # which nobody else would do
     return let_go(found)
-
-
-def _has_work(queue: Any) -> bool:
-    """Whether calls wait in the queue of a ThreadPoolExecutor, all of whose threads are busy."""
-    items = []
-    while not queue.empty():
-        items.append(queue.get_nowait())
-    for item in items:
-        queue.put(item)
-    return any(item is not None and not item.future.cancelled() for item in items)
-
-
-def _outwards(frame: FrameType | None) -> Iterator[FrameType]:
-    while frame is not None:
-        yield frame
-        frame = frame.f_back
 
 
 def _say(calls: Iterable[RunningCall], what: str) -> None:

@@ -11,9 +11,9 @@ from typing import Any
 
 import anyio
 
+from glasspool._core.task_state import Task
 from glasspool._foreign.counted_calls import CALLERS, run_counted
 from glasspool._foreign.frames import queued_by
-from glasspool.task import TaskHandle
 
 from .base import HIDDEN, Freed, Raised
 from .exiting import RunningCall, leave_in_pool
@@ -46,9 +46,9 @@ class FuturesRunner:
         self._carry = carry
         self._call_soon = call_soon_threadsafe
 
-    async def run(self, handle: TaskHandle[Any], freed: Freed) -> Any:
+    async def run(self, task: Task, freed: Freed) -> Any:
         """See Runner. A call that the pool has begun cannot be stopped: it is left behind like a thread."""
-        item, since = handle.item, time.monotonic()
+        item, since = task.item, time.monotonic()
         try:
             if isinstance(self._pool, _REMOTE):
                 future = self._pool.submit(self._carry(item.function), *item.arguments)
@@ -64,14 +64,14 @@ class FuturesRunner:
         ended = anyio.Event()
         future.add_done_callback(lambda _: self._call_soon(ended.set))
         try:
-            with anyio.CancelScope(shield=not handle._plan.abandon):
+            with anyio.CancelScope(shield=not task.plan.abandon):
                 await ended.wait()
         except BaseException:
             if not future.cancel() and not future.done():
-                handle._left_running = True
-                future.add_done_callback(lambda _: freed(handle))
+                task.leave_running()
+                future.add_done_callback(lambda _: freed(task))
                 leave_in_pool(self._pool, future, RunningCall(self._executor, item.name, since))
-            if future.cancelled() or handle._left_running:
+            if future.cancelled() or task.left_running:
                 raise
         return _result(future)
 

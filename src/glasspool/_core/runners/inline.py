@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 from glasspool._core.backend import INTERRUPTIBLE
+from glasspool._core.task_state import Task
 from glasspool._foreign.counted_calls import CALLERS
 from glasspool._foreign.guarded import is_awaitable
-from glasspool.task import TaskHandle
 
 from .base import HIDDEN, Freed
 
@@ -19,12 +19,12 @@ class InlineRunner:
 
     name = "inline"
 
-    async def run(self, handle: TaskHandle[Any], freed: Freed) -> Any:
+    async def run(self, task: Task, freed: Freed) -> Any:
         """See Runner. What the function raises passes through as it is."""
         try:
-            result = handle._item.function(*handle._item.arguments)
+            result = task.item.function(*task.item.arguments)
         finally:
-            del handle  # what the function raises leads to this frame (see Completed.unwrap)
+            del task  # what the function raises leads to this frame (see Completed.unwrap)
         return await result if is_awaitable(result) else result
 
 

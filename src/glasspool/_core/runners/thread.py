@@ -10,9 +10,10 @@ from types import CoroutineType
 from typing import Any
 
 from glasspool._core.backend import Threads
+from glasspool._core.task_state import Task
 from glasspool._foreign.counted_calls import CALLERS
 from glasspool._foreign.guarded import is_awaitable, text
-from glasspool.task import TaskHandle, WorkItem
+from glasspool.task import WorkItem
 
 from .base import HIDDEN, Freed, Raised
 from .exiting import RunningCall, running
@@ -33,13 +34,13 @@ class ThreadRunner:
         self._executor = executor
         self._threads = threads
 
-    async def run(self, handle: TaskHandle[Any], freed: Freed) -> Any:
+    async def run(self, task: Task, freed: Freed) -> Any:
         """See Runner. Cancelled, it leaves the thread behind unless the task says ``abandon=False``."""
-        call = _Call(self._executor, handle.item, partial(freed, handle))
+        call = _Call(self._executor, task.item, partial(freed, task))
         try:
-            await self._threads.run(call, handle._scope, abandon=handle._plan.abandon)
+            await self._threads.run(call, task.scope, abandon=task.plan.abandon)
         except BaseException:
-            if call.leave(handle):
+            if call.leave(task):
                 raise
             if not call.called:
                 raise
@@ -89,14 +90,14 @@ class _Call:
         result, self._result = self._result, None
         return result
 
-    def leave(self, handle: TaskHandle[Any]) -> bool:
-        """Wait no longer; True if the function is running and will go on by itself, which the task is told."""
+    def leave(self, task: Task) -> bool:
+        """Wait no longer; True if the function is running and will go on by itself, which the task then knows."""
         with self._lock:
             if self.called:
                 return False
             self._left = True
             if self._started:
-                handle._left_running = True  # before the thread can say that it has ended
+                task.leave_running()  # before the thread can say that it has ended
             return self._started
 
 

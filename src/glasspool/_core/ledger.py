@@ -8,9 +8,10 @@ from typing import Any, Generic, TypeVar
 
 import anyio
 
-from glasspool.task import Completed, TaskHandle
+from glasspool.task import Completed
 
 from .interfaces import NOTHING, Host, Needs
+from .task_state import Task
 
 __all__ = ["Ledger", "OrderedLedger"]
 
@@ -25,17 +26,17 @@ class Ledger(Generic[T]):
 
     def __init__(self) -> None:
         # Ordered: the first is looked at by every wait inside a task, and those that have left must cost nothing.
-        self.outstanding: OrderedDict[TaskHandle[T], None] = OrderedDict()
-        self.ready: deque[TaskHandle[T]] = deque()
+        self.outstanding: OrderedDict[Task, None] = OrderedDict()
+        self.ready: deque[Task] = deque()
         self.pending = 0  # tasks whose outcome has not been taken
         self.asking = 0  # calls that wait for room to become tasks of this ledger
         self.watched = 0  # tasks that wait for this ledger: they look again at what they wait for when that grows
         self.grown = 0  # how often it has done so
         self._changed: anyio.Event | None = None
 
-    def accepted(self, handle: TaskHandle[T]) -> None:
+    def accepted(self, task: Task) -> None:
         """See Sink."""
-        self.outstanding[handle] = None
+        self.outstanding[task] = None
         self.pending += 1
         if self.watched:
             self.grown += 1
@@ -47,10 +48,10 @@ class Ledger(Generic[T]):
         if number > 0:
             self.wake()
 
-    def completed(self, handle: TaskHandle[T]) -> None:
+    def completed(self, task: Task) -> None:
         """See Sink."""
-        del self.outstanding[handle]
-        self.ready.append(handle)
+        del self.outstanding[task]
+        self.ready.append(task)
         if self._changed is not None:
             self.wake()
 
@@ -62,7 +63,7 @@ class Ledger(Generic[T]):
     def take(self) -> Completed[T]:
         """The outcome that has been ready longest."""
         self.pending -= 1
-        completed: Any = self.ready.popleft()._completed  # only ended tasks are ready
+        completed: Any = self.ready.popleft().completed  # only ended tasks are ready
         return completed  # type: ignore[no-any-return]  # typing.cast would be a call on the way of every task
 
     def wake(self) -> None:
@@ -92,7 +93,7 @@ class Ledger(Generic[T]):
         """What must end before nothing is outstanding."""
         return len(self.outstanding), self.outstanding
 
-    def unfinished(self) -> list[TaskHandle[Any]]:
+    def unfinished(self) -> list[Task]:
         """The outstanding tasks, the oldest first."""
         return list(self.outstanding)
 
@@ -102,23 +103,23 @@ class OrderedLedger(Ledger[T]):
 
     def __init__(self) -> None:
         super().__init__()
-        self._order: deque[TaskHandle[T]] = deque()
+        self._order: deque[Task] = deque()
 
-    def accepted(self, handle: TaskHandle[T]) -> None:
+    def accepted(self, task: Task) -> None:
         """See Sink."""
-        super().accepted(handle)
-        self._order.append(handle)
+        super().accepted(task)
+        self._order.append(task)
 
-    def completed(self, handle: TaskHandle[T]) -> None:
+    def completed(self, task: Task) -> None:
         """See Sink."""
-        del self.outstanding[handle]
+        del self.outstanding[task]
         if self.available or not self.outstanding:
             self.wake()
 
     @property
     def available(self) -> bool:
         """Whether the next outcome in order is there."""
-        return bool(self._order) and self._order[0]._completed is not None
+        return bool(self._order) and self._order[0].completed is not None
 
     def needs_one(self, host: Host, sources: int) -> Needs:
         """As for any ledger; nothing but the next in order will do."""
@@ -126,7 +127,7 @@ class OrderedLedger(Ledger[T]):
             head = self._order[0]
         except IndexError:
             return super().needs_one(host, sources)
-        return NOTHING if head._completed is not None else (1, (head,))
+        return NOTHING if head.completed is not None else (1, (head,))
 
     def take(self) -> Completed[T]:
         """The next outcome in order; it is there."""

@@ -1,0 +1,59 @@
+"""What pools of threads and processes are doing. Touches what ``sys``, ``concurrent.futures`` and loky keep private."""
+
+from __future__ import annotations
+
+import concurrent.futures
+import sys
+import threading
+from collections.abc import Collection, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from types import FrameType
+from typing import Any
+
+__all__ = ["PoolParts", "frames_of"]
+
+_INTERPRETERS: Any = getattr(concurrent.futures, "InterpreterPoolExecutor", ())  # must end before the main one does
+
+
+def frames_of(thread: int | None) -> Iterator[FrameType]:
+    """The frames of the thread with this identity, the innermost first; none if there is no such thread."""
+    frame = None if thread is None else sys._current_frames().get(thread)
+    while frame is not None:
+        yield frame
+        frame = frame.f_back
+
+
+class PoolParts:
+    """What must be known of a pool. Not the pool: it ends its idle workers when nobody refers to it any more.
+
+    ``threads`` of a thread pool; of the process pools of concurrent.futures and loky ``processes`` by pid, and
+    ``pending`` by number what has the future of a call. Each is None where the pool has no such thing.
+    """
+
+    def __init__(self, pool: Any) -> None:
+        self.threads: Any = None
+        self._queue: Any = None
+        if isinstance(pool, ThreadPoolExecutor) and not isinstance(pool, _INTERPRETERS):
+            self.threads, self._queue = getattr(pool, "_threads", None), getattr(pool, "_work_queue", None)
+        self.processes, self.pending = getattr(pool, "_processes", None), getattr(pool, "_pending_work_items", None)
+        self.key = id(self.threads if self.pending is None else self.pending)  # is alive as long as this is
+
+    def threads_of(self, calls: Collection[Future[Any]]) -> dict[threading.Thread, Future[Any]]:
+        """The threads of a thread pool that are busy with one of these calls."""
+        found = {}
+        for thread in list(self.threads):
+            for frame in frames_of(thread.ident):
+                if frame.f_code.co_name == "run" and frame.f_globals.get("__name__") == "concurrent.futures.thread":
+                    future = frame.f_locals["self"].future
+                    if future in calls:
+                        found[thread] = future
+        return found
+
+    def has_work(self) -> bool:
+        """Whether calls wait in the queue of a thread pool, all of whose threads are busy."""
+        items = []
+        while not self._queue.empty():
+            items.append(self._queue.get_nowait())
+        for item in items:
+            self._queue.put(item)
+        return any(item is not None and not item.future.cancelled() for item in items)

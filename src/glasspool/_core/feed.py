@@ -1,0 +1,242 @@
+"""Feed: a source on its way into the executor, for ``map`` and ``as_completed``.
+
+What both kinds of sources share is here: waiting for an outcome, the source's error, and closing. How items are taken
+is said in pulled_feed.py (synchronous sources) and pushed_feed.py (asynchronous ones).
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Mapping
+from contextvars import Context, ContextVar, copy_context
+from functools import partial
+from typing import Any, Generic, TypeVar, cast
+from weakref import ref
+
+import anyio
+from anyio.lowlevel import checkpoint_if_cancelled
+
+from glasspool._foreign.guarded import interrupt_in, is_a, log
+from glasspool.errors import NestedWait
+from glasspool.stats import Stopped
+
+from .backend import cancels_only, to_the_end
+from .interfaces import NOTHING, Needs
+from .ledger import Ledger
+from .work import Work
+
+__all__ = ["READING", "Feed"]
+
+L = TypeVar("L", bound=Ledger[Any])
+logger = logging.getLogger("glasspool")
+
+READING: ContextVar[tuple[ref[Feed[Any]], ...]] = ContextVar("glasspool_reading", default=())
+"""The iterations whose asynchronous sources are being read in this context, the innermost last."""
+
+
+class Feed(Generic[L]):
+    """A source on its way into the executor. Errors of the source are kept until what it gave has been handed out.
+
+    :param what: the call that made it, as messages name it.
+    :param ledger: collects the outcomes of its tasks.
+    :param options: the task options of the call.
+    """
+
+    def __init__(
+        self, work: Work, what: str, ledger: L, fn: Callable[..., Any], options: Mapping[str, Any]
+    ) -> None:  # fmt: skip
+        work.host.check_caller(what)
+        work.closing.check_open()
+        self.plan = work.plan(fn, **options)
+        self.work = work
+        self.what = what
+        self.ledger = ledger
+        self.fn = fn
+        self.context: Context = copy_context()
+        # All mutable state; touched on the executor's event loop only.
+        self.error: BaseException | None = None
+        self.interrupted = False  # it is, or has in it, a KeyboardInterrupt or SystemExit
+        self.exhausted = self.closed = False
+        self.stopped: Stopped | None = None
+
+    # -- what the kind of source decides ---------------------------------------------------------------------------
+
+    def refill(self, ready: bool) -> None:
+        """Take from the source as much as may be; first of all refuse a caller on another loop.
+
+        Called for each outcome that is asked for; ``ready``: one is there to be handed out.
+        """
+        raise NotImplementedError
+
+    async def changed(self) -> None:
+        """Wait until the ledger has changed, or ``refill`` has more to do."""
+        raise NotImplementedError
+
+    def let_go(self) -> None:
+        """The feed was closed: give up the item in hand, and close a source that can be closed at once."""
+        raise NotImplementedError
+
+    def resized(self) -> None:
+        """See Feed of interfaces.py: there may be more to take, or room for it."""
+        self.ledger.wake()
+
+    def cut(self) -> None:
+        """See Feed of interfaces.py."""
+
+    @property
+    def feeding(self) -> bool:
+        """Whether a feeder reads the source, which closes it at its own end."""
+        return False
+
+    async def close_source(self) -> None:
+        """Close an asynchronous source that no feeder reads."""
+
+    def remaining(self) -> int | None:
+        """How many items the source still has, if it can tell."""
+        return None
+
+    # -- waiting ---------------------------------------------------------------------------------------------------
+
+    @property
+    def finished(self) -> bool:
+        """Whether nothing more is handed out."""
+        return self.closed or (self.exhausted and not self.ledger.pending)
+
+    def full(self) -> bool:
+        """Whether as much has been taken ahead of the consumer as may be."""
+        return self.ledger.pending >= 2 * self.work.slots.limit
+
+    async def wait(self) -> None:
+        """Until the ledger has changed or the item in hand has been accepted; called right after ``refill``."""
+        self.check_reader(f"the next item of {self.what}")
+        await self.work.host.wait(self.what, self._wait, self._needs, self.ledger)
+
+    async def _wait(self) -> None:
+        if not self.ledger.available and not self.finished:
+            self.work.since_yield = 0  # every way from here takes a loop turn
+            await self.changed()
+
+    def _needs(self) -> Needs:
+        if self.ledger.asking and self.plan.deadline is not None:
+            return NOTHING
+        return self.ledger.needs_one(self.work.host, 0 if self.exhausted else 1)
+
+    def check_reader(self, what: str) -> None:
+        """Refuse a wait inside the iteration's own source, which would wait for itself.
+
+        :raises NestedWait: the caller is that source.
+        """
+        if not self.exhausted and any(reading() is self for reading in READING.get()):
+            raise NestedWait(
+                f"{what} inside the iteration's own source would hang for ever: it waits for the source. Return from "
+                f"the source instead, or let the code that consumes the iteration do this"
+            )
+
+    # -- the end of the source -------------------------------------------------------------------------------------
+
+    def end(self, error: BaseException | None) -> None:
+        """The source has ended, by ``error`` if that is not None."""
+        self.exhausted = True
+        self.error = error
+        self.interrupted = error is not None and interrupt_in(error) is not None
+        self.ledger.wake()
+        if self.closed:
+            self.pass_interrupt()
+
+    def cut_short(self, *items: Any) -> None:
+        """The executor takes no more tasks, and the source has not ended. What it still has is left to it.
+
+        ``items`` were taken from it and have not been accepted.
+        """
+        closing = self.work.closing
+        if closing.signal is None:
+            name = self.work.host.name
+            self.end(closing.refusal(f"executor {name!r} closed before {self.what} had read its source"))
+            return
+        remaining = self.remaining()
+        if items or remaining != 0:
+            self.stopped = Stopped(closing.signal, len(items), items, remaining)
+        self.end(None)
+
+    async def raise_error(self) -> None:
+        """Raise the source's error, once."""
+        if self.error is not None:
+            await checkpoint_if_cancelled()
+        error, self.error, self.interrupted = self.error, None, False
+        if error is not None:
+            try:
+                if is_a(error, StopAsyncIteration):  # of a synchronous source: raised here, it would end the iteration
+                    raise RuntimeError(f"the source of {self.what} raised StopAsyncIteration") from error
+                raise error
+            finally:
+                del error  # see Completed.unwrap
+
+    def pass_interrupt(self) -> None:
+        """See Feed of interfaces.py."""
+        if self.interrupted and self.error is not None:
+            self.interrupted = False
+            self.work.crashed(cast("BaseException", interrupt_in(self.error)))
+
+    # -- closing ---------------------------------------------------------------------------------------------------
+
+    def close(self, reason: str = "explicit") -> None:
+        """Cancel what is unfinished and close the source."""
+        if self.closed:
+            return
+        self.closed = True
+        self.pass_interrupt()
+        self.give_up()
+        for task in self.ledger.unfinished():
+            self.work.host.request_cancel(task, reason)
+        self.ledger.wake()
+        self.let_go()
+
+    def give_up(self) -> None:
+        """The item in hand is not to be accepted any more."""
+
+    def lose(self) -> None:
+        """Close when the last reference is gone: nobody is there to be told of the source's own errors."""
+        try:
+            self.close()
+        except (KeyboardInterrupt, SystemExit) as error:
+            self.work.crashed(error)
+        except BaseException:  # noqa: BLE001 - the loop that calls this would take it for its own
+            name = self.work.host.name
+            log(logger.exception, "closing the source of %s of executor %r failed", self.what, name)
+
+    async def aclose(self, leaving: BaseException | None = None) -> None:
+        """The same, and wait until the unfinished and the feeder have ended. Cancelled, cut the closing of the source.
+
+        ``leaving``: the exception by which a block is being left.
+        """
+        self.work.host.check_caller(f"closing {self.what}")
+        feeding = self.feeding
+        try:
+            self.close()
+        finally:
+            self.check_reader(f"closing {self.what}")
+            try:
+                await self._until_ended(feeding)
+            except anyio.get_cancelled_exc_class():
+                # A failure that the block is left by is not to be lost for that. Whoever was cancelled still is.
+                failing = leaving is not None and not cancels_only(leaving)
+                self.cut()
+                try:
+                    await to_the_end(partial(self._until_ended, feeding))
+                except anyio.get_cancelled_exc_class():
+                    if not failing:
+                        raise
+                if not failing:
+                    raise
+            finally:
+                if not feeding:
+                    await self.close_source()
+
+    async def _until_ended(self, feeding: bool) -> None:
+        await self.work.host.wait(
+            f"closing {self.what}", partial(self._ended, feeding), self.ledger.needs_all, self.ledger, closing=True
+        )
+
+    async def _ended(self, feeding: bool) -> None:
+        while self.ledger.outstanding or (feeding and not self.exhausted):
+            await self.ledger.wait()

@@ -1,0 +1,24 @@
+"""Settings: what ``HybridExecutor(...)`` was called with, checked."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from glasspool.telemetry.observers import Observer
+from glasspool.telemetry.tracing.spans import Spans
+
+__all__ = ["Settings"]
+
+
+@dataclass(frozen=True)
+class Settings:
+    """The settings of one executor; their meaning is said once, at ``HybridExecutor``."""
+
+    name: str
+    limit: int  # max_in_flight, to begin with
+    capacity: int | None  # max_queued
+    escalate: bool  # on_error="escalate"
+    spans: Spans
+    max_task_names: int
+    wait_objective: float | None
+    observers: tuple[Observer, ...]

@@ -1,0 +1,234 @@
+"""One task from its submission to its outcome: the only owner of a task's state.
+
+Other modules read the attributes of a ``Task`` and change them through its verbs only. Its states:
+
+    new ──enqueue──▶ queued ──activate──▶ active ──settle──▶ success, error, timeout, cancelled
+     └───────────────activate───────────────▲
+                     queued ──settle──▶ timeout, cancelled
+
+While it is active, ``begin`` says that its function is about to be called, ``request`` that somebody wants it to end,
+``enclose`` that a cancel scope was put around it for that, and ``leave_running`` that its thread will outlive it.
+``let_go`` ends it all: what the submitter handed in is dropped.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from contextvars import Context, ContextVar
+from typing import TYPE_CHECKING, Any, NamedTuple
+from weakref import ref
+
+from glasspool.errors import TaskCancelled, TaskTimeout
+from glasspool.task import Completed, WorkItem
+
+from .interfaces import NOTHING, Host, Needs, Sink
+
+if TYPE_CHECKING:
+    from anyio import Event
+
+__all__ = [
+    "CURRENT",
+    "MOVES",
+    "CancelRequest",
+    "Plan",
+    "Task",
+    "cancelled_error",
+    "current_task",
+    "timeout_error",
+]
+
+MOVES: dict[str, frozenset[str]] = {
+    # from: to
+    "new": frozenset({"queued", "active"}),
+    "queued": frozenset({"active", "timeout", "cancelled"}),
+    "active": frozenset({"success", "error", "timeout", "cancelled"}),
+    "success": frozenset(),
+    "error": frozenset(),
+    "timeout": frozenset(),
+    "cancelled": frozenset(),
+}
+"""Every legal move of a task."""
+
+
+class Plan:
+    """How tasks are run: the checked options of one submission, or of all those of one map. Never changed later."""
+
+    __slots__ = ("abandon", "deadline", "link", "metadata", "name", "new_record", "runner", "runner_name", "timeout")
+
+    def __init__(self, name: str, runner: Any, runner_name: str, new_record: Callable[[], Any]) -> None:
+        self.name = name
+        self.runner = runner  # None: a coroutine function, called on the loop
+        self.runner_name = runner_name
+        self.new_record = new_record  # makes telemetry's own view of one task
+        self.timeout: float | None = None
+        self.deadline: float | None = None
+        self.abandon = True
+        self.link = False
+        self.metadata: Mapping[str, Any] | None = None
+
+
+class CancelRequest(NamedTuple):
+    """The first request to end a task early: a reason of the catalog, free text, an instant of the executor's clock."""
+
+    reason: str
+    message: str | None
+    at: float
+
+
+class Task:
+    """One task. Written on its executor's event loop only, ``left_running`` excepted; read from any thread."""
+
+    # Slots, and no defaults on the class: every task reads all of these, and from a slot that takes a tenth.
+    __slots__ = (
+        "__weakref__", "began", "completed", "context", "event", "handle", "host", "item", "late", "left_counted",
+        "left_running", "native", "plan", "record", "request", "scope", "sink", "state",
+    )  # fmt: skip
+
+    def __init__(
+        self, host: Host, plan: Plan, fn: Callable[..., Any], args: tuple[Any, ...], sink: Sink | None, context: Context
+    ) -> None:
+        self.host = host
+        self.plan = plan
+        self.record: Any = plan.new_record()
+        self.item = WorkItem(self.record.id, plan.name, fn, args, plan.metadata)
+        self.sink = sink
+        self.context: Context | None = context
+        self.state = "new"  # a key of MOVES
+        self.began = False
+        self.request: CancelRequest | None = None
+        self.scope: Any = None  # the backend's cancel scope while the function runs, if it has one
+        self.late = False  # the scope was put around the running task from outside
+        self.completed: Completed[Any] | None = None
+        self.event: Event | None = None  # made only when someone really waits
+        self.handle: object = None  # what users hold of it; kept until the end for those who hold it weakly
+        self.left_running = False  # settled, or about to be, but its thread is still busy
+        self.left_counted = False  # and counted as abandoned
+        self.native: Any = None  # the backend's task; written by the backend alone
+
+    @property
+    def name(self) -> str:
+        """``name=``, else the function's qualified name."""
+        return self.plan.name
+
+    # -- the moves -------------------------------------------------------------------------------------------------
+
+    def enqueue(self) -> None:
+        """There is no free slot: it waits for one."""
+        if "queued" not in MOVES[self.state]:
+            raise self._illegal("queued")
+        self.state = "queued"
+
+    def activate(self) -> None:
+        """A slot is its own."""
+        if "active" not in MOVES[self.state]:
+            raise self._illegal("active")
+        self.state = "active"
+
+    def settle(self, outcome: str, value: Any, error: BaseException | None) -> None:
+        """It ends; never moves again."""
+        if outcome not in MOVES[self.state] or outcome == "active":
+            raise self._illegal(outcome)
+        self.state = outcome
+        self.completed = Completed(value, error, self.item, outcome)
+        self.scope = None
+
+    def _illegal(self, state: str) -> RuntimeError:
+        return RuntimeError(f"illegal move of task {self.name!r}: {self.state} to {state}")
+
+    # -- within the active state -----------------------------------------------------------------------------------
+
+    def begin(self, scope: Any) -> None:
+        """Its function is about to be called, inside ``scope`` if that is not None."""
+        self.scope = scope
+        self.began = True
+
+    def ask(self, request: CancelRequest) -> None:
+        """Somebody wants it to end, for the first time."""
+        self.request = request
+
+    def enclose(self, scope: Any) -> None:
+        """A scope was put around the running task from outside; the task itself leaves it at its end."""
+        self.scope = scope
+        self.late = True
+
+    @property
+    def scope_cancelled(self) -> bool:
+        """Whether its scope was cancelled: by a request, or else by its own timeout or deadline."""
+        return self.scope is not None and self.scope.cancel_called
+
+    # -- a thread that outlives its task ---------------------------------------------------------------------------
+
+    def leave_running(self) -> None:
+        """Nobody waits for the function any more, and it goes on in its thread."""
+        self.left_running = True
+
+    def count_left(self) -> None:
+        """The thread that goes on was counted as abandoned."""
+        self.left_counted = True
+
+    def thread_ended(self) -> bool:
+        """The thread has ended (called on that thread); whether it was counted as abandoned before."""
+        self.left_running = False
+        return self.left_counted
+
+    # -- whoever waits for it --------------------------------------------------------------------------------------
+
+    def shown_by(self, handle: object) -> None:
+        """Users hold the task by this handle."""
+        if self.completed is None:
+            self.handle = handle
+
+    async def until_ended(self) -> None:
+        """Wait until the task has ended."""
+        if self.completed is None:
+            if self.event is None:
+                from anyio import Event  # bound late: tasks that nobody waits for need no backend
+
+                self.event = Event()
+            await self.event.wait()
+
+    def needs(self) -> Needs:
+        """What a wait for the task's end needs."""
+        return NOTHING if self.completed is not None else (1, (self,))
+
+    # -- the end ---------------------------------------------------------------------------------------------------
+
+    def forsake(self) -> None:
+        """Tell nobody of its end: their event loop may be gone, and they with it."""
+        self.event = self.sink = None
+
+    def let_go(self) -> None:
+        """Everybody knows of its end. Dropping what was handed in may run anybody's finalizers."""
+        self.sink = self.handle = None
+        self.context = None
+
+    def __repr__(self) -> str:
+        return f"<Task {self.item.id} {self.name!r} {self.state}>"
+
+
+CURRENT: ContextVar[ref[Task] | None] = ContextVar("glasspool_current_task", default=None)
+"""The task that this context belongs to, as ``current_task`` gives it. Referred to weakly: contexts are copied, and
+kept by whoever likes, long after their task has ended."""
+
+
+def current_task() -> Task | None:
+    """The task within which the caller runs, as long as it holds its slot: until it has ended, or, if it was left
+    behind in a thread, until that has."""
+    reference = CURRENT.get()
+    current = None if reference is None else reference()
+    return None if current is None or (current.completed is not None and not current.left_running) else current
+
+
+def cancelled_error(task: Task, reason: str) -> TaskCancelled:
+    """What waiting for a cancelled task raises."""
+    message = task.request.message if task.request is not None else None
+    text = f"task {task.name!r} was cancelled ({reason})"
+    return TaskCancelled(f"{text}: {message}" if message else text, reason=reason, message=message)
+
+
+def timeout_error(task: Task) -> TaskTimeout:
+    """What waiting for a task that ran out of time raises."""
+    if not task.began:
+        return TaskTimeout(f"task {task.name!r} ran out of time before it started")
+    limit = f" of {task.plan.timeout} s" if task.plan.timeout is not None else " (deadline)"
+    return TaskTimeout(f"task {task.name!r} ran out of its time{limit}")

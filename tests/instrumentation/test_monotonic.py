@@ -17,6 +17,7 @@ import glasspool_instrumentation as gi
 from glasspool import HybridExecutor
 from glasspool.telemetry import catalog, prometheus
 from glasspool.telemetry.export.otel_instruments import Instruments
+from glasspool.telemetry.recording.ending import SUCCESS
 from glasspool.telemetry.recording.identity import Shape
 from glasspool.telemetry.recording.recorder import Recorder
 from glasspool.telemetry.recording.registry import REGISTRY, Registry
@@ -169,7 +170,7 @@ def test_a_reading_in_the_middle_of_an_update_and_an_end_that_is_put_off_until_a
 
     def update() -> None:
         clock.now = 105.0
-        recorder.settle(task, "success")  # later, with this instant
+        recorder.settle(task, SUCCESS)  # later, with this instant
         clock.now = 110.0
         found.append(times(registry))
 

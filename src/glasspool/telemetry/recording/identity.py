@@ -18,7 +18,7 @@ from .printable_text import NAME_LENGTH, printable
 from .series_budget import Budget, series_of
 
 if TYPE_CHECKING:
-    from .live import Live
+    from .base_recorder import BaseRecorder
 
 __all__ = ["Shape", "Totals"]
 
@@ -107,7 +107,7 @@ class Totals(Holder):
         self.name = name
         self.type = type
         self.shape = shape
-        self.live: list[Live] = []  # replaced, never changed
+        self.live: list[BaseRecorder] = []  # replaced, never changed
         self.identity: dict[str, Any] = {Key.EXECUTOR_NAME: name, Key.EXECUTOR_TYPE: type}
         self.submitted = self.opened = self.closed = self.unretrieved = 0
         self.slot_time = self.limit_time = self.saturated_time = self.open_time = 0.0  # of closed recorders
@@ -213,6 +213,11 @@ class Totals(Holder):
                 return False
             self.overdue_names.add(name)
         return True
+
+    def end_of(self, outcome: str, error_type: str, runner: str) -> tuple[str, str, str]:
+        """The key in ``completed`` of such an end, which is there from now on."""
+        key = (outcome, error_type, runner)
+        return key if key in self.completed else self.new_end(*key)
 
     def new_end(self, outcome: str, error_type: str, runner: str) -> tuple[str, str, str]:
         """The key in ``completed`` of an end that has none yet; where there is no room the type is ``_OTHER``."""

@@ -18,7 +18,7 @@ from glasspool.telemetry.catalog import LOOP_TYPES
 from .identity import Totals
 
 if TYPE_CHECKING:
-    from .live import Live
+    from .base_recorder import BaseRecorder
 
 __all__ = ["ENOUGH_RUNS", "WATCHED_AFTER", "overdue"]
 
@@ -32,7 +32,7 @@ _BY_THEMSELVES = ("success", "error")
 """Outcomes of runs that say how long a call takes; what was cancelled or timed out was cut short."""
 
 
-def overdue(totals: Totals, now: Mapping[Live, float]) -> dict[str, tuple[float, float]]:
+def overdue(totals: Totals, now: Mapping[BaseRecorder, float]) -> dict[str, tuple[float, float]]:
     """Shown task name to the age of its oldest overdue task and the longest run before, in seconds.
 
     The caller holds the identity's lock; ``now`` is an instant of each live recorder.

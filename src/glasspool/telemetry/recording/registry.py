@@ -26,7 +26,7 @@ from .series_budget import Budget
 from .turns import Turns
 
 if TYPE_CHECKING:
-    from .live import Live
+    from .base_recorder import BaseRecorder
 
 __all__ = ["REGISTRY", "HistogramPoint", "Point", "Registry", "Snapshot", "Source"]
 
@@ -82,7 +82,7 @@ class Registry(Turns):
     """All identities of a process. Thread-safe; nobody waits for another lock while holding this one's."""
 
     def __init__(self) -> None:
-        self._recorders: weakref.WeakSet[Live] = weakref.WeakSet()
+        self._recorders: weakref.WeakSet[BaseRecorder] = weakref.WeakSet()
         self.listening: Callable[[], bool] = lambda: False  # whether OpenTelemetry does; set by providers.bind
         self.reset()
 
@@ -97,7 +97,7 @@ class Registry(Turns):
         for recorder in list(self._recorders):
             recorder.after_fork()
 
-    def attach(self, recorder: Live) -> Totals:
+    def attach(self, recorder: BaseRecorder) -> Totals:
         """The totals of this recorder's identity; beyond the caps those of the name ``_OTHER``."""
         shape, names = recorder.shape, recorder.max_task_names
         with self.lock:
@@ -233,7 +233,7 @@ def _read(totals: Totals, out: _Collection, whole: bool) -> None:
         _read_gauges(totals, now, out)
 
 
-def _times(totals: Totals, whole: bool) -> tuple[dict[Live, float], tuple[float, float, float, float]]:
+def _times(totals: Totals, whole: bool) -> tuple[dict[BaseRecorder, float], tuple[float, float, float, float]]:
     """An instant of each live recorder, and the four time counters then. ``whole``: this is in no update's middle.
 
     What ended before this instant may be entered after it, when its thread gets round to that: it takes back what was
@@ -251,13 +251,13 @@ def _times(totals: Totals, whole: bool) -> tuple[dict[Live, float], tuple[float,
     return now, totals.shown_times
 
 
-def _read_gauges(totals: Totals, now: dict[Live, float], out: _Collection) -> None:
+def _read_gauges(totals: Totals, now: dict[BaseRecorder, float], out: _Collection) -> None:
     identity, shape, live = totals.identity, totals.shape, totals.live
 
     def add(metric: Metric, value: float, **extra: str) -> None:
         out.add(metric, {**identity, **extra} if extra else identity, value)
 
-    def oldest(since: Callable[[Live], Iterable[float]]) -> float:
+    def oldest(since: Callable[[BaseRecorder], Iterable[float]]) -> float:
         # The first entry of an insertion-ordered dict is the oldest one.
         return max((now[r] - instant for r in live for instant in since(r)), default=0.0)
 
@@ -278,7 +278,7 @@ def _read_gauges(totals: Totals, now: dict[Live, float], out: _Collection) -> No
         add(catalog.TASK_OVERDUE_LONGEST, longest, **extra)
     if shape.queue:
         add(catalog.QUEUE_SIZE, sum(r.queue_size() for r in live))
-        add(catalog.QUEUE_OLDEST_AGE, oldest(lambda r: [task.accepted for task in islice(r.queued_tasks, 1)]))
+        add(catalog.QUEUE_OLDEST_AGE, oldest(lambda r: [task.accepted for task in islice(r.slots.waiting, 1)]))
         if not totals.unbounded:
             add(catalog.QUEUE_CAPACITY, sum(r.capacity or 0 for r in live))
         objective = min((r.late_after for r in live), default=inf)

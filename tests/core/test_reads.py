@@ -11,9 +11,9 @@ import pytest
 from glasspool import HybridExecutor
 from glasspool._core.outcomes import Ledger
 from glasspool.telemetry.recording.ending import Ending
-from glasspool.telemetry.recording.identity import Shape
 from glasspool.telemetry.recording.recorder import Recorder
 from glasspool.telemetry.recording.registry import Registry
+from glasspool.telemetry.recording.shape import Shape
 
 from .support import echo, forever
 

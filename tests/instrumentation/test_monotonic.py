@@ -18,9 +18,9 @@ from glasspool import HybridExecutor
 from glasspool.telemetry import catalog, prometheus
 from glasspool.telemetry.export.otel_instruments import Instruments
 from glasspool.telemetry.recording.ending import SUCCESS
-from glasspool.telemetry.recording.identity import Shape
 from glasspool.telemetry.recording.recorder import Recorder
 from glasspool.telemetry.recording.registry import REGISTRY, Registry
+from glasspool.telemetry.recording.shape import Shape
 from glasspool_instrumentation._observe.batched_recorder import NotedCall, NotingRecorder
 
 from . import work
@@ -144,13 +144,13 @@ def test_a_call_whose_end_is_noted_after_a_reading() -> None:
     clock, registry = Ticking(), Registry()
     recorder = NotingRecorder("pool", "thread_pool", SHAPE, limit=1, clock=clock, registry=registry).open()
     call = NotedCall("work", "thread", "work")
-    call.outcome, call.phase, call.accepted, call.began, call.started = "", 0, 100.0, True, 100.0
+    call.ending, call.phase, call.accepted, call.began, call.started = None, 0, 100.0, True, 100.0
     recorder.fresh.append(call)
     recorder.notes.append(call)
     clock.now = 110.0
     before = times(registry)
     assert before == [10.0, 10.0, 10.0, 10.0]
-    call.ended, call.outcome = 109.0, "success"
+    call.ended, call.ending = 109.0, SUCCESS
     recorder.notes.append(call)
     assert times(registry) == before
     clock.now = 120.0

@@ -15,9 +15,9 @@ from opentelemetry.trace import NonRecordingSpan, SpanContext, TraceFlags
 
 from glasspool.telemetry import catalog
 from glasspool.telemetry.recording.ending import Ending
-from glasspool.telemetry.recording.identity import Shape
 from glasspool.telemetry.recording.recorder import Recorder, TaskRecord
 from glasspool.telemetry.recording.registry import Registry, Snapshot
+from glasspool.telemetry.recording.shape import Shape
 
 ROOT = Path(__file__).parents[2]
 

@@ -14,10 +14,10 @@ from prometheus_client.parser import text_string_to_metric_families
 from glasspool.telemetry import catalog, prometheus
 from glasspool.telemetry.catalog import OTHER, PROCESS, Key, prometheus_label
 from glasspool.telemetry.recording.ending import Ending
-from glasspool.telemetry.recording.identity import Shape
 from glasspool.telemetry.recording.recorder import Recorder
 from glasspool.telemetry.recording.registry import Registry
 from glasspool.telemetry.recording.series_budget import Budget, series_of
+from glasspool.telemetry.recording.shape import Shape
 
 from .support import FULL, histogram_total, run_task, value
 

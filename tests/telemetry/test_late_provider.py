@@ -231,7 +231,7 @@ def test_another_vendors_instruments_get_every_single_measurement():
     found = shown(
         """
 from glasspool.telemetry.export.earlier_measurements import Earlier, hand_over
-from glasspool.telemetry.recording.identity import Histogram
+from glasspool.telemetry.recording.histograms import Histogram
 
 class Instrument:
     def __init__(self):

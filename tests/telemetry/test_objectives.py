@@ -9,9 +9,9 @@ import pytest
 from glasspool._checks import wait_objective as check_wait_objective
 from glasspool.telemetry import catalog
 from glasspool.telemetry.recording.ending import Ending
-from glasspool.telemetry.recording.identity import Shape
 from glasspool.telemetry.recording.recorder import Recorder
 from glasspool.telemetry.recording.registry import Registry, Snapshot
+from glasspool.telemetry.recording.shape import Shape
 
 from .support import Clock, full_recorder, run_task, value
 

@@ -216,6 +216,7 @@ from opentelemetry import metrics
 from opentelemetry.sdk.metrics import MeterProvider
 from opentelemetry.sdk.metrics.export import InMemoryMetricReader
 from glasspool.telemetry import catalog
+from glasspool.telemetry.recording.ending import Ending
 from glasspool.telemetry.recording.registry import REGISTRY
 from tests.telemetry.support import full_recorder, run_task
 reader = InMemoryMetricReader()
@@ -228,7 +229,7 @@ class Lost:
         task = recorder.task("t", "inline")
         recorder.accept(task, queued=False)
         recorder.begin(task)
-        weakref.finalize(self, recorder.settle, task, "error", "ValueError")
+        weakref.finalize(self, recorder.settle, task, Ending("error", "ValueError"))
 
 for index in range(1500):
     gc.set_threshold(1 + index % 50, 1, 1)  # sooner or later one begins at any allocation there is

@@ -15,9 +15,9 @@ import pytest
 from glasspool.telemetry import catalog, prometheus
 from glasspool.telemetry.catalog import OTHER
 from glasspool.telemetry.recording.ending import SUCCESS, Ending
-from glasspool.telemetry.recording.identity import Shape
 from glasspool.telemetry.recording.recorder import Recorder
 from glasspool.telemetry.recording.registry import Registry
+from glasspool.telemetry.recording.shape import Shape
 
 from .support import LIMIT, Clock, full_recorder, histogram_total, run_task, value
 

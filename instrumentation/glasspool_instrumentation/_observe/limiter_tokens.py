@@ -16,8 +16,8 @@ from types import ModuleType
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from glasspool._foreign.trio_ import running_trio
-from glasspool.telemetry.recording.identity import Shape
 from glasspool.telemetry.recording.recorder import Recorder
+from glasspool.telemetry.recording.shape import Shape
 from glasspool_instrumentation._patch.patching import Patch, Patches
 
 if TYPE_CHECKING:

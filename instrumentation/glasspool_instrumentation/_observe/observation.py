@@ -14,8 +14,8 @@ from opentelemetry.trace import Span, SpanKind
 
 from glasspool._foreign.guarded import is_a
 from glasspool.telemetry.recording.ending import Ending
-from glasspool.telemetry.recording.identity import Shape
 from glasspool.telemetry.recording.recorder import Recorder, TaskRecord
+from glasspool.telemetry.recording.shape import Shape
 from glasspool.telemetry.tracing.spans import Spans, TaskTracer
 
 from .task_name_limit import MAX_TASK_NAMES

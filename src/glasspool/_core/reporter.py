@@ -19,8 +19,8 @@ from glasspool.telemetry.catalog import CANCEL_PHASES, REJECT_REASONS
 from glasspool.telemetry.observers import Observer, Observers, TaskEvent, check_observer
 from glasspool.telemetry.recording.call_names import look_through
 from glasspool.telemetry.recording.ending import SUCCESS, Ending
-from glasspool.telemetry.recording.identity import Shape
 from glasspool.telemetry.recording.recorder import Recorder, TaskRecord
+from glasspool.telemetry.recording.shape import Shape
 from glasspool.telemetry.recording.within import recognise
 from glasspool.telemetry.tracing import spans as tracing
 from glasspool.telemetry.tracing.spans import Spans, TaskTracer

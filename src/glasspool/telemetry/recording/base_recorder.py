@@ -16,13 +16,14 @@ from typing import TYPE_CHECKING
 
 from opentelemetry.trace import Span
 
-from glasspool.telemetry import catalog, providers
+from glasspool.telemetry import catalog
 
 from . import exemplars
 from .histograms import Histogram
-from .identity import Shape, Totals
+from .identity import Totals
 from .printable_text import printable
 from .registry import REGISTRY, Registry
+from .shape import Shape
 from .slots import SlotClock
 from .task_record import Counts, TaskRecord
 
@@ -82,11 +83,9 @@ class BaseRecorder:
         """Join the registry: series exist from here on. Returns itself; a second call changes nothing."""
         if self.dormant:
             totals = self.totals = self.registry.attach(self)  # the same one, however often
-            providers.bind(self.registry)
             self.joined = True
             self.in_turn(self._open)
-            if totals.sink is None and providers.sink is not None:
-                providers.sink.take(totals)
+            self.registry.joined(totals)
             if totals.name != self.name and self.registry.budget.first("names"):
                 logger.warning(
                     "this process shows as many executors as it may (%d names); %r and later ones are counted as %s, "

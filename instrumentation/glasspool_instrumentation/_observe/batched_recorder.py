@@ -189,6 +189,8 @@ class NotingRecorder(Recorder):
         slots, instant, began = batch.slots, call.ended, call.phase == _ACTIVE
         value = instant - (call.started if began else call.accepted)
         succeeded = began and call.ending is SUCCESS
+        end = ("", "", "")
+        why: tuple[str, str] | None = None
         if succeeded:
             series = self._successes.get(call.name) or self._successful(call.name)
         else:

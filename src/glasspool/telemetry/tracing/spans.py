@@ -22,7 +22,7 @@ from glasspool._foreign.guarded import is_a, log
 from glasspool.telemetry import catalog, providers
 from glasspool.telemetry.catalog import Key
 from glasspool.telemetry.recording.call_names import qualified_name
-from glasspool.telemetry.recording.ending import Ending
+from glasspool.telemetry.recording.ending import SUCCESS, Ending
 from glasspool.telemetry.recording.error_types import error_event, error_text
 from glasspool.telemetry.recording.printable_text import SHOWN, TEXT_LENGTH, printable
 from glasspool.telemetry.recording.registry import REGISTRY
@@ -160,7 +160,8 @@ class TaskTracer:
             if span.is_recording():
                 # All in one call: the SDK takes as long for the call as for five attributes.
                 span.set_attributes(_attributes_of(ending, wait, duration, thread))
-                _set_status(span, ending)
+                if ending is not SUCCESS:
+                    _set_status(span, ending)
         except (KeyboardInterrupt, SystemExit):
             raise
         except BaseException:  # noqa: BLE001 - as above; or the error cannot be turned into text

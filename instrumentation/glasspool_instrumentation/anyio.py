@@ -20,6 +20,7 @@ from opentelemetry.trace import SpanKind
 from glasspool._foreign.guarded import attribute, is_a, text
 from glasspool.telemetry.catalog import CONTEXT_LOSS_KINDS
 from glasspool.telemetry.recording.call_names import coroutine_names, function_name, look_through, qualified_name
+from glasspool.telemetry.recording.ending import Ending
 from glasspool.telemetry.tracing.spans import capture, context_in
 
 from ._observe import loops
@@ -99,17 +100,17 @@ class _Ending:
         self.group = group
         self.name = name
 
-    def __call__(self, error: BaseException) -> tuple[str, str, str | None]:
+    def __call__(self, error: BaseException) -> Ending:
         cancellation = cancellation_in(error)
         if cancellation is None:
             _failures.setdefault(self.group, failure_text(self.name, error))
-            return "error", "", None
+            return Ending.raised(error)
         failed = _failures.get(self.group)
         if failed is not None:
-            return "cancelled", "sibling_failure", failed
+            return Ending.cancelled("sibling_failure", failed)
         if getattr(self.group, "_exceptions", None) or getattr(cancellation, "source", "") == "nursery":
-            return "cancelled", "parent_scope", None  # an error of the group's own block, or of one around it
-        return "cancelled", _scope_reason(self.group.cancel_scope), None
+            return Ending.cancelled("parent_scope")  # an error of the group's own block, or of one around it
+        return Ending.cancelled(_scope_reason(self.group.cancel_scope))
 
     def asked(self) -> bool:
         """Whether the task is to end: a scope around it is cancelled, and not one of its own."""

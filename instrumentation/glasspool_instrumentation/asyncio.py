@@ -15,6 +15,7 @@ from concurrent.futures import Executor, ProcessPoolExecutor, ThreadPoolExecutor
 from typing import Any
 
 from glasspool.telemetry.recording.call_names import coroutine_names
+from glasspool.telemetry.recording.ending import Ending
 from glasspool.telemetry.recording.recorder import TaskRecord
 from glasspool.telemetry.tracing.spans import attach, context_in
 
@@ -79,18 +80,18 @@ class _Ending:
             return
         if task.cancelled():
             reason, message = _why(task)
-            self.observed.settle(record, "cancelled", reason=reason, message=message)
+            self.observed.settle(record, Ending.cancelled(reason, message))
             return
         # Not task.exception(): that would count as retrieving it, and asyncio would no longer warn.
         error: BaseException | None = getattr(task, "_exception", None)  # both C and Python tasks have it
         if error is not None and (group := _group_of(task)) is not None:
             _failures.setdefault(group, failure_text(record.name, error))
-        self.observed.settle(record, "success" if error is None else "error", error)
+        self.observed.settle(record, Ending.raised(error))
 
     def __del__(self) -> None:
         # The task was thrown away unfinished: its loop is gone.
         if self.record is not None:
-            self.observed.settle(self.record, "cancelled", reason="shutdown")
+            self.observed.settle(self.record, Ending.cancelled("shutdown"))
 
 
 # task -> its TaskGroup, weakly too: the group knows its tasks
@@ -140,7 +141,7 @@ def _create_task(patch: Patch, original: Any) -> Any:
         try:
             task = _make_task(self, original, coro, options, record)
         except BaseException as error:
-            observed.settle(record, "error", error)
+            observed.settle(record, Ending.raised(error))
             raise
         frames = getattr(task, "_source_traceback", None)
         while frames and frames[-1].filename == __file__:  # debug mode shows where the task was made: not here

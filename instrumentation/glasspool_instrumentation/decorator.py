@@ -11,9 +11,11 @@ from typing import Any, ParamSpec, TypeVar, overload
 
 from glasspool._foreign.guarded import attribute, is_a, is_awaitable, is_coroutine_function
 from glasspool.telemetry.recording.call_names import function_name, look_through, qualified_name
+from glasspool.telemetry.recording.ending import SUCCESS, Ending
+from glasspool.telemetry.recording.error_types import ends_iteration
 from glasspool.telemetry.recording.recorder import TaskRecord
 from glasspool.telemetry.recording.within import within_task
-from glasspool.telemetry.tracing.spans import Spans, TaskTracer, ends_iteration, enter, error_type_of, leave
+from glasspool.telemetry.tracing.spans import Spans, TaskTracer, enter, leave
 
 from ._observe.coroutines import cancellation_in
 from ._observe.naming import check_name
@@ -155,23 +157,20 @@ class _Calls:
         """The call ends, by this error or none; ``reason``: it was a future, which was cancelled."""
         if token is not None:
             leave(token)
-        if error is not None and ends_iteration(error):
-            error = None
-        destroyed = is_a(error, GeneratorExit)  # a coroutine that was closed, or thrown away with its loop
-        if is_a(error, SystemExit) and attribute(error, "code") in (None, 0):
-            error = None  # the program ends as it was meant to
-        cancelled = bool(reason) or destroyed or (error is not None and cancellation_in(error) is not None)
-        outcome = "success" if error is None else "cancelled" if cancelled else "error"
-        failure = error if outcome == "error" else None
-        reason = reason or ("shutdown" if destroyed else "parent_scope" if outcome == "cancelled" else "")
+        ending = _ending_of(error, reason)
         if task.began:
-            self._observed.settle(task, outcome, failure, reason=reason)
+            self._observed.settle(task, ending)
         elif task.span is not None:  # counted by the task around it
-            TaskTracer.end(
-                task.span,
-                outcome,
-                error_type=error_type_of(failure) if failure is not None else "" if outcome == "success" else outcome,
-                error=failure,
-                reason=reason,
-                duration=self._observed.recorder.clock() - task.started,
-            )
+            TaskTracer.end(task.span, ending, duration=self._observed.recorder.clock() - task.started)
+
+
+def _ending_of(error: BaseException | None, reason: str) -> Ending:
+    if error is None or ends_iteration(error):
+        return SUCCESS
+    if is_a(error, SystemExit) and attribute(error, "code") in (None, 0):
+        return SUCCESS  # the program ends as it was meant to
+    if not reason and is_a(error, GeneratorExit):  # a coroutine that was closed, or thrown away with its loop
+        reason = "shutdown"
+    elif not reason and cancellation_in(error) is not None:
+        reason = "parent_scope"
+    return Ending.cancelled(reason) if reason else Ending.failed(error)

@@ -8,6 +8,7 @@ from collections.abc import Awaitable, Mapping
 from typing import Any
 
 from glasspool.telemetry.recording.call_names import coroutine_names
+from glasspool.telemetry.recording.ending import Ending
 
 from ._observe import loops
 from ._observe.coroutines import ObservedCoroutine, cancellation_in, failure_text, nursery_cancelled
@@ -105,20 +106,20 @@ class _Ending:
     def __init__(self, task: Any) -> None:
         self.task = task
 
-    def __call__(self, error: BaseException) -> tuple[str, str, str | None]:
+    def __call__(self, error: BaseException) -> Ending:
         nursery = self.task.parent_nursery
         cancellation = cancellation_in(error)
         if cancellation is None:
             _failures.setdefault(nursery, failure_text(self.task.name, error))
-            return "error", "", None
+            return Ending.raised(error)
         failed = _failures.get(nursery)
         if failed is not None:
-            return "cancelled", "sibling_failure", failed
+            return Ending.cancelled("sibling_failure", failed)
         # Since trio 0.31 a cancellation says where it came from.
         source, text = getattr(cancellation, "source", ""), getattr(cancellation, "reason", None)
         if source == "nursery" and nursery.cancel_scope.cancel_called and str(text).startswith("child task"):
-            return "cancelled", "sibling_failure", f"{getattr(cancellation, 'source_task', '')}: {text}"
-        return "cancelled", _REASONS.get(source, "parent_scope"), text
+            return Ending.cancelled("sibling_failure", f"{getattr(cancellation, 'source_task', '')}: {text}")
+        return Ending.cancelled(_REASONS.get(source, "parent_scope"), text)
 
     def asked(self) -> bool:
         """Whether the task is to end: a scope around it is cancelled, and not one of its own."""

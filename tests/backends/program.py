@@ -18,9 +18,9 @@ from opentelemetry import trace
 from glasspool import HybridExecutor, QueueFull
 from glasspool.telemetry import configure
 from glasspool.telemetry.eventloop import monitor_event_loop
-from glasspool.telemetry.recording.identity import Shape
 from glasspool.telemetry.recording.recorder import Recorder
 from glasspool.telemetry.recording.registry import REGISTRY
+from glasspool.telemetry.recording.shape import Shape
 from glasspool.testing import run_out_of_time
 
 OK, BAD, SLOW, REJECTED, TASKS_CUT = 10, 3, 2, 4, 2

@@ -10,9 +10,10 @@ import pytest
 
 from glasspool import HybridExecutor
 from glasspool._core.ledger import Ledger
-from glasspool.telemetry.recording.identity import Shape
+from glasspool.telemetry.recording.ending import Ending
 from glasspool.telemetry.recording.recorder import Recorder
 from glasspool.telemetry.recording.registry import Registry
+from glasspool.telemetry.recording.shape import Shape
 
 from .support import echo, forever
 
@@ -33,7 +34,7 @@ def best(read: Callable[[], Any]) -> float:
 def queued(recorder: Recorder) -> Callable[[], object]:
     task = recorder.task("t", "inline")
     recorder.accept(task, queued=True)
-    return lambda: recorder.settle(task, "cancelled", assigned=False)
+    return lambda: recorder.settle(task, Ending.cancelled(""), assigned=False)
 
 
 def active(recorder: Recorder) -> Callable[[], object]:

@@ -17,9 +17,10 @@ import glasspool_instrumentation as gi
 from glasspool import HybridExecutor
 from glasspool.telemetry import catalog, prometheus
 from glasspool.telemetry.export.otel_instruments import Instruments
-from glasspool.telemetry.recording.identity import Shape
+from glasspool.telemetry.recording.ending import SUCCESS
 from glasspool.telemetry.recording.recorder import Recorder
 from glasspool.telemetry.recording.registry import REGISTRY, Registry
+from glasspool.telemetry.recording.shape import Shape
 from glasspool_instrumentation._observe.batched_recorder import NotedCall, NotingRecorder
 
 from . import work
@@ -143,13 +144,13 @@ def test_a_call_whose_end_is_noted_after_a_reading() -> None:
     clock, registry = Ticking(), Registry()
     recorder = NotingRecorder("pool", "thread_pool", SHAPE, limit=1, clock=clock, registry=registry).open()
     call = NotedCall("work", "thread", "work")
-    call.outcome, call.phase, call.accepted, call.began, call.started = "", 0, 100.0, True, 100.0
+    call.ending, call.phase, call.accepted, call.began, call.started = None, 0, 100.0, True, 100.0
     recorder.fresh.append(call)
     recorder.notes.append(call)
     clock.now = 110.0
     before = times(registry)
     assert before == [10.0, 10.0, 10.0, 10.0]
-    call.ended, call.outcome = 109.0, "success"
+    call.ended, call.ending = 109.0, SUCCESS
     recorder.notes.append(call)
     assert times(registry) == before
     clock.now = 120.0
@@ -169,7 +170,7 @@ def test_a_reading_in_the_middle_of_an_update_and_an_end_that_is_put_off_until_a
 
     def update() -> None:
         clock.now = 105.0
-        recorder.settle(task, "success")  # later, with this instant
+        recorder.settle(task, SUCCESS)  # later, with this instant
         clock.now = 110.0
         found.append(times(registry))
 

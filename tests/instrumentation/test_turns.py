@@ -19,6 +19,7 @@ import pytest
 
 from glasspool.telemetry import catalog
 from glasspool.telemetry.catalog import Key
+from glasspool.telemetry.recording.ending import SUCCESS, Ending
 from glasspool.telemetry.recording.recorder import Recorder
 from glasspool.telemetry.recording.registry import REGISTRY
 from glasspool.telemetry.recording.snapshot_queries import merged, total
@@ -92,8 +93,8 @@ def test_noted_calls(what: str) -> None:
         def cancel() -> None:
             counts["cancelled"] += 1
             call = noted(nothing)
-            call.ended, call.reason, call.error_type = time.perf_counter(), "explicit", "cancelled"
-            call._end("cancelled", None)
+            call.ended = time.perf_counter()
+            call._end(Ending.cancelled("explicit"))
 
         def refuse() -> None:
             counts["rejected"] += 1
@@ -151,13 +152,13 @@ def test_slots_of_a_remote_pool(what: str) -> None:
             held = pool.withdraw(task)
             if outcome == "cancelled":
                 counts["cancelled"] += 1
-                pool.settle(task, "cancelled", assigned=held, reason="explicit")
+                pool.settle(task, Ending.cancelled("explicit"), assigned=held)
             else:
                 counts["ran"] += 1
                 if not held:
                     recorder.assign(task)
-                recorder.begin(task, waited=0.0)
-                pool.settle(task, "success")
+                recorder.begin(task, at=task.accepted)
+                pool.settle(task, SUCCESS)
             if held:
                 pool.release()
 
@@ -274,7 +275,7 @@ def test_a_limiters_call_that_is_given_up_by_a_finalizer_while_it_starts(told: b
             counts = pool.recorder.counts()
             assert counts.queued == counts.in_flight == counts.abandoned == 0
             assert not pool.recorder.active_tasks
-            assert not pool.recorder.queued_tasks
+            assert not pool.recorder.slots.waiting
 
         return outer, lambda: call.given_up(GeneratorExit(), "parent_scope"), check
 

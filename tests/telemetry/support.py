@@ -14,9 +14,10 @@ from typing import Any
 from opentelemetry.trace import NonRecordingSpan, SpanContext, TraceFlags
 
 from glasspool.telemetry import catalog
-from glasspool.telemetry.recording.identity import Shape
+from glasspool.telemetry.recording.ending import Ending
 from glasspool.telemetry.recording.recorder import Recorder, TaskRecord
 from glasspool.telemetry.recording.registry import Registry, Snapshot
+from glasspool.telemetry.recording.shape import Shape
 
 ROOT = Path(__file__).parents[2]
 
@@ -86,7 +87,7 @@ def run_task(
     recorder.begin(task)
     if clock is not None:
         clock.pass_(run)
-    recorder.settle(task, outcome, error_type, **settled)
+    recorder.settle(task, Ending(outcome, error_type, **settled))
     return task
 
 

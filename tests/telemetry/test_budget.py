@@ -13,10 +13,11 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from glasspool.telemetry import catalog, prometheus
 from glasspool.telemetry.catalog import OTHER, PROCESS, Key, prometheus_label
-from glasspool.telemetry.recording.identity import Shape
+from glasspool.telemetry.recording.ending import Ending
 from glasspool.telemetry.recording.recorder import Recorder
 from glasspool.telemetry.recording.registry import Registry
 from glasspool.telemetry.recording.series_budget import Budget, series_of
+from glasspool.telemetry.recording.shape import Shape
 
 from .support import FULL, histogram_total, run_task, value
 
@@ -73,18 +74,18 @@ def everything(recorder: Recorder) -> None:
             task = recorder.task("first", runner)
             recorder.accept(task, queued=False)
             recorder.begin(task)
-            recorder.settle(task, "timeout", "timeout", abandoned=True)
+            recorder.settle(task, Ending.timed_out(abandoned=True))
             recorder.thread_freed(runner)
             queued = recorder.task("first", runner)
             recorder.accept(queued, queued=True)
-            recorder.settle(queued, "timeout", "timeout", assigned=False)
+            recorder.settle(queued, Ending.timed_out(), assigned=False)
     for reason, phase in shape.cancels:
         if phase == "running":
             run_task(recorder, "first", "cancelled", "cancelled", reason=reason, requested=recorder.clock())
         else:
             queued = recorder.task("first", shape.runners[0])
             recorder.accept(queued, queued=True)
-            recorder.settle(queued, "cancelled", "cancelled", assigned=False, reason=reason)
+            recorder.settle(queued, Ending.cancelled(reason), assigned=False)
     for reason in shape.rejects:
         recorder.reject(reason)
     if shape.submit:

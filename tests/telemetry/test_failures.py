@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from glasspool.telemetry.tracing.error_types import error_text, error_type_of
+from glasspool.telemetry.recording.error_types import error_text, error_type_of
 
 if sys.version_info < (3, 11):
     from exceptiongroup import BaseExceptionGroup, ExceptionGroup

@@ -10,6 +10,7 @@ import prometheus_client
 from prometheus_client.openmetrics import exposition as openmetrics
 
 from glasspool.telemetry import prometheus
+from glasspool.telemetry.recording.ending import Ending
 from glasspool.telemetry.recording.registry import Registry
 
 from .support import Clock, full_recorder, run_task, sampled_span
@@ -31,7 +32,7 @@ def recorded_run() -> Registry:
     queued = mail.task("send", "inline")
     mail.accept(queued, queued=True, blocked=0.75)
     clock.pass_(4.0)
-    mail.settle(queued, "cancelled", "cancelled", assigned=False, reason="shutdown", requested=clock.now - 1.0)
+    mail.settle(queued, Ending.cancelled("shutdown", requested=clock.now - 1.0), assigned=False)
     mail.reject("queue_full")
     mail.reject("submit_timeout", blocked=3.0)
     mail.producer_blocked("producer")
@@ -39,7 +40,7 @@ def recorded_run() -> Registry:
     mail.accept(abandoned, queued=False)
     mail.begin(abandoned)
     clock.pass_(8.0)
-    mail.settle(abandoned, "timeout", "timeout", abandoned=True)
+    mail.settle(abandoned, Ending.timed_out(abandoned=True))
     running = mail.task("send", "inline")
     mail.accept(running, queued=False)
     mail.begin(running)

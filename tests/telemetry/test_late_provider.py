@@ -14,6 +14,7 @@ import pytest
 
 from glasspool.telemetry import catalog
 from glasspool.telemetry.export.earlier_measurements import spread
+from glasspool.telemetry.recording.ending import SUCCESS
 from glasspool.telemetry.recording.histograms import Histogram
 from glasspool.telemetry.recording.registry import Registry
 
@@ -231,7 +232,7 @@ def test_another_vendors_instruments_get_every_single_measurement():
     found = shown(
         """
 from glasspool.telemetry.export.earlier_measurements import Earlier, hand_over
-from glasspool.telemetry.recording.identity import Histogram
+from glasspool.telemetry.recording.histograms import Histogram
 
 class Instrument:
     def __init__(self):
@@ -439,7 +440,7 @@ def test_what_one_thread_measures_is_not_told_by_another_that_measured_nothing(c
     recorder.begin(ended)
     sink.values.clear()
     totals.measured = measured = Telling()
-    other = threading.Thread(target=recorder.settle, args=(ended, "success"))
+    other = threading.Thread(target=recorder.settle, args=(ended, SUCCESS))
 
     def meanwhile() -> None:
         other.start()

@@ -8,9 +8,10 @@ import pytest
 
 from glasspool._checks import wait_objective as check_wait_objective
 from glasspool.telemetry import catalog
-from glasspool.telemetry.recording.identity import Shape
+from glasspool.telemetry.recording.ending import Ending
 from glasspool.telemetry.recording.recorder import Recorder
 from glasspool.telemetry.recording.registry import Registry, Snapshot
+from glasspool.telemetry.recording.shape import Shape
 
 from .support import Clock, full_recorder, run_task, value
 
@@ -35,7 +36,7 @@ def test_a_deadline_that_passes_in_the_queue_is_late_and_a_cancelled_task_is_not
     for outcome in ("timeout", "cancelled"):
         task = mail.task("send", "inline")
         mail.accept(task, queued=True)
-        mail.settle(task, outcome, outcome, assigned=False, reason="explicit")
+        mail.settle(task, Ending(outcome, outcome, reason="explicit"), assigned=False)
     assert late(registry.collect()) == 1
     run_task(mail, "send", "timeout", "timeout", clock=clock, run=60.0)  # it was started in time
     assert late(registry.collect()) == 1
@@ -47,7 +48,7 @@ def test_without_an_objective_there_is_no_series():
     run_task(mail, clock=clock, wait=1000.0)
     task = mail.task("send", "inline")
     mail.accept(task, queued=True)
-    mail.settle(task, "timeout", "timeout", assigned=False)
+    mail.settle(task, Ending.timed_out(), assigned=False)
     found = registry.collect().points
     assert catalog.QUEUE_WAIT_LATE.name not in found
     assert catalog.QUEUE_WAIT_OBJECTIVE.name not in found

@@ -15,6 +15,7 @@ from glasspool.telemetry import catalog, providers
 from glasspool.telemetry.catalog import Key
 from glasspool.telemetry.export.otel_instruments import Instruments
 from glasspool.telemetry.recording import exemplars
+from glasspool.telemetry.recording.ending import Ending
 from glasspool.telemetry.recording.overdue import ENOUGH_RUNS
 from glasspool.telemetry.recording.registry import Registry, Snapshot
 
@@ -80,7 +81,7 @@ def test_every_metric_arrives_with_kind_and_labels_of_the_catalog(sdk):
     abandoned = mail.task("slow", "thread")
     mail.accept(abandoned, queued=False)
     mail.begin(abandoned)
-    mail.settle(abandoned, "timeout", "timeout", abandoned=True)
+    mail.settle(abandoned, Ending.timed_out(abandoned=True))
     found = sdk.metrics()
     missing = set(catalog.BY_NAME) - set(found)
     others = (catalog.EVENTLOOP_DELAY, catalog.EVENTLOOP_STALL, catalog.TASK_UNRETRIEVED)
@@ -215,6 +216,7 @@ from opentelemetry import metrics
 from opentelemetry.sdk.metrics import MeterProvider
 from opentelemetry.sdk.metrics.export import InMemoryMetricReader
 from glasspool.telemetry import catalog
+from glasspool.telemetry.recording.ending import Ending
 from glasspool.telemetry.recording.registry import REGISTRY
 from tests.telemetry.support import full_recorder, run_task
 reader = InMemoryMetricReader()
@@ -227,7 +229,7 @@ class Lost:
         task = recorder.task("t", "inline")
         recorder.accept(task, queued=False)
         recorder.begin(task)
-        weakref.finalize(self, recorder.settle, task, "error", "ValueError")
+        weakref.finalize(self, recorder.settle, task, Ending("error", "ValueError"))
 
 for index in range(1500):
     gc.set_threshold(1 + index % 50, 1, 1)  # sooner or later one begins at any allocation there is

@@ -6,6 +6,7 @@ import pytest
 
 from glasspool.telemetry import catalog
 from glasspool.telemetry.catalog import Key
+from glasspool.telemetry.recording.ending import SUCCESS
 from glasspool.telemetry.recording.overdue import ENOUGH_RUNS
 from glasspool.telemetry.recording.recorder import Recorder, TaskRecord
 from glasspool.telemetry.recording.registry import Registry
@@ -62,7 +63,7 @@ def test_it_is_over_when_the_task_ends_and_its_run_is_history():
     task = case.begun("fetch")
     case.clock.pass_(400.0)
     assert case.overdue()
-    case.recorder.settle(task, "success")
+    case.recorder.settle(task, SUCCESS)
     assert case.overdue() == {}
     case.begun("fetch")
     case.clock.pass_(500.0)
@@ -146,7 +147,7 @@ def test_overtaking_begins_with_the_first_look_at_each_task():
     assert case.overdue() == {}
     case.ended("fetch", 0.08)
     assert list(case.overdue()) == ["wait"]
-    case.recorder.settle(first, "success")
+    case.recorder.settle(first, SUCCESS)
     case.begun("wait", "thread")
     case.clock.pass_(200.0)
     assert case.overdue() == {}

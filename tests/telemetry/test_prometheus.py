@@ -17,6 +17,7 @@ from prometheus_client.parser import text_string_to_metric_families as parse_tex
 
 from glasspool.errors import ConfigurationError
 from glasspool.telemetry import catalog, prometheus
+from glasspool.telemetry.recording.ending import SUCCESS
 from glasspool.telemetry.recording.registry import Registry
 
 from .support import full_recorder, run_python, run_task, sampled_span
@@ -221,7 +222,7 @@ def test_the_endpoint_answers_while_the_event_loop_is_blocked(client):
         thread = threading.Thread(target=lambda: texts.append(scrape(endpoint.port, "application/openmetrics-text")))
         thread.start()
         thread.join(30)  # the loop stands still until the scrape is done
-        mail.settle(task, "success")
+        mail.settle(task, SUCCESS)
 
     try:
         asyncio.run(main())

@@ -14,9 +14,10 @@ import pytest
 
 from glasspool.telemetry import catalog, prometheus
 from glasspool.telemetry.catalog import OTHER
-from glasspool.telemetry.recording.identity import Shape
+from glasspool.telemetry.recording.ending import SUCCESS, Ending
 from glasspool.telemetry.recording.recorder import Recorder
 from glasspool.telemetry.recording.registry import Registry
+from glasspool.telemetry.recording.shape import Shape
 
 from .support import LIMIT, Clock, full_recorder, histogram_total, run_task, value
 
@@ -76,7 +77,7 @@ def test_abandoned_threads_count_until_they_end_even_after_the_executor_closed()
     task = mail.task("stuck", "thread")
     mail.accept(task, queued=False)
     mail.begin(task)
-    mail.settle(task, "timeout", "timeout", abandoned=True)
+    mail.settle(task, Ending.timed_out(abandoned=True))
     clock.pass_(3.0)
     mail.close()
     found = registry.collect()
@@ -112,8 +113,8 @@ def test_requests_to_end_are_counted_from_their_instant_to_the_end_of_the_task()
     assert (mail.unobeyed(), other.unobeyed()) == ((1, 1), (1, 4))
     other.succeed(tasks[2])
     assert read() == (1, 1)
-    mail.settle(tasks[0], "timeout", "timeout")
-    mail.settle(tasks[1], "success")
+    mail.settle(tasks[0], Ending.timed_out())
+    mail.settle(tasks[1], SUCCESS)
     assert read() == (0, 0)
     mail.close()
     other.close()
@@ -245,11 +246,11 @@ def test_no_snapshot_tears_while_threads_run_tasks(workers):
             task = mail.task("t", "thread")
             mail.accept(task, queued=True)
             if index % 7 == 0:
-                mail.settle(task, "cancelled", "cancelled", assigned=False, reason="explicit")
+                mail.settle(task, Ending.cancelled("explicit"), assigned=False)
                 continue
             mail.assign(task)
             mail.begin(task)
-            mail.settle(task, "error" if index % 3 == 0 else "success", "ValueError" if index % 3 == 0 else "")
+            mail.settle(task, Ending("error" if index % 3 == 0 else "success", "ValueError" if index % 3 == 0 else ""))
         with counted:
             ran += index
 
@@ -371,9 +372,9 @@ def test_slots_are_in_use_from_grant_to_release_whoever_reads_meanwhile(seed):
             if ending < 0.4:
                 mail.succeed(task)
             elif ending < 0.8:
-                mail.settle(task, "error", "ValueError")
+                mail.settle(task, Ending("error", "ValueError"))
             else:
-                mail.settle(task, "cancelled", "cancelled", reason="explicit", abandoned=True)
+                mail.settle(task, Ending.cancelled("explicit", abandoned=True))
                 left += 1
         elif what < 0.8 and left:
             mail.thread_freed("thread")
@@ -381,7 +382,7 @@ def test_slots_are_in_use_from_grant_to_release_whoever_reads_meanwhile(seed):
         elif what < 0.9 and waiting:
             task = waiting[-1]
             waiting.remove(task)
-            mail.settle(task, "cancelled", "cancelled", assigned=False, reason="explicit")
+            mail.settle(task, Ending.cancelled("explicit"), assigned=False)
         elif what > 0.95:
             limit = chance.randrange(1, 6)
             mail.set_limit(limit)

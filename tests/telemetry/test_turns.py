@@ -15,6 +15,7 @@ import pytest
 from glasspool.telemetry import catalog
 from glasspool.telemetry.catalog import Key
 from glasspool.telemetry.eventloop import EventLoopMonitor, _EventLoops
+from glasspool.telemetry.recording.ending import Ending
 from glasspool.telemetry.recording.recorder import Recorder
 from glasspool.telemetry.recording.registry import Registry, Snapshot
 from glasspool.telemetry.recording.series_budget import Budget
@@ -99,11 +100,11 @@ class Account:
         recorder.accept(failing, queued=True)
         recorder.assign(failing)
         recorder.begin(failing)
-        recorder.settle(failing, "error", f"Error{self.names % 15}")
+        recorder.settle(failing, Ending("error", f"Error{self.names % 15}"))
         self.ran += 2
         queued = recorder.task("nested", "inline")
         recorder.accept(queued, queued=True, blocked=0.25)
-        recorder.settle(queued, "cancelled", "cancelled", assigned=False, reason="explicit", requested=0.0)
+        recorder.settle(queued, Ending.cancelled("explicit", requested=0.0), assigned=False)
         self.left_queue += 1
         recorder.reject("queue_full", blocked=0.5)
         self.rejected += 1
@@ -137,7 +138,7 @@ class Account:
         assert histogram_total(found, catalog.TASK_DURATION)[0] == self.ran
         assert histogram_total(found, catalog.SUBMIT_WAIT)[0] == self.blocked
         assert histogram_total(found, catalog.CANCEL_DURATION)[0] == self.left_queue
-        assert recorder.saturated is (counts.in_flight + counts.abandoned >= recorder.full_at)
+        assert recorder.slots.saturated is (counts.in_flight + counts.abandoned >= recorder.slots.full_at)
         assert 0 <= total(found, catalog.SLOT_SATURATED_TIME, {}) <= total(found, catalog.EXECUTOR_TIME, {})
         assert 0 <= total(found, catalog.SLOT_TIME, {}) <= total(found, catalog.SLOT_LIMIT_TIME, {})
         if not counts.in_flight + counts.abandoned + counts.queued:
@@ -182,15 +183,13 @@ def succeeding(account: Account) -> Callable[[], object]:
 def failing(account: Account) -> Callable[[], object]:
     task = started(account, span=sampled_span())
     account.ran += 1
-    return lambda: account.recorder.settle(task, "error", "ValueError")
+    return lambda: account.recorder.settle(task, Ending("error", "ValueError"))
 
 
 def leaving_the_queue(account: Account) -> Callable[[], object]:
     task = started(account, queued=True)
     account.left_queue += 1
-    return lambda: account.recorder.settle(
-        task, "cancelled", "cancelled", assigned=False, reason="shutdown", requested=0.0
-    )
+    return lambda: account.recorder.settle(task, Ending.cancelled("shutdown", requested=0.0), assigned=False)
 
 
 def abandoning(account: Account) -> Callable[[], object]:
@@ -198,7 +197,7 @@ def abandoning(account: Account) -> Callable[[], object]:
     account.ran += 1
 
     def outer() -> None:
-        account.recorder.settle(task, "timeout", "timeout", abandoned=True)
+        account.recorder.settle(task, Ending.timed_out(abandoned=True))
         account.recorder.thread_freed("thread")
 
     return outer
@@ -399,9 +398,9 @@ class Live:
         if number % 3:
             recorder.succeed(task)
         elif number % 5:
-            recorder.settle(task, "error", f"Error{number % 7}")
+            recorder.settle(task, Ending("error", f"Error{number % 7}"))
         else:
-            recorder.settle(task, "cancelled", "cancelled", reason="explicit", requested=0.0)
+            recorder.settle(task, Ending.cancelled("explicit", requested=0.0))
 
     def shot(self) -> None:
         """Whole tasks of its own, and a look that must add up."""

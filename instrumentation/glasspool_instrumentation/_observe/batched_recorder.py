@@ -13,8 +13,10 @@ from collections.abc import Hashable
 from typing import Any, TypeVar
 
 from glasspool.telemetry.recording import exemplars
+from glasspool.telemetry.recording.ending import SUCCESS, Ending
 from glasspool.telemetry.recording.histograms import Histogram
 from glasspool.telemetry.recording.recorder import Recorder, TaskRecord
+from glasspool.telemetry.recording.slots import SlotClock
 
 __all__ = ["BATCH", "NotedCall", "NotingRecorder"]
 
@@ -29,42 +31,71 @@ _NEW, _WAITING, _ACTIVE, _DONE = range(4)
 class NotedCall(TaskRecord):
     """A call as it is noted: a task record that also knows its end. ``phase`` is what has been entered of it."""
 
-    __slots__ = ("ended", "error_type", "outcome", "phase", "reason")
+    __slots__ = ("ended", "ending", "phase")
     ended: float
-    error_type: str
-    outcome: str
+    ending: Ending | None
     phase: int
-    reason: str
 
 
-_LAST = NotedCall.__new__(NotedCall)  # stands behind the last note: what was accepted up to now is entered before it
-_LAST.phase = _ACTIVE
+class PoolSlots(SlotClock):
+    """The workers of a thread pool. A free one takes the call that has waited longest, so there are as many slots in
+    use as unfinished calls, up to the limit. While calls wait, a worker that is on its way from one to the next, or is
+    busy with the callbacks of the last one, is not free."""
+
+    __slots__ = ()
+
+    def handed_over(self) -> int:
+        """See SlotClock."""
+        return int(min(self.full_at - self.in_flight, self.queued))
+
+    def used_time(self, now: float) -> float:
+        """See SlotClock."""
+        return self.used() * now + self.used_offset
+
+
+class _Batch:
+    """What a batch of notes adds. It is taken over in one block, so that nobody sees some of it only."""
+
+    __slots__ = (
+        "accepted",
+        "cancelled",
+        "ends",
+        "failed",
+        "late",
+        "reasons",
+        "sampled",
+        "sink",
+        "slots",
+        "succeeded",
+        "waits",
+    )
+
+    def __init__(self, recorder: NotingRecorder) -> None:
+        self.slots = recorder.slots.copy()
+        self.sink = recorder.totals.sink
+        self.waits = recorder.totals.started_wait
+        self.accepted = self.succeeded = self.failed = self.cancelled = self.late = 0
+        self.ends: dict[tuple[str, str, str], int] = {}  # those that did not succeed
+        self.reasons: dict[tuple[str, str], int] = {}
+        self.sampled: dict[tuple[Histogram, int], tuple[float, Any]] = {}  # per bucket the latest value with a span
 
 
 class NotingRecorder(Recorder):
-    """``fresh`` takes calls that were accepted, ``notes`` calls that have started or ended, each in order.
+    """``fresh`` takes calls that were accepted, ``notes`` calls that have started or ended, each in order."""
 
-    A free worker takes the call that has waited longest, so there are as many slots in use as unfinished calls, up to
-    the limit. While calls wait, a worker that is on its way from one to the next, or is busy with the callbacks of
-    the last one, is not free.
-    """
+    def __init__(self, *args: Any, **options: Any) -> None:
+        """Arguments: see ``BaseRecorder``."""
+        super().__init__(*args, **options, slots=PoolSlots)
 
-    def _clear(self) -> None:
-        super()._clear()
+    def clear(self) -> None:
+        """See BaseRecorder."""
+        super().clear()
         self.fresh: deque[NotedCall] = deque()
         self.notes: deque[NotedCall] = deque()
         self._waiting: deque[NotedCall] = deque()  # entered as accepted; the head has not started
         self.claims: dict[NotedCall, object] = {}  # of those who want to be the one that settles a call
         self._active: list[NotedCall] = []
         self._successes: dict[str, Histogram] = {}  # by those names of functions that are shown
-
-    def handed_over(self) -> int:
-        """See Live."""
-        return int(min(self.full_at - self.in_flight, self.queued))
-
-    def slot_time(self, now: float) -> float:
-        """Slot-seconds used since open."""
-        return self.slots_used() * now + self.slot_acc
 
     def enter_some(self) -> None:
         """Enter the notes, unless another thread is at it, or something further up this one's stack."""
@@ -84,145 +115,147 @@ class NotingRecorder(Recorder):
             self.log_caps()
 
     def enter(self) -> None:
-        """See Live."""
+        """See BaseRecorder."""
         self._enter_notes()
         super().enter()
 
     def _enter_notes(self) -> None:
-        """Enter the notes, in a turn. A note is taken off when it has been entered: Ctrl-C may come in between."""
-        notes, totals, sink, full_at = self.notes, self.totals, self.totals.sink, self.full_at
-        waits, successes, active, runner = totals.started_wait, self._successes, self._active, self.shape.runners[0]
-        fresh, waiting = self.fresh, self._waiting
-        queued, in_flight, saturated = self.queued, self.in_flight, self.saturated
-        unfinished = queued + in_flight
-        slot_acc, saturated_acc, freed_at = self.slot_acc, self.saturated_acc, self.freed_at
-        accepted = succeeded = failed = cancelled = late = 0
-        late_after = self.late_after
-        ends: dict[tuple[str, str, str], int] = {}  # those that did not succeed
-        reasons: dict[tuple[str, str], int] = {}
-        sampled: dict[tuple[Histogram, int], tuple[float, Any]] = {}  # per bucket the latest value with a span
-        success = ("success", "", runner)
-        end = success
-        why = ("", "")
-        series: Histogram | None
+        """Enter the notes, in a turn, and what was accepted up to now.
+
+        Ctrl-C may come in between: what has been entered by then stays entered. So each note is entered in three steps:
+        first what calls anything, then all its changes in a block without a call, whose end takes the note off.
+        """
+        notes, fresh, batch = self.notes, self.fresh, _Batch(self)
+        enter_accepted, enter_start, enter_end = self._enter_accepted, self._enter_start, self._enter_end
         try:
-            for left in range(len(notes), -1, -1):
-                call = notes[0] if left else _LAST
-                if not left:
-                    instant = self.clock()  # what comes while this is being done is entered next time
+            for _ in range(len(notes)):  # what comes while this is being done is entered next time
+                call = notes[0]
+                phase = call.phase
+                starts = call.began and phase != _ACTIVE
+                instant = call.started if starts else call.ended
+                if phase == _NEW or (fresh and fresh[0].accepted <= instant):
+                    enter_accepted(batch, call, instant)
+                if starts:
+                    enter_start(batch, call)
                 else:
-                    instant = call.ended if call.phase == _ACTIVE or not call.began else call.started
-                while True:
-                    if fresh and fresh[0].accepted <= instant:
-                        newcomer = fresh.popleft()
-                        if newcomer.phase != _NEW:
-                            continue
-                    elif call.phase == _NEW:  # a worker was quicker than the submitter
-                        newcomer = call
-                    else:
-                        break
-                    if newcomer is not call:  # which waits no longer
-                        waiting.append(newcomer)
-                    newcomer.phase = _WAITING
-                    accepted += 1
-                    queued += 1
-                    unfinished += 1
-                    if unfinished <= full_at:
-                        since = newcomer.accepted if newcomer.accepted > freed_at else freed_at
-                        slot_acc -= since
-                        if unfinished == full_at:
-                            saturated = True
-                            saturated_acc -= since
-                if not left:
-                    break
-                # First what calls anything, then all changes in one go.
-                began = call.phase == _ACTIVE
-                if call.phase == _WAITING and call.began:
-                    value = instant - call.accepted
-                    series = waits
-                    index = 0 if series is None else bisect_left(series.bounds, value)
-                    active.append(call)
-                    call.phase = _ACTIVE
-                    queued -= 1
-                    in_flight += 1
-                    if value > late_after:
-                        late += 1
-                else:
-                    value = instant - (call.started if began else call.accepted)
-                    if began and call.outcome == "success":
-                        series = successes.get(call.name) or self._successful(call.name)
-                    else:
-                        end = self._end_of(call, began)
-                        series = self._unsuccessful(call, began)
-                        ends.setdefault(end, 0)
-                        if end[0] == "cancelled":
-                            why = call.reason, "running" if began else "queued"
-                            reasons.setdefault(why, 0)
-                    index = bisect_left(series.bounds, value)
-                    call.phase = _DONE
-                    unfinished -= 1
-                    if unfinished < full_at:
-                        slot_acc += instant
-                        freed_at = instant
-                        if saturated:
-                            saturated = False
-                            saturated_acc += instant
-                    if began:
-                        in_flight -= 1
-                    else:
-                        queued -= 1
-                    if began and call.outcome == "success":
-                        succeeded += 1
-                    else:
-                        ends[end] += 1
-                        if end[0] == "cancelled":
-                            cancelled += 1
-                            reasons[why] += 1
-                        else:
-                            failed += 1
-                if series is not None:
-                    series.counts[index] += 1
-                    series.sum += value
-                notes.popleft()
-                if series is None:
+                    enter_end(batch, call)
+            self._enter_accepted(batch, None, self.clock())
+        finally:
+            self._take_over(batch)
+
+    def _enter_accepted(self, batch: _Batch, call: NotedCall | None, instant: float) -> None:
+        """Enter the calls that were accepted up to this instant, and ``call`` in any case."""
+        fresh, slots = self.fresh, batch.slots
+        while True:
+            if fresh and fresh[0].accepted <= instant:
+                newcomer = fresh.popleft()
+                if newcomer.phase != _NEW:
                     continue
-                if call.span is not None:
-                    sampled[series, index] = value, call.span
-                if sink is not None:
-                    totals.measured.append((series, value, call.span))
-        finally:  # what has been entered stays entered
-            active = [call for call in active if call.phase == _ACTIVE]
-            while waiting and waiting[0].phase != _WAITING:
-                waiting.popleft()
-            active_tasks: OrderedDict[TaskRecord, None] = OrderedDict.fromkeys(active, None)
-            if len(waiting) > 2 * queued + BATCH:  # who came last went first, and the first is waiting still
-                waiting = deque(call for call in waiting if call.phase == _WAITING)
-            # The oldest: its age is asked.
-            queued_tasks: OrderedDict[TaskRecord, None] = OrderedDict.fromkeys((waiting[0],) if waiting else (), None)
-            completed, cancellations = _plus(totals.completed, ends), _plus(totals.cancellations, reasons)
-            # One call-free block, so that counts() never sees half a move, nor a signal handler half of the batch.
-            self._active = active
-            self._waiting = waiting
-            self.active_tasks = active_tasks
-            self.queued_tasks = queued_tasks
-            self.slot_acc = slot_acc
-            self.saturated = saturated
-            self.saturated_acc = saturated_acc
-            self.freed_at = freed_at
-            totals.late += late
-            totals.submitted += accepted
-            totals.completed = completed
-            totals.completed[success] += succeeded
-            totals.cancellations = cancellations
-            self.queued = queued
-            self.in_flight = in_flight
-            self.succeeded += succeeded
-            self.failed += failed
-            self.cancelled += cancelled
-            for (series, index), (value, span) in sampled.items():
-                exemplar = exemplars.of(span, value)
-                if exemplar is not None:
-                    series.keep(index, exemplar)
+            elif call is not None and call.phase == _NEW:  # a worker was quicker than the submitter
+                newcomer = call
+            else:
+                return
+            if newcomer is not call:  # which waits no longer
+                self._waiting.append(newcomer)
+            newcomer.phase = _WAITING
+            batch.accepted += 1
+            slots.queued += 1
+            unfinished = slots.queued + slots.in_flight
+            if unfinished <= slots.full_at:
+                since = newcomer.accepted if newcomer.accepted > slots.freed_at else slots.freed_at
+                slots.used_offset -= since
+                if unfinished == slots.full_at:
+                    slots.saturated = True
+                    slots.saturated_offset -= since
+
+    def _enter_start(self, batch: _Batch, call: NotedCall) -> None:
+        slots, series = batch.slots, batch.waits
+        wait = call.started - call.accepted
+        index = 0 if series is None else bisect_left(series.bounds, wait)
+        self._active.append(call)
+        call.phase = _ACTIVE
+        slots.queued -= 1
+        slots.in_flight += 1
+        if wait > self.late_after:
+            batch.late += 1
+        if series is not None:
+            series.counts[index] += 1
+            series.sum += wait
+        self.notes.popleft()
+        if series is not None and (call.span is not None or batch.sink is not None):
+            self._sample(batch, call, series, index, wait)
+
+    def _enter_end(self, batch: _Batch, call: NotedCall) -> None:
+        slots, instant, began = batch.slots, call.ended, call.phase == _ACTIVE
+        value = instant - (call.started if began else call.accepted)
+        succeeded = began and call.ending is SUCCESS
+        end = ("", "", "")
+        why: tuple[str, str] | None = None
+        if succeeded:
+            series = self._successes.get(call.name) or self._successful(call.name)
+        else:
+            series, end, why = self._unsuccessful(batch, call, began)
+        index = bisect_left(series.bounds, value)
+        call.phase = _DONE
+        if slots.queued + slots.in_flight <= slots.full_at:
+            slots.used_offset += instant
+            slots.freed_at = instant
+            if slots.saturated:
+                slots.saturated = False
+                slots.saturated_offset += instant
+        if began:
+            slots.in_flight -= 1
+        else:
+            slots.queued -= 1
+        if succeeded:
+            batch.succeeded += 1
+        else:
+            batch.ends[end] += 1
+            if why is None:
+                batch.failed += 1
+            else:
+                batch.cancelled += 1
+                batch.reasons[why] += 1
+        series.counts[index] += 1
+        series.sum += value
+        self.notes.popleft()
+        if call.span is not None or batch.sink is not None:
+            self._sample(batch, call, series, index, value)
+
+    def _sample(self, batch: _Batch, call: NotedCall, series: Histogram, index: int, value: float) -> None:
+        if call.span is not None:
+            batch.sampled[series, index] = value, call.span
+        if batch.sink is not None:
+            self.totals.measured.append((series, value, call.span))
+
+    def _take_over(self, batch: _Batch) -> None:
+        totals, slots, waiting, runner = self.totals, batch.slots, self._waiting, self.shape.runners[0]
+        active = [call for call in self._active if call.phase == _ACTIVE]
+        while waiting and waiting[0].phase != _WAITING:
+            waiting.popleft()
+        active_tasks: OrderedDict[TaskRecord, None] = OrderedDict.fromkeys(active, None)
+        if len(waiting) > 2 * slots.queued + BATCH:  # who came last went first, and the first is waiting still
+            waiting = deque(call for call in waiting if call.phase == _WAITING)
+        # The oldest: its age is asked.
+        slots.waiting = OrderedDict.fromkeys((waiting[0],) if waiting else (), None)
+        completed, cancellations = _plus(totals.completed, batch.ends), _plus(totals.cancellations, batch.reasons)
+        # One call-free block, so that counts() never sees half a move, nor a signal handler half of the batch.
+        self._active = active
+        self._waiting = waiting
+        self.active_tasks = active_tasks
+        self.slots = slots
+        totals.late += batch.late
+        totals.submitted += batch.accepted
+        totals.completed = completed
+        totals.completed["success", "", runner] += batch.succeeded
+        totals.cancellations = cancellations
+        self.succeeded += batch.succeeded
+        self.failed += batch.failed
+        self.cancelled += batch.cancelled
+        for (series, index), (value, span) in batch.sampled.items():
+            exemplar = exemplars.of(span, value)
+            if exemplar is not None:
+                series.keep(index, exemplar)
 
     def _successful(self, name: str) -> Histogram:
         totals = self.totals
@@ -232,20 +265,23 @@ class NotingRecorder(Recorder):
             self._successes[name] = series
         return series
 
-    def _unsuccessful(self, call: NotedCall, began: bool) -> Histogram:
-        totals = self.totals
-        if not began:
-            return totals.queue_wait_of("cancelled")
-        return totals.duration_of(call.outcome, totals.task_name(call.name), call.runner)
+    def _unsuccessful(
+        self, batch: _Batch, call: NotedCall, began: bool
+    ) -> tuple[Histogram, tuple[str, str, str], tuple[str, str] | None]:
+        """The series of a call that did not succeed, and the keys of its counter and of that of its cancellation.
 
-    def _end_of(self, call: NotedCall, began: bool) -> tuple[str, str, str]:
-        """The counter for a call that did not succeed, and that of its cancellation: from now on they are there."""
-        totals = self.totals
-        outcome = call.outcome
-        if outcome == "cancelled":
-            totals.ready(totals.cancellations, (call.reason, "running" if began else "queued"))
-        key = (outcome, "cancelled" if outcome == "cancelled" else call.error_type, call.runner)
-        return key if key in totals.completed else totals.new_end(*key)
+        From now on the counters are there, in the totals and in the batch.
+        """
+        totals, ending, why = self.totals, call.ending or SUCCESS, None
+        end = totals.end_of(ending.outcome, ending.error_type, call.runner)
+        batch.ends.setdefault(end, 0)
+        if ending.outcome == "cancelled":
+            why = ending.reason, "running" if began else "queued"
+            totals.ready(totals.cancellations, why)
+            batch.reasons.setdefault(why, 0)
+        if not began:
+            return totals.queue_wait_of("cancelled"), end, why
+        return totals.duration_of(ending.outcome, totals.task_name(call.name), call.runner), end, why
 
 
 def _plus(family: dict[K, int], more: dict[K, int]) -> dict[K, int]:

@@ -15,8 +15,10 @@ from opentelemetry.context import Context
 from opentelemetry.trace import Span
 
 from glasspool._foreign.guarded import class_name, is_a, leaves
+from glasspool.telemetry.recording.ending import SUCCESS, Ending
+from glasspool.telemetry.recording.error_types import error_text
 from glasspool.telemetry.recording.recorder import TaskRecord
-from glasspool.telemetry.tracing.spans import Entered, TaskTracer, attach, capture, detach, enter, error_text
+from glasspool.telemetry.tracing.spans import Entered, TaskTracer, attach, capture, detach, enter
 
 from .observation import Observed
 from .suppression import submitting
@@ -29,7 +31,7 @@ except ImportError:
     _TriosError = None  # type: ignore[assignment, misc]  # nobody sends one, then
 
 __all__ = [
-    "Ending",
+    "EndingOf",
     "ObservedCoroutine",
     "SteppedCoroutine",
     "cancellation_in",
@@ -38,8 +40,8 @@ __all__ = [
     "start_task",
 ]
 
-Ending = Callable[[BaseException], "tuple[str, str, str | None]"]
-"""Outcome, cancel reason and message of a coroutine that ended with this exception."""
+EndingOf = Callable[[BaseException], Ending]
+"""How a coroutine ended that has raised this exception."""
 
 
 def cancellation_in(error: BaseException) -> BaseException | None:
@@ -157,11 +159,11 @@ class ObservedCoroutine(PassedThrough):
 
     __slots__ = ("_ending", "_observed", "_span", "_task", "_token")
 
-    def __init__(self, coro: Coroutine[Any, Any, Any], observed: Observed, task: TaskRecord, ending: Ending) -> None:
+    def __init__(self, coro: Coroutine[Any, Any, Any], observed: Observed, task: TaskRecord, ending: EndingOf) -> None:
         super().__init__(coro)
         self._observed = observed
         self._task: TaskRecord | None = task
-        self._ending: Ending | None = ending
+        self._ending: EndingOf | None = ending
         self._span: Span | None = task.span
         self._token: Any = None
 
@@ -203,11 +205,11 @@ class ObservedCoroutine(PassedThrough):
         try:
             self._coro.close()
         finally:
-            self._settle("cancelled", reason="shutdown")
+            self._settle(Ending.cancelled("shutdown"))
 
     def __del__(self) -> None:
         # Thrown away unfinished: the loop is gone. What it awaits is closed by its own collection.
-        self._settle("cancelled", reason="shutdown")
+        self._settle(Ending.cancelled("shutdown"))
 
     def _look_for_request(self) -> None:
         """An exception is raised in the coroutine: perhaps because it is asked to end."""
@@ -222,16 +224,13 @@ class ObservedCoroutine(PassedThrough):
 
     def _end(self, error: BaseException) -> None:
         if is_a(error, StopIteration):
-            self._settle("success")
+            self._settle(SUCCESS)
             return
         if self._task is not None and self._ending is not None:
-            outcome, reason, message = self._ending(error)
-            self._settle(outcome, error if outcome == "error" else None, reason, message)
+            self._settle(self._ending(error))
             hide_frames(error)
 
-    def _settle(
-        self, outcome: str, failure: BaseException | None = None, reason: str = "", message: str | None = None
-    ) -> None:
+    def _settle(self, ending: Ending) -> None:
         task, self._task = self._task, None
         if task is None:
             return
@@ -239,7 +238,7 @@ class ObservedCoroutine(PassedThrough):
         token, self._token, self._ending = self._token, None, None
         if token is not None:
             detach(token)
-        self._observed.settle(task, outcome, failure, reason=reason, message=message)
+        self._observed.settle(task, ending)
 
 
 ours(PassedThrough.__next__, ObservedCoroutine.send, ObservedCoroutine.throw)

@@ -17,6 +17,7 @@ from typing import Any
 from glasspool._foreign.frames import locals_of
 from glasspool._foreign.guarded import attribute, is_a
 from glasspool.telemetry.recording.call_names import function_name, look_through
+from glasspool.telemetry.recording.ending import SUCCESS, Ending
 from glasspool.telemetry.recording.within import running
 from glasspool.telemetry.tracing.spans import TaskTracer, attach, detach
 from glasspool_instrumentation._patch.patching import Patch
@@ -68,9 +69,9 @@ class _Entering:
         self._over = True
         self._fn = None  # contexts that were copied in it may live on, and lead here
         if error is None:
-            self._observed.settle(self.task, "success")
+            self._observed.settle(self.task, SUCCESS)
         else:
-            self._observed.settle(self.task, "error", error)
+            self._observed.settle(self.task, Ending.raised(error))
 
     def give_up(self, error: BaseException) -> None:
         """The thread's call ended by ``error``. If the loop has not come to it, it never will: that loop is gone."""
@@ -78,7 +79,7 @@ class _Entering:
             if self._given_up or self.task.began:
                 return
             self._given_up = True
-        self._observed.settle(self.task, "error", error, assigned=False)
+        self._observed.settle(self.task, Ending.raised(error), assigned=False)
 
 
 class _Sync(_Entering):
@@ -125,10 +126,10 @@ class _Async(_Entering):
         self._made = ObservedCoroutine(made, self._observed, self.task, self._ending)
         return self._made
 
-    def _ending(self, error: BaseException) -> tuple[str, str, str | None]:
+    def _ending(self, error: BaseException) -> Ending:
         if cancellation_in(error) is None:
-            return "error", "", None
-        return "cancelled", "parent_scope", None
+            return Ending.raised(error)
+        return Ending.cancelled("parent_scope")
 
 
 ours(_Sync.__call__, _Async.__call__)
@@ -207,7 +208,7 @@ class PortalCoroutine(ObservedCoroutine):
         elif future.cancelled():
             # By whoever has the future, unless the group is being cancelled.
             ending = self._ending if scope.cancel_called else None
-            self._settle("cancelled", None, *(("explicit", None) if ending is None else ending(CancelledError())[1:]))
+            self._settle(Ending.cancelled("explicit") if ending is None else ending(CancelledError()))
         else:
             failure = future.exception()
-            self._settle("success" if failure is None else "error", failure)
+            self._settle(Ending.raised(failure))

@@ -17,6 +17,7 @@ from opentelemetry.trace import SpanKind
 
 from glasspool.telemetry.catalog import CANCEL_PHASES
 from glasspool.telemetry.recording.call_names import function_name, look_through
+from glasspool.telemetry.recording.ending import Ending
 from glasspool.telemetry.recording.recorder import TaskRecord
 from glasspool.telemetry.recording.within import running
 from glasspool.telemetry.tracing.spans import TaskTracer, attach
@@ -58,7 +59,6 @@ class ObservedLimiter(Observed):
         super().__init__(
             name, type, runner, slots=True, workers=False, recorder=recorder, failures=("callback",), **options
         )
-        self.queue_size = self.recorder.queue_size
 
     def admit(self, task: TaskRecord) -> None:
         """See Observed."""
@@ -73,7 +73,7 @@ class ObservedLimiter(Observed):
     def _grant(self, task: TaskRecord) -> None:
         # In a turn: whoever ends a task that is no longer waiting counts that after its slot was counted.
         if not self.withdraw(task):
-            self.recorder.assign(task, at=self.recorder.clock())
+            self.recorder.assign(task, at=self.recorder.clock(), in_turn=True)
 
     def promote(self) -> None:
         """See Observed. Who is next is for the limiter to say."""
@@ -188,12 +188,12 @@ class _Threaded:
         try:
             value = self._fn(*args)
         except BaseException as error:
-            self._settle("error", error)
+            self._settle(error)
             self._fn = None  # see below
             hide_frames(error)
             del self, args, task, observed, recorder  # see Call.__call__
             raise
-        self._settle("success", None)
+        self._settle(None)
         self._fn = None  # contexts that were copied in it may live on, and lead here
         return value
 
@@ -202,7 +202,7 @@ class _Threaded:
         """See Running. Given up while it runs, it is still the work of its task."""
         return not self._unsettled and not self._abandoned
 
-    def _settle(self, outcome: str, error: BaseException | None) -> None:
+    def _settle(self, error: BaseException | None) -> None:
         with self._observed.recorder.lock:
             if not self._claim():
                 if self._abandoned:
@@ -210,7 +210,7 @@ class _Threaded:
                     if self._counted:
                         self._observed.recorder.thread_freed("thread")
                 return
-        self._observed.settle(self.task, outcome, error, thread=self._thread)
+        self._observed.settle(self.task, Ending.raised(error), thread=self._thread)
 
     def _claim(self) -> bool:
         try:
@@ -230,21 +230,15 @@ class _Threaded:
             abandoned = self._abandoned = self.task.began
             assigned = self._observed.withdraw(self.task)
         if reason:
-            self._observed.settle(
-                self.task,
-                "cancelled",
-                assigned=assigned,
-                reason=reason,
-                abandoned=abandoned,
-                thread=self._thread,
-            )
+            ending = Ending.cancelled(reason, abandoned=abandoned)
+            self._observed.settle(self.task, ending, assigned=assigned, thread=self._thread)
             if abandoned:
                 with self._observed.recorder.lock:
                     self._counted = True
                     if not self._abandoned:  # the thread has ended meanwhile
                         self._observed.recorder.thread_freed("thread")
         else:  # the thread could not be started, the limiter refused
-            self._observed.settle(self.task, "error", error, assigned=assigned)
+            self._observed.settle(self.task, Ending.raised(error), assigned=assigned)
 
 
 ours(_Threaded.__call__)

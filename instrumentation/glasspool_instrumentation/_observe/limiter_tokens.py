@@ -13,12 +13,15 @@ import weakref
 from collections.abc import Callable, Sized
 from math import inf
 from types import ModuleType
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from glasspool._foreign.trio_ import running_trio
-from glasspool.telemetry.recording.identity import Shape
 from glasspool.telemetry.recording.recorder import Recorder
+from glasspool.telemetry.recording.shape import Shape
 from glasspool_instrumentation._patch.patching import Patch, Patches
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
 
 __all__ = ["Claim", "LimiterRecorder", "is_limiter", "patches"]
 
@@ -31,8 +34,8 @@ def is_limiter(found: object) -> bool:
 class _Lent(NamedTuple):
     """Tokens in use, how many there are (None: no bound), whether all are taken; and what to add for the time counters.
 
-    These are ``figure * now + offset``, as in Live. All is in one tuple that is replaced whole: a signal handler that
-    comes in between and reads sees nothing halfway.
+    These are ``figure * now + offset``, as in SlotClock. All is in one tuple that is replaced whole: a signal handler
+    that comes in between and reads sees nothing halfway.
     """
 
     used: float = 0
@@ -56,12 +59,13 @@ class LimiterRecorder(Recorder):
         self.told = False  # of every token that is lent and given back
         super().__init__(name, type, shape, **options)
 
-    def _clear(self) -> None:
-        super()._clear()
+    def clear(self) -> None:
+        """See BaseRecorder."""
+        super().clear()
         self._lent = _Lent()
 
-    def open(self) -> LimiterRecorder:
-        """See Live."""
+    def open(self) -> Self:
+        """See BaseRecorder."""
         if self.dormant:
             super().open()
             self.told = _be_told(self._limiter(), self)
@@ -69,19 +73,19 @@ class LimiterRecorder(Recorder):
         return self
 
     def close(self) -> None:
-        """See Live."""
+        """See BaseRecorder."""
         super().close()
         borrowers = _borrowers_of(self._limiter())
         if borrowers is not None:
             borrowers.recorders = tuple(other for other in borrowers.recorders if other is not self)
 
     def enter(self) -> None:
-        """See Live."""
+        """See BaseRecorder."""
         self._look()
 
     def look(self) -> None:
         """Take over how the limiter is now."""
-        if self._joined:
+        if self.joined:
             self.in_turn(self._look)
 
     def _look(self) -> None:
@@ -98,7 +102,7 @@ class LimiterRecorder(Recorder):
 
     def lends(self, borrowers: Sized, waiters: Sized) -> None:
         """A token was lent or given back: these have one, those wait."""
-        if self._joined:
+        if self.joined:
             self.in_turn(self._lends, borrowers, waiters)
 
     def _lends(self, borrowers: Sized, waiters: Sized) -> None:

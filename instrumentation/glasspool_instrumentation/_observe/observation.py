@@ -13,9 +13,10 @@ from opentelemetry.context import Context
 from opentelemetry.trace import Span, SpanKind
 
 from glasspool._foreign.guarded import is_a
-from glasspool.telemetry.recording.identity import Shape
+from glasspool.telemetry.recording.ending import Ending
 from glasspool.telemetry.recording.recorder import Recorder, TaskRecord
-from glasspool.telemetry.tracing.spans import Spans, TaskTracer, ends_iteration, error_type_of
+from glasspool.telemetry.recording.shape import Shape
+from glasspool.telemetry.tracing.spans import Spans, TaskTracer
 
 from .task_name_limit import MAX_TASK_NAMES
 
@@ -52,7 +53,16 @@ class Observed:
         wait_objective: float | None = None,
         max_task_names: int = MAX_TASK_NAMES,
         recorder: Callable[..., Recorder] = Recorder,
+        alive: Callable[[], int] | None = None,
+        queue_size: Callable[[], int] | None = None,
     ) -> None:
+        """Begin the observation.
+
+        :param cancels: reasons and phases of the cancellations that can happen; see ``Shape`` for these and the rest.
+        :param explicit: the user has wrapped it by name: it stays observed when the instrumentors are taken off.
+        :param alive: how many workers are alive now, asked at every reading.
+        :param queue_size: how many tasks wait now, where the pool itself knows; shown on spans.
+        """
         shape = Shape(
             runners=(runner,),
             workers=(runner,) if workers else (),
@@ -71,11 +81,11 @@ class Observed:
         self.explicit = explicit  # wrapped by name: stays observed when the instrumentors are taken off
         self.recorder = recorder(
             name, type, shape, limit=limit, worker_limits=limits, wait_objective=wait_objective,
-            max_task_names=max_task_names,
+            max_task_names=max_task_names, alive=alive,
         ).open()  # fmt: skip
         self.spans_all = spans == "all"
         self.tracer = TaskTracer(name, type, spans)
-        self.queue_size: Callable[[], int] = lambda: self.recorder.queued
+        self.queue_size: Callable[[], int] = queue_size or self.recorder.queue_size
         # Mutable state. What counts changes by steps that cannot be torn: whoever takes a slot, or a task, has it.
         self.closing = False  # nothing more will be submitted: closed when the last task has settled
         self.cutting = False  # a shutdown that cancels what is queued is going on
@@ -99,47 +109,20 @@ class Observed:
         )
 
     def settle(
-        self,
-        task: TaskRecord,
-        outcome: str,
-        error: BaseException | None = None,
-        *,
-        error_type: str = "",
-        assigned: bool = True,
-        reason: str = "",
-        message: str | None = None,
-        ran: float | None = None,
-        abandoned: bool = False,
-        thread: threading.Thread | None = None,
+        self, task: TaskRecord, ending: Ending, *, assigned: bool = True, thread: threading.Thread | None = None
     ) -> None:
         """The task's one outcome: the recorder's move, then the span's end.
 
-        ``error_type`` is for errors that are known by no more than that.
+        :param assigned: it held a slot; else it leaves the queue.
+        :param thread: the thread that ran it, if that is known.
         """
-        if outcome == "error" and error is not None and ends_iteration(error):
-            outcome, error, error_type = "success", None, ""
-        elif outcome == "error" and error is not None:
-            error_type = error_type_of(error)
-        elif outcome != "error":
-            error_type = "" if outcome == "success" else outcome
-        span = task.span
-        recorder = self.recorder
-        duration = recorder.settle(
-            task, outcome, error_type, assigned=assigned, reason=reason, ran=ran, abandoned=abandoned
-        )
+        span, recorder = task.span, self.recorder
+        duration = recorder.settle(task, ending, assigned=assigned)
         if span is not None:
-            wait = task.started - task.accepted if task.began else recorder.clock() - task.accepted
-            self.tracer.end(
-                span,
-                outcome,
-                error_type=error_type,
-                error=error,
-                reason=reason,
-                message=message,
-                wait=wait if recorder.shape.queue else None,
-                duration=duration,
-                thread=thread,
-            )
+            wait: float | None = None
+            if recorder.shape.queue:
+                wait = (task.started if task.began else recorder.clock()) - task.accepted
+            self.tracer.end(span, ending, wait=wait, duration=duration, thread=thread)
         if self.closing:
             self.close_when_empty()
 
@@ -197,12 +180,12 @@ class Observed:
             except (StopIteration, RuntimeError):  # somebody came or went this instant
                 continue
             # Of one that came in the middle of this turn the acceptance was put off, and a promotion after it.
-            if task not in recorder.queued_tasks or not self._take_slot():
+            if task not in recorder.slots.waiting or not self._take_slot():
                 return
             if waiting.pop(task, _HELD) is _HELD:  # withdrawn this instant
                 self._slots.append(None)
             else:
-                recorder.assign(task, at=recorder.clock())
+                recorder.assign(task, at=recorder.clock(), in_turn=True)
 
     def _take_slot(self) -> bool:
         if self._limit is None:

@@ -136,6 +136,14 @@ def observe(
         kind = kind_of(pool)
         limit = getattr(pool, "_max_workers", None)
         limit = limit if isinstance(limit, int) and limit > 0 else None
+        key = id(pool)
+
+        def gone(_: object) -> None:
+            _pools.pop(key, None)
+            observed.close_when_empty()
+
+        alive = weakref.ref(pool, gone)
+        knows_its_queue = not kind.remote and hasattr(pool, "_work_queue")
         observed = Observed(
             name or default_name(pool),
             kind.type,
@@ -151,20 +159,11 @@ def observe(
             cancels=product(("explicit", "shutdown"), CANCEL_PHASES if kind.type == "dask" else ("queued",)),
             rejects=("already_shutdown",) if kind.type == "dask" else ("already_shutdown", "broken"),
             losses=CONTEXT_LOSS_KINDS if kind.remote else (),
+            alive=None if limit is None else lambda: workers_of(alive()),
+            queue_size=(lambda: _queue_size(alive())) if knows_its_queue else None,
         )
         observed.reruns = is_own(type(pool).submit)
         settings = parent_settings() if child_telemetry and kind.remote else None
-        key = id(pool)
-
-        def gone(_: object) -> None:
-            _pools.pop(key, None)
-            observed.close_when_empty()
-
-        alive = weakref.ref(pool, gone)
-        if limit is not None:
-            observed.recorder.alive = lambda: workers_of(alive())
-        if isinstance(observed.recorder, NotingRecorder) and hasattr(pool, "_work_queue"):
-            observed.queue_size = lambda: _queue_size(alive())
         state = _pools[key] = PoolState(observed, kind, alive, settings)
         return state
 

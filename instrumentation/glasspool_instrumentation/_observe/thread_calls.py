@@ -28,13 +28,12 @@ from glasspool._foreign.frames import queued_by
 from glasspool._foreign.guarded import is_a, set_traceback, traceback_of
 from glasspool.telemetry import providers
 from glasspool.telemetry.recording.call_names import function_name, look_through
+from glasspool.telemetry.recording.ending import SUCCESS, Ending
 from glasspool.telemetry.tracing.spans import (
     TaskTracer,
     attach,
     detach,
-    ends_iteration,
     enter,
-    error_type_of,
     inject,
     leave,
 )
@@ -69,8 +68,8 @@ class Call(NotedCall):
         self.runner = observed.runner
         self.phase = 0
         self.began = False
-        self.outcome = ""
-        self.span = None  # id and label are set with it, error_type and reason with an outcome that has them
+        self.ending = None
+        self.span = None  # id and label are set with it
         self.name = named.__qualname__ if type(named) is FunctionType else function_name(named)
         if carried or observed.spans_all:
             self._start_span(named, carried)
@@ -84,7 +83,7 @@ class Call(NotedCall):
             self.span = self.observed.start_span(self, named, carried)
 
     def __call__(self, carried: Any, fn: Any, /, *args: Any, **kwargs: Any) -> Any:
-        if self.began or self.outcome:
+        if self.began or self.ending is not None:
             return self._again(carried, fn, args, kwargs)
         span = self.span
         notes = self.recorder.notes
@@ -106,7 +105,7 @@ class Call(NotedCall):
             if token is not None:
                 leave(token) if self.packed else detach(token)
             if not (self.observed.reruns and is_a(error, Exception)):  # else its future tells: see done
-                self._failed(error, threading.current_thread())
+                self._end(Ending.raised(error), threading.current_thread())
             hide_frames(error)
             # The error's traceback keeps this frame (Python 3.11 to 3.13 at least): it must keep nothing.
             del self, carried, fn, args, kwargs, span, token, notes
@@ -114,16 +113,16 @@ class Call(NotedCall):
         self.ended = _clock()
         if token is not None:
             leave(token) if self.packed else detach(token)
-        self.outcome = "success"
+        self.ending = SUCCESS
         if span is None and len(notes) < BATCH and providers.sink is None and not self.observed.closing:
             notes.append(self)
         else:
-            self._end("success", None, threading.current_thread())
+            self._end(SUCCESS, threading.current_thread())
         return value
 
     def _again(self, carried: Any, fn: Any, args: Any, kwargs: Any) -> Any:
         """Run once more by the pool, or given up before: counted once."""
-        span = None if self.outcome else self.span
+        span = self.span if self.ending is None else None
         token: Any = None
         undo: Callable[[Any], object] = leave if self.packed else detach
         if span is not None:
@@ -150,29 +149,15 @@ class Call(NotedCall):
             del self, context, fn, args, kwargs  # see __call__
             raise
 
-    def _failed(self, error: BaseException, thread: threading.Thread | None = None) -> None:
-        if ends_iteration(error):
-            self._end("success", None, thread)
-        else:
-            self.error_type = error_type_of(error)
-            self._end("error", error, thread)
-
-    def _end(self, outcome: str, error: BaseException | None, thread: threading.Thread | None = None) -> None:
+    def _end(self, ending: Ending, thread: threading.Thread | None = None) -> None:
         """Note the end (``ended`` is set), end the span, and enter the notes if that is due."""
-        self.outcome = outcome
+        self.ending = ending.without_error()  # it keeps nothing of the user's
         recorder, observed = self.recorder, self.observed
         recorder.notes.append(self)
         if self.span is not None:
-            TaskTracer.end(
-                self.span,
-                outcome,
-                error_type="" if outcome == "success" else self.error_type,
-                error=error,
-                reason=self.reason if outcome == "cancelled" else "",
-                wait=(self.started if self.began else self.ended) - self.accepted,
-                duration=self.ended - self.started if self.began else None,
-                thread=thread,
-            )
+            wait = (self.started if self.began else self.ended) - self.accepted
+            duration = self.ended - self.started if self.began else None
+            TaskTracer.end(self.span, ending, wait=wait, duration=duration, thread=thread)
         if observed.closing:
             observed.close_when_empty()
         elif len(recorder.notes) >= BATCH or providers.sink is not None:
@@ -180,37 +165,32 @@ class Call(NotedCall):
 
     def done(self, future: Future[Any]) -> None:
         """The future is done; a call ends here that never ran, or whose error the pool may have made good."""
-        if self.outcome:
+        if self.ending is not None:
             if _KEEPS_FRAMES and not future.cancelled():
                 _cut_frames(future.exception())
             return
         cancelled = future.cancelled()
         error = None if cancelled else future.exception()
-        outcome = "cancelled" if cancelled else "error" if error is not None else "success"
-        if not self._claim(outcome):
+        if cancelled:
+            ending = Ending.cancelled("shutdown" if self.observed.cutting else "explicit")
+        else:
+            ending = Ending.raised(error)
+        if not self._claim(ending):
             return
         self.ended = _clock()
-        if cancelled:
-            self.reason = "shutdown" if self.observed.cutting else "explicit"
-            self.error_type = "cancelled"
-            self._end("cancelled", None)
-            return
-        if error is None:
-            if not self.began:  # a copy of the call ran elsewhere
-                self.began = True
-                self.started = self.ended
-                self.recorder.notes.append(self)
-            self._end("success", None)
-        else:
-            self._failed(error)
+        if error is None and not cancelled and not self.began:  # a copy of the call ran elsewhere
+            self.began = True
+            self.started = self.ended
+            self.recorder.notes.append(self)
+        self._end(ending)
 
-    def _claim(self, outcome: str) -> bool:
+    def _claim(self, ending: Ending) -> bool:
         # Who cancels and who submits may both come to done(), also one within the other: one of them settles.
         mine, claims = object(), self.recorder.claims
         if claims.setdefault(self, mine) is not mine:
             return False
-        first = not self.outcome
-        self.outcome = self.outcome or outcome
+        first = self.ending is None
+        self.ending = ending.without_error() if first else self.ending
         del claims[self]
         return first
 
@@ -260,9 +240,9 @@ def submit(observed: Observed, original: Callable[..., Future[Any]], pool: Any, 
         future = original(pool, handed, *args, **kwargs)
     except BaseException as error:
         queued = queued_by(error)
-        if call.began and not call.outcome:  # it ran within submit(), by whose error it ends
+        if call.began and call.ending is None:  # it ran within submit(), by whose error it ends
             call.ended = _clock()
-            call._failed(error)
+            call._end(Ending.raised(error))
         elif queued is None:
             observed.refuse(error)
         else:
@@ -270,13 +250,13 @@ def submit(observed: Observed, original: Callable[..., Future[Any]], pool: Any, 
             queued.add_done_callback(call.done)
         raise
     recorder.fresh.append(call)
-    if type(future) is _PLAIN and (_KEEPS_FRAMES or not call.outcome):
+    if type(future) is _PLAIN and (_KEEPS_FRAMES or call.ending is None):
         # What add_done_callback does, without its lock: the callback list is read after the state is set, so either
         # whoever cancels finds us in the list, or we see the state here. Called twice, done() does nothing.
         future._done_callbacks.append(call.done)
         if future._state not in _UNDER_WAY:
             call.done(future)
-    elif _KEEPS_FRAMES or not call.outcome:
+    elif _KEEPS_FRAMES or call.ending is None:
         future.add_done_callback(call.done)
     return future
 

@@ -22,7 +22,9 @@ from glasspool._foreign.frames import queued_by
 from glasspool._foreign.guarded import class_name, is_a
 from glasspool.telemetry.catalog import Key
 from glasspool.telemetry.recording.call_names import function_name, look_through, qualified_name
-from glasspool.telemetry.tracing.spans import TaskTracer, attach, capture, detach, ends_iteration, error_text, inject
+from glasspool.telemetry.recording.ending import Ending
+from glasspool.telemetry.recording.error_types import error_text
+from glasspool.telemetry.tracing.spans import TaskTracer, attach, capture, detach, inject
 from glasspool_instrumentation._observe.observation import Observed
 from glasspool_instrumentation._observe.suppression import is_recorded, submitting
 
@@ -102,45 +104,39 @@ class Away:
     def _end(
         self, report: Report | None, error: BaseException | None, cancelled: bool, reason: str = "explicit"
     ) -> None:
-        observed, task, recorder = self.observed, self.task, self.observed.recorder
+        observed = self.observed
         if not self.accepted:  # a worker was quicker than the submitter
             self.accept()
-        held = assigned = observed.withdraw(task)
+        held = observed.withdraw(self.task)
         if report is not None:
-            if not held:  # it overtook our model of the order
-                recorder.assign(task)
-                assigned = True
-            self._note(report)
+            self._ran(report, held)
         elif held and not cancelled:
-            task.began = True  # as far as anyone can tell: it held a slot when its worker died
-        if error is not None and report is None and task.span is not None and _is_pickling(error):
-            recorder.context_lost("unpicklable")
-        self._consumer_span(report, error)
+            self.task.began = True  # as far as anyone can tell: it held a slot when its worker died
+        if error is not None and report is None and self.task.span is not None and _is_pickling(error):
+            observed.recorder.context_lost("unpicklable")
         if cancelled:
-            observed.settle(task, "cancelled", assigned=assigned, reason="shutdown" if observed.cutting else reason)
+            ending = Ending.cancelled("shutdown" if observed.cutting else reason)
+        elif report is None:
+            ending = Ending.raised(error)
         else:
-            failed = error is not None or (report is not None and report.error != "")
-            observed.settle(
-                task,
-                "error" if failed else "success",
-                error,
-                error_type="" if report is None else report.error,
-                assigned=assigned,
-                ran=None if report is None else report.ran,
-            )
+            ending = Ending.raised(error, report.error, ran=report.ran)
+        self._consumer_span(report, ending)
+        observed.settle(self.task, ending, assigned=held or report is not None)
         if held:
             observed.release()
 
-    def _note(self, report: Report) -> None:
-        # Only now is it known when it began.
+    def _ran(self, report: Report, held: bool) -> None:
+        """Its function ran: only now is it known when it began."""
         recorder, task = self.observed.recorder, self.task
-        recorder.begin(task, waited=max(0.0, recorder.clock() - task.accepted - report.ran))
+        if not held:  # it overtook our model of the order
+            recorder.assign(task)
+        recorder.begin(task, at=max(task.accepted, recorder.clock() - report.ran))
         if report.stale:
             recorder.context_lost("stale")
         if report.missing:
             recorder.context_lost("missing")
 
-    def _consumer_span(self, report: Report | None, error: BaseException | None) -> None:
+    def _consumer_span(self, report: Report | None, ending: Ending) -> None:
         # The worker has no SDK: the span of its run is made here, from the time it measured.
         span = self.task.span
         if span is None or report is None or report.spanned or not span.is_recording():
@@ -161,12 +157,8 @@ class Away:
             attributes={Key.PROCESS_PID: report.pid},
             at=begun,
         )
-        if run is None:
-            return
-        if error is not None and ends_iteration(error):
-            error = None
-        outcome = "error" if error is not None or report.error else "success"
-        TaskTracer.end(run, outcome, error_type=report.error, error=error, duration=report.ran, at=end)
+        if run is not None:
+            TaskTracer.end(run, ending, duration=report.ran, at=end)
 
 
 def submit(

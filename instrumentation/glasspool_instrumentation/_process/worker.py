@@ -22,8 +22,9 @@ from opentelemetry.trace import Span, SpanKind
 from glasspool._foreign.guarded import drop_top_frame
 from glasspool.telemetry import providers
 from glasspool.telemetry.catalog import Key
+from glasspool.telemetry.recording.ending import Ending
 from glasspool.telemetry.recording.within import running
-from glasspool.telemetry.tracing.spans import TaskTracer, attach, detach, ends_iteration, error_type_of, extract
+from glasspool.telemetry.tracing.spans import TaskTracer, attach, detach, extract
 from glasspool_instrumentation._observe.suppression import recorded, submitting
 
 from . import worker_telemetry
@@ -162,12 +163,10 @@ class _Run:
         """The function has ended, by this error or none. Frames of ours come off the error's traceback."""
         ran = time.perf_counter() - self._begun
         self.over, span = True, self._span
-        failed = error is not None and not ends_iteration(error)
-        named = error_type_of(error) if error is not None and failed else ""
-        report = Report(errand.key, ran, os.getpid(), span is not None, self._stale, self._missing, named)
+        ending = Ending.raised(error)
+        report = Report(errand.key, ran, os.getpid(), span is not None, self._stale, self._missing, ending.error_type)
         if span is not None:
-            outcome, shown = ("error", error) if failed else ("success", None)
-            TaskTracer.end(span, outcome, error_type=named, error=shown, duration=ran)
+            TaskTracer.end(span, ending, duration=ran)
         errand.log(report)
         if error is not None:
             if errand.enveloped:

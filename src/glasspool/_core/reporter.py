@@ -18,8 +18,9 @@ from glasspool.telemetry import loop_monitors, providers
 from glasspool.telemetry.catalog import CANCEL_PHASES, REJECT_REASONS
 from glasspool.telemetry.observers import Observer, Observers, TaskEvent, check_observer
 from glasspool.telemetry.recording.call_names import look_through
-from glasspool.telemetry.recording.identity import Shape
+from glasspool.telemetry.recording.ending import SUCCESS, Ending
 from glasspool.telemetry.recording.recorder import Recorder, TaskRecord
+from glasspool.telemetry.recording.shape import Shape
 from glasspool.telemetry.recording.within import recognise
 from glasspool.telemetry.tracing import spans as tracing
 from glasspool.telemetry.tracing.spans import TaskTracer
@@ -62,9 +63,8 @@ class Reporter:
         self.recorder = recorder = Recorder(
             settings.name, "hybrid", self._shape, limit=settings.limit, capacity=settings.capacity,
             worker_limits={"thread": settings.limit}, max_task_names=settings.max_task_names,
-            wait_objective=settings.wait_objective, clock=backend.clock,
+            wait_objective=settings.wait_objective, clock=backend.clock, alive=alive,
         )  # fmt: skip
-        recorder.alive = alive
         self._failed = failed
         self._tracer = TaskTracer(settings.name, "hybrid", settings.spans)
         self._observers = Observers(settings.observers, recorder)
@@ -173,32 +173,31 @@ class Reporter:
         """The task has ended. Counts at once and returns what remains to be said once all state has moved."""
         record: TaskRecord = task.record
         request = task.request
-        error_type = outcome if outcome in ("timeout", "cancelled") else ""
-        if outcome == "error" and error is not None:
-            error_type = tracing.error_type_of(error)
-        duration = self.recorder.settle(
-            record, outcome, error_type, assigned=assigned, reason=reason,
-            requested=request.at if request is not None and outcome == "cancelled" else None,
-            abandoned=task.left_running,
-        )  # fmt: skip
+        if outcome == "cancelled":
+            requested = None if request is None else request.at
+            message = None if request is None else request.message
+            ending = Ending.cancelled(reason, message, requested=requested, abandoned=task.left_running)
+        elif outcome == "timeout":
+            ending = Ending.timed_out(abandoned=task.left_running)
+        else:
+            ending = SUCCESS if outcome == "success" else Ending.failed(error)
+        duration = self.recorder.settle(record, ending, assigned=assigned)
         if record.span is None and not self.observed:
             return None
         wait = (record.started if record.began else self.recorder.clock()) - record.accepted
         context = _context_of(task) if self.observed else None
-        message = request.message if request is not None else None
 
         def tell() -> None:
             if record.span is not None:
                 TaskTracer.end(
-                    record.span, outcome, error_type=error_type, error=error, reason=reason, message=message,
-                    wait=wait, duration=duration,
+                    record.span, ending, wait=wait, duration=duration,
                     thread=threading.current_thread() if record.began and record.runner == "inline" else None,
                 )  # fmt: skip
             if self.observed:
                 self._tell(
                     TaskEvent(
                         "settled", self.name, "hybrid", record.id, record.name, record.runner, wait, duration,
-                        outcome, error_type, reason, context,
+                        outcome, ending.error_type, reason, context,
                     )
                 )  # fmt: skip
 

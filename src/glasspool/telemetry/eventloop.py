@@ -31,7 +31,8 @@ from anyio.abc import TaskStatus
 
 from glasspool._foreign.trio_ import running_trio
 
-from . import catalog, providers
+from . import catalog
+from . import providers as _providers  # noqa: F401 - it hears from the registry of each monitor
 from .catalog import OTHER, Key, Metric
 from .recording.histograms import Histogram
 from .recording.printable_text import printable
@@ -112,11 +113,9 @@ class EventLoopMonitor:
         if self._run is not None:
             raise RuntimeError(f"the monitor of event loop {self.name!r} is started already; make another one per loop")
         ticks = _ticks_here()
-        providers.bind(self._registry)
         loops = self._loops = _EventLoops.of(self._registry)
         series = loops.join(self)
-        if loops.sink is None and providers.sink is not None:
-            providers.sink.take(loops)
+        self._registry.joined(loops)
         self._run = ticks
         _running.setdefault(ticks.loop(), set()).add(weakref.ref(self))
         pid = self._pid = os.getpid()

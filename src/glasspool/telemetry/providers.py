@@ -17,9 +17,11 @@ from opentelemetry.metrics import _internal as _metrics_internal
 
 from glasspool import _version
 
+from .recording.histograms import Holder
+from .recording.registry import Registry, listen
+
 if TYPE_CHECKING:
     from .export.otel_instruments import Instruments
-    from .recording.registry import Registry
 
 __all__ = [
     "SCOPE",
@@ -72,9 +74,7 @@ def bind(registry: Registry) -> None:
         if _instruments is None and not _binding:
             _binding = True
             try:
-                from .export.otel_instruments import (
-                    Instruments,  # here, because the instruments read the registry, which is above us
-                )
+                from .export.otel_instruments import Instruments  # here, because few processes need it at import
 
                 provider = renew() if _forked and renew is not None else None
                 _instruments = Instruments(registry, metrics.get_meter(SCOPE, _version.__version__, provider))
@@ -87,6 +87,12 @@ def bind(registry: Registry) -> None:
     if begin is not None:
         begin()
     refresh()
+
+
+def _joined(registry: Registry, holder: Holder) -> None:
+    bind(registry)
+    if holder.sink is None and sink is not None:
+        sink.take(holder)
 
 
 def refresh() -> None:
@@ -167,7 +173,7 @@ def _find_tracer_provider() -> None:
 
 def _watch_what_is_not_ours(signal: str) -> None:
     if signal not in own:
-        from .export import sdk_warnings  # here, because it counts in the registry, which is above us
+        from .export import sdk_warnings  # here, because it is needed where a provider is set
 
         sdk_warnings.watch()
 
@@ -198,5 +204,6 @@ def _says_nothing(_: logging.LogRecord) -> bool:
 _load_named("OTEL_PYTHON_TRACER_PROVIDER", trace.get_tracer_provider)
 _load_named("OTEL_PYTHON_METER_PROVIDER", metrics.get_meter_provider)
 
+listen(_joined)
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_after_fork)

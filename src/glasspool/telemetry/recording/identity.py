@@ -6,21 +6,18 @@ Whatever changes here changes in a turn of the identity, made by its recorders; 
 from __future__ import annotations
 
 from collections.abc import Hashable, Iterable
-from dataclasses import dataclass
-from itertools import compress
-from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
+from typing import Any, TypeVar
 
 from glasspool.telemetry import catalog
 from glasspool.telemetry.catalog import OTHER, Key, Metric
 
+from .executor_figures import ExecutorFigures
 from .histograms import Histogram, Holder
 from .printable_text import NAME_LENGTH, printable
 from .series_budget import Budget, series_of
+from .shape import Expected, Shape
 
-if TYPE_CHECKING:
-    from .live import Live
-
-__all__ = ["Shape", "Totals"]
+__all__ = ["Totals"]
 
 K = TypeVar("K", bound=Hashable)
 
@@ -31,66 +28,6 @@ _SAID = {
     "label_cap": "shows as many values of error.type as it may (label_cap)",
     _NO_ROOM: "finds no room: this process shows as many series as it may (label_cap)",
 }
-
-
-@dataclass(frozen=True)
-class Shape:
-    """Which parts of the contract an executor has.
-
-    ``runners``: values of ``glasspool.runner``; ``workers``: those whose threads or processes are counted;
-    ``queue``: tasks can wait; ``submit``: producers can block; ``slots``: there is a limit on concurrency;
-    ``unretrieved``: it is told when a task is thrown away with its error unseen; ``requests``: it is told when a task
-    is asked to end.
-
-    The rest says which events can happen, since their counters exist at 0 from open and others do not exist:
-    ``timeouts``: tasks can time out; ``cancels``: reasons and phases of cancellations; ``rejects``: reasons for which
-    calls are refused; ``losses``: kinds of context losses; ``failures``: kinds of failures of what
-    users hand in.
-    """
-
-    runners: tuple[str, ...] = ("inline",)
-    workers: tuple[str, ...] = ()
-    queue: bool = False
-    submit: bool = False
-    slots: bool = False
-    unretrieved: bool = False
-    requests: bool = False
-    timeouts: bool = False
-    cancels: tuple[tuple[str, str], ...] = ()
-    rejects: tuple[str, ...] = ()
-    losses: tuple[str, ...] = ()
-    failures: tuple[str, ...] = ()
-
-    def series(self, names: int, *, gauges: bool = True) -> int:
-        """How many series an executor with so many task names can show besides histograms and error types.
-
-        Those gauges that appear only when they are needed are among them.
-        """
-        counters = 4 + self.unretrieved + 3 * self.slots + sum(map(len, Expected.of(self, names)))
-        if not gauges:
-            return counters
-        runners = 2 * len(self.runners)  # active, abandoned
-        workers = 3 * len(self.workers)
-        return counters + 1 + runners + workers + 3 * self.queue + 2 * self.submit + 2 * self.slots + 2 * self.requests
-
-
-class Expected(NamedTuple):
-    """The keys of the counters that exist at 0, by family."""
-
-    completed: tuple[tuple[str, str, str], ...]  # outcome, error type, runner
-    rejected: tuple[str, ...]
-    cancellations: tuple[tuple[str, str], ...]
-    losses: tuple[str, ...]
-    failures: tuple[str, ...]
-
-    @classmethod
-    def of(cls, shape: Shape, names: int) -> Expected:
-        """Those of an executor with this shape and so many task names."""
-        ends = (("success", ""), ("timeout", "timeout"), ("cancelled", "cancelled"))
-        possible = (True, shape.timeouts, bool(shape.cancels))
-        completed = [(*end, runner) for runner in shape.runners for end in compress(ends, possible)]
-        caps = compress(("name_cap", "label_cap"), (names > 0, True))
-        return cls(tuple(completed), shape.rejects, shape.cancels, shape.losses, (*caps, *shape.failures))
 
 
 class Totals(Holder):
@@ -107,7 +44,7 @@ class Totals(Holder):
         self.name = name
         self.type = type
         self.shape = shape
-        self.live: list[Live] = []  # replaced, never changed
+        self.live: list[ExecutorFigures] = []  # replaced, never changed
         self.identity: dict[str, Any] = {Key.EXECUTOR_NAME: name, Key.EXECUTOR_TYPE: type}
         self.submitted = self.opened = self.closed = self.unretrieved = 0
         self.slot_time = self.limit_time = self.saturated_time = self.open_time = 0.0  # of closed recorders
@@ -213,6 +150,11 @@ class Totals(Holder):
                 return False
             self.overdue_names.add(name)
         return True
+
+    def end_of(self, outcome: str, error_type: str, runner: str) -> tuple[str, str, str]:
+        """The key in ``completed`` of such an end, which is there from now on."""
+        key = (outcome, error_type, runner)
+        return key if key in self.completed else self.new_end(*key)
 
     def new_end(self, outcome: str, error_type: str, runner: str) -> tuple[str, str, str]:
         """The key in ``completed`` of an end that has none yet; where there is no room the type is ``_OTHER``."""

@@ -11,14 +11,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from math import inf
-from typing import TYPE_CHECKING
 
 from glasspool.telemetry.catalog import LOOP_TYPES
 
+from .executor_figures import ExecutorFigures
 from .identity import Totals
-
-if TYPE_CHECKING:
-    from .live import Live
 
 __all__ = ["ENOUGH_RUNS", "WATCHED_AFTER", "overdue"]
 
@@ -32,7 +29,7 @@ _BY_THEMSELVES = ("success", "error")
 """Outcomes of runs that say how long a call takes; what was cancelled or timed out was cut short."""
 
 
-def overdue(totals: Totals, now: Mapping[Live, float]) -> dict[str, tuple[float, float]]:
+def overdue(totals: Totals, now: Mapping[ExecutorFigures, float]) -> dict[str, tuple[float, float]]:
     """Shown task name to the age of its oldest overdue task and the longest run before, in seconds.
 
     The caller holds the identity's lock; ``now`` is an instant of each live recorder.

@@ -14,21 +14,19 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from itertools import islice, zip_longest
 from math import inf
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from glasspool.telemetry import catalog
 from glasspool.telemetry.catalog import OTHER, PROCESS, Key, Metric
 
+from .executor_figures import ExecutorFigures
 from .histograms import Exemplar, Histogram, Holder
 from .identity import Totals
 from .overdue import overdue
 from .series_budget import Budget
 from .turns import Turns
 
-if TYPE_CHECKING:
-    from .live import Live
-
-__all__ = ["REGISTRY", "HistogramPoint", "Point", "Registry", "Snapshot", "Source"]
+__all__ = ["REGISTRY", "HistogramPoint", "Point", "Registry", "Snapshot", "Source", "listen"]
 
 # What the process itself can get wrong, at 0 from the first executor on: the caps always, the rest (but for observers,
 # who belong to an executor, and the endpoint's, which are for those who share a port) where OpenTelemetry listens.
@@ -82,8 +80,8 @@ class Registry(Turns):
     """All identities of a process. Thread-safe; nobody waits for another lock while holding this one's."""
 
     def __init__(self) -> None:
-        self._recorders: weakref.WeakSet[Live] = weakref.WeakSet()
-        self.listening: Callable[[], bool] = lambda: False  # whether OpenTelemetry does; set by providers.bind
+        self._recorders: weakref.WeakSet[ExecutorFigures] = weakref.WeakSet()
+        self.listening: Callable[[], bool] = lambda: False  # whether OpenTelemetry does; set by a listener
         self.reset()
 
     def reset(self) -> None:
@@ -97,7 +95,7 @@ class Registry(Turns):
         for recorder in list(self._recorders):
             recorder.after_fork()
 
-    def attach(self, recorder: Live) -> Totals:
+    def attach(self, recorder: ExecutorFigures) -> Totals:
         """The totals of this recorder's identity; beyond the caps those of the name ``_OTHER``."""
         shape, names = recorder.shape, recorder.max_task_names
         with self.lock:
@@ -125,6 +123,11 @@ class Registry(Turns):
             return True
         del self._names[name]
         return False
+
+    def joined(self, holder: Holder) -> None:
+        """Something that has series has begun to exist: tell those who hand its measurements on."""
+        for listener in _listeners:
+            listener(self, holder)
 
     def telemetry_failed(self, kind: str, count: int = 1) -> None:
         """Count failures that belong to no single executor."""
@@ -160,6 +163,14 @@ class Registry(Turns):
             if count or kind in expected:
                 out.add(catalog.TELEMETRY_FAILURES, {**process, Key.FAILURE_KIND: kind}, count)
         return out.snapshot()
+
+
+_listeners: list[Callable[[Registry, Holder], None]] = []
+
+
+def listen(listener: Callable[[Registry, Holder], None]) -> None:
+    """Have ``listener`` called with the registry and each executor's identity, or other source, that joins it."""
+    _listeners.append(listener)
 
 
 class _Collection:
@@ -233,7 +244,7 @@ def _read(totals: Totals, out: _Collection, whole: bool) -> None:
         _read_gauges(totals, now, out)
 
 
-def _times(totals: Totals, whole: bool) -> tuple[dict[Live, float], tuple[float, float, float, float]]:
+def _times(totals: Totals, whole: bool) -> tuple[dict[ExecutorFigures, float], tuple[float, float, float, float]]:
     """An instant of each live recorder, and the four time counters then. ``whole``: this is in no update's middle.
 
     What ended before this instant may be entered after it, when its thread gets round to that: it takes back what was
@@ -251,13 +262,13 @@ def _times(totals: Totals, whole: bool) -> tuple[dict[Live, float], tuple[float,
     return now, totals.shown_times
 
 
-def _read_gauges(totals: Totals, now: dict[Live, float], out: _Collection) -> None:
+def _read_gauges(totals: Totals, now: dict[ExecutorFigures, float], out: _Collection) -> None:
     identity, shape, live = totals.identity, totals.shape, totals.live
 
     def add(metric: Metric, value: float, **extra: str) -> None:
         out.add(metric, {**identity, **extra} if extra else identity, value)
 
-    def oldest(since: Callable[[Live], Iterable[float]]) -> float:
+    def oldest(since: Callable[[ExecutorFigures], Iterable[float]]) -> float:
         # The first entry of an insertion-ordered dict is the oldest one.
         return max((now[r] - instant for r in live for instant in since(r)), default=0.0)
 
@@ -278,7 +289,7 @@ def _read_gauges(totals: Totals, now: dict[Live, float], out: _Collection) -> No
         add(catalog.TASK_OVERDUE_LONGEST, longest, **extra)
     if shape.queue:
         add(catalog.QUEUE_SIZE, sum(r.queue_size() for r in live))
-        add(catalog.QUEUE_OLDEST_AGE, oldest(lambda r: [task.accepted for task in islice(r.queued_tasks, 1)]))
+        add(catalog.QUEUE_OLDEST_AGE, oldest(lambda r: [task.accepted for task in islice(r.slots.waiting, 1)]))
         if not totals.unbounded:
             add(catalog.QUEUE_CAPACITY, sum(r.capacity or 0 for r in live))
         objective = min((r.late_after for r in live), default=inf)

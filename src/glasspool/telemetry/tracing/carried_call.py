@@ -6,9 +6,10 @@ from collections.abc import Callable
 from typing import Any
 
 from glasspool._foreign.guarded import drop_top_frame, traceback_of
+from glasspool.telemetry.recording.error_types import error_text
 from glasspool.telemetry.recording.within import running
 
-from .spans import attach, detach, error_text, extract, inject
+from .spans import attach, detach, extract, inject
 
 __all__ = ["Carried"]
 

@@ -22,10 +22,11 @@ from glasspool._foreign.guarded import is_a, log
 from glasspool.telemetry import catalog, providers
 from glasspool.telemetry.catalog import Key
 from glasspool.telemetry.recording.call_names import qualified_name
+from glasspool.telemetry.recording.ending import SUCCESS, Ending
+from glasspool.telemetry.recording.error_types import error_event, error_text
 from glasspool.telemetry.recording.printable_text import SHOWN, TEXT_LENGTH, printable
 from glasspool.telemetry.recording.registry import REGISTRY
 
-from .error_types import ends_iteration, error_event, error_text, error_type_of
 from .propagation import propagate
 
 __all__ = [
@@ -37,10 +38,7 @@ __all__ = [
     "capture",
     "context_in",
     "detach",
-    "ends_iteration",
     "enter",
-    "error_text",
-    "error_type_of",
     "extract",
     "inject",
     "leave",
@@ -144,49 +142,26 @@ class TaskTracer:
     @staticmethod
     def end(
         span: Span,
-        outcome: str,
+        ending: Ending,
         *,
-        error_type: str = "",
-        error: BaseException | None = None,
-        reason: str = "",
-        message: str | None = None,
         wait: float | None = None,
         duration: float | None = None,
         thread: threading.Thread | None = None,
         at: int | None = None,
     ) -> None:
-        """The task has ended: status and attributes by the contract's table, then the span's end.
+        """The task has ended: status and attributes, then the span's end.
 
-        ``wait`` and ``duration`` are seconds; ``thread`` is the one that ran it, if that is known; ``at`` is the end
-        in wall-clock nanoseconds (default now).
+        :param wait: seconds from acceptance to the start, or to the end of a task that never began.
+        :param duration: seconds that its function ran.
+        :param thread: the thread that ran it, if that is known.
+        :param at: the end in wall-clock nanoseconds (default now).
         """
         try:
             if span.is_recording():
                 # All in one call: the SDK takes as long for the call as for five attributes.
-                found: dict[str, Any] = {Key.TASK_OUTCOME: outcome}
-                if thread is not None:
-                    found[Key.THREAD_ID] = thread.ident or 0
-                    found[Key.THREAD_NAME] = SHOWN[thread.name]
-                if wait is not None:
-                    found[Key.QUEUE_WAIT] = wait
-                if duration is not None:
-                    found[Key.TASK_DURATION] = duration
-                if error_type:
-                    found[Key.ERROR_TYPE] = error_type
-                if outcome == "cancelled":
-                    found[Key.CANCEL_REASON] = reason or "unknown"
-                    if message is not None:
-                        found[Key.CANCEL_MESSAGE] = printable(message, TEXT_LENGTH)
-                span.set_attributes(found)
-                if outcome == "error":
-                    text = error_type if error is None else error_text(error)
-                    span.set_status(Status(StatusCode.ERROR, text))
-                    if error is not None:
-                        span.record_exception(error, error_event(error))
-                elif outcome == "timeout":
-                    span.set_status(Status(StatusCode.ERROR, "timeout"))
-                elif outcome == "cancelled" and reason in _ERROR_REASONS:
-                    span.set_status(Status(StatusCode.ERROR, f"cancelled: {reason}"))
+                span.set_attributes(_attributes_of(ending, wait, duration, thread))
+                if ending is not SUCCESS:
+                    _set_status(span, ending)
         except (KeyboardInterrupt, SystemExit):
             raise
         except BaseException:  # noqa: BLE001 - as above; or the error cannot be turned into text
@@ -198,6 +173,38 @@ class TaskTracer:
                 raise
             except BaseException:  # noqa: BLE001 - as above
                 _failed("ending a span")
+
+
+def _attributes_of(
+    ending: Ending, wait: float | None, duration: float | None, thread: threading.Thread | None
+) -> dict[str, Any]:
+    found: dict[str, Any] = {Key.TASK_OUTCOME: ending.outcome}
+    if thread is not None:
+        found[Key.THREAD_ID] = thread.ident or 0
+        found[Key.THREAD_NAME] = SHOWN[thread.name]
+    if wait is not None:
+        found[Key.QUEUE_WAIT] = wait
+    if duration is not None:
+        found[Key.TASK_DURATION] = duration
+    if ending.error_type:
+        found[Key.ERROR_TYPE] = ending.error_type
+    if ending.outcome == "cancelled":
+        found[Key.CANCEL_REASON] = ending.reason or "unknown"
+        if ending.message is not None:
+            found[Key.CANCEL_MESSAGE] = printable(ending.message, TEXT_LENGTH)
+    return found
+
+
+def _set_status(span: Span, ending: Ending) -> None:
+    error = ending.error
+    if ending.outcome == "error":
+        span.set_status(Status(StatusCode.ERROR, ending.error_type if error is None else error_text(error)))
+        if error is not None:
+            span.record_exception(error, error_event(error))
+    elif ending.outcome == "timeout":
+        span.set_status(Status(StatusCode.ERROR, "timeout"))
+    elif ending.outcome == "cancelled" and ending.reason in _ERROR_REASONS:
+        span.set_status(Status(StatusCode.ERROR, f"cancelled: {ending.reason}"))
 
 
 _warned = False

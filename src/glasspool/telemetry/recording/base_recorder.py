@@ -1,4 +1,7 @@
-"""One executor's live figures but for the way of its tasks: lifecycle, limits, losses, and what is derived."""
+"""What both recorders have: an executor's lifecycle in the registry, its rare events, and its readings.
+
+The way of a task is recorded by ``recorder.Recorder``, or by the instrumentation's recorder that counts in batches.
+"""
 
 from __future__ import annotations
 
@@ -9,52 +12,37 @@ import time
 from collections import Counter, OrderedDict
 from collections.abc import Callable
 from math import inf
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 from opentelemetry.trace import Span
 
-from glasspool.telemetry import catalog, providers
+from glasspool.telemetry import catalog
 
 from . import exemplars
 from .histograms import Histogram
-from .identity import Shape, Totals
+from .identity import Totals
 from .printable_text import printable
 from .registry import REGISTRY, Registry
+from .shape import Shape
+from .slots import SlotClock
+from .task_record import Counts, TaskRecord
 
 if TYPE_CHECKING:
     from typing_extensions import Self
 
-    from .recorder import TaskRecord
-
-__all__ = ["Counts", "Live"]
+__all__ = ["BaseRecorder"]
 
 logger = logging.getLogger("glasspool")
 
 
-class Counts(NamedTuple):
-    """The conserved figures of one executor: submitted is the sum of the next six."""
-
-    queued: int
-    in_flight: int
-    succeeded: int
-    failed: int
-    timed_out: int
-    cancelled: int
-    rejected: int
-    abandoned: int
-
-
-class Live:
-    """What one executor's recorder stands on.
+class BaseRecorder:
+    """The figures of one executor, native or wrapped.
 
     ``type`` is the contract's ``glasspool.executor.type``; ``limit`` the number of slots and ``capacity`` the number
     of queue places (``None``: unbounded or unknown); ``max_task_names`` caps the task names shown (0: none);
     ``clock`` gives monotonic seconds; a task is late when it waits longer than ``wait_objective`` seconds (``None``:
     there is no objective). Recorders of one name and type are summed by the registry.
     """
-
-    alive: Callable[[], int] | None = None
-    """How many workers a pool has that are alive now; asked at every reading."""
 
     def __init__(
         self,
@@ -69,6 +57,8 @@ class Live:
         wait_objective: float | None = None,
         clock: Callable[[], float] = time.perf_counter,
         registry: Registry = REGISTRY,
+        alive: Callable[[], int] | None = None,
+        slots: Callable[[int | None], SlotClock] = SlotClock,
     ) -> None:
         self.name = printable(name)
         self.type = type
@@ -76,18 +66,16 @@ class Live:
         self.clock = clock
         self.max_task_names = max_task_names
         self.capacity = capacity
-        self.limit = limit
-        self.full_at: float = limit or inf  # slots in use from which on the executor is saturated
+        self.slots = slots(limit)
+        self.alive = alive
         self.worker_limits = worker_limits or {}
         self.late_after = inf if wait_objective is None else wait_objective
         self.registry = registry
         self.totals: Totals
         self.dormant: bool
         self.is_open: bool
-        self.queued: int
-        self.in_flight: int
-        self.abandoned: int
-        self._clear()
+        self._new_slots = slots
+        self.clear()
 
     # -- lifecycle -------------------------------------------------------------------------------------------------
 
@@ -95,11 +83,9 @@ class Live:
         """Join the registry: series exist from here on. Returns itself; a second call changes nothing."""
         if self.dormant:
             totals = self.totals = self.registry.attach(self)  # the same one, however often
-            providers.bind(self.registry)
-            self._joined = True
+            self.joined = True
             self.in_turn(self._open)
-            if totals.sink is None and providers.sink is not None:
-                providers.sink.take(totals)
+            self.registry.joined(totals)
             if totals.name != self.name and self.registry.budget.first("names"):
                 logger.warning(
                     "this process shows as many executors as it may (%d names); %r and later ones are counted as %s, "
@@ -116,10 +102,7 @@ class Live:
         if self.late_after != inf:
             totals.expect_objective()
         self.opened_at = now
-        if self.limit is not None:
-            self.limit_acc = -now * self.limit
-        if self.full_at <= 0:
-            self.saturated, self.saturated_acc = True, -now
+        self.slots.open(now)
         live = [*totals.live, self]
         # Call-free, as everywhere where a reading in a signal handler must see all of it or nothing.
         totals.live = live
@@ -131,7 +114,7 @@ class Live:
 
     def close(self) -> None:
         """Leave the registry: gauges go to 0, counters and histograms stay with the identity. Idempotent."""
-        if self._joined:
+        if self.joined:
             self.in_turn(self._close)
 
     def _close(self) -> None:
@@ -151,30 +134,23 @@ class Live:
 
     def after_fork(self) -> None:
         """Forget everything inherited from the parent process; the next use joins the child's registry."""
-        self._clear()
+        self.clear()
 
-    def _clear(self) -> None:
+    def clear(self) -> None:
+        """Start anew: nothing was recorded in this process yet."""
         # All mutable state. It changes in turns of the identity; the eight counts are also read without (see counts).
         self.lock = threading.RLock()  # for those to whom several of its methods are one step
         self.dormant = True  # not opened in this process yet
-        self._joined = False  # opened, or put off until the update under way is complete
+        self.joined = False  # opened, or put off until the update under way is complete
         self.is_open = False
-        self.queued = self.in_flight = 0
-        self.succeeded = self.failed = self.timed_out = self.cancelled = 0
-        self.rejected = self.abandoned = 0
+        self.slots = self._new_slots(self.slots.limit)
+        self.succeeded = self.failed = self.timed_out = self.cancelled = self.rejected = 0
         self.workers = dict.fromkeys(self.shape.workers, 0)  # alive; the busy ones are derived
-        # Ordered dicts: the first entry is asked for all the time, and a plain dict looks for it behind all those that
-        # have left.
-        self.queued_tasks: OrderedDict[TaskRecord, None] = OrderedDict()
-        self.active_tasks: OrderedDict[TaskRecord, None] = OrderedDict()
+        self.active_tasks: OrderedDict[TaskRecord, None] = OrderedDict()  # why ordered: see SlotClock.waiting
         self.asked: dict[TaskRecord, float] = {}  # to end, since then; or at a time to come, when theirs is out
         self.serving = 0  # calls that keep workers busy and are another executor's tasks
         self.pending: OrderedDict[object, float] = OrderedDict()  # blocked producer -> since when
         self.opened_at = 0.0
-        # Time counters kept as f(now) = held * now + acc: they grow while work still runs, with no timer.
-        self.slot_acc = self.limit_acc = self.saturated_acc = 0.0
-        self.saturated = False
-        self.freed_at = 0.0  # when slots last became free; see handed_over
 
     def enter(self) -> None:
         """Bring up to date what only a reading asks for; called before every one, in a turn.
@@ -207,11 +183,24 @@ class Live:
 
     # -- what is not a task's own way ------------------------------------------------------------------------------
 
+    def label(self, name: str) -> str:
+        """The task name after the cap, as metrics and span names show it."""
+        if self.dormant:
+            self.open()
+        totals = self.totals
+        label = totals.task_names.get(name)
+        if label is None:
+            label = totals.task_name(name)
+            if totals.capped:
+                self.log_caps()
+        return label
+
     def counts(self) -> Counts:
         """The conserved figures, from any thread, without a lock."""
+        slots = self.slots
         figures = (
-            self.queued, self.in_flight, self.succeeded, self.failed,
-            self.timed_out, self.cancelled, self.rejected, self.abandoned,
+            slots.queued, slots.in_flight, self.succeeded, self.failed,
+            self.timed_out, self.cancelled, self.rejected, slots.abandoned,
         )  # fmt: skip
         return Counts(*figures)
 
@@ -227,7 +216,7 @@ class Live:
 
     def _reject(self, reason: str, blocked: float | None) -> None:
         if blocked is not None:
-            self._measure(self.totals.submit_wait_of(), blocked)
+            self.measure(self.totals.submit_wait_of(), blocked)
         rejected = self.totals.ready(self.totals.rejected, reason)
         rejected[reason] += 1
         self.rejected += 1
@@ -255,36 +244,27 @@ class Live:
 
     def _free(self, runner: str, now: float) -> None:
         abandoned = self.totals.ready(self.totals.abandoned, runner, 0)
-        self._hand_over(now)
-        self.abandoned -= 1
+        slots = self.slots
+        slots.hand_over(now)
+        # Call-free.
+        slots.abandoned -= 1
         abandoned[runner] -= 1
-        self.slot_acc += now
-        self.freed_at = now
-        if self.saturated and self.in_flight + self.abandoned < self.full_at:
-            self.saturated = False
-            self.saturated_acc += now
+        slots.used_offset += now
+        slots.freed_at = now
+        if slots.saturated and slots.in_flight + slots.abandoned < slots.full_at:
+            slots.saturated = False
+            slots.saturated_offset += now
 
     def set_limit(self, limit: int) -> None:
         """The number of slots changes now."""
-        self.in_turn(self._set_limit, limit, self.clock())
-
-    def _set_limit(self, limit: int, now: float) -> None:
-        self._hand_over(now)
-        self.limit_acc += now * ((self.limit or 0) - limit)
-        self.limit = limit
-        self.full_at = limit or inf
-        self.freed_at = now
-        saturated = self.in_flight + self.abandoned >= self.full_at
-        if saturated is not self.saturated:
-            self.saturated = saturated
-            self.saturated_acc += -now if saturated else now
+        self.in_turn(self.slots.set_limit, limit, self.clock())
 
     def shutdown_took(self, seconds: float, *, cut: bool) -> None:
         """A closing took this long; ``cut``: tasks were cancelled by it."""
         self.in_turn(self._shut_down, seconds, "cut" if cut else "drained")
 
     def _shut_down(self, seconds: float, outcome: str) -> None:
-        self._measure(self.totals.shutdown_of(outcome), seconds)
+        self.measure(self.totals.shutdown_of(outcome), seconds)
 
     def serves(self, change: int) -> None:
         """So many more calls (or fewer) keep workers busy and are another executor's tasks."""
@@ -320,7 +300,7 @@ class Live:
     def _ages(self, found: list[float]) -> None:
         now = self.clock()
         # The first entry of an insertion-ordered dict is the oldest one.
-        queued, active = next(iter(self.queued_tasks), None), next(iter(self.active_tasks), None)
+        queued, active = next(iter(self.slots.waiting), None), next(iter(self.active_tasks), None)
         blocked = now
         with contextlib.suppress(RuntimeError):  # producers come and go without a turn: one has, this instant
             blocked = next(iter(self.pending.values()), now)
@@ -339,56 +319,49 @@ class Live:
         now = self.clock()
         found += [now - at for at in self.asked_since(now)]
 
-    def _measure(self, series: Histogram, value: float, span: Span | None = None) -> None:
-        # In a turn. What only rare updates measure; those that every task makes write it out.
+    def measure(self, series: Histogram, value: float, span: Span | None = None) -> None:
+        """Count one measurement in seconds, in a turn. Updates that every task makes write this out."""
         self.totals.measure(series, value, None if span is None else exemplars.of(span, value), span)
 
     # -- derived figures, in a turn --------------------------------------------------------------------------------
 
+    @property
+    def queued(self) -> int:
+        """Tasks that wait for a slot, as they were entered."""
+        return self.slots.queued
+
+    @property
+    def limit(self) -> int | None:
+        """How many slots there are; None when nothing bounds them."""
+        return self.slots.limit
+
     def queue_size(self) -> int:
         """Tasks that wait for a slot now."""
-        return self.queued
+        return self.slots.queued
 
     def slots_used(self) -> float:
         """Slots in use now, those included that are being handed to waiting tasks at this instant."""
-        return self.in_flight + self.abandoned + self.handed_over()
+        return self.slots.used()
 
     def slots_there(self) -> float | None:
         """Slots there are now; None when nothing bounds them."""
-        return self.limit
+        return self.slots.limit
 
     def handed_over(self) -> int:
         """Slots that became free while tasks waited for them, and are not assigned yet."""
-        free = self.full_at - self.in_flight - self.abandoned
-        oldest = next(iter(self.queued_tasks), None)
-        if free <= 0 or oldest is None or oldest.accepted > self.freed_at:
-            return 0
-        return int(min(free, self.queued))
-
-    def _hand_over(self, now: float) -> None:
-        # Who comes, goes or frees a slot while slots are being handed over changes how many: up to now it was so many.
-        handed = self.handed_over()
-        if handed and now > self.freed_at:  # what was put off may be of an earlier instant
-            self.slot_acc += handed * (now - self.freed_at)
-            if self.in_flight + self.abandoned + handed >= self.full_at:
-                self.saturated_acc += now - self.freed_at
-            self.freed_at = now
+        return self.slots.handed_over()
 
     def slot_time(self, now: float) -> float:
         """Slot-seconds used since open."""
-        handed = self.handed_over() * (now - self.freed_at)
-        return (self.in_flight + self.abandoned) * now + self.slot_acc + handed
+        return self.slots.used_time(now)
 
     def limit_time(self, now: float) -> float:
         """Slot-seconds on offer since open."""
-        return (self.limit or 0) * now + self.limit_acc
+        return self.slots.limit_time(now)
 
     def saturated_time(self, now: float) -> float:
         """Seconds since open with every slot in use."""
-        if self.saturated:
-            return now + self.saturated_acc
-        full = self.slots_used() >= self.full_at  # with what is handed over
-        return self.saturated_acc + (now - self.freed_at if full else 0.0)
+        return self.slots.saturated_time(now)
 
     def asked_since(self, now: float) -> list[float]:
         """When the tasks were asked that have not ended; no order."""

@@ -10,7 +10,8 @@ import sys
 import traceback
 
 from glasspool._foreign.guarded import attribute, class_name, is_a, leaves, traceback_of
-from glasspool.telemetry.recording.printable_text import SHOWN, TEXT_LENGTH, printable
+
+from .printable_text import SHOWN, TEXT_LENGTH, printable
 
 if sys.version_info < (3, 11):
     from exceptiongroup import BaseExceptionGroup

@@ -18,7 +18,17 @@ import glasspool_instrumentation
 print(json.dumps(sorted(set(sys.modules) - before)))
 """
 
-FOREIGN = {"anyio", "trio", "asyncio", "concurrent", "multiprocessing", "opentelemetry", "glasspool", "pytest", "pluggy"}
+FOREIGN = {
+    "anyio",
+    "trio",
+    "asyncio",
+    "concurrent",
+    "multiprocessing",
+    "opentelemetry",
+    "glasspool",
+    "pytest",
+    "pluggy",
+}
 
 
 def test_the_package_alone_is_imported() -> None:

@@ -31,7 +31,7 @@ from . import thread_calls
 from .batched_recorder import NotingRecorder
 from .naming import caller_module
 from .observation import Observed
-from .suppression import is_own, submitting
+from .suppression import is_own, recording
 from .task_name_limit import MAX_TASK_NAMES, check_max_task_names
 from .wait_objectives import WaitObjectives
 
@@ -233,17 +233,14 @@ def serve(state: PoolState, pool: Any, fn: Any, original: Callable[[Any], Future
         fn = Carried(fn)
     elif state.threads:  # the task's context may not have come this far
         fn = functools.partial(run_counted, fn)
-    inside = submitting.inside
-    submitting.inside = True
     try:
-        future = original(fn)
+        with recording():
+            future = original(fn)
     except BaseException as error:
         queued = queued_by(error)
         if queued is not None:
             _serves(state, queued)
         raise
-    finally:
-        submitting.inside = inside
     _serves(state, future)
     return future
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from ._observe import pools, thread_calls
 from ._observe.naming import OTEL_THREADING, Selection
-from ._observe.suppression import RECORDED, core_calls, submitting
+from ._observe.suppression import RECORDED, submitting
 from ._patch.patching import Patch, Patches
 from .instrumentor import Instrumentor
 
@@ -69,9 +69,7 @@ def _submit(patch: Patch, original: Any) -> Any:
         state = FuturesInstrumentor.found(self)
         if state is None:
             return original(self, fn, *args, **kwargs)
-        if core_calls():
-            return pools.serve(state, self, fn, lambda made: original(self, made, *args, **kwargs))
-        return pools.submit(state, original, self, fn, args, kwargs)
+        return pools.dispatch(state, original, self, fn, args, kwargs)
 
     return submit
 

@@ -7,20 +7,26 @@
 ``_observe`` records calls of this process, ``_process`` those that other processes run, ``_patch`` puts on and takes
 off the patches. Imports go down this list only: the libraries' modules and ``wrap``, ``_observe``, ``_process``,
 ``_patch``.
+
+Each name is imported from its module when it is first used: importing this package imports none of them.
 """
 
 from __future__ import annotations
 
-from ._observe.limiter_calls import name_limiter
-from .anyio import AnyioInstrumentor
-from .asyncio import AsyncioInstrumentor
-from .dask import DaskInstrumentor
-from .decorator import instrumented
-from .futures import FuturesInstrumentor
-from .instrumentor import Instrumentor
-from .loky import LokyInstrumentor
-from .trio import TrioInstrumentor
-from .wrap import unwrap_executor, wrap_executor
+import importlib
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from ._observe.limiter_calls import name_limiter
+    from .anyio import AnyioInstrumentor
+    from .asyncio import AsyncioInstrumentor
+    from .dask import DaskInstrumentor
+    from .decorator import instrumented
+    from .futures import FuturesInstrumentor
+    from .instrumentor import Instrumentor
+    from .loky import LokyInstrumentor
+    from .trio import TrioInstrumentor
+    from .wrap import unwrap_executor, wrap_executor
 
 __all__ = [
     "AnyioInstrumentor",
@@ -38,14 +44,37 @@ __all__ = [
     "wrap_executor",
 ]
 
-_ALL: tuple[type[Instrumentor], ...] = (
-    FuturesInstrumentor,
-    AsyncioInstrumentor,
-    AnyioInstrumentor,
-    TrioInstrumentor,
-    LokyInstrumentor,
-    DaskInstrumentor,
-)
+_INSTRUMENTORS = {
+    "FuturesInstrumentor": "futures",
+    "AsyncioInstrumentor": "asyncio",
+    "AnyioInstrumentor": "anyio",
+    "TrioInstrumentor": "trio",
+    "LokyInstrumentor": "loky",
+    "DaskInstrumentor": "dask",
+}
+"""Every instrumentor and its module, in the order in which they are turned on."""
+
+_MODULES = {
+    **_INSTRUMENTORS,
+    "Instrumentor": "instrumentor",
+    "instrumented": "decorator",
+    "name_limiter": "_observe.limiter_calls",
+    "unwrap_executor": "wrap",
+    "wrap_executor": "wrap",
+}
+
+
+def __getattr__(name: str) -> object:
+    module = _MODULES.get(name)
+    if module is None:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    found: object = getattr(importlib.import_module(f"{__name__}.{module}"), name)
+    globals()[name] = found  # the next use does not come here
+    return found
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})
 
 
 def instrument() -> None:
@@ -53,12 +82,16 @@ def instrument() -> None:
 
     To limit one, call its own ``instrument(include=…, exclude=…)``, before or instead.
     """
-    for instrumentor in _ALL:
+    for instrumentor in _instrumentors():
         if instrumentor.available():
             instrumentor().instrument()
 
 
 def uninstrument() -> None:
     """Turn all of them off. Idempotent."""
-    for instrumentor in reversed(_ALL):
+    for instrumentor in reversed(_instrumentors()):
         instrumentor().uninstrument()
+
+
+def _instrumentors() -> list[type[Instrumentor]]:
+    return [getattr(importlib.import_module(f"{__name__}.{module}"), name) for name, module in _INSTRUMENTORS.items()]

@@ -33,7 +33,7 @@ from ._observe.loop_tasks import TaskInstrumentor
 from ._observe.naming import Selection
 from ._observe.observation import Observed
 from ._observe.shared_observations import SharedObservations
-from ._observe.suppression import awaiting, core_calls, submitting
+from ._observe.suppression import awaiting, core_calls, recording, submitting
 from ._observe.task_name_limit import MAX_TASK_NAMES
 from ._observe.wait_objectives import WaitObjectives
 from ._patch.patching import Patch, Patches
@@ -164,14 +164,10 @@ def _create_task(patch: Patch, original: Any) -> Any:
         if not patch.active or submitting.inside:
             return original(self, coro, **options)
         loops.watch()
-        inside = submitting.inside
         quiet = core_calls()
         made = coro if quiet else _observe(self, coro, str(options.get("name") or ""), options.get("context"))
-        submitting.inside = True
-        try:
+        with recording():
             return original(self, made, **options)
-        finally:
-            submitting.inside = inside
 
     return create_task
 
@@ -312,9 +308,7 @@ def _start_soon(patch: Patch, original: Any) -> Any:
         if not patch.active or submitting.inside or not callable(func):
             return original(self, func, *args, name=name)
         loops.watch()
-        inside = submitting.inside
-        submitting.inside = True
-        try:
+        with recording():
             if core_calls():
                 return original(self, func, *args, name=name)
 
@@ -322,8 +316,6 @@ def _start_soon(patch: Patch, original: Any) -> Any:
                 return _observe(self, func(*args), str(name or ""))
 
             return original(self, _named_as(func, call), *args, name=name)
-        finally:
-            submitting.inside = inside
 
     return start_soon
 

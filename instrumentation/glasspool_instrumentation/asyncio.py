@@ -25,7 +25,7 @@ from ._observe.coroutines import SteppedCoroutine, failure_text
 from ._observe.loop_tasks import TaskInstrumentor
 from ._observe.naming import Selection
 from ._observe.observation import Observed
-from ._observe.suppression import awaiting, core_calls, handing_on, is_own, submitting
+from ._observe.suppression import awaiting, core_calls, every_pool, handing_on, is_own, submitting
 from ._patch.patching import Patch, Patches
 
 __all__ = ["AsyncioInstrumentor"]
@@ -186,11 +186,8 @@ def _run_in_executor(patch: Patch, original: Any) -> Any:
             if isinstance(pool, Executor) and not pools.is_wrapped(pool) and not pools.is_plumbing(pool):
                 return original(self, _Observing(pool), func, *args)
             return original(self, executor, func, *args)
-        futures.wanted.any = True
-        try:
+        with every_pool():
             return original(self, executor, func, *args)
-        finally:
-            futures.wanted.any = False
 
     return run_in_executor
 

@@ -26,7 +26,7 @@ from glasspool.telemetry.tracing.spans import Spans, capture, inject
 from ._observe.naming import Selection, caller_module
 from ._observe.observation import Observed
 from ._observe.shared_observations import SharedObservations
-from ._observe.suppression import core_calls, submitting
+from ._observe.suppression import core_calls, recording, submitting
 from ._observe.task_name_limit import MAX_TASK_NAMES, check_max_task_names
 from ._observe.wait_objectives import WaitObjectives
 from ._patch.patching import Patch, Patches
@@ -177,17 +177,14 @@ def _call(observed: Observed, func: Any) -> Away:
 
 def _hand_over(observed: Observed, client: Any, calls: list[Away], submit: Callable[[], Any]) -> Any:
     listen(client)
-    inside = submitting.inside
-    submitting.inside = True
     try:
-        return submit()
+        with recording():
+            return submit()
     except BaseException as error:
         for call in calls:
             away.pop(call.key, None)
         _refused(observed, error)
         raise
-    finally:
-        submitting.inside = inside
 
 
 def _accepted(call: Away, client: Any, future: Any) -> None:

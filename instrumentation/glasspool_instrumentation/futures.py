@@ -3,28 +3,18 @@
 from __future__ import annotations
 
 import sys
-import threading
 from types import FunctionType
 from typing import Any
 
 from ._observe import pools, thread_calls
 from ._observe.naming import OTEL_THREADING, Selection
-from ._observe.suppression import RECORDED, core_calls, submitting
+from ._observe.suppression import RECORDED, submitting
 from ._patch.patching import Patch, Patches
 from .instrumentor import Instrumentor
 
-__all__ = ["FuturesInstrumentor", "patches", "wanted"]
+__all__ = ["FuturesInstrumentor", "patches"]
 
 _caller = sys._getframe
-
-
-class _Wanted(threading.local):
-    """``any`` is True while this thread hands a call to a pool that is to be observed whichever it is."""
-
-    any = False
-
-
-wanted = _Wanted()
 
 
 class FuturesInstrumentor(Instrumentor):
@@ -54,9 +44,9 @@ class FuturesInstrumentor(Instrumentor):
     def found(cls, pool: Any) -> pools.PoolState | None:
         """The observation of a pool that submits; None when it is not wanted."""
         state = pools.find(pool)
-        if state is None and (cls._on or wanted.any):
+        if state is None and (cls._on or submitting.any_pool):
             name = pools.default_name(pool)
-            if (wanted.any or cls._selection(name)) and not pools.is_plumbing(pool):
+            if (submitting.any_pool or cls._selection(name)) and not pools.is_plumbing(pool):
                 state = cls._observing.begin(pool, name)
         return state
 
@@ -79,9 +69,7 @@ def _submit(patch: Patch, original: Any) -> Any:
         state = FuturesInstrumentor.found(self)
         if state is None:
             return original(self, fn, *args, **kwargs)
-        if core_calls():
-            return pools.serve(state, self, fn, lambda made: original(self, made, *args, **kwargs))
-        return pools.submit(state, original, self, fn, args, kwargs)
+        return pools.dispatch(state, original, self, fn, args, kwargs)
 
     return submit
 

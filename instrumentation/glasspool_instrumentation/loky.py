@@ -15,7 +15,7 @@ from glasspool.telemetry.tracing.spans import attach, capture, detach
 
 from ._observe import pools
 from ._observe.naming import Selection
-from ._observe.suppression import core_calls, submitting
+from ._observe.suppression import submitting
 from ._patch.patching import Patch, Patches
 from .instrumentor import Instrumentor
 
@@ -59,9 +59,7 @@ def _submit(patch: Patch, original: Any) -> Any:
             if not cls._selection(name):
                 return original(self, fn, *args, **kwargs)
             state = cls._observing.begin(self, name)
-        if core_calls():
-            return pools.serve(state, self, fn, lambda made: original(self, made, *args, **kwargs))
-        return pools.submit(state, original, self, fn, args, kwargs)
+        return pools.dispatch(state, original, self, fn, args, kwargs)
 
     return submit
 

@@ -23,7 +23,7 @@ from glasspool.telemetry.tracing.spans import Spans
 from ._observe import pools, thread_calls
 from ._observe.naming import check_name
 from ._observe.pools import by_id, is_dask
-from ._observe.suppression import core_calls, handing_on, is_own, submitting
+from ._observe.suppression import handing_on, is_own, submitting
 from ._observe.task_name_limit import MAX_TASK_NAMES, check_max_task_names
 
 __all__ = ["unwrap_executor", "wrap_executor"]
@@ -131,9 +131,7 @@ def _observing(cls: Any) -> type:
         original = handing_on(own) if hands_on else own
         if state.threads and type(fn) is FunctionType and _caller(1).f_code.co_name != "submit":  # nearly every call
             return thread_calls.submit(state.observed, original, self, fn, args, kwargs)
-        if core_calls():
-            return pools.serve(state, self, fn, lambda made: original(self, made, *args, **kwargs))
-        return pools.submit(state, original, self, fn, args, kwargs)
+        return pools.dispatch(state, original, self, fn, args, kwargs)
 
     def shutdown(self: Any, *args: Any, **options: Any) -> None:
         pools.shut_down(by_id(id(self)), cls.shutdown, self, args, options)

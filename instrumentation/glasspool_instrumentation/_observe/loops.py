@@ -10,7 +10,7 @@ from glasspool.telemetry import loop_monitors
 from glasspool.telemetry.loop_monitors import current
 from glasspool_instrumentation._patch.patching import Patch, Patches
 
-from .suppression import submitting
+from .suppression import recording
 
 __all__ = ["at_end", "current", "ended", "release", "use", "watch"]
 
@@ -59,13 +59,9 @@ def watch() -> None:
     loop = current()
     if loop is None or loop in _watched:
         return
-    inside = submitting.inside
-    submitting.inside = True  # the monitor's own task is no task of the application
-    try:
+    with recording():  # the monitor's own task is no task of the application
         if loop_monitors.instrumented(loop):
             _watched.add(loop)
-    finally:
-        submitting.inside = inside
 
 
 def _close(patch: Patch, original: Any) -> Any:

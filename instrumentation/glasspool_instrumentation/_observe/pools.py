@@ -31,7 +31,7 @@ from . import thread_calls
 from .batched_recorder import NotingRecorder
 from .naming import caller_module
 from .observation import Observed
-from .suppression import is_own, submitting
+from .suppression import core_calls, is_own, recording
 from .task_name_limit import MAX_TASK_NAMES, check_max_task_names
 from .wait_objectives import WaitObjectives
 
@@ -42,6 +42,7 @@ __all__ = [
     "PoolState",
     "by_id",
     "default_name",
+    "dispatch",
     "drop",
     "find",
     "forget",
@@ -210,6 +211,19 @@ def is_wrapped(pool: Any) -> bool:
     return state is not None and state.observed.explicit
 
 
+def dispatch(state: PoolState, original: Callable[..., Future[Any]], pool: Any, fn: Any, args: Any, kwargs: Any) -> Any:
+    """Hand a call that no outer layer records to the pool: as a task of its own, or as that of a HybridExecutor.
+
+    Called by what stands in place of the pool's ``submit``.
+
+    :param state: the pool's observation
+    :param original: the pool's own ``submit``, its class's function
+    """
+    if core_calls(3):
+        return serve(state, pool, fn, lambda made: original(pool, made, *args, **kwargs))
+    return submit(state, original, pool, fn, args, kwargs)
+
+
 def submit(state: PoolState, original: Callable[..., Future[Any]], pool: Any, fn: Any, args: Any, kwargs: Any) -> Any:
     """Hand a call to the pool's own ``submit`` (its class's function), observed."""
     observed = state.observed
@@ -232,17 +246,14 @@ def serve(state: PoolState, pool: Any, fn: Any, original: Callable[[Any], Future
         fn = Carried(fn)
     elif state.threads:  # the task's context may not have come this far
         fn = functools.partial(run_counted, fn)
-    inside = submitting.inside
-    submitting.inside = True
     try:
-        future = original(fn)
+        with recording():
+            future = original(fn)
     except BaseException as error:
         queued = queued_by(error)
         if queued is not None:
             _serves(state, queued)
         raise
-    finally:
-        submitting.inside = inside
     _serves(state, future)
     return future
 

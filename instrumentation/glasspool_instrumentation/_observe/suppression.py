@@ -21,7 +21,18 @@ from glasspool._foreign.frames import locals_of
 from glasspool._foreign.guarded import attribute, is_a
 from glasspool.telemetry.recording.call_names import links
 
-__all__ = ["RECORDED", "awaiting", "core_calls", "handing_on", "is_own", "is_recorded", "recorded", "submitting"]
+__all__ = [
+    "RECORDED",
+    "awaiting",
+    "core_calls",
+    "every_pool",
+    "handing_on",
+    "is_own",
+    "is_recorded",
+    "recorded",
+    "recording",
+    "submitting",
+]
 
 _Class = TypeVar("_Class", bound=type)
 
@@ -43,12 +54,42 @@ def is_recorded(fn: Any, args: Any, kwargs: Any) -> bool:
 
 
 class _Submitting(threading.local):
-    """``inside`` is True while this thread is within a submission that an outer layer records."""
+    """``inside`` is True while this thread is within a submission that an outer layer records.
+
+    ``any_pool`` is True while it hands a call to a pool that is to be observed whichever it is.
+    """
 
     inside = False
+    any_pool = False
 
 
 submitting = _Submitting()
+
+
+class recording:
+    """Within this block, what the thread submits is recorded by whoever has entered it; blocks may be nested."""
+
+    __slots__ = ("_before",)
+
+    def __enter__(self) -> None:
+        self._before = submitting.inside
+        submitting.inside = True
+
+    def __exit__(self, *_: object) -> None:
+        submitting.inside = self._before
+
+
+class every_pool:
+    """Within this block, a pool that the thread submits to is observed whichever it is; blocks may be nested."""
+
+    __slots__ = ("_before",)
+
+    def __enter__(self) -> None:
+        self._before = submitting.any_pool
+        submitting.any_pool = True
+
+    def __exit__(self, *_: object) -> None:
+        submitting.any_pool = self._before
 
 
 def is_own(submit: Any) -> bool:
@@ -65,12 +106,8 @@ def handing_on(submit: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def _hand_on(submit: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Any:
-    inside = submitting.inside
-    submitting.inside = True
-    try:
+    with recording():
         return submit(*args, **kwargs)
-    finally:
-        submitting.inside = inside
 
 
 _LIBRARIES = ("concurrent.futures.", "loky.", "joblib.externals.loky.", "distributed.")
@@ -122,7 +159,7 @@ def _is_submit(frame: FrameType) -> bool:
 
 def _forget() -> None:
     # A pool forks its workers inside a submission: the child is not in one.
-    submitting.inside = False
+    submitting.inside = submitting.any_pool = False
     if awaiting.get():
         awaiting.set(False)
 

@@ -93,7 +93,8 @@ class Call(NotedCall):
             token = enter(span) if self.packed else attach(carried, span)
         elif not self.packed and (carried or _current()):
             token = otel_context.attach(carried)
-        if submitting.inside:  # its pool runs it within submit()
+        within = submitting.inside  # its pool runs it within submit()
+        if within:
             submitting.inside = False
         self.began = True
         self.started = _clock()
@@ -102,6 +103,8 @@ class Call(NotedCall):
             value = fn(*args, **kwargs)
         except BaseException as error:
             self.ended = _clock()
+            if within:
+                submitting.inside = True
             if token is not None:
                 leave(token) if self.packed else detach(token)
             if not (self.observed.reruns and is_a(error, Exception)):  # else its future tells: see done
@@ -111,6 +114,8 @@ class Call(NotedCall):
             del self, carried, fn, args, kwargs, span, token, notes
             raise
         self.ended = _clock()
+        if within:
+            submitting.inside = True
         if token is not None:
             leave(token) if self.packed else detach(token)
         self.ending = SUCCESS

@@ -175,6 +175,7 @@ def submit(
         return original(fn, *args, **kwargs)
     call = Away(observed, look_through(fn, args, kwargs), capture())
     errand = call.errand(fn, settings)
+    inside = submitting.inside
     submitting.inside = True
     token = attach(Context())  # workers forked within this call are born with no trace
     try:
@@ -191,7 +192,7 @@ def submit(
     finally:
         detach(token)
         del token  # it leads to the current context, and what refused the call to this frame
-        submitting.inside = False
+        submitting.inside = inside
     if not call.accepted:
         call.accept()
     future.add_done_callback(call.done)

@@ -143,9 +143,10 @@ class _Run:
     It is what contexts that were copied meanwhile may keep, so it keeps nothing of the call.
     """
 
-    __slots__ = ("_begun", "_missing", "_span", "_stale", "_token", "_within", "over")
+    __slots__ = ("_begun", "_inside", "_missing", "_span", "_stale", "_token", "_within", "over")
 
     def __init__(self, errand: Errand) -> None:
+        self._inside = submitting.inside  # a pool of somebody's own may run it within its submit()
         submitting.inside = False
         self.over = False  # see Running
         self._stale = _clear_inherited(errand.carrier)
@@ -162,6 +163,7 @@ class _Run:
     def end(self, errand: Errand, error: BaseException | None) -> Report:
         """The function has ended, by this error or none. Frames of ours come off the error's traceback."""
         ran = time.perf_counter() - self._begun
+        submitting.inside = self._inside
         self.over, span = True, self._span
         ending = Ending.raised(error)
         report = Report(errand.key, ran, os.getpid(), span is not None, self._stale, self._missing, ending.error_type)

@@ -1,0 +1,60 @@
+"""``import glasspool_instrumentation`` imports nothing but itself: what it patches is the application's to import."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import json
+import subprocess
+import sys
+
+import pytest
+
+import glasspool_instrumentation as gi
+
+PROGRAM = """
+import json, sys
+before = set(sys.modules)
+import glasspool_instrumentation
+print(json.dumps(sorted(set(sys.modules) - before)))
+"""
+
+FOREIGN = {
+    "anyio",
+    "trio",
+    "asyncio",
+    "concurrent",
+    "multiprocessing",
+    "opentelemetry",
+    "glasspool",
+    "pytest",
+    "pluggy",
+}
+
+
+def test_the_package_alone_is_imported() -> None:
+    done = subprocess.run([sys.executable, "-c", PROGRAM], capture_output=True, text=True, check=True)
+    names = json.loads(done.stdout)
+    assert [name for name in names if name.startswith("glasspool")] == ["glasspool_instrumentation"]
+    assert FOREIGN.isdisjoint(name.partition(".")[0] for name in names)
+
+
+def test_every_public_name_is_found() -> None:
+    assert set(gi.__all__) <= set(dir(gi))
+    for name in gi.__all__:
+        assert getattr(gi, name).__name__ == name
+
+
+def test_an_unknown_name_is_an_attribute_error() -> None:
+    with pytest.raises(AttributeError, match="has no attribute 'wrap_pool'"):
+        _ = gi.wrap_pool  # type: ignore[attr-defined]  # that is the point
+
+
+def test_entry_points_load_what_the_package_shows() -> None:
+    found = [
+        entry
+        for entry in importlib.metadata.entry_points(group="opentelemetry_instrumentor")
+        if entry.name.startswith("glasspool_")
+    ]
+    assert len(found) == 6
+    for entry in found:
+        assert entry.load() is getattr(gi, entry.attr)

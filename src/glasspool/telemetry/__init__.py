@@ -1,12 +1,39 @@
-"""Telemetry: one contract (catalog), what the hot path touches (recorder), spans (tracing), and the ways out.
+"""Telemetry: one contract (catalog), what every task counts (recording), spans (tracing), and the ways out (export).
 
 ``configure()`` sets up exporters in one call; without it glasspool uses the OpenTelemetry providers that the
 application has set, and ``prometheus.register()`` shows the series in a prometheus_client registry.
 How late a loop is, ``configure()`` shows where executors are open, ``monitor_event_loop()`` anywhere.
 """
 
-from .configuration import TelemetryHandle, configure
-from .eventloop import monitor_event_loop
-from .observers import Observer, TaskEvent
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from .configuration import TelemetryHandle, configure
+    from .eventloop import monitor_event_loop
+    from .observers import Observer, TaskEvent
 
 __all__ = ["Observer", "TaskEvent", "TelemetryHandle", "configure", "monitor_event_loop"]
+
+# Each name is imported when it is first used: an executor without exporters needs none of their modules.
+_HOME = {
+    "Observer": "observers",
+    "TaskEvent": "observers",
+    "TelemetryHandle": "configuration",
+    "configure": "configuration",
+    "monitor_event_loop": "eventloop",
+}
+
+
+def __getattr__(name: str) -> object:
+    if name not in _HOME:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    found: object = getattr(importlib.import_module(f".{_HOME[name]}", __name__), name)
+    globals()[name] = found
+    return found
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

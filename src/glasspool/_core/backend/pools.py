@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import concurrent.futures
 import sys
 import threading
 from collections.abc import Collection, Iterator
@@ -10,9 +9,23 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from types import FrameType
 from typing import Any
 
-__all__ = ["PoolParts", "frames_of"]
+__all__ = ["PoolParts", "frames_of", "of_interpreters", "of_processes"]
 
-_INTERPRETERS: Any = getattr(concurrent.futures, "InterpreterPoolExecutor", ())  # must end before the main one does
+
+def of_processes(pool: object) -> bool:
+    """Is this a ProcessPoolExecutor?"""
+    return _is_one(pool, "process", "ProcessPoolExecutor")
+
+
+def of_interpreters(pool: object) -> bool:
+    """Is this one of Python 3.14's pools of interpreters? They are thread pools by class, but share nothing."""
+    return _is_one(pool, "interpreter", "InterpreterPoolExecutor")
+
+
+def _is_one(pool: object, module: str, name: str) -> bool:
+    # Who has such a pool has imported its module; it would be slow to import for those who have none.
+    kind = getattr(sys.modules.get(f"concurrent.futures.{module}"), name, None)
+    return kind is not None and isinstance(pool, kind)
 
 
 def frames_of(thread: int | None) -> Iterator[FrameType]:
@@ -33,7 +46,7 @@ class PoolParts:
     def __init__(self, pool: Any) -> None:
         self.threads: Any = None
         self._queue: Any = None
-        if isinstance(pool, ThreadPoolExecutor) and not isinstance(pool, _INTERPRETERS):
+        if isinstance(pool, ThreadPoolExecutor) and not of_interpreters(pool):  # whose workers must end before we do
             self.threads, self._queue = getattr(pool, "_threads", None), getattr(pool, "_work_queue", None)
         self.processes, self.pending = getattr(pool, "_processes", None), getattr(pool, "_pending_work_items", None)
         self.key = id(self.threads if self.pending is None else self.pending)  # is alive as long as this is

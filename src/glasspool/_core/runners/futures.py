@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import concurrent.futures
 import time
 from collections.abc import Callable
-from concurrent.futures import Executor, Future, ProcessPoolExecutor, ThreadPoolExecutor
+from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from contextvars import copy_context
 from typing import Any
 
 import anyio
 
+from glasspool._core.backend.pools import of_interpreters, of_processes
 from glasspool._core.task_state import Task
 from glasspool._foreign.counted_calls import CALLERS, run_counted
 from glasspool._foreign.frames import queued_by
@@ -19,10 +19,6 @@ from .base import HIDDEN, Freed, Raised
 from .exiting import RunningCall, leave_in_pool
 
 __all__ = ["FuturesRunner"]
-
-
-# Python 3.14's interpreter pools are thread pools by class, but share nothing.
-_REMOTE: tuple[Any, ...] = (ProcessPoolExecutor, getattr(concurrent.futures, "InterpreterPoolExecutor", ()))
 
 
 class FuturesRunner:
@@ -43,6 +39,7 @@ class FuturesRunner:
     ) -> None:
         self._executor = executor
         self._pool = pool
+        self._remote = of_processes(pool) or of_interpreters(pool)
         self._carry = carry
         self._call_soon = call_soon_threadsafe
 
@@ -50,7 +47,7 @@ class FuturesRunner:
         """See Runner. A call that the pool has begun cannot be stopped: it is left behind like a thread."""
         item, since = task.item, time.monotonic()
         try:
-            if isinstance(self._pool, _REMOTE):
+            if self._remote:
                 future = self._pool.submit(self._carry(item.function), *item.arguments)
             elif isinstance(self._pool, ThreadPoolExecutor):
                 future = self._pool.submit(copy_context().run, run_counted, item.function, *item.arguments)

@@ -1,6 +1,7 @@
 """OpenTelemetry's propagators, imported so that an ``OTEL_PROPAGATORS`` with a wrong name in it takes nothing down.
 
-The API loads the propagators when it is imported, and fails for good if one of them cannot be had.
+The API loads the propagators when ``opentelemetry.propagate`` is imported, and fails for good if one of them cannot be
+had. The default ones can always be had, and are imported when the first call leaves the process.
 """
 
 from __future__ import annotations
@@ -8,7 +9,7 @@ from __future__ import annotations
 import importlib
 import logging
 import os
-from importlib.metadata import entry_points
+from functools import cache
 from types import ModuleType
 
 __all__ = ["propagate"]
@@ -18,7 +19,9 @@ logger = logging.getLogger("glasspool")
 _VARIABLE = "OTEL_PROPAGATORS"
 
 
-def _imported() -> ModuleType:
+@cache
+def propagate() -> ModuleType:
+    """The module ``opentelemetry.propagate``."""
     try:
         return importlib.import_module("opentelemetry.propagate")
     except Exception:
@@ -46,11 +49,13 @@ def _imported() -> ModuleType:
 
 
 def _can_be_had(name: str) -> bool:
+    from importlib.metadata import entry_points  # here, because it is slow to import
+
     try:
         return any(found.load()() is not None for found in entry_points(group="opentelemetry_propagator", name=name))
     except Exception:  # noqa: BLE001 - what a propagator raises when it is imported or made
         return False
 
 
-propagate = _imported()
-"""The module ``opentelemetry.propagate``."""
+if _VARIABLE in os.environ:  # at once, so that the application's own import of the propagators does not fail either
+    propagate()

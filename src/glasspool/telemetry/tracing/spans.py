@@ -285,11 +285,11 @@ def without_span(context: Context | None = None) -> Context:
 def inject(context: Context | None = None) -> dict[str, str]:
     """The context as a carrier of plain strings (the global propagators: W3C traceparent and baggage by default)."""
     carrier: dict[str, str] = {}
-    propagate.inject(carrier, context)
+    propagate().inject(carrier, context)
     return carrier
 
 
 def extract(carrier: Mapping[str, str]) -> Context:
     """The context of a carrier, and nothing else: whatever was current or inherited here is left out."""
-    found: Context = propagate.extract(carrier, Context())
+    found: Context = propagate().extract(carrier, Context())
     return found

@@ -1,0 +1,59 @@
+"""``import glasspool`` imports what an executor needs to run; ways out and their servers come when they are used."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+
+import pytest
+
+from glasspool import telemetry
+
+PROGRAM = """
+import json, sys
+import anyio, asyncio, opentelemetry.trace
+before = set(sys.modules)
+import glasspool
+print(json.dumps(sorted(set(sys.modules) - before)))
+"""
+
+ALLOWED = {"_bisect", "_queue", "anyio", "bisect", "concurrent", "dataclasses", "opentelemetry", "queue", "sniffio"}
+"""Top-level packages, beside glasspool, that may come on top of anyio, asyncio and the API of tracing."""
+
+if sys.version_info < (3, 11):
+    ALLOWED |= {"exceptiongroup", "textwrap"}
+
+LATER = (
+    "concurrent.futures.process",
+    "glasspool.telemetry.configuration",
+    "glasspool.telemetry.export",
+    "glasspool.telemetry.prometheus",
+    "opentelemetry.propagate",
+    "opentelemetry.sdk",
+)
+
+
+@pytest.fixture(scope="module")
+def imported() -> list[str]:
+    done = subprocess.run([sys.executable, "-c", PROGRAM], capture_output=True, text=True, check=True)
+    names: list[str] = json.loads(done.stdout)
+    return names
+
+
+def test_little_else_is_imported(imported):
+    assert "glasspool.executor" in imported
+    foreign = {name for name in imported if name.partition(".")[0] not in {*ALLOWED, "glasspool"}}
+    assert foreign == set()
+
+
+def test_what_is_used_later_is_imported_later(imported):
+    assert [name for name in imported if name.startswith(LATER)] == []
+
+
+def test_the_names_of_telemetry_come_with_their_first_use():
+    assert set(telemetry.__all__) <= set(dir(telemetry))
+    for name in telemetry.__all__:
+        assert getattr(telemetry, name).__name__ == name
+    with pytest.raises(AttributeError, match="has no attribute 'configured'"):
+        _ = telemetry.configured  # type: ignore[attr-defined]  # that is the point

@@ -17,7 +17,7 @@ from concurrent.futures import Executor
 from types import FunctionType
 from typing import Any, TypeVar
 
-from glasspool._checks import wait_objective as check_wait_objective
+from glasspool import _checks as checks
 from glasspool.telemetry.tracing.spans import Spans
 
 from ._observe import pools, thread_calls
@@ -69,7 +69,7 @@ def wrap_executor(
         check_name(name)
     if spans not in ("all", "parented", "off"):
         raise ValueError(f"spans= must be 'all', 'parented' or 'off'; got {spans!r}")
-    wait_objective = check_wait_objective(wait_objective)
+    wait_objective = checks.wait_objective(wait_objective)
     check_max_task_names(max_task_names)
     state = pools.find(pool)
     if type(pool) in _made or pools.is_wrapped(pool):

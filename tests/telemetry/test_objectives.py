@@ -6,7 +6,7 @@ import math
 
 import pytest
 
-from glasspool._checks import wait_objective as check_wait_objective
+from glasspool import _checks as checks
 from glasspool.telemetry import catalog
 from glasspool.telemetry.recording.ending import Ending
 from glasspool.telemetry.recording.recorder import Recorder
@@ -101,10 +101,10 @@ def test_what_is_without_a_queue_has_nothing_to_be_late_for():
 )
 def test_what_cannot_be_one_is_refused_by_name_and_value(wrong, error):
     with pytest.raises(error) as caught:
-        check_wait_objective(wrong, "wait_objectives['web']")
+        checks.wait_objective(wrong, "wait_objectives['web']")
     assert "wait_objectives['web']" in str(caught.value)
     assert repr(wrong) in str(caught.value)
 
 
 def test_numbers_and_none():
-    assert [check_wait_objective(given) for given in (None, 1, 0.25)] == [None, 1.0, 0.25]
+    assert [checks.wait_objective(given) for given in (None, 1, 0.25)] == [None, 1.0, 0.25]

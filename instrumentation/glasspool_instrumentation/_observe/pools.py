@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import concurrent.futures
 import functools
 import os
 import re
@@ -10,7 +9,7 @@ import sys
 import threading
 import weakref
 from collections.abc import Callable, Mapping
-from concurrent.futures import Future, ProcessPoolExecutor, ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from itertools import product
 from multiprocessing import connection
 from typing import Any, NamedTuple
@@ -19,6 +18,7 @@ from opentelemetry.trace import SpanKind
 
 from glasspool._foreign.counted_calls import run_counted
 from glasspool._foreign.frames import queued_by
+from glasspool._foreign.pool_classes import of_interpreters, of_processes
 from glasspool.telemetry.catalog import CANCEL_PHASES, CONTEXT_LOSS_KINDS
 from glasspool.telemetry.recording.recorder import Recorder
 from glasspool.telemetry.tracing.carried_call import Carried
@@ -63,7 +63,6 @@ __all__ = [
 _PLUMBING = ("opentelemetry.", "distributed.", "dask.", "glasspool.")
 _NUMBERED = re.compile("(Thread|Interpreter)PoolExecutor-[0-9]*$")  # prefixes that the pools give themselves
 _CARRIES_NOTHING = ("loky", "futures")  # pools into which a HybridExecutor itself carries no context
-_InterpreterPool: Any = getattr(concurrent.futures, "InterpreterPoolExecutor", ())
 
 
 class PoolKind(NamedTuple):
@@ -100,11 +99,11 @@ KILLERS = ("terminate_workers", "kill_workers")
 
 def kind_of(pool: Any) -> PoolKind:
     """The kind of any executor. Unknown ones are taken to run their calls in this process."""
-    if isinstance(pool, _InterpreterPool):
+    if of_interpreters(pool):
         return PoolKind("interpreter_pool", "interpreter", True)
     if isinstance(pool, ThreadPoolExecutor):
         return PoolKind("thread_pool", "thread", False)
-    if isinstance(pool, ProcessPoolExecutor):
+    if of_processes(pool):
         return PoolKind("process_pool", "process", True)
     modules = {base.__module__ for base in type(pool).__mro__}
     if any(module.startswith(("loky.", "joblib.externals.loky.")) for module in modules):

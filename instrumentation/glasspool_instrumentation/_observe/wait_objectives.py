@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from fnmatch import fnmatchcase
 
-from glasspool._checks import wait_objective as check_wait_objective
+from glasspool import _checks as checks
 
 __all__ = ["WaitObjectives"]
 
@@ -25,7 +25,7 @@ class WaitObjectives:
         for pattern, seconds in (given or {}).items():
             if not isinstance(pattern, str) or not pattern:
                 raise TypeError(f"wait_objectives= takes name patterns, such as 'web-*'; got {pattern!r}")
-            self._seconds.append((pattern, check_wait_objective(seconds, f"wait_objectives[{pattern!r}]")))
+            self._seconds.append((pattern, checks.wait_objective(seconds, f"wait_objectives[{pattern!r}]")))
 
     def __call__(self, name: str) -> float | None:
         """The objective of the executor of this name; None: it has none."""

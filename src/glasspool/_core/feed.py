@@ -7,6 +7,7 @@ is said in pulled_feed.py (synchronous sources) and pushed_feed.py (asynchronous
 from __future__ import annotations
 
 import logging
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from contextvars import Context, ContextVar, copy_context
 from functools import partial
@@ -34,7 +35,7 @@ READING: ContextVar[tuple[ref[Feed[Any]], ...]] = ContextVar("glasspool_reading"
 """The iterations whose asynchronous sources are being read in this context, the innermost last."""
 
 
-class Feed(Generic[L]):
+class Feed(ABC, Generic[L]):
     """A source on its way into the executor. Errors of the source are kept until what it gave has been handed out.
 
     :param what: the call that made it, as messages name it.
@@ -61,20 +62,20 @@ class Feed(Generic[L]):
 
     # -- what the kind of source decides ---------------------------------------------------------------------------
 
+    @abstractmethod
     def refill(self, ready: bool) -> None:
         """Take from the source as much as may be; first of all refuse a caller on another loop.
 
         Called for each outcome that is asked for; ``ready``: one is there to be handed out.
         """
-        raise NotImplementedError
 
+    @abstractmethod
     async def changed(self) -> None:
         """Wait until the ledger has changed, or ``refill`` has more to do."""
-        raise NotImplementedError
 
+    @abstractmethod
     def let_go(self) -> None:
         """The feed was closed: give up the item in hand, and close a source that can be closed at once."""
-        raise NotImplementedError
 
     def resized(self) -> None:
         """See Feed of interfaces.py: there may be more to take, or room for it."""

@@ -9,23 +9,9 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from types import FrameType
 from typing import Any
 
-__all__ = ["PoolParts", "frames_of", "of_interpreters", "of_processes"]
+from glasspool._foreign.pool_classes import of_interpreters
 
-
-def of_processes(pool: object) -> bool:
-    """Is this a ProcessPoolExecutor?"""
-    return _is_one(pool, "process", "ProcessPoolExecutor")
-
-
-def of_interpreters(pool: object) -> bool:
-    """Is this one of Python 3.14's pools of interpreters? They are thread pools by class, but share nothing."""
-    return _is_one(pool, "interpreter", "InterpreterPoolExecutor")
-
-
-def _is_one(pool: object, module: str, name: str) -> bool:
-    # Who has such a pool has imported its module; it would be slow to import for those who have none.
-    kind = getattr(sys.modules.get(f"concurrent.futures.{module}"), name, None)
-    return kind is not None and isinstance(pool, kind)
+__all__ = ["PoolParts", "frames_of"]
 
 
 def frames_of(thread: int | None) -> Iterator[FrameType]:

@@ -18,6 +18,7 @@ from typing import Any
 from opentelemetry.trace import SpanKind
 
 from glasspool._foreign.guarded import attribute, is_a, text
+from glasspool._recorded_calls import from_executor, recorded_above, recording, recording_await, submitting
 from glasspool.telemetry.catalog import CONTEXT_LOSS_KINDS
 from glasspool.telemetry.recording.call_names import coroutine_names, function_name, look_through, qualified_name
 from glasspool.telemetry.recording.ending import Ending
@@ -33,7 +34,6 @@ from ._observe.loop_tasks import TaskInstrumentor
 from ._observe.naming import Selection
 from ._observe.observation import Observed
 from ._observe.shared_observations import SharedObservations
-from ._observe.suppression import awaiting, core_calls, recording, submitting
 from ._observe.task_name_limit import MAX_TASK_NAMES
 from ._observe.wait_objectives import WaitObjectives
 from ._patch.patching import Patch, Patches
@@ -164,7 +164,7 @@ def _create_task(patch: Patch, original: Any) -> Any:
         if not patch.active or submitting.inside:
             return original(self, coro, **options)
         loops.watch()
-        quiet = core_calls()
+        quiet = from_executor()
         made = coro if quiet else _observe(self, coro, str(options.get("name") or ""), options.get("context"))
         with recording():
             return original(self, made, **options)
@@ -174,7 +174,7 @@ def _create_task(patch: Patch, original: Any) -> Any:
 
 def _start(patch: Patch, original: Any) -> Any:
     async def start(self: Any, func: Any, *args: Any, name: object = None, **options: Any) -> Any:
-        if not patch.active or core_calls():
+        if not patch.active or from_executor():
             return await original(self, func, *args, name=name, **options)
 
         group = weakref.ref(self)  # who waits keeps it; the frames of an error lead to this function
@@ -209,7 +209,7 @@ def _run_in_thread(patch: Patch, original: Any) -> Any:
     async def run_sync_in_worker_thread(
         cls: Any, func: Any, args: Any, abandon_on_cancel: bool = False, limiter: Any = None
     ) -> Any:
-        if not patch.active or awaiting.get() or core_calls():
+        if not patch.active or recorded_above(awaits=True):
             return await original(cls, func, args, abandon_on_cancel, limiter)
         default = cls.current_default_thread_limiter()
         limiter = default if limiter is None else limiter
@@ -257,7 +257,7 @@ def _from_thread() -> Observed:
 
 def _run_in_process(patch: Patch, original: Any) -> Any:
     async def run_sync(func: Any, *args: Any, cancellable: bool = False, limiter: Any = None) -> Any:
-        if not patch.active or awaiting.get() or core_calls():
+        if not patch.active or recorded_above(awaits=True):
             return await original(func, *args, cancellable=cancellable, limiter=limiter)
         default = importlib.import_module("anyio.to_process").current_default_process_limiter()
         limiter = default if limiter is None else limiter
@@ -269,16 +269,14 @@ def _run_in_process(patch: Patch, original: Any) -> Any:
         call.accept()
         claim = Claim(limiter, functools.partial(observed.granted, call.task))
         claim.of_this_task()
-        token = awaiting.set(True)
         try:
-            return await original(errand, *args, cancellable=cancellable, limiter=limiter)
+            with recording_await():
+                return await original(errand, *args, cancellable=cancellable, limiter=limiter)
         except BaseException as error:
             cancelled = cancellation_in(error) is not None
             call.finish(None if cancelled else error, cancelled=cancelled)
             raise
         finally:
-            awaiting.reset(token)
-            del token  # it leads to the context, and the error to this frame
             claim.end()
 
     return run_sync
@@ -309,7 +307,7 @@ def _start_soon(patch: Patch, original: Any) -> Any:
             return original(self, func, *args, name=name)
         loops.watch()
         with recording():
-            if core_calls():
+            if from_executor():
                 return original(self, func, *args, name=name)
 
             def call(*args: Any) -> Any:

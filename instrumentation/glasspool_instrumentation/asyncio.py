@@ -14,6 +14,7 @@ from collections.abc import Coroutine
 from concurrent.futures import Executor, ProcessPoolExecutor, ThreadPoolExecutor
 from typing import Any
 
+from glasspool._recorded_calls import recorded_above
 from glasspool.telemetry.recording.call_names import coroutine_names
 from glasspool.telemetry.recording.ending import Ending
 from glasspool.telemetry.recording.recorder import TaskRecord
@@ -25,7 +26,7 @@ from ._observe.coroutines import SteppedCoroutine, failure_text
 from ._observe.loop_tasks import TaskInstrumentor
 from ._observe.naming import Selection
 from ._observe.observation import Observed
-from ._observe.suppression import awaiting, core_calls, every_pool, handing_on, is_own, submitting
+from ._observe.pool_kinds import every_pool, handing_on, is_own, is_plumbing
 from ._patch.patching import Patch, Patches
 
 __all__ = ["AsyncioInstrumentor"]
@@ -131,7 +132,7 @@ def _why(task: asyncio.Task[Any]) -> tuple[str, str | None]:
 
 def _create_task(patch: Patch, original: Any) -> Any:
     def create_task(self: Any, coro: Any, **options: Any) -> Any:
-        if not patch.active or submitting.inside or awaiting.get() or core_calls():
+        if not patch.active or recorded_above():
             return original(self, coro, **options)
         loops.watch()
         begun = AsyncioInstrumentor.begin(coro, options.get("context")) if issubclass(type(coro), Coroutine) else None
@@ -179,11 +180,11 @@ def _group_create_task(patch: Patch, original: Any) -> Any:
 
 def _run_in_executor(patch: Patch, original: Any) -> Any:
     def run_in_executor(self: Any, executor: Any, func: Any, *args: Any) -> Any:
-        if not patch.active or submitting.inside or awaiting.get() or core_calls():
+        if not patch.active or recorded_above():
             return original(self, executor, func, *args)
         pool = executor if executor is not None else getattr(self, "_default_executor", None)
         if pool is not None and not isinstance(pool, (ThreadPoolExecutor, ProcessPoolExecutor)):
-            if isinstance(pool, Executor) and not pools.is_wrapped(pool) and not pools.is_plumbing(pool):
+            if isinstance(pool, Executor) and not pools.is_wrapped(pool) and not is_plumbing(pool):
                 return original(self, _Observing(pool), func, *args)
             return original(self, executor, func, *args)
         with every_pool():

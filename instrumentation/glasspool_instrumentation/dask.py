@@ -19,6 +19,7 @@ from typing import Any
 
 from opentelemetry.trace import SpanKind
 
+from glasspool._recorded_calls import recorded_above, recording
 from glasspool.telemetry.catalog import CANCEL_PHASES, CONTEXT_LOSS_KINDS
 from glasspool.telemetry.recording.call_names import look_through
 from glasspool.telemetry.tracing.spans import Spans, capture, inject
@@ -26,7 +27,6 @@ from glasspool.telemetry.tracing.spans import Spans, capture, inject
 from ._observe.naming import Selection, caller_module
 from ._observe.observation import Observed
 from ._observe.shared_observations import SharedObservations
-from ._observe.suppression import core_calls, recording, submitting
 from ._observe.task_name_limit import MAX_TASK_NAMES, check_max_task_names
 from ._observe.wait_objectives import WaitObjectives
 from ._patch.patching import Patch, Patches
@@ -113,7 +113,7 @@ def _given_name(client: Any) -> str:
 
 def _observed_for(patch: Patch, client: Any) -> Observed | None:
     """The observation for a call of one of the client's methods (our caller's caller's), if it is to be recorded."""
-    if not patch.active or submitting.inside or core_calls(3):
+    if not patch.active or recorded_above(2):
         return None
     return DaskInstrumentor.found(client)
 

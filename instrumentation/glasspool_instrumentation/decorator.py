@@ -10,11 +10,11 @@ from itertools import product
 from typing import Any, ParamSpec, TypeVar, overload
 
 from glasspool._foreign.guarded import attribute, is_a, is_awaitable, is_coroutine_function
+from glasspool._recorded_calls import within_task
 from glasspool.telemetry.recording.call_names import function_name, look_through, qualified_name
 from glasspool.telemetry.recording.ending import SUCCESS, Ending
 from glasspool.telemetry.recording.error_types import ends_iteration
 from glasspool.telemetry.recording.recorder import TaskRecord
-from glasspool.telemetry.recording.within import within_task
 from glasspool.telemetry.tracing.spans import Spans, TaskTracer, enter, leave
 
 from ._observe.coroutines import cancellation_in

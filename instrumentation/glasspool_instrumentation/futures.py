@@ -6,9 +6,11 @@ import sys
 from types import FunctionType
 from typing import Any
 
+from glasspool._recorded_calls import STAND_INS, submitting
+
 from ._observe import pools, thread_calls
 from ._observe.naming import OTEL_THREADING, Selection
-from ._observe.suppression import RECORDED, submitting
+from ._observe.pool_kinds import any_pool, default_name, is_plumbing, remember_maker
 from ._patch.patching import Patch, Patches
 from .instrumentor import Instrumentor
 
@@ -44,9 +46,9 @@ class FuturesInstrumentor(Instrumentor):
     def found(cls, pool: Any) -> pools.PoolState | None:
         """The observation of a pool that submits; None when it is not wanted."""
         state = pools.find(pool)
-        if state is None and (cls._on or submitting.any_pool):
-            name = pools.default_name(pool)
-            if (submitting.any_pool or cls._selection(name)) and not pools.is_plumbing(pool):
+        if state is None and (cls._on or any_pool.wanted):
+            name = default_name(pool)
+            if (any_pool.wanted or cls._selection(name)) and not is_plumbing(pool):
                 state = cls._observing.begin(pool, name)
         return state
 
@@ -64,7 +66,7 @@ def _submit(patch: Patch, original: Any) -> Any:
             and _caller(1).f_code.co_name != "submit"  # of a pool that may hand on what a HybridExecutor gave it
         ):
             return thread_calls.submit(state.observed, original, self, fn, args, kwargs)
-        if not patch.active or type(fn) in RECORDED or submitting.inside:
+        if not patch.active or type(fn) in STAND_INS or submitting.inside:
             return original(self, fn, *args, **kwargs)
         state = FuturesInstrumentor.found(self)
         if state is None:
@@ -78,7 +80,7 @@ def _init(patch: Patch, original: Any) -> Any:
     def __init__(self: Any, *args: Any, **kwargs: Any) -> None:
         original(self, *args, **kwargs)
         if patch.active:
-            pools.remember_maker(self)
+            remember_maker(self)
 
     return __init__
 

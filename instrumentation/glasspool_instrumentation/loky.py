@@ -11,11 +11,12 @@ from typing import Any
 
 from opentelemetry.context import Context
 
+from glasspool._recorded_calls import submitting
 from glasspool.telemetry.tracing.spans import attach, capture, detach
 
 from ._observe import pools
 from ._observe.naming import Selection
-from ._observe.suppression import submitting
+from ._observe.pool_kinds import default_name
 from ._patch.patching import Patch, Patches
 from .instrumentor import Instrumentor
 
@@ -55,7 +56,7 @@ def _submit(patch: Patch, original: Any) -> Any:
         cls = LokyInstrumentor
         state = pools.find(self)
         if state is None:
-            name = pools.default_name(self)
+            name = default_name(self)
             if not cls._selection(name):
                 return original(self, fn, *args, **kwargs)
             state = cls._observing.begin(self, name)

@@ -7,6 +7,7 @@ import weakref
 from collections.abc import Awaitable, Mapping
 from typing import Any
 
+from glasspool._recorded_calls import from_executor, recorded_above, submitting
 from glasspool.telemetry.recording.call_names import coroutine_names
 from glasspool.telemetry.recording.ending import Ending
 
@@ -17,7 +18,6 @@ from ._observe.limiter_tokens import Claim
 from ._observe.limiter_tokens import patches as token_patches
 from ._observe.loop_tasks import TaskInstrumentor
 from ._observe.naming import Selection
-from ._observe.suppression import awaiting, core_calls, submitting
 from ._observe.task_name_limit import MAX_TASK_NAMES
 from ._observe.wait_objectives import WaitObjectives
 from ._patch.patching import Patch, Patches
@@ -79,7 +79,7 @@ class _Instrument:
         if TrioInstrumentor._tasks is None or submitting.inside or _is_system(task):
             return
         loops.watch()
-        if core_calls(3):
+        if from_executor(2):
             return
         coro = task.coro
         full, name = coroutine_names(coro)
@@ -149,7 +149,7 @@ def _close(patch: Patch, original: Any) -> Any:
 
 def _run_sync(patch: Patch, original: Any) -> Any:
     async def run_sync(sync_fn: Any, *args: Any, limiter: Any = None, **options: Any) -> Any:
-        if not patch.active or awaiting.get() or core_calls():
+        if not patch.active or recorded_above(awaits=True):
             return await original(sync_fn, *args, limiter=limiter, **options)
         # Of the patched module, which sys.modules may know no longer.
         default = patch.owner.current_default_thread_limiter()

@@ -18,12 +18,13 @@ from types import FunctionType
 from typing import Any, TypeVar
 
 from glasspool import _checks as checks
+from glasspool._recorded_calls import submitting
 from glasspool.telemetry.tracing.spans import Spans
 
 from ._observe import pools, thread_calls
 from ._observe.naming import check_name
-from ._observe.pools import by_id, is_dask
-from ._observe.suppression import handing_on, is_own, submitting
+from ._observe.pool_kinds import handing_on, is_dask, is_own
+from ._observe.pools import by_id
 from ._observe.task_name_limit import MAX_TASK_NAMES, check_max_task_names
 
 __all__ = ["unwrap_executor", "wrap_executor"]

@@ -22,9 +22,9 @@ from opentelemetry.trace import Tracer, get_current_span
 
 import glasspool_instrumentation as gi
 from glasspool import HybridExecutor
+from glasspool._recorded_calls import within_task
 from glasspool.telemetry import catalog
 from glasspool.telemetry.catalog import Key
-from glasspool.telemetry.recording.within import within_task
 
 from . import work
 from .work import BACKENDS, LIMIT, histogram, outcomes, run, value

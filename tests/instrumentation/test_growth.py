@@ -15,9 +15,9 @@ import anyio.to_thread
 import pytest
 
 import glasspool_instrumentation as gi
-from glasspool import HybridExecutor
+from glasspool import HybridExecutor, _recorded_calls
 from glasspool.telemetry.recording.registry import REGISTRY
-from glasspool_instrumentation._observe import pools, suppression
+from glasspool_instrumentation._observe import pools
 from glasspool_instrumentation._observe.batched_recorder import BATCH, NotingRecorder
 from tests.telemetry.support import run_python
 
@@ -122,14 +122,14 @@ def test_what_is_kept_does_not_grow(kind: str) -> None:
     code = f"from tests.instrumentation.test_growth import growth; print('grown', growth({kind!r}))"
     (grown,) = run_python(code).lines("grown")
     # The table of code is emptied whenever it is full, so it may have nothing at first and be full at the end.
-    table = suppression._MOST_KINDS * 2_000 if kind == "executed_code" else 0
+    table = _recorded_calls.MOST_KINDS * 2_000 if kind == "executed_code" else 0
     assert int(grown) < ROUNDS * 100 + table, "that is less than its name, or its code, for each"
 
 
 def test_code_that_is_made_as_the_program_goes_is_not_remembered_for_good() -> None:
     gi.FuturesInstrumentor().instrument()
     anyio.run(executed_code, range(ROUNDS))
-    assert len(suppression._kinds) <= 256
+    assert len(_recorded_calls.code_kinds) <= 256
 
 
 class LastFirst(ThreadPoolExecutor):

@@ -15,13 +15,13 @@ from opentelemetry.context import Context
 from opentelemetry.trace import Span
 
 from glasspool._foreign.guarded import class_name, is_a, leaves
+from glasspool._recorded_calls import own_calls, submitting
 from glasspool.telemetry.recording.ending import SUCCESS, Ending
 from glasspool.telemetry.recording.error_types import error_text
 from glasspool.telemetry.recording.recorder import TaskRecord
 from glasspool.telemetry.tracing.spans import Entered, TaskTracer, attach, capture, detach, enter
 
 from .observation import Observed
-from .suppression import submitting
 from .thread_calls import hide_frames, ours
 
 try:
@@ -175,8 +175,7 @@ class ObservedCoroutine(PassedThrough):
     def send(self, value: Any) -> Any:
         if type(value) is _TriosError:
             self._look_for_request()
-        inside = submitting.inside
-        submitting.inside = False  # a task that starts eagerly runs within the call that made it
+        own = own_calls().enter() if submitting.inside else None  # it starts at once, within the call that made it
         if self._span is not None:
             self._make_current(self._span)
         try:
@@ -186,12 +185,12 @@ class ObservedCoroutine(PassedThrough):
             del value  # trio sends exceptions, which lead to this frame
             raise
         finally:
-            submitting.inside = inside
+            if own is not None:
+                own.leave()
 
     def throw(self, *error: Any) -> Any:
         self._look_for_request()
-        inside = submitting.inside
-        submitting.inside = False
+        own = own_calls().enter() if submitting.inside else None
         try:
             return self._coro.throw(*error)
         except BaseException as raised:
@@ -199,7 +198,8 @@ class ObservedCoroutine(PassedThrough):
             del error
             raise
         finally:
-            submitting.inside = inside
+            if own is not None:
+                own.leave()
 
     def close(self) -> None:
         try:

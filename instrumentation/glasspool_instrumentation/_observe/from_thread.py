@@ -16,15 +16,14 @@ from typing import Any
 
 from glasspool._foreign.frames import locals_of
 from glasspool._foreign.guarded import attribute, is_a
+from glasspool._recorded_calls import enter_function, from_executor, recording_await
 from glasspool.telemetry.recording.call_names import function_name, look_through
 from glasspool.telemetry.recording.ending import SUCCESS, Ending
-from glasspool.telemetry.recording.within import running
 from glasspool.telemetry.tracing.spans import TaskTracer, attach, detach
 from glasspool_instrumentation._patch.patching import Patch
 
 from .coroutines import ObservedCoroutine, cancellation_in
 from .observation import Observed
-from .suppression import awaiting, core_calls, submitting
 from .thread_calls import hide_frames, ours
 
 __all__ = ["PortalCoroutine", "calling", "is_portals_own", "portal_call"]
@@ -51,8 +50,6 @@ class _Entering:
 
     def _begin(self) -> bool:
         """The loop has come to it; False if its thread waits no longer, and it has been counted."""
-        awaiting.set(False)  # what the function calls is its own; this context is a copy of the thread's
-        submitting.inside = False
         task, recorder = self.task, self._observed.recorder
         with self._lock:
             if self._given_up:
@@ -61,7 +58,7 @@ class _Entering:
             recorder.begin(task)
         if task.span is not None:
             TaskTracer.begin(task.span)
-        running.set(self)
+        enter_function(self)  # in a copy of its thread's context
         return True
 
     def end(self, error: BaseException | None) -> None:
@@ -141,21 +138,18 @@ def calling(find: Callable[[], Observed | None], *, sync: bool) -> Callable[[Pat
 
     def make(patch: Patch, original: Any) -> Any:
         def from_thread(cls: Any, func: Any, args: Any, *more: Any, **options: Any) -> Any:
-            observed = find() if patch.active and not _is_portals(args) and not core_calls() else None
+            observed = find() if patch.active and not _is_portals(args) and not from_executor() else None
             if observed is None:
                 return original(cls, func, args, *more, **options)
             call = enter(observed, func, args)
-            token = awaiting.set(True)  # for the task that runs it, which asyncio makes in a copy of this context
             try:
-                return original(cls, call, args, *more, **options)
+                with recording_await():  # for the task that runs it, which asyncio makes in a copy of this context
+                    return original(cls, call, args, *more, **options)
             except BaseException as error:
                 call.give_up(error)
                 hide_frames(error)
                 del call, cls, func, args, more, options  # see Call.__call__
                 raise
-            finally:
-                awaiting.reset(token)
-                del token
 
         ours(from_thread)
         return from_thread

@@ -15,18 +15,17 @@ from typing import Any
 
 from opentelemetry.trace import SpanKind
 
+from glasspool._recorded_calls import enter_function, recording_await
 from glasspool.telemetry.catalog import CANCEL_PHASES
 from glasspool.telemetry.recording.call_names import function_name, look_through
 from glasspool.telemetry.recording.ending import Ending
 from glasspool.telemetry.recording.recorder import TaskRecord
-from glasspool.telemetry.recording.within import running
 from glasspool.telemetry.tracing.spans import TaskTracer, attach
 
 from . import loops
 from .limiter_tokens import Claim, LimiterRecorder, is_limiter
 from .naming import caller_module, check_name
 from .observation import Observed
-from .suppression import awaiting, submitting
 from .task_name_limit import MAX_TASK_NAMES
 from .thread_calls import hide_frames, ours
 from .wait_objectives import WaitObjectives
@@ -167,9 +166,7 @@ class _Threaded:
     def __call__(self, *args: Any) -> Any:
         task, observed = self.task, self._observed
         recorder = observed.recorder
-        awaiting.set(False)  # what the function calls is its own; this context is the thread's copy
-        running.set(self)
-        submitting.inside = False
+        enter_function(self)  # in a copy of its caller's context
         with recorder.lock:
             self._starting = True
             given_up = not self._unsettled
@@ -262,17 +259,15 @@ async def run_in_thread(
         recorder.look()
     call = _Threaded(observed, fn, args)
     claim = Claim(limiter, functools.partial(observed.granted, call.task))
-    token = awaiting.set(True)
     try:
-        return await run(call, claim)
+        with recording_await():
+            return await run(call, claim)
     except BaseException as error:
         call.given_up(error, why(error))
         hide_frames(error)
         del call, fn, run, args  # see Call.__call__
         raise
     finally:
-        awaiting.reset(token)
-        del token
         claim.end()
         if not recorder.told:
             recorder.look()

@@ -6,11 +6,10 @@ import weakref
 from collections.abc import Callable
 from typing import Any
 
+from glasspool._recorded_calls import recording
 from glasspool.telemetry import loop_monitors
 from glasspool.telemetry.loop_monitors import current
 from glasspool_instrumentation._patch.patching import Patch, Patches
-
-from .suppression import recording
 
 __all__ = ["at_end", "current", "ended", "release", "use", "watch"]
 

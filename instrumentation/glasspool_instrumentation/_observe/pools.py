@@ -4,21 +4,18 @@ from __future__ import annotations
 
 import functools
 import os
-import re
-import sys
 import threading
 import weakref
 from collections.abc import Callable, Mapping
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future
 from itertools import product
 from multiprocessing import connection
-from typing import Any, NamedTuple
+from typing import Any
 
 from opentelemetry.trace import SpanKind
 
-from glasspool._foreign.counted_calls import run_counted
 from glasspool._foreign.frames import queued_by
-from glasspool._foreign.pool_classes import of_interpreters, of_processes
+from glasspool._recorded_calls import from_executor, recording, run_counted
 from glasspool.telemetry.catalog import CANCEL_PHASES, CONTEXT_LOSS_KINDS
 from glasspool.telemetry.recording.recorder import Recorder
 from glasspool.telemetry.tracing.carried_call import Carried
@@ -29,48 +26,31 @@ from glasspool_instrumentation._process.worker_telemetry import Settings, parent
 
 from . import thread_calls
 from .batched_recorder import NotingRecorder
-from .naming import caller_module
 from .observation import Observed
-from .suppression import core_calls, is_own, recording
+from .pool_kinds import PoolKind, default_name, is_own, kind_of
 from .task_name_limit import MAX_TASK_NAMES, check_max_task_names
 from .wait_objectives import WaitObjectives
 
 __all__ = [
     "KILLERS",
     "Observing",
-    "PoolKind",
     "PoolState",
     "by_id",
-    "default_name",
     "dispatch",
     "drop",
     "find",
     "forget",
-    "is_dask",
-    "is_plumbing",
     "is_wrapped",
     "kill_workers",
     "killing",
-    "kind_of",
     "observe",
-    "remember_maker",
     "serve",
     "shut_down",
     "shutting_down",
     "submit",
 ]
 
-_PLUMBING = ("opentelemetry.", "distributed.", "dask.", "glasspool.")
-_NUMBERED = re.compile("(Thread|Interpreter)PoolExecutor-[0-9]*$")  # prefixes that the pools give themselves
 _CARRIES_NOTHING = ("loky", "futures")  # pools into which a HybridExecutor itself carries no context
-
-
-class PoolKind(NamedTuple):
-    """What kind of pool it is, in the contract's words, and whether its calls leave the process."""
-
-    type: str
-    runner: str
-    remote: bool
 
 
 class PoolState:
@@ -90,32 +70,10 @@ class PoolState:
 _pools: dict[int, PoolState] = {}
 by_id: Callable[[int], PoolState | None] = _pools.get
 """The observation of the pool with this ``id()``, if there is one: ``find`` for those who count nanoseconds."""
-_makers: dict[int, tuple[weakref.ref[Any], str]] = {}  # by the pool's id, for it may have no hash: module that made it
 _lock = threading.RLock()
 
 KILLERS = ("terminate_workers", "kill_workers")
 """Methods that pools of processes have since Python 3.14."""
-
-
-def kind_of(pool: Any) -> PoolKind:
-    """The kind of any executor. Unknown ones are taken to run their calls in this process."""
-    if of_interpreters(pool):
-        return PoolKind("interpreter_pool", "interpreter", True)
-    if isinstance(pool, ThreadPoolExecutor):
-        return PoolKind("thread_pool", "thread", False)
-    if of_processes(pool):
-        return PoolKind("process_pool", "process", True)
-    modules = {base.__module__ for base in type(pool).__mro__}
-    if any(module.startswith(("loky.", "joblib.externals.loky.")) for module in modules):
-        return PoolKind("loky", "process", True)
-    if is_dask(type(pool)):
-        return PoolKind("dask", "cluster", True)
-    return PoolKind("futures", "futures", False)
-
-
-def is_dask(cls: type) -> bool:
-    """Is it the executor of a Dask client, whose ``map`` does not pass through its ``submit``?"""
-    return any(base.__module__ == "distributed.cfexecutor" for base in cls.__mro__)
 
 
 def observe(
@@ -218,7 +176,7 @@ def dispatch(state: PoolState, original: Callable[..., Future[Any]], pool: Any, 
     :param state: the pool's observation
     :param original: the pool's own ``submit``, its class's function
     """
-    if core_calls(3):
+    if from_executor(2):
         return serve(state, pool, fn, lambda made: original(pool, made, *args, **kwargs))
     return submit(state, original, pool, fn, args, kwargs)
 
@@ -321,32 +279,12 @@ def kill_workers(state: PoolState | None, original: Callable[..., Any], pool: An
     return original(pool, *args, **options)
 
 
-def remember_maker(pool: Any) -> None:
-    """Note which module makes this pool (the caller's caller), for its name."""
-    maker = str(sys._getframe(2).f_globals.get("__name__") or "")
-    key = id(pool)
-    gone = weakref.ref(pool, lambda _: _makers.pop(key, None))
-    _makers[key] = gone, maker if maker.startswith(_PLUMBING) else caller_module(2)
-
-
-def _maker(pool: Any) -> str:
-    made = _makers.get(id(pool))
-    return "" if made is None else made[1]
-
-
 def drop(pool: Any) -> None:
     """End the observation of one pool; its calls under way are still counted."""
     with _lock:
         state = _pools.pop(id(pool), None)
     if state is not None:
         state.observed.close_when_empty()
-
-
-def is_plumbing(pool: Any) -> bool:
-    """Is it a library's own pool: no part of the application, or one whose calls a layer above records?"""
-    if str(getattr(pool, "_thread_name_prefix", "")).startswith("Dask-"):  # made at import, before anybody noted it
-        return True
-    return type(pool).__module__.startswith(_PLUMBING) or _maker(pool).startswith(_PLUMBING)
 
 
 def forget(*types: str) -> None:
@@ -356,14 +294,6 @@ def forget(*types: str) -> None:
             if state.kind.type in types and not state.observed.explicit:
                 del _pools[key]
                 state.observed.close_when_empty()
-
-
-def default_name(pool: Any) -> str:
-    """The pool's ``thread_name_prefix``, else the module that made it, else the one that uses it."""
-    prefix = getattr(pool, "_thread_name_prefix", "")
-    if isinstance(prefix, str) and prefix and not _NUMBERED.match(prefix):
-        return prefix
-    return _maker(pool) or caller_module()
 
 
 def _after_fork() -> None:

@@ -23,11 +23,11 @@ from typing import Any
 from opentelemetry import context as otel_context
 from opentelemetry import trace
 
-from glasspool._foreign.counted_calls import CALLERS
 from glasspool._foreign.frames import queued_by
 from glasspool._foreign.guarded import is_a, set_traceback, traceback_of
+from glasspool._recorded_calls import CALLERS, own_calls, stand_in, stands_in, submitting
 from glasspool.telemetry import providers
-from glasspool.telemetry.recording.call_names import function_name, look_through
+from glasspool.telemetry.recording.call_names import function_name, links, look_through
 from glasspool.telemetry.recording.ending import SUCCESS, Ending
 from glasspool.telemetry.tracing.spans import (
     TaskTracer,
@@ -41,7 +41,6 @@ from glasspool.telemetry.tracing.spans import (
 from .batched_recorder import BATCH, NotedCall, NotingRecorder
 from .naming import peel
 from .observation import Observed
-from .suppression import is_recorded, recorded, submitting
 
 __all__ = ["Call", "Handed", "hide_frames", "ours", "submit"]
 
@@ -52,7 +51,7 @@ _current: Callable[[], Any] = _variable.get if isinstance(_variable, ContextVar)
 _ids = itertools.count(1)
 
 
-@recorded
+@stand_in
 class Call(NotedCall):
     """One call of a user's function, which a worker runs by calling it.
 
@@ -93,9 +92,7 @@ class Call(NotedCall):
             token = enter(span) if self.packed else attach(carried, span)
         elif not self.packed and (carried or _current()):
             token = otel_context.attach(carried)
-        within = submitting.inside  # its pool runs it within submit()
-        if within:
-            submitting.inside = False
+        own = own_calls().enter() if submitting.inside else None  # its pool runs it within submit()
         self.began = True
         self.started = _clock()
         notes.append(self)
@@ -103,19 +100,19 @@ class Call(NotedCall):
             value = fn(*args, **kwargs)
         except BaseException as error:
             self.ended = _clock()
-            if within:
-                submitting.inside = True
+            if own is not None:
+                own.leave()
             if token is not None:
                 leave(token) if self.packed else detach(token)
             if not (self.observed.reruns and is_a(error, Exception)):  # else its future tells: see done
                 self._end(Ending.raised(error), threading.current_thread())
             hide_frames(error)
             # The error's traceback keeps this frame (Python 3.11 to 3.13 at least): it must keep nothing.
-            del self, carried, fn, args, kwargs, span, token, notes
+            del self, carried, fn, args, kwargs, span, token, notes, own
             raise
         self.ended = _clock()
-        if within:
-            submitting.inside = True
+        if own is not None:
+            own.leave()
         if token is not None:
             leave(token) if self.packed else detach(token)
         self.ending = SUCCESS
@@ -200,7 +197,7 @@ class Call(NotedCall):
         return first
 
 
-@recorded
+@stand_in
 class Handed(partial[Any]):
     """What the pool gets in place of the user's function: a call, where it is to run, and the function.
 
@@ -229,7 +226,7 @@ def submit(observed: Observed, original: Callable[..., Future[Any]], pool: Any, 
     context, inner = None, fn
     named = look_through(fn, args, kwargs)
     if named is not fn or type(fn) is not FunctionType:
-        if is_recorded(fn, args, kwargs):  # by the layer that calls us
+        if any(map(stands_in, links(fn, args, kwargs))):  # by the layer that calls us
             return original(pool, fn, *args, **kwargs)
         context, inner, args, more = peel(fn, args)
         if more:

@@ -20,13 +20,13 @@ from opentelemetry.trace import SpanKind
 
 from glasspool._foreign.frames import queued_by
 from glasspool._foreign.guarded import class_name, is_a
+from glasspool._recorded_calls import recording, stands_in
 from glasspool.telemetry.catalog import Key
-from glasspool.telemetry.recording.call_names import function_name, look_through, qualified_name
+from glasspool.telemetry.recording.call_names import function_name, links, look_through, qualified_name
 from glasspool.telemetry.recording.ending import Ending
 from glasspool.telemetry.recording.error_types import error_text
 from glasspool.telemetry.tracing.spans import TaskTracer, attach, capture, detach, inject
 from glasspool_instrumentation._observe.observation import Observed
-from glasspool_instrumentation._observe.suppression import is_recorded, submitting
 
 from .mailbox import away, new_key
 from .worker import Errand, Report, Sender
@@ -171,15 +171,14 @@ def submit(
     settings: Settings | None = None,
 ) -> Future[Any]:
     """Hand a call to a process pool's own ``submit``, observed."""
-    if is_recorded(fn, args, kwargs):  # by the layer that calls us
+    if any(map(stands_in, links(fn, args, kwargs))):  # by the layer that calls us
         return original(fn, *args, **kwargs)
     call = Away(observed, look_through(fn, args, kwargs), capture())
     errand = call.errand(fn, settings)
-    inside = submitting.inside
-    submitting.inside = True
     token = attach(Context())  # workers forked within this call are born with no trace
     try:
-        future = original(errand, *args, **kwargs)
+        with recording():
+            future = original(errand, *args, **kwargs)
     except BaseException as error:
         queued = queued_by(error)
         if queued is None:
@@ -192,7 +191,6 @@ def submit(
     finally:
         detach(token)
         del token  # it leads to the current context, and what refused the call to this frame
-        submitting.inside = inside
     if not call.accepted:
         call.accept()
     future.add_done_callback(call.done)

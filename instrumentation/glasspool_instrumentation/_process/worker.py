@@ -20,12 +20,11 @@ from opentelemetry.context import Context
 from opentelemetry.trace import Span, SpanKind
 
 from glasspool._foreign.guarded import drop_top_frame
+from glasspool._recorded_calls import own_calls, stand_in
 from glasspool.telemetry import providers
 from glasspool.telemetry.catalog import Key
 from glasspool.telemetry.recording.ending import Ending
-from glasspool.telemetry.recording.within import running
 from glasspool.telemetry.tracing.spans import TaskTracer, attach, detach, extract
-from glasspool_instrumentation._observe.suppression import recorded, submitting
 
 from . import worker_telemetry
 from .mailbox import receive, receive_error
@@ -57,7 +56,7 @@ class Sender(NamedTuple):
     code: str  # the function's qualified name
 
 
-@recorded
+@stand_in
 class Errand:
     """A call on its way to a worker. Picklable if the function is."""
 
@@ -143,11 +142,9 @@ class _Run:
     It is what contexts that were copied meanwhile may keep, so it keeps nothing of the call.
     """
 
-    __slots__ = ("_begun", "_inside", "_missing", "_span", "_stale", "_token", "_within", "over")
+    __slots__ = ("_begun", "_missing", "_own", "_span", "_stale", "_token", "over")
 
     def __init__(self, errand: Errand) -> None:
-        self._inside = submitting.inside  # a pool of somebody's own may run it within its submit()
-        submitting.inside = False
         self.over = False  # see Running
         self._stale = _clear_inherited(errand.carrier)
         if errand.settings is not None or errand.sender is not None:
@@ -157,13 +154,13 @@ class _Run:
         self._missing = errand.sender is not None and not parent.is_valid
         self._span = _consumer_span(errand.sender, context)
         self._token = attach(context, self._span)
-        self._within = running.set(self)
+        self._own = own_calls(self).enter()  # a pool of the application's own may run it within its submit()
         self._begun = time.perf_counter()
 
     def end(self, errand: Errand, error: BaseException | None) -> Report:
         """The function has ended, by this error or none. Frames of ours come off the error's traceback."""
         ran = time.perf_counter() - self._begun
-        submitting.inside = self._inside
+        self._own.leave()
         self.over, span = True, self._span
         ending = Ending.raised(error)
         report = Report(errand.key, ran, os.getpid(), span is not None, self._stale, self._missing, ending.error_type)
@@ -174,7 +171,6 @@ class _Run:
             if errand.enveloped:
                 _send_along(error, report)
             drop_top_frame(error)
-        detach(self._within)
         detach(self._token)
         return report
 

@@ -13,6 +13,7 @@ from itertools import product
 from typing import Any
 
 from glasspool._foreign.guarded import is_a, log
+from glasspool._recorded_calls import recognise
 from glasspool.stats import LATE, CutTask, ExecutorStats, ShutdownReport
 from glasspool.telemetry import loop_monitors, providers
 from glasspool.telemetry.catalog import CANCEL_PHASES, REJECT_REASONS
@@ -21,7 +22,6 @@ from glasspool.telemetry.recording.call_names import look_through
 from glasspool.telemetry.recording.ending import SUCCESS, Ending
 from glasspool.telemetry.recording.recorder import Recorder, TaskRecord
 from glasspool.telemetry.recording.shape import Shape
-from glasspool.telemetry.recording.within import recognise
 from glasspool.telemetry.tracing import spans as tracing
 from glasspool.telemetry.tracing.spans import TaskTracer
 

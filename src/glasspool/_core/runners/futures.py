@@ -11,9 +11,9 @@ from typing import Any
 import anyio
 
 from glasspool._core.task_state import Task
-from glasspool._foreign.counted_calls import CALLERS, run_counted
 from glasspool._foreign.frames import queued_by
 from glasspool._foreign.pool_classes import of_interpreters, of_processes
+from glasspool._recorded_calls import CALLERS, run_counted
 
 from .base import HIDDEN, Freed, Raised
 from .exiting import RunningCall, leave_in_pool

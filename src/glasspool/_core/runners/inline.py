@@ -6,8 +6,8 @@ from typing import Any
 
 from glasspool._core.backend import INTERRUPTIBLE
 from glasspool._core.task_state import Task
-from glasspool._foreign.counted_calls import CALLERS
 from glasspool._foreign.guarded import is_awaitable
+from glasspool._recorded_calls import CALLERS
 
 from .base import HIDDEN, Freed
 

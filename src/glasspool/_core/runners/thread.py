@@ -11,8 +11,8 @@ from typing import Any
 
 from glasspool._core.backend import Threads
 from glasspool._core.task_state import Task
-from glasspool._foreign.counted_calls import CALLERS
 from glasspool._foreign.guarded import is_awaitable, text
+from glasspool._recorded_calls import CALLERS
 from glasspool.task import WorkItem
 
 from .base import HIDDEN, Freed, Raised

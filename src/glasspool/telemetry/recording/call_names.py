@@ -145,7 +145,7 @@ _FUNCTIONS: dict[str, tuple[str | tuple[str, ...], Find]] = {
     "_process_chunk": (("concurrent.futures.", "loky.", "joblib.externals.loky."), _argument("fn", 0)),
     "_run_sync_endpoint": ("fastapi.", _argument("function", 0)),
     "_run_with_context": ("logfire.", _argument("func", 1)),
-    "run_counted": ("glasspool._foreign.counted_calls", _argument("function", 0)),
+    "run_counted": ("glasspool._recorded_calls", _argument("function", 0)),
     "view": ("", _view_class),  # Django's View.as_view() makes one for each class, in the class's module
     "wrapped_fn": ("sentry_sdk.", _closure("fn")),
     "wrapped_func": ("opentelemetry.instrumentation.threading", _closure("original_func")),

@@ -6,8 +6,8 @@ from collections.abc import Callable
 from typing import Any
 
 from glasspool._foreign.guarded import drop_top_frame, traceback_of
+from glasspool._recorded_calls import own_calls
 from glasspool.telemetry.recording.error_types import error_text
-from glasspool.telemetry.recording.within import running
 
 from .spans import attach, detach, extract, inject
 
@@ -37,9 +37,9 @@ class Carried:
 
     def __call__(self, /, *args: Any, **kwargs: Any) -> Any:
         token = attach(extract(self.carrier))
-        within = running.set(self)
         try:
-            return self.fn(*args, **kwargs)
+            with own_calls(self):
+                return self.fn(*args, **kwargs)
         except BaseException as error:
             drop_top_frame(error)
             del args, kwargs  # the error leads to this frame also without that
@@ -51,9 +51,8 @@ class Carried:
             raise
         finally:
             self.over = True
-            running.reset(within)
             detach(token)
-            del self, token, within
+            del self, token
 
 
 def _travels(error: BaseException) -> bool:

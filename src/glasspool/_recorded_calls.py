@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 __all__ = [
     "CALLERS",
     "STAND_INS",
+    "SUBMITTERS",
     "Running",
     "enter_function",
     "from_executor",
@@ -202,6 +203,8 @@ def from_executor(depth: int = 1) -> bool:
 
 
 def _kind_of(frame: FrameType) -> int:
+    if frame.f_code in CALLERS and frame.f_code not in SUBMITTERS:
+        return _USER  # the function is a pool's own submit, say: its call is the user's
     package = str(frame.f_globals.get("__name__") or "").partition(".")[0]
     if package in _PLUMBING or _is_submit(frame):
         return _PASSED
@@ -228,6 +231,9 @@ def run_counted(function: Callable[..., Any], /, *args: Any, **kwargs: Any) -> A
 CALLERS: set[CodeType] = {run_counted.__code__}
 """The code that calls functions whose calls are counted. A context variable would not do: a function may have been
 packed into a context that was made elsewhere. Each call would pay for a mark; code is entered here once."""
+
+SUBMITTERS: set[CodeType] = set()
+"""Those of ``CALLERS`` that hand functions to a pool, which may call them at once."""
 
 _inherited: FrameType | None = None  # in a forked child: the parent's call that it was forked in
 

@@ -7,9 +7,12 @@ from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
 
-import glasspool_instrumentation as gi
+import pytest
 
-from .work import LIMIT, outcomes, seen
+import glasspool_instrumentation as gi
+from glasspool import HybridExecutor
+
+from .work import BACKENDS, LIMIT, outcomes, run, seen
 
 
 class LogsFirst(ThreadPoolExecutor):
@@ -55,3 +58,20 @@ def test_what_a_pool_of_somebodys_own_submits_after_a_call_ran_inline_is_part_of
     with notes, inline:
         inline.submit(seen).result(LIMIT)
         assert (outcomes("notes"), outcomes("inline")) == ({}, {"success": 1})
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+@pytest.mark.parametrize("runner", ["thread", "inline", "pool"])
+def test_a_task_that_is_a_pools_own_submit_hands_that_pool_a_call_of_its_own(runner: str, backend: str) -> None:
+    gi.FuturesInstrumentor().instrument()
+
+    async def main(pool: ThreadPoolExecutor, carrier: ThreadPoolExecutor) -> Future[Any]:
+        async with HybridExecutor("outer", max_in_flight=1) as executor:
+            task = await executor.submit(pool.submit, seen, runner=carrier if runner == "pool" else runner)
+            future = await task
+            assert isinstance(future, Future)
+            return future
+
+    with ThreadPoolExecutor(1, "handed to") as pool, ThreadPoolExecutor(1, "carries tasks") as carrier:
+        run(main, pool, carrier, backend=backend).result(LIMIT)
+    assert (outcomes("handed to"), outcomes("outer")) == ({"success": 1}, {"success": 1})

@@ -13,7 +13,7 @@ import anyio
 from glasspool._core.task_state import Task
 from glasspool._foreign.frames import queued_by
 from glasspool._foreign.pool_classes import of_interpreters, of_processes
-from glasspool._recorded_calls import CALLERS, run_counted
+from glasspool._recorded_calls import CALLERS, SUBMITTERS, run_counted
 
 from .base import HIDDEN, Freed, Raised
 from .exiting import RunningCall, leave_in_pool
@@ -82,5 +82,6 @@ def _result(future: Future[Any]) -> Any:
     return future.result() if error is None else Raised(error)
 
 
-CALLERS.add(FuturesRunner.run.__code__)  # of somebody's own pool, which runs its calls within submit()
+CALLERS.add(FuturesRunner.run.__code__)  # a pool of the application's own may run its calls within submit()
+SUBMITTERS.add(FuturesRunner.run.__code__)
 HIDDEN.update((FuturesRunner.run.__code__, _result.__code__))

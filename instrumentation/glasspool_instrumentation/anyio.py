@@ -17,7 +17,9 @@ from typing import Any
 
 from opentelemetry.trace import SpanKind
 
+from glasspool._foreign.anyio_ import has_failed, nursery_of, scope_around
 from glasspool._foreign.guarded import attribute, is_a, text
+from glasspool._foreign.trio_ import is_being_cancelled
 from glasspool._recorded_calls import from_executor, recorded_above, recording, recording_await, submitting
 from glasspool.telemetry.catalog import CONTEXT_LOSS_KINDS
 from glasspool.telemetry.recording.call_names import coroutine_names, function_name, look_through, qualified_name
@@ -25,12 +27,12 @@ from glasspool.telemetry.recording.ending import Ending
 from glasspool.telemetry.tracing.spans import capture, context_in
 
 from ._observe import loops
-from ._observe.coroutines import ObservedCoroutine, cancellation_in, failure_text, nursery_cancelled
+from ._observe.coroutines import ObservedCoroutine, cancellation_in, failure_text
 from ._observe.from_thread import PortalCoroutine, calling, is_portals_own, portal_call
 from ._observe.limiter_calls import Limiters, run_in_thread
 from ._observe.limiter_tokens import Claim
 from ._observe.limiter_tokens import patches as token_patches
-from ._observe.loop_tasks import TaskInstrumentor
+from ._observe.loop_tasks import LoopTasks
 from ._observe.naming import Selection
 from ._observe.observation import Observed
 from ._observe.shared_observations import SharedObservations
@@ -38,6 +40,7 @@ from ._observe.task_name_limit import MAX_TASK_NAMES
 from ._observe.wait_objectives import WaitObjectives
 from ._patch.patching import Patch, Patches
 from ._process.remote_calls import Away
+from .instrumentor import Instrumentor
 
 __all__ = ["AnyioInstrumentor"]
 
@@ -50,19 +53,21 @@ DEFAULT_LIMITER = "anyio.to_thread"
 """The executor name of the default thread limiter: 40 tokens, on which FastAPI and Starlette run sync endpoints."""
 
 
-class AnyioInstrumentor(TaskInstrumentor):
+_tasks = LoopTasks("anyio", _REASONS, requests=True)
+_threads = Limiters("anyio_limiter", ("parent_scope",))
+_processes = Limiters("anyio_process", ("explicit",), "process", SpanKind.PRODUCER, losses=CONTEXT_LOSS_KINDS)
+_entering = SharedObservations()  # calls from threads
+
+
+class AnyioInstrumentor(Instrumentor):
     """Observes anyio's task groups, thread limiters and worker processes.
 
-    Options choose among the tasks of task groups: see ``TaskInstrumentor``. ``wait_objectives`` is for the
+    Options choose among the tasks of task groups: see ``AsyncioInstrumentor``. ``wait_objectives`` is for the
     limiters, by their names: ``{"anyio.to_thread": 0.5}``; see ``WaitObjectives``.
     """
 
     libraries = ("anyio",)
     requires = ("anyio >= 4.0",)
-
-    _entering = SharedObservations()  # calls from threads
-    _limiters = Limiters("anyio_limiter", ("parent_scope",))
-    _processes = Limiters("anyio_process", ("explicit",), "process", SpanKind.PRODUCER, losses=CONTEXT_LOSS_KINDS)
 
     def _instrument(
         self,
@@ -72,18 +77,16 @@ class AnyioInstrumentor(TaskInstrumentor):
         max_task_names: int = MAX_TASK_NAMES,
         **options: Any,
     ) -> None:
-        options["max_task_names"] = max_task_names
         objectives = WaitObjectives(wait_objectives)
-        AnyioInstrumentor._begin("anyio", (_patches, token_patches), selection, _REASONS, **options)
-        for limiters in (AnyioInstrumentor._limiters, AnyioInstrumentor._processes):
+        _tasks.begin((_patches, token_patches), selection, max_task_names=max_task_names, **options)
+        for limiters in (_threads, _processes):
             limiters.objectives, limiters.max_task_names = objectives, max_task_names
 
     def _uninstrument(self) -> None:
-        cls = AnyioInstrumentor
-        cls._cease((_patches, token_patches))
-        cls._limiters.forget()
-        cls._processes.forget()
-        cls._entering.end()
+        _tasks.cease((_patches, token_patches))
+        _threads.forget()
+        _processes.forget()
+        _entering.end()
 
 
 # -- task groups -------------------------------------------------------------------------------------------------------
@@ -108,18 +111,18 @@ class _Ending:
         failed = _failures.get(self.group)
         if failed is not None:
             return Ending.cancelled("sibling_failure", failed)
-        if getattr(self.group, "_exceptions", None) or getattr(cancellation, "source", "") == "nursery":
+        if has_failed(self.group) or getattr(cancellation, "source", "") == "nursery":
             return Ending.cancelled("parent_scope")  # an error of the group's own block, or of one around it
         return Ending.cancelled(_scope_reason(self.group.cancel_scope))
 
     def asked(self) -> bool:
         """Whether the task is to end: a scope around it is cancelled, and not one of its own."""
-        nursery = getattr(self.group, "_nursery", None)
+        nursery = nursery_of(self.group)
         if nursery is not None:
-            return nursery_cancelled(nursery)
+            return is_being_cancelled(nursery)
         scope = self.group.cancel_scope
         while scope is not None and not scope.cancel_called:
-            scope = None if scope.shield else getattr(scope, "_parent_scope", None)
+            scope = None if scope.shield else scope_around(scope)
         return scope is not None
 
 
@@ -130,17 +133,17 @@ def _scope_reason(own: Any) -> str:
     reason = "parent_scope"
     if own.cancel_called:
         reason = "deadline" if own.deadline <= current_time() else "explicit"
-    scope = getattr(own, "_parent_scope", None)
+    scope = scope_around(own)
     while scope is not None:
         if scope.cancel_called:
             return "deadline" if scope.deadline <= current_time() else "parent_scope"
-        scope = getattr(scope, "_parent_scope", None)
+        scope = scope_around(scope)
     return reason
 
 
 def _observe(group: Any, coro: Any, name: str, context: Context | None = None) -> Any:
     """The coroutine of a new child, observed if it is to be; ``context`` is where it will run, if that was said."""
-    if AnyioInstrumentor._tasks is None or not issubclass(type(coro), Coroutine):
+    if _tasks.observed is None or not issubclass(type(coro), Coroutine):
         return coro
     portals = portal_call(coro)
     if portals is not None and is_portals_own(portals[0]):
@@ -149,8 +152,8 @@ def _observe(group: Any, coro: Any, name: str, context: Context | None = None) -
         full, short = coroutine_names(coro)
     else:
         full, short = qualified_name(portals[0]), function_name(portals[0])
-    parent = None if context is None or AnyioInstrumentor._traced is None else context_in(context)
-    started = AnyioInstrumentor.start(full, short, parent)
+    parent = None if context is None or not _tasks.traced else context_in(context)
+    started = _tasks.start(full, short, parent)
     if started is None:
         return coro
     ending = _Ending(group, name or short)
@@ -214,7 +217,7 @@ def _run_in_thread(patch: Patch, original: Any) -> Any:
         default = cls.current_default_thread_limiter()
         limiter = default if limiter is None else limiter
         name = DEFAULT_LIMITER if limiter is default else None
-        observed = AnyioInstrumentor._limiters.find(limiter, name)
+        observed = _threads.find(limiter, name)
         if observed is None:
             return await original(cls, func, args, abandon_on_cancel, limiter)
 
@@ -237,9 +240,8 @@ def _why(error: BaseException) -> str:
 
 
 def _from_thread() -> Observed:
-    cls = AnyioInstrumentor
     name = "anyio.from_thread"
-    return cls._entering.find(
+    return _entering.find(
         name,
         lambda: Observed(
             name,
@@ -247,7 +249,7 @@ def _from_thread() -> Observed:
             "inline",
             workers=False,
             cancels=product(("parent_scope", "shutdown"), ("running",)),
-            max_task_names=cls._limiters.max_task_names,
+            max_task_names=_threads.max_task_names,
         ),
     )
 
@@ -261,7 +263,7 @@ def _run_in_process(patch: Patch, original: Any) -> Any:
             return await original(func, *args, cancellable=cancellable, limiter=limiter)
         default = importlib.import_module("anyio.to_process").current_default_process_limiter()
         limiter = default if limiter is None else limiter
-        observed = AnyioInstrumentor._processes.find(limiter, "anyio.to_process" if limiter is default else None)
+        observed = _processes.find(limiter, "anyio.to_process" if limiter is default else None)
         if observed is None:
             return await original(func, *args, cancellable=cancellable, limiter=limiter)
         call = Away(observed, look_through(func, args), capture())

@@ -14,6 +14,7 @@ from collections.abc import Coroutine
 from concurrent.futures import Executor, ProcessPoolExecutor, ThreadPoolExecutor
 from typing import Any
 
+from glasspool._foreign.asyncio_ import cut_creation_frames, default_pool, errors_of, failure_of, is_aborting
 from glasspool._recorded_calls import recorded_above
 from glasspool.telemetry.recording.call_names import coroutine_names
 from glasspool.telemetry.recording.ending import Ending
@@ -23,11 +24,12 @@ from glasspool.telemetry.tracing.spans import attach, context_in
 from . import futures
 from ._observe import loops, pools
 from ._observe.coroutines import SteppedCoroutine, failure_text
-from ._observe.loop_tasks import TaskInstrumentor
+from ._observe.loop_tasks import LoopTasks
 from ._observe.naming import Selection
 from ._observe.observation import Observed
 from ._observe.pool_kinds import every_pool, handing_on, is_own, is_plumbing
 from ._patch.patching import Patch, Patches
+from .instrumentor import Instrumentor
 
 __all__ = ["AsyncioInstrumentor"]
 
@@ -35,35 +37,40 @@ _REASONS = ("explicit", "sibling_failure", "parent_scope", "shutdown")
 _NOT_RETRIEVED = "Task exception was never retrieved"
 
 
-class AsyncioInstrumentor(TaskInstrumentor):
-    """Observes asyncio's tasks and the pools of its loops. Options: see ``TaskInstrumentor``."""
+_tasks = LoopTasks(
+    "asyncio", _REASONS, unretrieved=True,
+    requests=False,  # a cancellation of asyncio's may be taken back, by a timeout within the task for one
+)  # fmt: skip
+
+
+class AsyncioInstrumentor(Instrumentor):
+    """Observes asyncio's tasks and the pools of its loops.
+
+    ``include`` and ``exclude`` choose which tasks are counted, ``spans`` which of those get a span (none by default);
+    patterns match the function's qualified name, with and without its module. ``monitor`` starts an event-loop
+    monitor on each loop. ``max_task_names``: distinct task names that metrics show (default 25; 0: none).
+    """
 
     libraries = ("asyncio",)
 
     def _instrument(self, selection: Selection, **options: Any) -> None:
-        AsyncioInstrumentor._begin("asyncio", (_patches, futures.patches), selection, _REASONS, **options)
+        _tasks.begin((_patches, futures.patches), selection, **options)
 
     def _uninstrument(self) -> None:
-        AsyncioInstrumentor._cease((_patches, futures.patches))
+        _tasks.cease((_patches, futures.patches))
         if not futures.patches.used_by(futures.FuturesInstrumentor):
             pools.forget("thread_pool", "process_pool", "interpreter_pool", "futures")
 
-    @classmethod
-    def begin(cls, coro: Any, context: contextvars.Context | None) -> tuple[Observed, TaskRecord] | None:
-        """The record of a task that is being made for ``coro``, if it is to be observed.
 
-        In a context of its user's own it goes on with what is current there, not with what its maker is at.
-        """
-        if cls._tasks is None:
-            return None
-        full, name = coroutine_names(coro)
-        return cls.start(full, name, None if context is None or cls._traced is None else context_in(context))
+def _begin(coro: Any, context: contextvars.Context | None) -> tuple[Observed, TaskRecord] | None:
+    """The record of a task that is being made for ``coro``, if it is to be observed.
 
-    @classmethod
-    def unretrieved(cls) -> None:
-        """A failed task was thrown away with its error unseen. Which one it was can no longer be chosen by name."""
-        if cls._tasks is not None:
-            cls._tasks.recorder.error_unretrieved()
+    In a context of its user's own it goes on with what is current there, not with what its maker is at.
+    """
+    if _tasks.observed is None or not issubclass(type(coro), Coroutine):
+        return None
+    full, name = coroutine_names(coro)
+    return _tasks.start(full, name, None if context is None or not _tasks.traced else context_in(context))
 
 
 class _Ending:
@@ -84,7 +91,7 @@ class _Ending:
             self.observed.settle(record, Ending.cancelled(reason, message))
             return
         # Not task.exception(): that would count as retrieving it, and asyncio would no longer warn.
-        error: BaseException | None = getattr(task, "_exception", None)  # both C and Python tasks have it
+        error = failure_of(task)
         if error is not None and (group := _group_of(task)) is not None:
             _failures.setdefault(group, failure_text(record.name, error))
         self.observed.settle(record, Ending.raised(error))
@@ -119,12 +126,12 @@ def _why(task: asyncio.Task[Any]) -> tuple[str, str | None]:
     if _ends.loop is not None and _ends.loop is task.get_loop():
         return "shutdown", None
     group = _group_of(task)
-    if group is None or not getattr(group, "_aborting", False):
+    if group is None or not is_aborting(group):
         return "explicit", None
     failed = _failures.get(group)
     if failed is not None:
         return "sibling_failure", failed
-    errors = getattr(group, "_errors", None)
+    errors = errors_of(group)
     if errors:  # of a sibling that is not observed
         return "sibling_failure", failure_text("a sibling", errors[0])
     return "parent_scope", None
@@ -135,7 +142,7 @@ def _create_task(patch: Patch, original: Any) -> Any:
         if not patch.active or recorded_above():
             return original(self, coro, **options)
         loops.watch()
-        begun = AsyncioInstrumentor.begin(coro, options.get("context")) if issubclass(type(coro), Coroutine) else None
+        begun = _begin(coro, options.get("context"))
         if begun is None:
             return original(self, coro, **options)
         observed, record = begun
@@ -144,9 +151,7 @@ def _create_task(patch: Patch, original: Any) -> Any:
         except BaseException as error:
             observed.settle(record, Ending.raised(error))
             raise
-        frames = getattr(task, "_source_traceback", None)
-        while frames and frames[-1].filename == __file__:  # debug mode shows where the task was made: not here
-            del frames[-1]
+        cut_creation_frames(task, __file__)  # it was not made here
         task.add_done_callback(_Ending(observed, record))
         return task
 
@@ -182,7 +187,7 @@ def _run_in_executor(patch: Patch, original: Any) -> Any:
     def run_in_executor(self: Any, executor: Any, func: Any, *args: Any) -> Any:
         if not patch.active or recorded_above():
             return original(self, executor, func, *args)
-        pool = executor if executor is not None else getattr(self, "_default_executor", None)
+        pool = executor if executor is not None else default_pool(self)
         if pool is not None and not isinstance(pool, (ThreadPoolExecutor, ProcessPoolExecutor)):
             if isinstance(pool, Executor) and not pools.is_wrapped(pool) and not is_plumbing(pool):
                 return original(self, _Observing(pool), func, *args)
@@ -224,8 +229,9 @@ def _cancel_all_tasks(patch: Patch, original: Any) -> Any:
 
 def _call_exception_handler(patch: Patch, original: Any) -> Any:
     def call_exception_handler(self: Any, context: Any) -> None:
-        if patch.active and isinstance(context, dict) and context.get("message") == _NOT_RETRIEVED:
-            AsyncioInstrumentor.unretrieved()
+        observed = _tasks.observed if patch.active else None
+        if observed is not None and isinstance(context, dict) and context.get("message") == _NOT_RETRIEVED:
+            observed.recorder.error_unretrieved()  # which task it was can no longer be chosen by name
         original(self, context)
 
     return call_exception_handler

@@ -19,6 +19,7 @@ from typing import Any
 
 from opentelemetry.trace import SpanKind
 
+from glasspool._foreign.pool_parts import client_of
 from glasspool._recorded_calls import recorded_above, recording
 from glasspool.telemetry.catalog import CANCEL_PHASES, CONTEXT_LOSS_KINDS
 from glasspool.telemetry.recording.call_names import look_through
@@ -277,7 +278,7 @@ def submit_through(observed: Observed, original: Any, pool: Any, fn: Any, args: 
     kwargs.setdefault("key", f"{funcname(fn)}-{uuid.uuid4()}")
     call = _call(observed, fn)
     launch = functools.partial(launcher_of(fn), fn, TOPIC, call.parts())
-    future = _hand_over(observed, pool._client, [call], functools.partial(original, launch, *args, **kwargs))
+    future = _hand_over(observed, client_of(pool), [call], functools.partial(original, launch, *args, **kwargs))
     call.accept()
     future.add_done_callback(call.done)
     return future
@@ -295,7 +296,7 @@ class _Through:
 
 def map_through(observed: Observed, original: Any, pool: Any, fn: Any, iterables: Any, options: Any) -> Any:
     """The ``map`` of a client's executor, which does not pass through its ``submit``, observed."""
-    client = pool._client
+    client = client_of(pool)
 
     def mapped(func: Any, *items: Any, **kwargs: Any) -> Any:
         return _mapped(observed, client, client.map, func, items, kwargs)

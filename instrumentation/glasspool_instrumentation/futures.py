@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import sys
 from types import FunctionType
 from typing import Any
 
+from glasspool._foreign.frames import getframe
 from glasspool._recorded_calls import STAND_INS, submitting
 
 from ._observe import pools, thread_calls
@@ -15,8 +15,6 @@ from ._patch.patching import Patch, Patches
 from .instrumentor import Instrumentor
 
 __all__ = ["FuturesInstrumentor", "patches"]
-
-_caller = sys._getframe
 
 
 class FuturesInstrumentor(Instrumentor):
@@ -63,7 +61,7 @@ def _submit(patch: Patch, original: Any) -> Any:
             and type(fn) is FunctionType
             and fn.__module__ != OTEL_THREADING
             and not submitting.inside
-            and _caller(1).f_code.co_name != "submit"  # of a pool that may hand on what a HybridExecutor gave it
+            and getframe(1).f_code.co_name != "submit"  # of a pool that may hand on what a HybridExecutor gave it
         ):
             return thread_calls.submit(state.observed, original, self, fn, args, kwargs)
         if not patch.active or type(fn) in STAND_INS or submitting.inside:

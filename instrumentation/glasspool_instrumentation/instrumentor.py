@@ -72,7 +72,7 @@ class Instrumentor(abc.ABC):
     @property
     def is_instrumented_by_opentelemetry(self) -> bool:
         """Is it on? (The name is OpenTelemetry's.)"""
-        return type(self)._on
+        return self._on
 
     def instrumentation_dependencies(self) -> Collection[str]:
         """Requirements of the library that is patched."""

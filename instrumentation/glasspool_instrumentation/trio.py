@@ -7,20 +7,22 @@ import weakref
 from collections.abc import Awaitable, Mapping
 from typing import Any
 
+from glasspool._foreign.trio_ import is_being_cancelled, is_system_nursery
 from glasspool._recorded_calls import from_executor, recorded_above, submitting
 from glasspool.telemetry.recording.call_names import coroutine_names
 from glasspool.telemetry.recording.ending import Ending
 
 from ._observe import loops
-from ._observe.coroutines import ObservedCoroutine, cancellation_in, failure_text, nursery_cancelled
+from ._observe.coroutines import ObservedCoroutine, cancellation_in, failure_text
 from ._observe.limiter_calls import Limiters, run_in_thread
 from ._observe.limiter_tokens import Claim
 from ._observe.limiter_tokens import patches as token_patches
-from ._observe.loop_tasks import TaskInstrumentor
+from ._observe.loop_tasks import LoopTasks
 from ._observe.naming import Selection
 from ._observe.task_name_limit import MAX_TASK_NAMES
 from ._observe.wait_objectives import WaitObjectives
 from ._patch.patching import Patch, Patches
+from .instrumentor import Instrumentor
 
 __all__ = ["TrioInstrumentor"]
 
@@ -35,17 +37,19 @@ _REASONS = {
 """trio's sources of cancellation in the contract's words; a nursery around the task's own is one more scope."""
 
 
-class TrioInstrumentor(TaskInstrumentor):
+_tasks = LoopTasks("trio", ("sibling_failure", "parent_scope", *_REASONS.values()), requests=True)
+_threads = Limiters("trio_limiter", ("parent_scope", *_REASONS.values()))
+
+
+class TrioInstrumentor(Instrumentor):
     """Observes trio's nurseries and thread limiters in every run that begins while it is on.
 
-    Options: see ``TaskInstrumentor``. ``wait_objectives`` is for the limiters, by their names:
+    Options: see ``AsyncioInstrumentor``. ``wait_objectives`` is for the limiters, by their names:
     ``{"trio.to_thread": 0.5}``; see ``WaitObjectives``.
     """
 
     libraries = ("trio",)
     requires = ("trio >= 0.22",)
-
-    _limiters = Limiters("trio_limiter", ("parent_scope", *_REASONS.values()))
 
     def _instrument(
         self,
@@ -55,16 +59,13 @@ class TrioInstrumentor(TaskInstrumentor):
         max_task_names: int = MAX_TASK_NAMES,
         **options: Any,
     ) -> None:
-        options["max_task_names"] = max_task_names
         objectives = WaitObjectives(wait_objectives)
-        reasons = ("sibling_failure", "parent_scope", *_REASONS.values())
-        TrioInstrumentor._begin("trio", (_patches, token_patches), selection, reasons, **options)
-        TrioInstrumentor._limiters.objectives = objectives
-        TrioInstrumentor._limiters.max_task_names = max_task_names
+        _tasks.begin((_patches, token_patches), selection, max_task_names=max_task_names, **options)
+        _threads.objectives, _threads.max_task_names = objectives, max_task_names
 
     def _uninstrument(self) -> None:
-        TrioInstrumentor._cease((_patches, token_patches))
-        TrioInstrumentor._limiters.forget()
+        _tasks.cease((_patches, token_patches))
+        _threads.forget()
 
 
 class _Instrument:
@@ -76,7 +77,7 @@ class _Instrument:
 
     def task_spawned(self, task: Any) -> None:
         """trio's hook: called before the task's first step."""
-        if TrioInstrumentor._tasks is None or submitting.inside or _is_system(task):
+        if _tasks.observed is None or submitting.inside or _is_system(task):
             return
         loops.watch()
         if from_executor(2):
@@ -85,14 +86,14 @@ class _Instrument:
         full, name = coroutine_names(coro)
         if full.startswith("trio._core"):  # the run's own plumbing
             return
-        started = TrioInstrumentor.start(full, name)
+        started = _tasks.start(full, name)
         if started is not None:
             task.coro = ObservedCoroutine(coro, *started, _Ending(task))
 
 
 def _is_system(task: Any) -> bool:
     nursery = task.parent_nursery
-    return nursery is None or nursery is getattr(task._runner, "system_nursery", None) or nursery.parent_task is None
+    return nursery is None or is_system_nursery(nursery, task) or nursery.parent_task is None
 
 
 _failures: weakref.WeakKeyDictionary[Any, str] = weakref.WeakKeyDictionary()  # nursery -> its first failed child
@@ -123,7 +124,7 @@ class _Ending:
 
     def asked(self) -> bool:
         """Whether the task is to end: a scope around it is cancelled, and not one of its own."""
-        return nursery_cancelled(self.task.parent_nursery)
+        return is_being_cancelled(self.task.parent_nursery)
 
 
 def _setup_runner(patch: Patch, original: Any) -> Any:
@@ -154,7 +155,7 @@ def _run_sync(patch: Patch, original: Any) -> Any:
         # Of the patched module, which sys.modules may know no longer.
         default = patch.owner.current_default_thread_limiter()
         limiter = default if limiter is None else limiter
-        observed = TrioInstrumentor._limiters.find(limiter, "trio.to_thread" if limiter is default else None)
+        observed = _threads.find(limiter, "trio.to_thread" if limiter is default else None)
         if observed is None:
             return await original(sync_fn, *args, limiter=limiter, **options)
 

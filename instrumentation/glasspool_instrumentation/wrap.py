@@ -10,7 +10,6 @@ from __future__ import annotations
 import copyreg
 import functools
 import inspect
-import sys
 from abc import ABCMeta
 from collections.abc import Callable
 from concurrent.futures import Executor
@@ -18,6 +17,7 @@ from types import FunctionType
 from typing import Any, TypeVar
 
 from glasspool import _checks as checks
+from glasspool._foreign.frames import getframe
 from glasspool._recorded_calls import submitting
 from glasspool.telemetry.tracing.spans import Spans
 
@@ -28,8 +28,6 @@ from ._observe.pools import by_id
 from ._observe.task_name_limit import MAX_TASK_NAMES, check_max_task_names
 
 __all__ = ["unwrap_executor", "wrap_executor"]
-
-_caller = sys._getframe
 _Pool = TypeVar("_Pool", bound=Executor)
 
 
@@ -130,7 +128,7 @@ def _observing(cls: Any) -> type:
         if state is None or submitting.inside:
             return own(self, fn, *args, **kwargs)
         original = handing_on(own) if hands_on else own
-        if state.threads and type(fn) is FunctionType and _caller(1).f_code.co_name != "submit":  # nearly every call
+        if state.threads and type(fn) is FunctionType and getframe(1).f_code.co_name != "submit":  # nearly every call
             return thread_calls.submit(state.observed, original, self, fn, args, kwargs)
         return pools.dispatch(state, original, self, fn, args, kwargs)
 

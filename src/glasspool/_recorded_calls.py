@@ -12,7 +12,6 @@ which would cost each of its tasks), and the type of the function (where a pool 
 from __future__ import annotations
 
 import os
-import sys
 import threading
 from collections.abc import Callable
 from concurrent.futures import Executor
@@ -20,7 +19,7 @@ from contextvars import ContextVar, Token
 from types import CodeType, FrameType
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
-from glasspool._foreign.frames import locals_of
+from glasspool._foreign.frames import getframe, locals_of
 from glasspool._foreign.guarded import attribute, drop_top_frame, is_a
 
 if TYPE_CHECKING:
@@ -189,7 +188,7 @@ def from_executor(depth: int = 1) -> bool:
 
     :param depth: how many frames above this function's caller the call is made from.
     """
-    frame: FrameType | None = sys._getframe(depth + 1)
+    frame: FrameType | None = getframe(depth + 1)
     while frame is not None:
         kind = code_kinds.get(frame.f_code)
         if kind is None:
@@ -244,7 +243,7 @@ def _is_around() -> bool:
 
 
 def _innermost() -> FrameType | None:
-    frame: FrameType | None = sys._getframe(1)
+    frame: FrameType | None = getframe(1)
     while frame is not None and frame.f_code not in CALLERS:
         frame = frame.f_back
     return frame

@@ -94,7 +94,7 @@ def test_noted_calls(what: str) -> None:
             counts["cancelled"] += 1
             call = noted(nothing)
             call.ended = time.perf_counter()
-            call._end(Ending.cancelled("explicit"))
+            call.end(Ending.cancelled("explicit"))
 
         def refuse() -> None:
             counts["rejected"] += 1

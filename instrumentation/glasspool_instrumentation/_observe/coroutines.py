@@ -36,7 +36,6 @@ __all__ = [
     "SteppedCoroutine",
     "cancellation_in",
     "failure_text",
-    "nursery_cancelled",
     "start_task",
 ]
 
@@ -53,11 +52,6 @@ def cancellation_in(error: BaseException) -> BaseException | None:
 def _cancels(error: BaseException) -> bool:
     # trio's has no subclasses, and sys.modules may know its module no longer.
     return is_a(error, asyncio.CancelledError) or class_name(error) == ("trio", "Cancelled")
-
-
-def nursery_cancelled(nursery: Any) -> bool:
-    """Whether what runs in this nursery of trio's is being cancelled, by its own scope or one around it."""
-    return bool(getattr(getattr(nursery, "_cancel_status", None), "effectively_cancelled", False))
 
 
 def failure_text(name: str, error: BaseException) -> str:

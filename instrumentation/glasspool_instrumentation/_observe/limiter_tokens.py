@@ -15,6 +15,7 @@ from math import inf
 from types import ModuleType
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from glasspool._foreign.limiter_parts import borrowers_of, put_borrowers, resolve, waiters_of
 from glasspool._foreign.trio_ import running_trio
 from glasspool.telemetry.recording.recorder import Recorder
 from glasspool.telemetry.recording.shape import Shape
@@ -129,7 +130,7 @@ class LimiterRecorder(Recorder):
 
     def queue_size(self) -> int:
         """Who waits for a token now, of any kind."""
-        waiters = _waiters_of(_core_of(self._limiter()))
+        waiters = waiters_of(self._limiter())
         return self.queued if waiters is None else len(waiters)
 
     def slots_used(self) -> float:
@@ -228,41 +229,20 @@ class _Borrowers(set[Any]):
             recorder.lends(self, self.waiters)
 
 
-# -- what asyncio's, anyio's and trio's limiters are made of -----------------------------------------------------------
-
-
-def _core_of(limiter: Any) -> Any:
-    """The object that keeps the figures: behind anyio's adapter (for limiters made outside of a loop), and behind its
-    limiter on trio."""
-    limiter = getattr(limiter, "_internal_limiter", None) or limiter
-    return getattr(limiter, "_CapacityLimiter__original", limiter)
-
-
-def _waiters_of(core: Any) -> Sized | None:
-    if not isinstance(getattr(core, "_borrowers", None), set):
-        return None
-    for name in ("_wait_queue", "_lot"):
-        found = getattr(core, name, None)
-        if isinstance(found, Sized):
-            return found
-    return None
-
-
 def _borrowers_of(limiter: Any) -> _Borrowers | None:
-    found = getattr(_core_of(limiter), "_borrowers", None)
+    found = borrowers_of(limiter)
     return found if isinstance(found, _Borrowers) else None
 
 
 def _be_told(limiter: Any, recorder: LimiterRecorder) -> bool:
     """Have the limiter's set of borrowers tell the recorder; called on the limiter's own loop. False if it cannot."""
-    if hasattr(limiter, "_internal_limiter"):
-        _ = limiter._limiter  # an adapter makes it now, and not in a moment
-    core = _core_of(limiter)
-    waiters, borrowers = _waiters_of(core), getattr(core, "_borrowers", None)
-    if waiters is None:
+    resolve(limiter)
+    waiters, borrowers = waiters_of(limiter), borrowers_of(limiter)
+    if waiters is None or borrowers is None:
         return False
     if type(borrowers) is set:
-        core._borrowers = borrowers = _Borrowers(borrowers, waiters)
+        borrowers = _Borrowers(borrowers, waiters)
+        put_borrowers(limiter, borrowers)
     if not isinstance(borrowers, _Borrowers):
         return False
     if recorder not in borrowers.recorders:

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from itertools import product
+from typing import Any
 
 from opentelemetry.context import Context
 
 from glasspool.telemetry.recording.recorder import TaskRecord
 from glasspool_instrumentation._patch.patching import Patches
-from glasspool_instrumentation.instrumentor import Instrumentor
 
 from . import loops
 from .coroutines import start_task
@@ -17,62 +17,69 @@ from .naming import Selection
 from .observation import Observed
 from .task_name_limit import MAX_TASK_NAMES, check_max_task_names
 
-__all__ = ["TaskInstrumentor"]
+__all__ = ["LoopTasks"]
 
 
-class TaskInstrumentor(Instrumentor):
-    """Observes the tasks of event loops, and watches the loops.
+class LoopTasks:
+    """The tasks of one library that are observed while its instrumentor is on.
 
-    ``include`` and ``exclude`` choose which tasks are counted, ``spans`` which of those get a span (none by default);
-    patterns match the function's qualified name, with and without its module. ``monitor`` starts an event-loop
-    monitor on each loop. ``max_task_names``: distinct task names that metrics show (default 25; 0: none).
+    :param name: of the executor that they are shown as, and its type.
+    :param reasons: those for which they are cancelled.
+    :param options: others of ``Observed``.
     """
 
-    _selection = Selection()
-    _traced: Selection | None = None
-    _tasks: Observed | None = None
+    def __init__(self, name: str, reasons: Iterable[str], **options: Any) -> None:
+        self._name = name
+        self._reasons = tuple(reasons)
+        self._options = options
+        self._selection = Selection()
+        self._spans: Selection | None = None
+        self.observed: Observed | None = None
+        """None while the instrumentor is off."""
 
-    @classmethod
-    def _begin(
-        cls,
-        name: str,
-        patches: tuple[Patches, ...],
+    @property
+    def traced(self) -> bool:
+        """Whether some of the tasks may get a span."""
+        return self._spans is not None
+
+    def begin(
+        self,
+        patches: Iterable[Patches],
         selection: Selection,
-        reasons: Iterable[str],
         *,
         spans: object = None,
         monitor: bool = True,
         max_task_names: int = MAX_TASK_NAMES,
     ) -> None:
+        """Put the patches on and observe from now on. Options: the instrumentors' own, see ``AsyncioInstrumentor``."""
         most = check_max_task_names(max_task_names)
-        cls._selection = selection
-        cls._traced = None if spans is None else Selection(spans, parameter="spans")
+        self._selection = selection
+        self._spans = None if spans is None else Selection(spans, parameter="spans")
         for each in patches:
-            each.put_on(cls)
-        cls._tasks = Observed(
-            name, name, "inline", queue=False, workers=False, cancels=product(reasons, ("running",)),
-            # A cancellation of asyncio's own may be taken back, by a timeout within the task for one.
-            unretrieved=name == "asyncio", requests=name != "asyncio", max_task_names=most,
+            each.put_on(self)
+        self.observed = Observed(
+            self._name, self._name, "inline", queue=False, workers=False, cancels=product(self._reasons, ("running",)),
+            max_task_names=most, **self._options,
         )  # fmt: skip
-        loops.use(cls, monitor=monitor)
+        loops.use(self, monitor=monitor)
 
-    @classmethod
-    def _cease(cls, patches: tuple[Patches, ...]) -> None:
+    def cease(self, patches: Iterable[Patches]) -> None:
+        """Take the patches off. Tasks that run are still counted when they end."""
         for each in patches:
-            each.take_off(cls)
-        loops.release(cls)
-        observed, cls._tasks = cls._tasks, None
+            each.take_off(self)
+        loops.release(self)
+        observed, self.observed = self.observed, None
         if observed is not None:
             observed.close_when_empty()
 
-    @classmethod
-    def start(cls, full: str, name: str, parent: Context | None = None) -> tuple[Observed, TaskRecord] | None:
-        """The record of a task that runs from now on, if it is to be observed; ``full`` is its name with the module.
+    def start(self, full: str, name: str, parent: Context | None = None) -> tuple[Observed, TaskRecord] | None:
+        """The record of a task that runs from now on; None if it is not to be observed.
 
-        ``parent`` is the OpenTelemetry context that it will run in (default: the current one).
+        :param full: the task's name with the module.
+        :param parent: the OpenTelemetry context that it will run in (None: the current one).
         """
-        observed = cls._tasks
-        if observed is None or not (cls._selection.everything or cls._selection(full, name)):
+        observed = self.observed
+        if observed is None or not (self._selection.everything or self._selection(full, name)):
             return None
-        traced = cls._traced is not None and cls._traced(full, name)
+        traced = self._spans is not None and self._spans(full, name)
         return observed, start_task(observed, name, full, parent, span=traced)

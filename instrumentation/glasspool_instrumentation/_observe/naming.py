@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import functools
-import sys
 from collections.abc import Iterable
 from contextvars import Context
 from fnmatch import fnmatchcase
 from types import FunctionType
 from typing import Any
 
+from glasspool._foreign.frames import getframe
 from glasspool._foreign.guarded import attribute
 
 __all__ = ["OTEL_THREADING", "Selection", "caller_module", "check_name", "peel"]
@@ -65,7 +65,7 @@ def check_name(name: object) -> str:
 
 def caller_module(depth: int = 1) -> str:
     """The module of the nearest caller that is neither an executor's library nor this package."""
-    frame = sys._getframe(depth)
+    frame = getframe(depth)
     while True:
         module = str(frame.f_globals.get("__name__") or "")
         if not (module + ".").startswith(_PLUMBING):

@@ -5,14 +5,15 @@ from __future__ import annotations
 import functools
 import os
 import re
-import sys
 import threading
 import weakref
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, NamedTuple
 
+from glasspool._foreign.frames import getframe
 from glasspool._foreign.pool_classes import of_interpreters, of_processes
+from glasspool._foreign.pool_parts import name_prefix
 from glasspool._recorded_calls import recording
 
 from .naming import caller_module
@@ -71,7 +72,7 @@ _makers: dict[int, tuple[weakref.ref[Any], str]] = {}  # by the pool's id, for i
 
 def remember_maker(pool: Any) -> None:
     """Note which module makes this pool (the caller's caller), for its name."""
-    maker = str(sys._getframe(2).f_globals.get("__name__") or "")
+    maker = str(getframe(2).f_globals.get("__name__") or "")
     key = id(pool)
     gone = weakref.ref(pool, lambda _: _makers.pop(key, None))
     _makers[key] = gone, maker if maker.startswith(_PLUMBING) else caller_module(2)
@@ -84,15 +85,15 @@ def _maker(pool: Any) -> str:
 
 def default_name(pool: Any) -> str:
     """The pool's ``thread_name_prefix``, else the module that made it, else the one that uses it."""
-    prefix = getattr(pool, "_thread_name_prefix", "")
-    if isinstance(prefix, str) and prefix and not _NUMBERED.match(prefix):
+    prefix = name_prefix(pool)
+    if prefix and not _NUMBERED.match(prefix):
         return prefix
     return _maker(pool) or caller_module()
 
 
 def is_plumbing(pool: Any) -> bool:
     """Is it a library's own pool: no part of the application, or one whose calls a layer above records?"""
-    if str(getattr(pool, "_thread_name_prefix", "")).startswith("Dask-"):  # made at import, before anybody noted it
+    if name_prefix(pool).startswith("Dask-"):  # made at import, before anybody noted it
         return True
     return type(pool).__module__.startswith(_PLUMBING) or _maker(pool).startswith(_PLUMBING)
 

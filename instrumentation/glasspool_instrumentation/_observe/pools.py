@@ -9,12 +9,12 @@ import weakref
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future
 from itertools import product
-from multiprocessing import connection
 from typing import Any
 
 from opentelemetry.trace import SpanKind
 
 from glasspool._foreign.frames import queued_by
+from glasspool._foreign.pool_parts import alive_workers, has_queue, most_workers, queue_size
 from glasspool._recorded_calls import from_executor, recording, run_counted
 from glasspool.telemetry.catalog import CANCEL_PHASES, CONTEXT_LOSS_KINDS
 from glasspool.telemetry.recording.recorder import Recorder
@@ -92,8 +92,7 @@ def observe(
         if state is not None:
             return state
         kind = kind_of(pool)
-        limit = getattr(pool, "_max_workers", None)
-        limit = limit if isinstance(limit, int) and limit > 0 else None
+        limit = most_workers(pool)
         key = id(pool)
 
         def gone(_: object) -> None:
@@ -101,7 +100,7 @@ def observe(
             observed.close_when_empty()
 
         alive = weakref.ref(pool, gone)
-        knows_its_queue = not kind.remote and hasattr(pool, "_work_queue")
+        knows_its_queue = not kind.remote and has_queue(pool)
         observed = Observed(
             name or default_name(pool),
             kind.type,
@@ -117,8 +116,8 @@ def observe(
             cancels=product(("explicit", "shutdown"), CANCEL_PHASES if kind.type == "dask" else ("queued",)),
             rejects=("already_shutdown",) if kind.type == "dask" else ("already_shutdown", "broken"),
             losses=CONTEXT_LOSS_KINDS if kind.remote else (),
-            alive=None if limit is None else lambda: workers_of(alive()),
-            queue_size=(lambda: _queue_size(alive())) if knows_its_queue else None,
+            alive=None if limit is None else lambda: alive_workers(alive()),
+            queue_size=(lambda: queue_size(alive())) if knows_its_queue else None,
         )
         observed.reruns = is_own(type(pool).submit)
         settings = parent_settings() if child_telemetry and kind.remote else None
@@ -218,27 +217,6 @@ def serve(state: PoolState, pool: Any, fn: Any, original: Callable[[Any], Future
 def _serves(state: PoolState, future: Future[Any]) -> None:
     state.observed.serves()
     future.add_done_callback(state.observed.served)
-
-
-def workers_of(pool: Any) -> int:
-    """How many of a pool's processes, or threads, are alive. Nobody is waited for: that is the pool's business."""
-    processes = getattr(pool, "_processes", None)
-    if not processes:
-        return sum(thread.is_alive() for thread in list(getattr(pool, "_threads", None) or ()))
-    sentinels = []
-    for process in list(processes.values()):
-        try:
-            sentinels.append(process.sentinel)
-        except ValueError:  # closed
-            pass
-    try:
-        return len(sentinels) - len(connection.wait(sentinels, timeout=0))
-    except (OSError, ValueError):  # one of them was closed meanwhile
-        return 0
-
-
-def _queue_size(pool: Any) -> int:
-    return 0 if pool is None else int(pool._work_queue.qsize())
 
 
 def shutting_down(patch: Patch, original: Any) -> Any:

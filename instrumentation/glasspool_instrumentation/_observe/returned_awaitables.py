@@ -14,6 +14,7 @@ from typing import Any
 
 from opentelemetry.trace import Span
 
+from glasspool._foreign.asyncio_ import failure_of
 from glasspool._foreign.guarded import is_a
 
 from .coroutines import PassedThrough, SteppedCoroutine
@@ -138,7 +139,7 @@ class _Done:
         elif is_a(future, Future):
             self._once(future.exception())
         else:  # not exception(): that would count as retrieving it
-            self._once(getattr(future, "_exception", None))
+            self._once(failure_of(future))
 
 
 ours(_FollowedCoroutine.send, _FollowedCoroutine.throw, _awaiting)

@@ -15,7 +15,7 @@ import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import Future
-from contextvars import Context, ContextVar
+from contextvars import Context
 from functools import partial
 from types import FunctionType
 from typing import Any
@@ -25,6 +25,8 @@ from opentelemetry import trace
 
 from glasspool._foreign.frames import queued_by
 from glasspool._foreign.guarded import is_a, set_traceback, traceback_of
+from glasspool._foreign.otel_context import current_context
+from glasspool._foreign.pool_parts import call_when_done
 from glasspool._recorded_calls import CALLERS, own_calls, stand_in, stands_in, submitting
 from glasspool.telemetry import providers
 from glasspool.telemetry.recording.call_names import function_name, links, look_through
@@ -45,9 +47,6 @@ from .observation import Observed
 __all__ = ["Call", "Handed", "hide_frames", "ours", "submit"]
 
 _clock = time.perf_counter
-# OpenTelemetry's get_current() costs four times what its context variable does.
-_variable = getattr(getattr(otel_context, "_RUNTIME_CONTEXT", None), "_current_context", None)
-_current: Callable[[], Any] = _variable.get if isinstance(_variable, ContextVar) else otel_context.get_current
 _ids = itertools.count(1)
 
 
@@ -83,14 +82,14 @@ class Call(NotedCall):
 
     def __call__(self, carried: Any, fn: Any, /, *args: Any, **kwargs: Any) -> Any:
         if self.began or self.ending is not None:
-            return self._again(carried, fn, args, kwargs)
+            return self.again(carried, fn, args, kwargs)
         span = self.span
         notes = self.recorder.notes
         token: Any = None
         if span is not None:
             TaskTracer.begin(span)
             token = enter(span) if self.packed else attach(carried, span)
-        elif not self.packed and (carried or _current()):
+        elif not self.packed and (carried or current_context()):
             token = otel_context.attach(carried)
         own = own_calls().enter() if submitting.inside else None  # its pool runs it within submit()
         self.began = True
@@ -105,7 +104,7 @@ class Call(NotedCall):
             if token is not None:
                 leave(token) if self.packed else detach(token)
             if not (self.observed.reruns and is_a(error, Exception)):  # else its future tells: see done
-                self._end(Ending.raised(error), threading.current_thread())
+                self.end(Ending.raised(error), threading.current_thread())
             hide_frames(error)
             # The error's traceback keeps this frame (Python 3.11 to 3.13 at least): it must keep nothing.
             del self, carried, fn, args, kwargs, span, token, notes, own
@@ -119,17 +118,17 @@ class Call(NotedCall):
         if span is None and len(notes) < BATCH and providers.sink is None and not self.observed.closing:
             notes.append(self)
         else:
-            self._end(SUCCESS, threading.current_thread())
+            self.end(SUCCESS, threading.current_thread())
         return value
 
-    def _again(self, carried: Any, fn: Any, args: Any, kwargs: Any) -> Any:
+    def again(self, carried: Any, fn: Any, args: Any, kwargs: Any) -> Any:
         """Run once more by the pool, or given up before: counted once."""
         span = self.span if self.ending is None else None
         token: Any = None
         undo: Callable[[Any], object] = leave if self.packed else detach
         if span is not None:
             token = enter(span) if self.packed else attach(carried, span)
-        elif not self.packed and (carried or _current()):
+        elif not self.packed and (carried or current_context()):
             token = otel_context.attach(carried)
         try:
             return fn(*args, **kwargs)
@@ -151,7 +150,7 @@ class Call(NotedCall):
             del self, context, fn, args, kwargs  # see __call__
             raise
 
-    def _end(self, ending: Ending, thread: threading.Thread | None = None) -> None:
+    def end(self, ending: Ending, thread: threading.Thread | None = None) -> None:
         """Note the end (``ended`` is set), end the span, and enter the notes if that is due."""
         self.ending = ending.without_error()  # it keeps nothing of the user's
         recorder, observed = self.recorder, self.observed
@@ -184,7 +183,7 @@ class Call(NotedCall):
             self.began = True
             self.started = self.ended
             self.recorder.notes.append(self)
-        self._end(ending)
+        self.end(ending)
 
     def _claim(self, ending: Ending) -> bool:
         # Who cancels and who submits may both come to done(), also one within the other: one of them settles.
@@ -234,7 +233,7 @@ def submit(observed: Observed, original: Callable[..., Future[Any]], pool: Any, 
     recorder: Any = observed.recorder  # a NotingRecorder, for pools of threads
     if recorder.dormant:
         recorder.open()
-    carried = _current()
+    carried = current_context()
     call = Call(observed, recorder, named, carried, context is not None)
     handed = Handed(call, carried, inner) if context is None else Handed(call.within, context, inner)
     future: Any
@@ -244,7 +243,7 @@ def submit(observed: Observed, original: Callable[..., Future[Any]], pool: Any, 
         queued = queued_by(error)
         if call.began and call.ending is None:  # it ran within submit(), by whose error it ends
             call.ended = _clock()
-            call._end(Ending.raised(error))
+            call.end(Ending.raised(error))
         elif queued is None:
             observed.refuse(error)
         else:
@@ -252,21 +251,13 @@ def submit(observed: Observed, original: Callable[..., Future[Any]], pool: Any, 
             queued.add_done_callback(call.done)
         raise
     recorder.fresh.append(call)
-    if type(future) is _PLAIN and (_KEEPS_FRAMES or call.ending is None):
-        # What add_done_callback does, without its lock: the callback list is read after the state is set, so either
-        # whoever cancels finds us in the list, or we see the state here. Called twice, done() does nothing.
-        future._done_callbacks.append(call.done)
-        if future._state not in _UNDER_WAY:
-            call.done(future)
-    elif _KEEPS_FRAMES or call.ending is None:
-        future.add_done_callback(call.done)
+    if _KEEPS_FRAMES or call.ending is None:
+        call_when_done(future, call.done)  # which does nothing when it is called twice
     return future
 
 
-_PLAIN: Any = Future  # untyped, for the callback list has no public name
-_UNDER_WAY = ("PENDING", "RUNNING")
 _KEEPS_FRAMES = sys.version_info < (3, 11)  # a bare raise puts the old traceback back
-_OURS: set[Any] = {Call.__call__.__code__, Call._again.__code__, Call.within.__code__}
+_OURS: set[Any] = {Call.__call__.__code__, Call.again.__code__, Call.within.__code__}
 CALLERS.add(Call.__call__.__code__)
 
 

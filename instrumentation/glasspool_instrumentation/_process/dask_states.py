@@ -11,6 +11,7 @@ import threading
 import weakref
 from typing import Any, NamedTuple
 
+from glasspool._foreign.pool_parts import state_of
 from glasspool_instrumentation._patch.patching import Patch, Patches
 
 from .mailbox import away
@@ -38,7 +39,7 @@ _lock = threading.RLock()
 
 def watch(client: Any, future: Any, call: Away) -> None:
     """Settle the accepted call when the state of this future ends."""
-    state = future._state
+    state = state_of(future)
     with _lock:
         if not _watched:
             patches.put_on(watch)

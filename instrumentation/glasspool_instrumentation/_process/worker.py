@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import copyreg
 import os
-import sys
 import time
 from collections.abc import Callable
 from types import FrameType
@@ -19,6 +18,7 @@ from opentelemetry import trace
 from opentelemetry.context import Context
 from opentelemetry.trace import Span, SpanKind
 
+from glasspool._foreign.frames import getframe
 from glasspool._foreign.guarded import drop_top_frame
 from glasspool._recorded_calls import own_calls, stand_in
 from glasspool.telemetry import providers
@@ -96,7 +96,7 @@ class Errand:
         return self.fn
 
     def __call__(self, /, *args: Any, **kwargs: Any) -> Any:
-        if self.enveloped and not _is_worker(sys._getframe(1)):
+        if self.enveloped and not _is_worker(getframe(1)):
             # By a function of the pool's own, which may look at what comes of it, or run it again.
             self.enveloped = False
         run = _Run(self)

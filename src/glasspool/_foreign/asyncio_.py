@@ -1,0 +1,37 @@
+"""What asyncio's tasks, task groups and loops have no public name for."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+__all__ = ["cut_creation_frames", "default_pool", "errors_of", "failure_of", "is_aborting"]
+
+
+def failure_of(future: Any) -> BaseException | None:
+    """The exception of a task or future that is done. Unlike ``exception()`` it does not count as retrieving it, so
+    asyncio still warns of one that nobody has retrieved."""
+    error: BaseException | None = getattr(future, "_exception", None)  # tasks in C and in Python have it
+    return error
+
+
+def is_aborting(group: Any) -> bool:
+    """Does this ``TaskGroup`` cancel its tasks?"""
+    return bool(getattr(group, "_aborting", False))
+
+
+def errors_of(group: Any) -> Sequence[BaseException]:
+    """What the tasks of this ``TaskGroup`` have raised."""
+    return getattr(group, "_errors", None) or ()
+
+
+def default_pool(loop: Any) -> Any:
+    """The pool that ``run_in_executor(None, …)`` uses, if the loop has made it."""
+    return getattr(loop, "_default_executor", None)
+
+
+def cut_creation_frames(task: Any, filename: str) -> None:
+    """In asyncio's debug mode a task shows where it was made: take this file's frames off the end of that."""
+    frames = getattr(task, "_source_traceback", None)
+    while frames and frames[-1].filename == filename:
+        del frames[-1]

@@ -54,7 +54,7 @@ DEFAULT_LIMITER = "anyio.to_thread"
 
 
 _tasks = LoopTasks("anyio", _REASONS, requests=True)
-_threads = Limiters("anyio_limiter", ("parent_scope",))
+thread_limiters = Limiters("anyio_limiter", ("parent_scope",))
 _processes = Limiters("anyio_process", ("explicit",), "process", SpanKind.PRODUCER, losses=CONTEXT_LOSS_KINDS)
 _entering = SharedObservations()  # calls from threads
 
@@ -79,12 +79,12 @@ class AnyioInstrumentor(Instrumentor):
     ) -> None:
         objectives = WaitObjectives(wait_objectives)
         _tasks.begin((_patches, token_patches), selection, max_task_names=max_task_names, **options)
-        for limiters in (_threads, _processes):
+        for limiters in (thread_limiters, _processes):
             limiters.objectives, limiters.max_task_names = objectives, max_task_names
 
     def _uninstrument(self) -> None:
         _tasks.cease((_patches, token_patches))
-        _threads.forget()
+        thread_limiters.forget()
         _processes.forget()
         _entering.end()
 
@@ -217,7 +217,7 @@ def _run_in_thread(patch: Patch, original: Any) -> Any:
         default = cls.current_default_thread_limiter()
         limiter = default if limiter is None else limiter
         name = DEFAULT_LIMITER if limiter is default else None
-        observed = _threads.find(limiter, name)
+        observed = thread_limiters.find(limiter, name)
         if observed is None:
             return await original(cls, func, args, abandon_on_cancel, limiter)
 
@@ -249,7 +249,7 @@ def _from_thread() -> Observed:
             "inline",
             workers=False,
             cancels=product(("parent_scope", "shutdown"), ("running",)),
-            max_task_names=_threads.max_task_names,
+            max_task_names=thread_limiters.max_task_names,
         ),
     )
 

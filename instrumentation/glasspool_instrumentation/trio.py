@@ -38,7 +38,7 @@ _REASONS = {
 
 
 _tasks = LoopTasks("trio", ("sibling_failure", "parent_scope", *_REASONS.values()), requests=True)
-_threads = Limiters("trio_limiter", ("parent_scope", *_REASONS.values()))
+thread_limiters = Limiters("trio_limiter", ("parent_scope", *_REASONS.values()))
 
 
 class TrioInstrumentor(Instrumentor):
@@ -61,11 +61,11 @@ class TrioInstrumentor(Instrumentor):
     ) -> None:
         objectives = WaitObjectives(wait_objectives)
         _tasks.begin((_patches, token_patches), selection, max_task_names=max_task_names, **options)
-        _threads.objectives, _threads.max_task_names = objectives, max_task_names
+        thread_limiters.objectives, thread_limiters.max_task_names = objectives, max_task_names
 
     def _uninstrument(self) -> None:
         _tasks.cease((_patches, token_patches))
-        _threads.forget()
+        thread_limiters.forget()
 
 
 class _Instrument:
@@ -155,7 +155,7 @@ def _run_sync(patch: Patch, original: Any) -> Any:
         # Of the patched module, which sys.modules may know no longer.
         default = patch.owner.current_default_thread_limiter()
         limiter = default if limiter is None else limiter
-        observed = _threads.find(limiter, "trio.to_thread" if limiter is default else None)
+        observed = thread_limiters.find(limiter, "trio.to_thread" if limiter is default else None)
         if observed is None:
             return await original(sync_fn, *args, limiter=limiter, **options)
 

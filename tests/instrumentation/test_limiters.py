@@ -21,6 +21,8 @@ import pytest
 
 import glasspool_instrumentation as gi
 from glasspool.telemetry import catalog
+from glasspool_instrumentation import anyio as of_anyio
+from glasspool_instrumentation import trio as of_trio
 from glasspool_instrumentation._observe.limiter_calls import ObservedLimiter
 
 from . import work
@@ -42,8 +44,8 @@ class Library:
     @property
     def observed(self) -> Any:
         """The observed limiters of the instrumentor."""
-        cls: Any = gi.TrioInstrumentor if self.make is trio.CapacityLimiter else gi.AnyioInstrumentor
-        return cls._limiters
+        module = of_trio if self.make is trio.CapacityLimiter else of_anyio
+        return module.thread_limiters
 
     def default(self) -> Any:
         """The library's own limiter."""

@@ -11,23 +11,28 @@
 Imports go down only; import-linter checks it.
 """
 
+from typing import TYPE_CHECKING
+
+from ._lazy import lazy
 from ._version import __version__
-from .errors import (
-    ConfigurationError,
-    ExecutorClosed,
-    GlasspoolError,
-    NestedWait,
-    PileEmpty,
-    QueueFull,
-    TaskCancelled,
-    TaskTimeout,
-    WrongThread,
-)
-from .executor import HybridExecutor
-from .iterators import AsCompleted, InOrder
-from .pile import Drained, Pile, PileStats
-from .stats import CutTask, ExecutorStats, ShutdownReport, Stopped
-from .task import Completed, Outcome, TaskHandle, TaskState, WorkItem
+
+if TYPE_CHECKING:
+    from .errors import (
+        ConfigurationError,
+        ExecutorClosed,
+        GlasspoolError,
+        NestedWait,
+        PileEmpty,
+        QueueFull,
+        TaskCancelled,
+        TaskTimeout,
+        WrongThread,
+    )
+    from .executor import HybridExecutor
+    from .iterators import AsCompleted, InOrder
+    from .pile import Drained, Pile, PileStats
+    from .stats import CutTask, ExecutorStats, ShutdownReport, Stopped
+    from .task import Completed, Outcome, TaskHandle, TaskState, WorkItem
 
 __all__ = [
     "AsCompleted",
@@ -56,3 +61,33 @@ __all__ = [
     "WrongThread",
     "__version__",
 ]
+
+_HOME = {
+    "AsCompleted": "iterators",
+    "Completed": "task",
+    "ConfigurationError": "errors",
+    "CutTask": "stats",
+    "Drained": "pile",
+    "ExecutorClosed": "errors",
+    "ExecutorStats": "stats",
+    "GlasspoolError": "errors",
+    "HybridExecutor": "executor",
+    "InOrder": "iterators",
+    "NestedWait": "errors",
+    "Outcome": "task",
+    "Pile": "pile",
+    "PileEmpty": "errors",
+    "PileStats": "pile",
+    "QueueFull": "errors",
+    "ShutdownReport": "stats",
+    "Stopped": "stats",
+    "TaskCancelled": "errors",
+    "TaskHandle": "task",
+    "TaskState": "task",
+    "TaskTimeout": "errors",
+    "WorkItem": "task",
+    "WrongThread": "errors",
+}
+
+# A program may import glasspool long before it needs an executor, or for its errors only.
+__getattr__, __dir__ = lazy(__name__, _HOME, ("errors", "executor", "iterators", "pile", "stats", "task", "telemetry"))

@@ -7,8 +7,9 @@ How late a loop is, ``configure()`` shows where executors are open, ``monitor_ev
 
 from __future__ import annotations
 
-import importlib
 from typing import TYPE_CHECKING
+
+from glasspool._lazy import lazy
 
 if TYPE_CHECKING:
     from .configuration import TelemetryHandle, configure
@@ -26,14 +27,4 @@ _HOME = {
     "monitor_event_loop": "eventloop",
 }
 
-
-def __getattr__(name: str) -> object:
-    if name not in _HOME:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    found: object = getattr(importlib.import_module(f".{_HOME[name]}", __name__), name)
-    globals()[name] = found
-    return found
-
-
-def __dir__() -> list[str]:
-    return sorted({*globals(), *__all__})
+__getattr__, __dir__ = lazy(__name__, _HOME)

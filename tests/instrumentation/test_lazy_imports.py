@@ -58,3 +58,15 @@ def test_entry_points_load_what_the_package_shows() -> None:
     assert len(found) == 6
     for entry in found:
         assert entry.load() is getattr(gi, entry.attr)
+
+
+def test_a_program_that_is_instrumented_from_its_start_imports_the_async_libraries_itself() -> None:
+    """pytest warns of plugins that were imported before it, and anyio has one: where warnings are errors it ends."""
+    program = """
+import json, sys
+import glasspool_instrumentation
+glasspool_instrumentation.instrument()
+print(json.dumps(sorted({name.partition(".")[0] for name in sys.modules})))
+"""
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert {"anyio", "trio", "outcome", "sniffio", "attr", "pytest", "distributed"}.isdisjoint(json.loads(done.stdout))

@@ -14,7 +14,8 @@ import pytest
 
 from glasspool.telemetry import catalog
 from glasspool.telemetry.catalog import Key
-from glasspool.telemetry.eventloop import EventLoopMonitor, _EventLoops
+from glasspool.telemetry.eventloop import EventLoopMonitor
+from glasspool.telemetry.loop_series import EventLoops
 from glasspool.telemetry.recording.ending import Ending
 from glasspool.telemetry.recording.recorder import Recorder
 from glasspool.telemetry.recording.registry import Registry, Snapshot
@@ -340,7 +341,7 @@ def test_the_room_for_series_is_exact_whatever_re_enters():
 def test_an_event_loops_ticks_and_monitors():
     def make():
         registry = Registry()
-        loops = _EventLoops.of(registry)
+        loops = EventLoops.of(registry)
         series = loops.join(EventLoopMonitor("first", registry=registry))
         delays = 0
 

@@ -7,6 +7,7 @@ hide the coroutine from whoever inspects tasks.
 from __future__ import annotations
 
 import asyncio
+import sys
 from collections.abc import Callable, Coroutine, Generator
 from typing import Any, cast
 
@@ -23,12 +24,6 @@ from glasspool.telemetry.tracing.spans import Entered, TaskTracer, attach, captu
 
 from .observation import Observed
 from .thread_calls import hide_frames, ours
-
-try:
-    # How trio raises in a coroutine: sent, as a value.
-    from outcome import Error as _TriosError
-except ImportError:
-    _TriosError = None  # type: ignore[assignment, misc]  # nobody sends one, then
 
 __all__ = [
     "EndingOf",
@@ -69,6 +64,12 @@ def start_task(observed: Observed, name: str, full: str, parent: Context | None,
     if task.span is not None:
         TaskTracer.begin(task.span)
     return task
+
+
+def _is_error_of_trios(value: Any) -> bool:
+    """Does trio raise an exception in the coroutine by sending this? Its library is not imported only to be asked."""
+    outcome = sys.modules.get("outcome")
+    return outcome is not None and type(value) is getattr(outcome, "Error", None)
 
 
 class PassedThrough(Coroutine[Any, Any, Any]):
@@ -167,7 +168,7 @@ class ObservedCoroutine(PassedThrough):
         return self._task is None
 
     def send(self, value: Any) -> Any:
-        if type(value) is _TriosError:
+        if value is not None and _is_error_of_trios(value):
             self._look_for_request()
         own = own_calls().enter() if submitting.inside else None  # it starts at once, within the call that made it
         if self._span is not None:

@@ -11,43 +11,27 @@ timer that is overdue, is worked out by whoever reads the metrics in another thr
 
 from __future__ import annotations
 
-import abc
-import asyncio
-import contextlib
-import contextvars
-import logging
 import math
 import os
-import sys
-import threading
 import time
 import weakref
 from collections.abc import Callable
 from types import TracebackType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import anyio
-from anyio.abc import TaskStatus
-
-from glasspool._foreign.trio_ import running_trio
-
-from . import catalog
 from . import providers as _providers  # noqa: F401 - it hears from the registry of each monitor
-from .catalog import OTHER, Key, Metric
-from .recording.histograms import Histogram
+from .loop_series import LATE, EventLoops
+from .loop_ticks import Ticks, ticks_here
 from .recording.printable_text import printable
-from .recording.registry import REGISTRY, Registry, Source
-from .recording.series_budget import series_of
+from .recording.registry import REGISTRY, Registry
+
+if TYPE_CHECKING:
+    from anyio.abc import TaskStatus
 
 __all__ = ["EventLoopMonitor", "monitor_event_loop", "on_change", "running_on"]
 
-logger = logging.getLogger("glasspool")
-
 on_change: list[Callable[[Any], None]] = []
 """Called with a loop, or the token of a trio run, when a monitor of it is started or stopped before its end."""
-
-_LATE = 0.1
-"""Seconds from which a timer is late: what the ticket on blocked loops counts."""
 
 _running: weakref.WeakKeyDictionary[Any, set[weakref.ref[EventLoopMonitor]]] = weakref.WeakKeyDictionary()
 
@@ -96,8 +80,8 @@ class EventLoopMonitor:
         self._clock = clock
         self._due = math.inf  # when the next tick should run; written by the loop, read by any thread
         self._stopped = False  # a reading has found that nobody runs the loop
-        self._run: _Ticks | None = None
-        self._loops: _EventLoops | None = None
+        self._run: Ticks | None = None
+        self._loops: EventLoops | None = None
         self._pid = 0
 
     @property
@@ -112,8 +96,8 @@ class EventLoopMonitor:
         """
         if self._run is not None:
             raise RuntimeError(f"the monitor of event loop {self.name!r} is started already; make another one per loop")
-        ticks = _ticks_here()
-        loops = self._loops = _EventLoops.of(self._registry)
+        ticks = ticks_here()
+        loops = self._loops = EventLoops.of(self._registry)
         series = loops.join(self)
         self._registry.joined(loops)
         self._run = ticks
@@ -132,7 +116,7 @@ class EventLoopMonitor:
             if ticks.resumed():  # for how long nobody ran the loop is not known
                 return True
             loops.ticked(series, delay)
-            if delay > _LATE:
+            if delay > LATE:
                 self.show()
             return True
 
@@ -163,11 +147,14 @@ class EventLoopMonitor:
         _running.get(loop, set()).discard(weakref.ref(self))
         return loop
 
-    async def serve(self, *, task_status: TaskStatus[None] = anyio.TASK_STATUS_IGNORED) -> None:
+    async def serve(self, *, task_status: TaskStatus[None] | None = None) -> None:
         """Tick until cancelled: ``await task_group.start(monitor.serve)``."""
+        from anyio import sleep_forever  # here, because most monitors are started otherwise, in processes without anyio
+
         async with self:
-            task_status.started()
-            await anyio.sleep_forever()
+            if task_status is not None:
+                task_status.started()
+            await sleep_forever()
 
     async def __aenter__(self) -> EventLoopMonitor:
         self.start()
@@ -197,184 +184,3 @@ class EventLoopMonitor:
             self._stopped = False
             self._due = now + self.interval
         return max(0.0, now - self._due)
-
-
-class _EventLoops(Source):
-    """The registry's source of event-loop series: histograms by name, which outlive the monitors."""
-
-    def __init__(self, registry: Registry) -> None:
-        super().__init__()
-        self._registry = registry
-        self._series: dict[str, Histogram] = {}
-        # Weak: a loop that was thrown away takes its monitor along.
-        self._live: weakref.WeakKeyDictionary[EventLoopMonitor, str] = weakref.WeakKeyDictionary()
-        self._shown: set[str] = set()
-
-    @classmethod
-    def of(cls, registry: Registry) -> _EventLoops:
-        """The one of this registry; a forked child gets a new one, because its registry starts empty."""
-        found: _EventLoops = registry.sources.get(cls) or registry.sources.setdefault(cls, cls(registry))
-        return found
-
-    def join(self, monitor: EventLoopMonitor) -> Histogram:
-        """From now on this monitor is read. Returns where its delays go."""
-        name, budget, room = monitor.name, self._registry.budget, series_of(catalog.EVENTLOOP_DELAY) + 1
-        if name not in self._series and not budget.take(room):
-            name, room = OTHER, 0
-            self._registry.telemetry_failed("label_cap")
-        mine = Histogram(catalog.EVENTLOOP_DELAY, {Key.EVENTLOOP_NAME: name})
-        known = self._series.get(name)
-        series = self._series.setdefault(name, mine) if known is None else known
-        if known is None and series is not mine:  # somebody was faster
-            budget.use(-room)
-        self.take(self._live.__setitem__, monitor, name)
-        if not monitor.quiet:
-            self._shown.add(name)
-        return series
-
-    def show(self, monitor: EventLoopMonitor) -> None:
-        """The series of this monitor's loop are shown from now on, with all that they have counted."""
-        name = self._live.get(monitor)
-        if name is not None:
-            self._shown.add(name)
-
-    def histograms(self) -> list[Histogram]:
-        """See Holder."""
-        return list(self._series.values())
-
-    def ticked(self, series: Histogram, delay: float) -> None:
-        """A loop was so late."""
-        self.change(self.measure, series, delay)
-
-    def leave(self, monitor: EventLoopMonitor) -> None:
-        """This monitor is not read any more."""
-        self.take(self._live.pop, monitor, None)
-
-    def collect(
-        self, add: Callable[[Metric, dict[str, Any], float], None], histogram: Callable[[Histogram], None]
-    ) -> None:
-        """The stall of every name, and the histograms."""
-        self.look(self._read, add, histogram)
-
-    def _read(
-        self, add: Callable[[Metric, dict[str, Any], float], None], histogram: Callable[[Histogram], None]
-    ) -> None:
-        stalls = dict.fromkeys(self._series, 0.0)
-        for monitor, name in self._live.items():
-            stalls[name] = max(stalls[name], monitor.stall())
-        self._shown.update(name for name, stall in stalls.items() if stall > _LATE)
-        for name, stall in stalls.items():
-            if name != OTHER and name in self._shown:  # the stall of unlike loops would say nothing
-                add(catalog.EVENTLOOP_STALL, {Key.EVENTLOOP_NAME: name}, stall)
-        for name, series in self._series.items():
-            if name in self._shown:
-                histogram(series)
-
-
-class _Ticks(abc.ABC):
-    """One run of ticks on one loop."""
-
-    @abc.abstractmethod
-    def begin(self, tick: Callable[[], bool], interval: float, ended: Callable[[], None]) -> None:
-        """Call ``tick`` every ``interval`` seconds until it says False; ``ended`` if the loop goes before that."""
-
-    @abc.abstractmethod
-    def end(self) -> None:
-        """No more ticks. From any thread."""
-
-    @abc.abstractmethod
-    def loop(self) -> Any:
-        """The loop, or the token of the trio run."""
-
-    @abc.abstractmethod
-    def turning(self) -> bool:
-        """Whether the loop is being run, so that a missing tick means that it is blocked."""
-
-    @abc.abstractmethod
-    def resumed(self) -> bool:
-        """Whether the loop was stopped and run again since this was last asked. In a tick."""
-
-
-class _AsyncioTicks(_Ticks):
-    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
-        self._loop = loop
-        self._thread = threading.get_ident()
-        self._timer: asyncio.TimerHandle | None = None
-        self._hook = sys.get_asyncgen_hooks().firstiter
-
-    def begin(self, tick: Callable[[], bool], interval: float, ended: Callable[[], None]) -> None:
-        # A context of its own: a callback would keep the starter's, its current span included, for ever.
-        context = contextvars.Context()
-
-        def again() -> None:
-            if tick():
-                self._timer = self._loop.call_later(interval, again, context=context)
-
-        self._timer = self._loop.call_later(interval, again, context=context)
-
-    def end(self) -> None:
-        # A timer may only be cancelled in the loop's thread; elsewhere it runs once more and does nothing.
-        if self._timer is not None and threading.get_ident() == self._thread:
-            self._timer.cancel()
-            self._timer = None
-
-    def loop(self) -> Any:
-        return self._loop
-
-    def turning(self) -> bool:
-        return self._loop.is_running()
-
-    def resumed(self) -> bool:
-        # Each run of a loop sets the hooks for asynchronous generators anew, to methods that it binds for that.
-        before, self._hook = self._hook, sys.get_asyncgen_hooks().firstiter
-        return self._hook is not before
-
-
-class _TrioTicks(_Ticks):
-    def __init__(self) -> None:
-        import trio
-
-        self._trio = trio
-        self._scope = trio.CancelScope()
-        self._token = trio.lowlevel.current_trio_token()
-
-    def begin(self, tick: Callable[[], bool], interval: float, ended: Callable[[], None]) -> None:
-        async def ticking() -> None:
-            try:
-                with self._scope:
-                    await self._trio.sleep(interval)
-                    while tick():
-                        await self._trio.sleep(interval)
-            except Exception:
-                # An error that leaves a system task would end the whole of trio.run.
-                logger.exception("the event-loop monitor failed and has ended")
-            finally:
-                ended()
-
-        self._trio.lowlevel.spawn_system_task(
-            ticking, name="glasspool event-loop monitor", context=contextvars.Context()
-        )
-
-    def end(self) -> None:
-        # Not cancelled here and now: that would wake a run that is over. (OSError: it has broken down.)
-        with contextlib.suppress(self._trio.RunFinishedError, OSError):
-            self._token.run_sync_soon(self._scope.cancel)
-
-    def loop(self) -> Any:
-        return self._token
-
-    def turning(self) -> bool:
-        return True  # the system task ends with trio.run, and the monitor with it
-
-    def resumed(self) -> bool:
-        return False
-
-
-def _ticks_here() -> _Ticks:
-    trio = running_trio()
-    if trio is not None and trio.in_trio_task():
-        return _TrioTicks()
-    try:
-        return _AsyncioTicks(asyncio.get_running_loop())
-    except RuntimeError:
-        raise RuntimeError("no event loop runs in this thread; start the monitor from a coroutine") from None

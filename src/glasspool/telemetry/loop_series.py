@@ -1,0 +1,102 @@
+"""The series of event loops: a histogram of delays for each name, and the stall of the loops that are watched now."""
+
+from __future__ import annotations
+
+import weakref
+from collections.abc import Callable
+from typing import Any, Protocol
+
+from . import catalog
+from .catalog import OTHER, Key, Metric
+from .recording.histograms import Histogram
+from .recording.registry import Registry, Source
+from .recording.series_budget import series_of
+
+__all__ = ["LATE", "EventLoops", "Monitor"]
+
+LATE = 0.1
+"""Seconds from which a timer is late: what the ticket on blocked loops counts."""
+
+
+class Monitor(Protocol):
+    """What watches one loop."""
+
+    name: str
+    quiet: bool
+    """It has no series until the loop was late."""
+
+    def stall(self) -> float:
+        """Seconds for which the loop has now left its timer waiting."""
+        ...
+
+
+class EventLoops(Source):
+    """The registry's source of event-loop series: histograms by name, which outlive the monitors."""
+
+    def __init__(self, registry: Registry) -> None:
+        super().__init__()
+        self._registry = registry
+        self._series: dict[str, Histogram] = {}
+        # Weak: a loop that was thrown away takes its monitor along.
+        self._live: weakref.WeakKeyDictionary[Monitor, str] = weakref.WeakKeyDictionary()
+        self._shown: set[str] = set()
+
+    @classmethod
+    def of(cls, registry: Registry) -> EventLoops:
+        """The one of this registry; a forked child gets a new one, because its registry starts empty."""
+        found: EventLoops = registry.sources.get(cls) or registry.sources.setdefault(cls, cls(registry))
+        return found
+
+    def join(self, monitor: Monitor) -> Histogram:
+        """From now on this monitor is read. Returns where its delays go."""
+        name, budget, room = monitor.name, self._registry.budget, series_of(catalog.EVENTLOOP_DELAY) + 1
+        if name not in self._series and not budget.take(room):
+            name, room = OTHER, 0
+            self._registry.telemetry_failed("label_cap")
+        mine = Histogram(catalog.EVENTLOOP_DELAY, {Key.EVENTLOOP_NAME: name})
+        known = self._series.get(name)
+        series = self._series.setdefault(name, mine) if known is None else known
+        if known is None and series is not mine:  # somebody was faster
+            budget.use(-room)
+        self.take(self._live.__setitem__, monitor, name)
+        if not monitor.quiet:
+            self._shown.add(name)
+        return series
+
+    def show(self, monitor: Monitor) -> None:
+        """The series of this monitor's loop are shown from now on, with all that they have counted."""
+        name = self._live.get(monitor)
+        if name is not None:
+            self._shown.add(name)
+
+    def histograms(self) -> list[Histogram]:
+        """See Holder."""
+        return list(self._series.values())
+
+    def ticked(self, series: Histogram, delay: float) -> None:
+        """A loop was so late."""
+        self.change(self.measure, series, delay)
+
+    def leave(self, monitor: Monitor) -> None:
+        """This monitor is not read any more."""
+        self.take(self._live.pop, monitor, None)
+
+    def collect(
+        self, add: Callable[[Metric, dict[str, Any], float], None], histogram: Callable[[Histogram], None]
+    ) -> None:
+        """The stall of every name, and the histograms."""
+        self.look(self._read, add, histogram)
+
+    def _read(
+        self, add: Callable[[Metric, dict[str, Any], float], None], histogram: Callable[[Histogram], None]
+    ) -> None:
+        stalls = dict.fromkeys(self._series, 0.0)
+        for monitor, name in self._live.items():
+            stalls[name] = max(stalls[name], monitor.stall())
+        self._shown.update(name for name, stall in stalls.items() if stall > LATE)
+        for name, stall in stalls.items():
+            if name != OTHER and name in self._shown:  # the stall of unlike loops would say nothing
+                add(catalog.EVENTLOOP_STALL, {Key.EVENTLOOP_NAME: name}, stall)
+        for name, series in self._series.items():
+            if name in self._shown:
+                histogram(series)

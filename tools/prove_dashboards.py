@@ -64,16 +64,18 @@ def situations(finished: Run) -> list[str]:
     return lines
 
 
-CONDITIONS = f"""The program (`tests/dashboards/support/situations.py`) records every task itself, and the expected values (column
+CONDITIONS = f"""\
+The program (`tests/dashboards/support/situations.py`) records every task itself, and the expected values (column
 *account*) are computed from that record alone. `tests/dashboards/support/expectations.py` has the tolerance of each:
 rates and ratios within 15 % of the value or 0.02 to 0.06, ages within 3.5 s, quantiles within a fifth or 20 ms, gauges
 exactly. The mean of a gauge lies between those of samples that are up to four seconds old. The record does not say for
 how long an alert has fired, so half of the run stands for any time in it. Where there are two expected values, the
-second is for the OTLP paths: VictoriaMetrics divides a rate by the time its samples cover, Prometheus by the window. In
-this run alerts have no holding time, producers count as stuck after {OPTIONS.producer_seconds:g} s and tasks after {STUCK_SECONDS} s, the objective needs at
-least {OPTIONS.wait_floor} tasks, and its rules run every {OPTIONS.long_interval}; the windows of {", ".join(SHORTENED)}
-are divided by {max(SHORTENED.values())}, since the standstill lasts {HOLD_SECONDS} s; the panels' interval and range are the whole run. promtool tests
-windows of hours and days at full length."""
+second is for the OTLP paths: VictoriaMetrics divides a rate by the time its samples cover, Prometheus by the window.
+In this run alerts have no holding time, producers count as stuck after {OPTIONS.producer_seconds:g} s and tasks
+after {STUCK_SECONDS} s, the objective needs at least {OPTIONS.wait_floor} tasks, and its rules run every
+{OPTIONS.long_interval}; the windows of {", ".join(SHORTENED)} are divided by {max(SHORTENED.values())},
+since the standstill lasts {HOLD_SECONDS} s; the panels' interval and range are the whole run. promtool tests windows of
+hours and days at full length."""
 
 
 def summary(verdicts: list[Verdict], seconds: float) -> str:

@@ -65,7 +65,7 @@ def right_now(lines: Lines) -> tuple[Panel, ...]:
                 ),
                 "1": ("Yes: the recording rules are evaluated", "transparent"),
             },
-            empty="No data: no open executor matches the selection above, or nothing is scraped",
+            empty="No data: no open executor matches the choice above, or nothing is scraped",
             width=24,
             height=2,
         ),

@@ -1,8 +1,8 @@
-"""The long proof: one run of every situation, every expression on three paths, written down.
+"""Run the program of all situations, evaluate every expression on three paths, and write the comparison.
 
     GLASSPOOL_BACKENDS=… python tools/prove_dashboards.py
 
-writes docs/evidence/proof-dashboards.md. Takes two minutes; needs the back ends.
+writes docs/evidence/proof-dashboards.md. It takes two minutes and needs the back ends.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from tests.dashboards.support.situation_table import SITUATIONS  # noqa: E402
 
 
 def values(verdicts: list[Verdict]) -> list[str]:
-    """One line a series: account, then each path."""
+    """One line for each series: the expected value, then the value on each path."""
     table = ["| expression | line | account | scrape | OTLP | Collector |", "|---|---|---|---|---|---|"]
     by_name: dict[str, dict[str, Verdict]] = {}
     for verdict in verdicts:
@@ -50,7 +50,7 @@ def _number(value: float | None) -> str:
 
 
 def situations(finished: Run) -> list[str]:
-    """What happened, who names it, who fired."""
+    """One line for each situation: the panels that show it, and the alerts that fired."""
     fired = {store.name: set(store.firing()) for store in finished.stores}
     titles = ("situation", "panels that name it", "alerts that must fire", "fired: scrape / OTLP / Collector", "quiet")
     lines = [f"| {' | '.join(titles)} |", "|---|---|---|---|---|"]
@@ -64,17 +64,18 @@ def situations(finished: Run) -> list[str]:
     return lines
 
 
-CONDITIONS = f"""The program (`tests/dashboards/support/situations.py`) keeps book of every task itself; the account's
-value is computed from that book alone (`tests/dashboards/support/expectations.py`, with the tolerance of each: rates
-and ratios within 15 % of the value or 0.02 to 0.06, ages within 3.5 s, quantiles within a fifth or 20 ms, gauges
-exactly; the mean of a gauge lies between those of samples that are up to four seconds old; for how long an alert has
-fired is not in the book, and half of the run stands for any time in it). Where two account values stand, the second is
-for the OTLP paths: VictoriaMetrics divides a rate by the time its samples cover, Prometheus by the window. In this run
-alerts have no holding time, producers count as stuck after {OPTIONS.producer_seconds:g} s and tasks after
-{STUCK_SECONDS} s, the objective's floor is {OPTIONS.wait_floor} tasks and its rules run every {OPTIONS.long_interval};
-the windows of {", ".join(SHORTENED)} are divided by {max(SHORTENED.values())}, since the
-standstill lasts {HOLD_SECONDS} s; the panels' interval and range are the whole run. Windows of hours and days are
-proved at full length in promtool."""
+CONDITIONS = f"""\
+The program (`tests/dashboards/support/situations.py`) records every task itself, and the expected values (column
+*account*) are computed from that record alone. `tests/dashboards/support/expectations.py` has the tolerance of each:
+rates and ratios within 15 % of the value or 0.02 to 0.06, ages within 3.5 s, quantiles within a fifth or 20 ms, gauges
+exactly. The mean of a gauge lies between those of samples that are up to four seconds old. The record does not say for
+how long an alert has fired, so half of the run stands for any time in it. Where there are two expected values, the
+second is for the OTLP paths: VictoriaMetrics divides a rate by the time its samples cover, Prometheus by the window.
+In this run alerts have no holding time, producers count as stuck after {OPTIONS.producer_seconds:g} s and tasks
+after {STUCK_SECONDS} s, the objective needs at least {OPTIONS.wait_floor} tasks, and its rules run every
+{OPTIONS.long_interval}; the windows of {", ".join(SHORTENED)} are divided by {max(SHORTENED.values())},
+since the standstill lasts {HOLD_SECONDS} s; the panels' interval and range are the whole run. promtool tests windows of
+hours and days at full length."""
 
 
 def summary(verdicts: list[Verdict], seconds: float) -> str:

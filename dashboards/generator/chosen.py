@@ -20,9 +20,9 @@ __all__ = ["FILTER", "TASK", "WINDOW", "of_executor", "per_second", "rate_of", "
 
 FILTER = (*EXECUTOR, f'{EXECUTOR_LABELS[1]}="$type"')
 TASK = f'{label(Key.TASK_NAME)}=~"$task"'
-"""For what has a task's name."""
+"""The matcher for metrics with a task name."""
 WINDOW = "$__rate_interval"
-"""What rates and increases are taken over: Grafana makes it fit the zoom."""
+"""The window of rates and increases; Grafana adapts it to the zoom."""
 
 
 def of_executor(metric: Metric, how: str = "sum") -> str:
@@ -31,7 +31,7 @@ def of_executor(metric: Metric, how: str = "sum") -> str:
 
 
 def rate_of(metric: Metric, *matchers: str) -> str:
-    """How fast it rises, series by series."""
+    """Its rate, for each series."""
     return rate(series(metric, *FILTER, *matchers), WINDOW)
 
 
@@ -41,7 +41,7 @@ def per_second(events_of_a_window: str) -> str:
 
 
 def waited() -> str:
-    """Waits of the last interval that ended with a start, or with a timeout, whose series is born with the first."""
+    """Waits of the last interval that ended with a start, or with a timeout (a series that begins with the first)."""
     started, timed_out = (
         bucket(QUEUE_WAIT, *FILTER, match(Key.QUEUE_OUTCOME, outcome)) for outcome in ("started", "timeout")
     )
@@ -49,9 +49,9 @@ def waited() -> str:
 
 
 def three_quantiles(name: str, growth: str, least: float | None = None) -> tuple[Target, ...]:
-    """Three quantiles; none below ``least``, the first bound: what lies under it is a guess, half of the bound."""
+    """Three quantiles; none below ``least``, the first bound, where an interpolated value is only a guess."""
     limited = "" if least is None else f" > {least:g}"
-    # One of the three asks for exemplars: they are the series' own, whatever is made of it, and would come three times.
+    # Only one of the three requests exemplars: they belong to the series, and would otherwise appear three times.
     return tuple(
         Target(quantile(level, growth) + limited, f"{name} p{level * 100:g}", exemplar=level == 0.95)
         for level in (0.5, 0.95, 0.99)

@@ -70,50 +70,51 @@ def _cell(text: str) -> str:
 
 _DASHBOARDS_HEAD = """# Dashboards
 
-Three dashboards for Grafana 12 and later, over the metrics catalog. Their JSON lies in
-[dashboards/](../dashboards/README.md), to be imported as it is; that page says how. `glasspool dashboards list` names
+Three dashboards for Grafana 12 and later show the metrics of the catalog. Their JSON is in
+[dashboards/](../dashboards/README.md), ready for import; that page describes how. `glasspool dashboards list` lists
 them, `glasspool dashboards export DIR` writes their JSON for file provisioning, and
 
     GRAFANA_TOKEN=… glasspool dashboards push --grafana https://grafana.example.org
 
-puts them into a folder of a running Grafana; doing it again updates them. They read [recording rules](alerts.md):
+puts them into a folder of a running Grafana; running it again updates them. They read [recording rules](alerts.md):
 load those into Prometheus first (`glasspool rules export DIR`). A complete stack is in `examples/stack`.
 
-**No data.** What is not known is grey and says *no data*: a green zero has been counted. The first panel of the
-overview says in words when the recording rules are missing, or when no executor matches what is chosen.
+**No data.** An unknown value is grey and reads *no data*; a green zero has been counted. The first panel of the
+overview reports in words when the recording rules are missing, or when no executor matches the selection.
 
 **Variables.** *Metrics* and *Traces* choose the data sources (*Traces* in the controls menu, so that a Grafana without
-a trace store shows no error); *Job* and *Instance* stand at All, which is `.*` and so matches series without these
-labels too (as they come by OTLP into some stores). *Executor* and *Type* together are one
-executor: executors of one name and two types are two executors, and no panel of the drill-down adds them up.
+a trace store shows no error). *Job* and *Instance* are at All by default, which is `.*` and so also matches series
+without these labels (as OTLP delivers them to some stores). *Executor* and *Type* together choose one executor: two
+executors with the same name and different types are separate, and no panel of the drill-down adds them up.
 
-**Traces.** Exemplars (the dots in *Waits against runs* and on the heatmaps) open the trace behind them when the
-Prometheus data source has an exemplar link to Tempo or Jaeger, as in `examples/stack/grafana/datasources.yaml`.
-A click on a line opens the executor's spans, in Tempo; `glasspool dashboards export DIR --traces jaeger` writes
-dashboards that open Jaeger.
+**Traces.** Exemplars (the dots in *Waits against runs* and on the heatmaps) open their trace if the Prometheus data
+source has an exemplar link to Tempo or Jaeger, as in `examples/stack/grafana/datasources.yaml`. A click on a line opens
+the executor's spans, in Tempo; `glasspool dashboards export DIR --traces jaeger` writes dashboards that open Jaeger.
 
-**Thresholds.** The lines that panels draw are those of the alerts. `glasspool dashboards export` takes the
-[options of the rules](alerts.md#options) and draws them where these put them.
+**Thresholds.** The threshold lines of panels are those of the alerts. `glasspool dashboards export` takes the
+[options of the rules](alerts.md#options) and draws the lines accordingly.
 
 **Colours.** Success is green, error red, timeout orange, cancelled blue on every dashboard; waits are blue, runs
-purple; limits and capacities are dashed. In the table only what is wrong has a colour. A heatmap's column is as wide as
-the time that it counts, so each task is counted once.
+purple; limits and capacities are dashed. In the table only cells that show a problem are coloured. A heatmap's column
+is as wide as the time that it counts, so each task is counted once.
 
 **Annotations** mark executors opened and closed; in the overview they are off until you switch them on.
 
 **New series.** A rate sees a series from its second sample on. Where the first events matter (outcomes, error types,
-shutdowns, rare events) panels and rules therefore take the whole count of a series that was not there a window ago. The
-price: after the monitoring itself was away for longer than that window, they show one exaggerated value.
+shutdowns, rare events) panels and rules therefore take the whole count of a series that did not exist one window ago.
+As a consequence they show one value that is too high when the monitoring itself was down for longer than that window.
 
-**Proof.** `tools/prove_dashboards.py` runs a program into every situation, executes every expression by scrape, by
-OTLP and through the Collector, and compares with the program's own book: [the values](evidence/proof-dashboards.md).
-`make dashboards-look` draws them [with Grafana's own front end](evidence/dashboards-look.md).
+**Tests against real back ends.** `tools/prove_dashboards.py` runs a program through every situation, evaluates every
+expression by scrape, by OTLP and through the Collector, and compares the results with the program's own record:
+[the values](evidence/proof-dashboards.md). `make dashboards-look` draws the dashboards
+[with Grafana's own front end](evidence/dashboards-look.md).
 
-**Alerts.** The overview's first table shows the alerts of these rules that fire or are about to, as the series `ALERTS`
-has them, which Prometheus, vmalert and Mimir write where they evaluate rules; for how long is 0 s where they do not say
-since when (`ALERTS_FOR_STATE`, of vmalert before 2024). An alert that Grafana itself evaluates is not there.
+**Alerts.** The overview's first table shows the alerts of these rules that fire or are pending. It reads the series
+`ALERTS`, which Prometheus, vmalert and Mimir write when they evaluate rules. The column *For* is 0 s where they do not
+report since when (`ALERTS_FOR_STATE` is missing in vmalert before 2024). The table does not contain alerts that Grafana
+itself evaluates.
 
-Real programs, six of them in trouble; a limiter of threads that is too small; a blocked event loop:
+The pictures show real programs, six of them in trouble; a thread limiter that is too small; a blocked event loop:
 
 ![Overview](images/dashboard-overview.png)
 ![Executor: more users than tokens, so waits and time at the limit rise](images/dashboard-executor.png)
@@ -123,17 +124,18 @@ Real programs, six of them in trouble; a limiter of threads that is too small; a
 _ALERTS_HEAD = """# Rules and alerts
 
 `glasspool rules export DIR` writes `glasspool.rules.yaml` (recording rules) and `glasspool.alerts.yaml` for Prometheus'
-`rule_files`; vmalert and Mimir read the same files. Pages wake somebody up, tickets wait for the morning.
+`rule_files`; vmalert and Mimir read the same files. A *page* needs attention at once, a *ticket* can wait until the
+next working day.
 
-Every alert fires series by series, so one bad process of many is named by its `instance`. Alerts on rare events fire on
-the first event, also when the series was born with it, and stay up for `--event-window` after the last.
+Every alert fires for each series separately, so its `instance` names the one bad process of many. Alerts on rare events
+fire on the first event, even if the series appeared with it, and stay active for `--event-window` after the last one.
 
-## Who is waited for
+## Which executors the alerts on waiting watch
 
-That tasks wait is no trouble by itself: a batch fills its slots, its queue and its producers' time for hours, and
-is well. So the alerts on waits, on saturation, on full queues and on blocked producers watch
+Waiting tasks are not a problem in themselves: a healthy batch fills its slots and its queue and blocks its producers
+for hours. So the alerts on waits, on saturation, on full queues and on blocked producers watch only
 
-- **executors with a wait objective**: how long a task may wait before somebody is hurt. The executor declares it,
+- **executors with a wait objective**: the time that a task may wait before users suffer. The executor declares it,
 
   ```python
   HybridExecutor("web", max_in_flight=64, wait_objective=0.5)         # seconds
@@ -141,46 +143,48 @@ is well. So the alerts on waits, on saturation, on full queues and on blocked pr
   FuturesInstrumentor().instrument(wait_objectives={"web-*": 0.5})    # anyio, trio, loky and Dask alike
   ```
 
-  or the rules choose it by name, `glasspool rules export DIR --wait-objective 'web-.*=0.5'`. A declared one is counted
-  exactly (`glasspool_queue_wait_late_total`); one that the rules choose must be a bucket bound, because between two
-  bounds a histogram knows nothing. Executors of one name and type are one executor here: give them one objective.
-- **limiters** (`anyio.to_thread`'s 40 tokens and the like), except for the wait objective itself: whoever waits for a
-  token is a caller, mostly a request;
-- **executors that do not get on**: slots are free and still nothing starts, or a task is stuck.
+  or the rules set it by name, `glasspool rules export DIR --wait-objective 'web-.*=0.5'`. With a declared objective
+  late tasks are counted exactly (`glasspool_queue_wait_late_total`). An objective of the rules must be a bucket bound,
+  because a histogram has no information between two bounds. Executors with the same name and type count as one
+  executor: give them the same objective.
+- **limiters** (such as `anyio.to_thread` with its 40 tokens), except for the wait objective itself, since the calls
+  that wait for a token are mostly requests;
+- **executors that make no progress**: slots are free but nothing starts, or a task is stuck.
 
-All others are left alone while they have work and no slot free (`glasspool:executor_own_work:tasks` shows them). An
-executor that hangs in its very first tasks is one of these: nothing tells it from a batch whose steps are long. Where
-that would hurt, declare an objective.
+No other executor raises these alerts while it has work and no free slot (`glasspool:executor_own_work:tasks` shows
+them). This includes an executor that hangs in its first tasks, since it cannot be distinguished from a batch with long
+steps. If that matters, declare an objective.
 
 ## What is stuck
 
-How long a call may take nobody has said, but how long calls have taken is known. A task is *overdue* when it has run
-for a minute and longer than any earlier one of its name that ended by itself, of which there must be ten
-(`glasspool_task_overdue_age_seconds` and, beside it, `_longest_seconds`). A call in a thread or another process whose
-name is new is compared with all runs of its executor once ten others have overtaken it. `GlasspoolTaskStuck` fires at
-five minutes and ten times the longest. Nothing is said of tasks without such a history, of coroutines of a new name
-(consumers, connections), and of the tasks of event loops, a server's among them. Where short and endless calls share a
-name, `--long-lived 'ws-.*'` leaves executors out.
+No limit for the duration of a call is declared, but the durations of earlier calls are known. A task is *overdue* when
+it has run for a minute and longer than any earlier task of its name that ended by itself; there must be ten such tasks
+(`glasspool_task_overdue_age_seconds`, to be compared with `glasspool_task_overdue_longest_seconds`). A call in a thread
+or another process whose name is new is compared with all runs of its executor once ten others have overtaken it.
+`GlasspoolTaskStuck` fires when a task has run for five minutes and for ten times the longest earlier run. It never
+fires for tasks without such a history, for coroutines of a new name (consumers, connections), and for the tasks of
+event loops (including those of a server). If short and endless calls share a name, exclude their executors with
+`--long-lived 'ws-.*'`.
 
 ## Options
 
-`glasspool rules export --help` lists them. `glasspool dashboards export` takes the same ones, so that the lines its
-panels draw are the thresholds of the alerts:
+`glasspool rules export --help` lists the options. `glasspool dashboards export` takes the same options, so that the
+panels draw the thresholds of the alerts:
 
     glasspool rules export DIR --wait-objective 'web-.*=0.5' --in-time-share 0.995 --grafana-url https://grafana.example.org
     glasspool dashboards export DIR --in-time-share 0.995 --traces jaeger
 
 {options}
 
-What no alert here can see: a process that ends between two scrapes takes its last figures with it (OTLP flushes at
-exit; a scrape does not happen again), and a process that is gone has no series at all: alert on `up` or on absence
-beside these.
+Some failures raise none of these alerts. The last figures of a process that ends between two scrapes are lost (OTLP
+exports them at exit, but Prometheus does not scrape again). A process that has ended has no series at all: add an alert
+on `up` or on absence.
 
-## How they are tried
+## How the alerts are tested
 
-`tests/alerting` holds healthy programs (an idle uvicorn under `opentelemetry-instrument`, the same under load, with
+`tests/alerting` contains healthy programs (an idle uvicorn under `opentelemetry-instrument`, the same under load, with
 long polls, with a slow start and a rolling restart, batches of an hour, bursts, fan-outs, connections that live for
-hours) and sick ones. Their series, recorded from real runs or taken on a mock clock, go through every rule in
-`promtool`: in three hours no healthy program raises an alert, and each sick one raises the right one, and only that,
-within ten minutes.
+hours) and programs in trouble. Their series, recorded from real runs or taken on a mock clock, are evaluated by every
+rule in `promtool`: in three hours no healthy program raises an alert, and each program in trouble raises the right
+alert, and no other, within ten minutes.
 """

@@ -55,7 +55,7 @@ _INSTANCES = 15
 
 
 def drilldown(lines: Lines) -> Board:
-    """The dashboard behind every executor's line."""
+    """The dashboard that a click on an executor opens."""
     return Board(
         DRILLDOWN_UID,
         "Glasspool / Executor",
@@ -75,7 +75,7 @@ def drilldown(lines: Lines) -> Board:
 
 
 def _glance(lines: Lines) -> tuple[Panel, ...]:
-    """What the first screen has room for: for each kind of trouble the panel that tells it from the others."""
+    """The first screen: for each kind of trouble, the panel that distinguishes it from the others."""
     used = f"max({rate_of(SLOT_TIME)} / ({rate_of(SLOT_LIMIT_TIME)} > 0))"
     limited = f"max({rate_of(SLOT_SATURATED_TIME)} / ({rate_of(EXECUTOR_TIME)} > 0))"
     name, error = label(Key.TASK_NAME), label(Key.ERROR_TYPE)
@@ -98,8 +98,8 @@ def _glance(lines: Lines) -> tuple[Panel, ...]:
         Panel(
             title="Oldest queued and oldest running",
             question="Is anything stuck?",
-            action="Every line rises while the same task runs or waits, and falls when that ends. An overdue one has"
-            " outlived every run of its name before; it hangs, or is meant to live.",
+            action="Every line rises while the same task runs or waits, and falls when that ends. An overdue task has"
+            " run longer than every earlier run of its name; it hangs, or is meant to run on.",
             targets=(
                 Target(of_executor(QUEUE_OLDEST_AGE, "max"), "oldest queued"),
                 Target(of_executor(TASK_OLDEST_AGE, "max"), "oldest running"),
@@ -134,9 +134,9 @@ def _glance(lines: Lines) -> tuple[Panel, ...]:
         ),
         Panel(
             title="Oldest request not obeyed",
-            question="For how long has one of them not ended?",
-            action="A line that rises and falls: cleanup that takes its time. One that goes on rising: a task that"
-            " catches its cancellation. The log names it while an executor closes.",
+            question="How old is the oldest request to end that has not been obeyed?",
+            action="A line that rises and falls: long cleanup. A line that keeps rising: a task that catches its"
+            " cancellation. The log names it while an executor closes.",
             targets=(Target(of_executor(TASK_CANCELLING_OLDEST_AGE, "max"), "oldest"),),
             unit="s",
             width=8,
@@ -150,7 +150,7 @@ def _distributions() -> tuple[Panel, ...]:
     return (
         _heatmap(
             "Queue waits",
-            "How are waits distributed; is it a few tasks or all?",
+            "How are waits distributed: do a few tasks wait, or all?",
             "Two bands: some tasks are admitted at once and others queue behind a burst. A rising band: the"
             " queue grows.",
             waited(),
@@ -176,9 +176,9 @@ def _backpressure(lines: Lines) -> tuple[Panel, ...]:
     return (
         Panel(
             title="Submit wait",
-            question="How long does submit hold those producers back that find no room?",
-            action="A line means that the queue is full: producers now go at the executor's pace. None: nobody had to"
-            " wait.",
+            question="How long does submit block producers that find no room?",
+            action="A line means that the queue is full: producers are slowed down to the executor's pace. None: no"
+            " producer had to wait.",
             targets=three_quantiles("submit", events(bucket(SUBMIT_WAIT, *FILTER), WINDOW), SUBMIT_WAIT.buckets[0]),
             marks=quantiles("submit", "orange"),
             empty=NONE_SEEN,
@@ -198,9 +198,9 @@ def _backpressure(lines: Lines) -> tuple[Panel, ...]:
         ),
         Panel(
             title="Longest-blocked producer",
-            question="How long has the unluckiest caller been blocked?",
-            action="A straight rise: nobody is admitted, or many came at once and are served in turn. Without"
-            " completions look at the oldest running task.",
+            question="How long has the longest-blocked caller waited?",
+            action="A straight rise: no producer is admitted, or many came at once and are served in turn. Without"
+            " completions, look at the oldest running task.",
             targets=(Target(of_executor(SUBMIT_OLDEST_AGE, "max"), "oldest"),),
             unit="s",
             width=8,
@@ -216,8 +216,8 @@ def _capacity() -> tuple[Panel, ...]:
         Panel(
             title="In flight against the limit",
             question="How much work is in flight, and how much should be, judging by rate times mean run?",
-            action="In flight far above the estimate: slots are held by what has not ended (long or stuck tasks,"
-            " abandoned threads), since only ended tasks enter the estimate.",
+            action="In flight far above the estimate: long or stuck tasks or abandoned threads hold slots, since only"
+            " tasks that have ended enter the estimate.",
             targets=(
                 Target(of_executor(SLOT_USAGE), "slots in use"),
                 Target(of_executor(TASK_ACTIVE), "active tasks"),
@@ -230,8 +230,8 @@ def _capacity() -> tuple[Panel, ...]:
         Panel(
             title="Queue against capacity",
             question="How many tasks wait, and for how many is there room?",
-            action="A full queue blocks or refuses producers. One that is never empty: a batch keeps it filled, or"
-            " slots are too few for the arrivals.",
+            action="A full queue blocks or refuses producers. A queue that is never empty: a batch keeps it filled, or"
+            " there are too few slots for the arrivals.",
             targets=(Target(of_executor(QUEUE_SIZE), "queued"), Target(of_executor(QUEUE_CAPACITY), "capacity")),
             unit="short",
             marks=(limit("capacity", "red"),),
@@ -259,8 +259,8 @@ def _instances() -> tuple[Panel, ...]:
         ),
         Panel(
             title="Completions by instance",
-            question="Does every process do its share?",
-            action="A process that accepts and does not complete is stuck: take it out of rotation and look at it.",
+            question="Does every process complete its share of tasks?",
+            action="A process that accepts tasks and completes none is stuck: take it out of rotation and examine it.",
             targets=worst(by(INSTANCE_LABELS, rate_of(TASK_COMPLETED)), submitted),
             unit="ops",
             width=8,
@@ -268,7 +268,7 @@ def _instances() -> tuple[Panel, ...]:
         Panel(
             title="Queue wait by instance, p95",
             question="Do tasks wait longer in one process?",
-            action="One slow process drags the objective down for all; compare its event loop in the runtime"
+            action="One slow process can violate the objective for all; look at its event loop in the runtime"
             " dashboard.",
             targets=worst(waits, submitted),
             unit="s",

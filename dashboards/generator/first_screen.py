@@ -1,4 +1,4 @@
-"""The overview's first screen: alerts, counts, and the table of the executors in trouble."""
+"""The overview's first screen: alerts, counts, and the table of executors in trouble or under pressure."""
 
 from __future__ import annotations
 
@@ -21,26 +21,26 @@ from glasspool.telemetry.catalog import (
 __all__ = ["pressure", "right_now"]
 
 _ROWS = 7
-"""Rows of the table: what the first screen has room for."""
+"""Rows of the table; the first screen has room for no more."""
 
 _ALERTS = firing(EXECUTOR_LABELS, *FILTER, f'{EXECUTOR_LABELS[0]}!=""', how="count")
-"""How many alerts there are about an executor, those of each process and each reason counted."""
+"""The number of alerts about an executor; each process and each reason counts separately."""
 
 
 def _now(expression: str) -> Target:
-    """A column for the executors of which an alert speaks, and for those under most pressure."""
+    """A column for the executors that alerts are about, then for those under most pressure."""
     rank, on = worst_executors(recorded(r.PRESSURE)), f"on ({', '.join(EXECUTOR_LABELS)})"
     ranked = f"topk({_ROWS}, {any_of(f'{rank} + {on} 2 * {_ALERTS}', f'2 * {_ALERTS}', rank)})"
     return Target(f"{worst_executors(expression)} and on ({', '.join(EXECUTOR_LABELS)}) {ranked}", WHICH)
 
 
 def _or_none(expression: str, known: str) -> str:
-    """The value, or 0 where ``known`` has series: without those nothing is known, and nothing is the answer."""
+    """The value, or 0 where ``known`` has series: without these the value is unknown, and the result has no series."""
     return f"{expression} or 0 * count({known})"
 
 
 def right_now(lines: Lines) -> tuple[Panel, ...]:
-    """What is wrong at this moment: alerts and counts."""
+    """The row of alerts and counts."""
 
     def stat(title: str, question: str, action: str, expr: str, warn: float | None, alarm: float | None) -> Panel:
         return Panel(
@@ -52,7 +52,7 @@ def right_now(lines: Lines) -> tuple[Panel, ...]:
     return (
         Panel(
             title="Can this dashboard be trusted?",
-            question="Are the recording rules evaluated, which nearly every panel here reads?",
+            question="Are the recording rules evaluated? Nearly every panel here reads them.",
             action="Missing: write them with `glasspool rules export` and load them into Prometheus. No data: no"
             " executor of the chosen job, instance and type has slots, or nothing is scraped.",
             targets=(Target(_or_none(f"count({recorded(r.SATURATION)}) > bool 0", f"{limit} > 0"), "rules"),),
@@ -71,7 +71,7 @@ def right_now(lines: Lines) -> tuple[Panel, ...]:
         ),
         Panel(
             title="Alerts",
-            question="What is wrong, and with whom?",
+            question="What is wrong, and with which executors?",
             action="The runbook of each alert says how to tell its causes apart. A click opens the executor, or the"
             " event loops. Pending: the condition holds, but not for long enough yet.",
             targets=(Target(firing_alerts(*SERVICE, f'{EXECUTOR_LABELS[1]}=~"$type|"'), "alerts"),),
@@ -83,7 +83,7 @@ def right_now(lines: Lines) -> tuple[Panel, ...]:
         ),
         stat(
             "Executors open",
-            "How many executors have slots to give?",
+            "How many executors have slots?",
             'Fewer than expected: a process is gone, or an executor was closed (switch on "Executors closed" above).',
             _or_none(f"count({worst_executors(series(SLOT_LIMIT, *FILTER))} > 0)", series(EXECUTOR_OPENED, *FILTER)),
             None,
@@ -92,7 +92,7 @@ def right_now(lines: Lines) -> tuple[Panel, ...]:
         stat(
             "At their limit",
             "How many executors have every slot in use at this moment?",
-            "One at a time is normal under load; many at once means a common cause behind them.",
+            "One at a time is normal under load; many at once have a common cause.",
             _or_none(f"count({worst_executors(recorded(r.SATURATION))} >= 1)", recorded(r.SATURATION)),
             1,
             5,
@@ -100,16 +100,16 @@ def right_now(lines: Lines) -> tuple[Panel, ...]:
         stat(
             "Queues nearly full",
             "How many queues are over 80 % full?",
-            "Find them in the table below; blocked producers or rejects come next.",
-            # Not by the fill itself: executors whose queues have no bound have none.
+            "Find them in the table below; blocked producers or refused submissions come next.",
+            # Not by the fill itself: executors with unbounded queues have no such series.
             _or_none(f"count({worst_executors(recorded(r.QUEUE_FILL))} > 0.8)", recorded(r.SATURATION)),
             1,
             3,
         ),
         stat(
             "Blocked producers",
-            "How many callers are blocked in submit for want of room?",
-            "This is backpressure at work, in a batch for hours. Where requests wait, add slots or a rate limit.",
+            "How many callers are blocked in submit because there is no room?",
+            "This is backpressure, normal for hours in a batch. Where requests wait, add slots or a rate limit.",
             _or_none(f"sum({series(SUBMIT_PENDING, *FILTER)})", series(EXECUTOR_OPENED, *FILTER)),
             1,
             50,
@@ -117,7 +117,7 @@ def right_now(lines: Lines) -> tuple[Panel, ...]:
         stat(
             "Refused in 5 minutes",
             "How many submissions never became a task?",
-            "See which executor and why in the last row, and what that meant for the caller.",
+            "The last row shows which executors refuse submissions, and why.",
             _or_none(f"sum({recorded(r.REJECTED_RATE)}) * 300", recorded(r.SATURATION)),
             1,
             100,
@@ -125,8 +125,8 @@ def right_now(lines: Lines) -> tuple[Panel, ...]:
         Panel(
             title="Late starts, worst executor",
             question="What share of the tasks of the worst executor misses its wait objective?",
-            action="Orange: the budget burns, if it lasts. Open the executor and compare waits with runs. Executors"
-            " that declare no objective are left out.",
+            action="Orange: if it lasts, the budget is used up too soon. Open the executor and compare waits with runs."
+            " Executors that declare no objective are left out.",
             targets=(Target(f"max({recorded(r.wait_slow('5m'))})", "late starts"),),
             unit="percentunit",
             kind="stat",
@@ -139,7 +139,7 @@ def right_now(lines: Lines) -> tuple[Panel, ...]:
 
 
 def pressure(lines: Lines) -> tuple[Panel, ...]:
-    """Who is in trouble already, and who will be."""
+    """The row of executors in trouble, and of the pressure on each."""
     columns = (
         Column("Alerts", "none", alarm=1),
         Column("Pressure", "percentunit", 0.7, 0.9),
@@ -173,9 +173,9 @@ def pressure(lines: Lines) -> tuple[Panel, ...]:
     return (
         Panel(
             title="Executors in trouble or under pressure",
-            question="Which executors are in trouble or will fall over first, and from what?",
-            action="Those with alerts come first. Red in Time at limit: a batch at work, or too few slots or too slow"
-            " tasks. Red in Queue full: rejects and blocked producers are near. Click a name to open the executor.",
+            question="Which executors are in trouble or nearest to their limits, and why?",
+            action="Those with alerts come first. Red in Time at limit: a batch at work, or too few slots or slow"
+            " tasks. Red in Queue full: refusals and blocked producers are near. Click a name to open the executor.",
             targets=targets,
             unit="short",
             kind="table",
@@ -188,7 +188,7 @@ def pressure(lines: Lines) -> tuple[Panel, ...]:
             title="Pressure",
             question="Since when? The greater of an executor's time at the limit and its queue's fill, on the mean of"
             " 5 minutes.",
-            action="A slope that nears 1 leaves time to act; a step is an event: compare it with deployments.",
+            action="A slope towards 1 leaves time to act; a step is an event: compare it with deployments.",
             targets=(Target(top(FEW, f"({share} > {fill} or {fill} or {share})", recorded(r.PRESSURE)), WHICH),),
             unit="percentunit",
             warn=0.7,

@@ -1,4 +1,4 @@
-"""How single lines of a panel are drawn: one meaning has one colour on every dashboard, and limits are dashed."""
+"""The style of single lines of a panel: a meaning has the same colour on every dashboard, and limits are dashed."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ class Mark:
 
     @property
     def matcher(self) -> dashboard.MatcherConfig:
-        """Which fields the override is for."""
+        """The fields that the override applies to."""
         if self.ending:
             return dashboard.MatcherConfig(id_val="byRegexp", options=f"/{re.escape(self.legend)}$/")
         return dashboard.MatcherConfig(id_val="byName", options=self.legend)
 
     @property
     def properties(self) -> list[dashboard.DynamicConfigValue]:
-        """What is different about them. A limit is no area that is filled up."""
+        """The properties that are overridden. The area below a limit is not filled."""
         found: dict[str, object] = {}
         if self.colour is not None:
             found["color"] = {"mode": "fixed", "fixedColor": self.colour}
@@ -47,7 +47,7 @@ OUTCOMES = (
     Mark("timeout", "orange"),
     Mark("cancelled", "blue"),
 )
-"""How tasks end, wherever that is shown."""
+"""The lines of task outcomes, on every dashboard."""
 
 
 def quantiles(name: str, colour: str) -> tuple[Mark, ...]:
@@ -60,5 +60,5 @@ def quantiles(name: str, colour: str) -> tuple[Mark, ...]:
 
 
 def limit(legend: str, colour: str | None = None, *, ending: bool = False) -> Mark:
-    """What the other lines are held against."""
+    """A line that the other lines are compared with."""
     return Mark(legend, colour, dashed=True, ending=ending)

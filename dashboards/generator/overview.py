@@ -1,7 +1,7 @@
-"""Executors overview: every executor of a service at a glance, and who is about to fall over.
+"""Executors overview: every executor of a service at a glance, and which of them are near their limits.
 
-Everything reads recording rules, one line an executor (its worst process), at most `SHOWN` lines a panel: with
-hundreds of executors the panels stay readable and answer at once.
+Nearly everything reads recording rules, with one line for each executor (its worst process) and at most `SHOWN` lines
+in a panel: with hundreds of executors the panels stay readable and load quickly.
 """
 
 from __future__ import annotations
@@ -55,14 +55,14 @@ def _saturation(lines: Lines) -> tuple[Panel, ...]:
         lines_of(
             "Slots in use",
             "How much of its concurrency does each executor use, on the mean of 5 minutes?",
-            "Near 1 new tasks wait most of the time. Raise the limit only if what is behind it can take more.",
+            "Near 1, new tasks wait most of the time. Raise the limit only if the resources behind it can take more.",
             worst(r.utilization("5m"), FEW),
             warn=0.9,
         ),
         lines_of(
             "Share of time at the limit",
             "For how much of the last 5 minutes was every slot taken?",
-            "Near 1 it is no burst: a batch at work or, where somebody waits, too few slots, or tasks too slow.",
+            "Near 1 it is not a burst: a batch at work or, where callers wait, too few slots or slow tasks.",
             worst(r.saturated_share("5m")),
             warn=0.5,
             alarm=lines["saturated_share"],
@@ -76,7 +76,7 @@ def _queues(lines: Lines) -> tuple[Panel, ...]:
         lines_of(
             "Queue against capacity",
             "How full is each queue, on the mean of 5 minutes? Unbounded queues have no line.",
-            "Above 0.8 producers are about to block or be refused: a batch, or arrivals rose, or work slowed.",
+            "Above 0.8, producers will soon be blocked or refused: a batch, or more arrivals, or slower work.",
             (Target(top(FEW, mean(r.QUEUE_FILL), recorded(r.QUEUE_FILL)), WHICH),),
             warn=0.5,
             alarm=lines["queue_fill"],
@@ -85,7 +85,7 @@ def _queues(lines: Lines) -> tuple[Panel, ...]:
             title="Oldest queued task",
             question="How long has the longest-waiting task been waiting?",
             action="A straight rise: nothing starts any more, or many tasks came at once and are worked off."
-            " Completions tell which; without any, look for stuck tasks in the executor.",
+            " Completions tell which; if there are none, look for stuck tasks in the executor.",
             targets=(Target(top(SHOWN, worst_executors(oldest), oldest), WHICH),),
             unit="s",
             warn=1,
@@ -94,7 +94,7 @@ def _queues(lines: Lines) -> tuple[Panel, ...]:
         ),
         lines_of(
             "Queue wait, p95",
-            "How long do 19 of 20 tasks wait at most before they start?",
+            "How long do 95 % of the tasks wait at most before they start?",
             "Compare with the objective; if it rises with flat arrivals, tasks have become slower.",
             worst(r.WAIT_P95),
             unit="s",
@@ -104,8 +104,8 @@ def _queues(lines: Lines) -> tuple[Panel, ...]:
         lines_of(
             "Tasks that start late",
             "What share of tasks misses its executor's wait objective? Executors without one have no line.",
-            "At the lower line a month's budget of late starts lasts a month; at the upper one it is gone in two days,"
-            " and a page comes.",
+            "At the lower line a month's budget of late starts lasts a month; at the upper one it lasts two days, and"
+            " an alert pages.",
             worst(r.wait_slow("5m")),
             warn=lines["budget"],
             alarm=lines["page_burn"],
@@ -142,7 +142,7 @@ def _work(lines: Lines) -> tuple[Panel, ...]:
         lines_of(
             "Errors and timeouts",
             "What share of each executor's tasks ends in an error or a timeout?",
-            "Open the executor: its error types and run times tell a broken dependency from a slow one.",
+            "Open the executor: its error types and run times distinguish a broken dependency from a slow one.",
             worst(r.ERROR_RATIO),
             warn=0.01,
             alarm=lines["error_ratio"],
@@ -159,7 +159,7 @@ def _refused() -> tuple[Panel, ...]:
     return (
         Panel(
             title="Rejected submissions by executor",
-            question="Which executors refuse work?",
+            question="Which executors refuse submissions?",
             action="queue_full: shed load earlier or add capacity. already_shutdown: something submits after closing."
             " broken: a pool's workers have died.",
             targets=(Target(f"{top(SHOWN, rejected, recorded(r.REJECTED_RATE))} > 0", WHICH),),
@@ -181,8 +181,8 @@ def _refused() -> tuple[Panel, ...]:
         Panel(
             title="Cancellations by reason",
             question="Who cancels tasks?",
-            action="explicit and shutdown were asked for. sibling_failure follows an error; parent_scope and deadline a"
-            " caller that gave up.",
+            action="explicit and shutdown were requested. sibling_failure follows an error; parent_scope and deadline"
+            " mean that a caller gave up.",
             targets=(Target(by((reason,), recorded(r.CANCELLED_RATE)), f"{{{{{reason}}}}}"),),
             unit="ops",
             width=8,

@@ -1,4 +1,4 @@
-"""Runtime: what all executors of a process share. Event loops, thread limiters, workers, and the telemetry itself."""
+"""Runtime: the parts that all executors of a process share: event loops, thread limiters, workers, telemetry."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ _PROCESS_POOLS = match(Key.EXECUTOR_TYPE, "process_pool", "loky")
 
 
 def runtime(lines: Lines) -> Board:
-    """The dashboard for what is wrong in a process as a whole."""
+    """The dashboard for problems of a process as a whole."""
     return Board(
         RUNTIME_UID,
         "Glasspool / Runtime",
@@ -145,7 +145,7 @@ def _limiters() -> tuple[Panel, ...]:
         Panel(
             title="Waiting for a thread",
             question="How many calls, and coroutines, wait for a thread token?",
-            action="Requests to sync endpoints wait among them, before a line of the endpoint has run.",
+            action="They include requests to sync endpoints, whose code has not begun to run.",
             targets=(Target(shown(of(QUEUE_SIZE)), f"{{{{{_NAME}}}}}"),),
             unit="short",
             warn=1,
@@ -154,7 +154,7 @@ def _limiters() -> tuple[Panel, ...]:
         Panel(
             title="Wait for a thread, p95",
             question="How long does a sync call wait for its thread?",
-            action="It is part of the latency of requests to sync endpoints; 19 of 20 calls wait no longer.",
+            action="It is part of the latency of requests to sync endpoints; 95 % of the calls wait no longer.",
             targets=(Target(quantile(0.95, waits, _NAME), f"{{{{{_NAME}}}}}"),),
             unit="s",
             warn=0.1,
@@ -171,7 +171,7 @@ def _workers() -> tuple[Panel, ...]:
         Panel(
             title="Workers busy and idle",
             question="Are threads and processes working or waiting?",
-            action="All busy at the limit: what else comes waits. Many idle for long: it is larger than needed.",
+            action="All busy at the limit: further work waits. Many idle for long: the pool is larger than needed.",
             targets=(
                 Target(by((_TYPE, _RUNNER, _STATE), series(WORKER_COUNT, *EXECUTORS)), f"{pool} {{{{{_STATE}}}}}"),
                 Target(by((_TYPE, _RUNNER), series(WORKER_LIMIT, *EXECUTORS)), f"{pool} limit"),
@@ -184,7 +184,7 @@ def _workers() -> tuple[Panel, ...]:
         Panel(
             title="Process pools",
             question="Are the worker processes alive?",
-            action="A pool that falls to none has been broken (a worker was killed, often for memory) or shut down.",
+            action="A pool that falls to none is broken (a worker was killed, often for memory) or was shut down.",
             targets=(Target(
                 top(_SHOWN, by((_NAME, _STATE), pools), pools, (_NAME,)), f"{{{{{_NAME}}}}} {{{{{_STATE}}}}}"
             ),),
@@ -193,9 +193,9 @@ def _workers() -> tuple[Panel, ...]:
         ),
         Panel(
             title="Abandoned threads",
-            question="How many threads still work for tasks that have ended by cancellation or timeout?",
-            action="Each keeps a slot while its executor is open. Give the blocking call a timeout of its own, or let"
-            " it ask check_cancelled.",
+            question="How many threads still run calls of tasks that were cancelled or timed out?",
+            action="Each keeps a slot while its executor is open. Give the blocking call a timeout of its own, or have"
+            " it call check_cancelled.",
             targets=(Target(f"{abandoned} > 0", f"{_EXECUTOR} {{{{{_RUNNER}}}}}"),),
             empty=NONE_SEEN,
             unit="short",
@@ -217,8 +217,8 @@ def _lifecycle() -> tuple[Panel, ...]:
         Panel(
             title="Executors opened and closed",
             question="Are executors made and closed as expected? (counted since the processes started)",
-            action="A steady climb: executors are made again and again, per request for one; share one. A widening gap:"
-            " some are not closed.",
+            action="A steady climb: executors are made repeatedly, for example one per request; share one. A widening"
+            " gap: some are not closed.",
             targets=(
                 Target(_so_far(EXECUTOR_OPENED), f"{{{{{_TYPE}}}}} opened"),
                 Target(_so_far(EXECUTOR_CLOSED), f"{{{{{_TYPE}}}}} closed"),
@@ -239,7 +239,8 @@ def _lifecycle() -> tuple[Panel, ...]:
         Panel(
             title="Shutdown duration, mean",
             question="How long does closing take, on the mean of all closings of the processes shown?",
-            action="Compare with the time your orchestrator waits before it kills: beyond it drained work is lost.",
+            action="Compare it with the time after which your orchestrator kills the process: tasks that take longer"
+            " are lost.",
             targets=(Target(f"{took} / ({closings} > 0)", f"{{{{{how}}}}}"),),
             unit="s",
             warn=25,
@@ -257,7 +258,7 @@ def _trust() -> tuple[Panel, ...]:
             title="Telemetry failures",
             question="What does the telemetry itself miss?",
             action="observer: your hook raised, see the log. callback: figures could not be read. export: the"
-            " collector refuses or is away."
+            " collector refuses or cannot be reached."
             " span_queue_full, span_export, span_shutdown, point_export: lost on the way out, see the log."
             " name_cap, label_cap: too many values of a label; later ones are folded into _OTHER (no alert)."
             " port_taken, process_silent: a process behind a shared Prometheus port is not shown.",
@@ -269,7 +270,7 @@ def _trust() -> tuple[Panel, ...]:
         ),
         Panel(
             title="Context losses",
-            question="Which tasks could not be tied to their caller's trace?",
+            question="Which tasks ran without their caller's trace?",
             action="missing, stale: the pool's worker had no or another task's context. unpicklable: a"
             " function or arguments that cannot cross a process boundary.",
             targets=(Target(by((loss, _NAME), losses) + " > 0", f"{{{{{loss}}}}} {{{{{_NAME}}}}}"),),
@@ -280,7 +281,7 @@ def _trust() -> tuple[Panel, ...]:
         ),
         Panel(
             title="Errors nobody retrieved",
-            question="How many asyncio tasks failed and were thrown away with their error unseen?",
+            question="How many asyncio tasks failed and were destroyed before their error was retrieved?",
             action="Each is in the log as 'Task exception was never retrieved': await the task, or use a task group.",
             targets=(Target(f"sum({unseen}) or 0 * sum({series(EXECUTOR_OPENED, *EXECUTORS)})", "tasks"),),
             unit="short",

@@ -1,4 +1,4 @@
-"""The drill-down's rows about tasks: how they end, and which kind of them is slow or uses up the slots."""
+"""The drill-down's rows about tasks: how they end, and which tasks are slow or use most slots."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ __all__ = ["outcomes", "tasks"]
 
 
 def outcomes() -> tuple[Panel, ...]:
-    """How fast tasks end, in what way, and what becomes of requests to end."""
+    """How fast tasks end, with which outcomes, and how requests to end are obeyed."""
     outcome, error, reason = label(Key.TASK_OUTCOME), label(Key.ERROR_TYPE), label(Key.CANCEL_REASON)
     phase = label(Key.TASK_PHASE)
     ended = events(series(TASK_COMPLETED, *FILTER), WINDOW)
@@ -51,8 +51,8 @@ def outcomes() -> tuple[Panel, ...]:
         ),
         Panel(
             title="Cancellations by reason",
-            question="Who cancels its tasks, how often, and where does it meet them?",
-            action="queued: cheap, the work never began. running: work was thrown away. unknown: cancelled from outside"
+            question="Why are its tasks cancelled, how often, and in which phase?",
+            action="queued: cheap, the work never began. running: work was discarded. unknown: cancelled from outside"
             " the executor.",
             targets=(Target(
                 f"{per_second(by((reason, phase), cancelled))} > 0", f"{{{{{reason}}}}}, {{{{{phase}}}}}"
@@ -65,8 +65,8 @@ def outcomes() -> tuple[Panel, ...]:
         ),
         Panel(
             title="Time to obey a cancellation",
-            question="How long do tasks take to end once cancelled?",
-            action="Seconds mean cleanup that blocks, or threads that nobody can interrupt.",
+            question="How long do tasks take to end after they were cancelled?",
+            action="Seconds mean cleanup that blocks, or threads that cannot be interrupted.",
             targets=(Target(obeyed, f"p95 {{{{{reason}}}}}", exemplar=True),),
             empty=NONE_SEEN,
             unit="s",
@@ -77,8 +77,8 @@ def outcomes() -> tuple[Panel, ...]:
         Panel(
             title="Asked to end and still running",
             question="How many tasks were cancelled, or are out of time, and have not ended yet?",
-            action="Each holds its slot, and holds up a shutdown. Back to 0 in a moment: cleanup. A level: tasks that"
-            " catch their cancellation, or threads that are waited for (abandon=False).",
+            action="Each holds its slot and delays a shutdown. If it returns to 0 soon, it is cleanup. If it stays:"
+            " tasks that catch their cancellation, or threads that are waited for (abandon=False).",
             targets=(Target(of_executor(TASK_CANCELLING), "asked to end"),),
             unit="short",
             width=8,
@@ -87,7 +87,7 @@ def outcomes() -> tuple[Panel, ...]:
         Panel(
             title="Rejected submissions",
             question="Which submissions never became tasks, and why?",
-            action="queue_full: the caller must slow down or the queue grow. already_shutdown: a caller outlives the"
+            action="queue_full: slow the callers down or enlarge the queue. already_shutdown: a caller outlives the"
             " executor. broken: its workers have died; make a new pool.",
             targets=(Target(by((error,), rate_of(TASK_REJECTED)), f"{{{{{error}}}}}"),),
             unit="ops",
@@ -99,14 +99,14 @@ def outcomes() -> tuple[Panel, ...]:
 
 
 def tasks() -> tuple[Panel, ...]:
-    """The kinds of tasks, by name."""
+    """The row of tasks by name."""
     name = label(Key.TASK_NAME)
     buckets = bucket(TASK_DURATION, *FILTER, TASK)
     return (
         Panel(
             title="Run time by task, p95",
             question="Which kind of task is slow?",
-            action="A name that rises alone is your suspect; all rising together share a dependency or a starved CPU.",
+            action="If one name rises alone, look at it; if all rise together, at a shared dependency or CPU.",
             targets=(Target(
                 quantile(0.95, rate(buckets, WINDOW), name), f"{{{{{name}}}}}", exemplar=True
             ),),
@@ -115,7 +115,7 @@ def tasks() -> tuple[Panel, ...]:
         ),
         Panel(
             title="Slots used by task",
-            question="Which kind of task uses up the slots? (rate times mean run, in slots)",
+            question="Which kind of task uses most slots? (rate times mean run, in slots)",
             action="Make the widest band shorter or rarer, or give it an executor of its own.",
             targets=(Target(
                 by((name,), rate(total(TASK_DURATION, *FILTER, TASK), WINDOW)), f"{{{{{name}}}}}"

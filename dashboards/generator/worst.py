@@ -1,4 +1,4 @@
-"""Queries and panels of the executors that are worst off: one line an executor, its worst process."""
+"""Queries and panels of the executors with the highest values: one line for each executor, its worst process."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ from glasspool._monitoring.expressions import EXECUTOR_LABELS, SERVICE, top, wor
 __all__ = ["FEW", "FILTER", "SHOWN", "WHICH", "lines_of", "mean", "recorded", "worst"]
 
 SHOWN = 15
-"""Lines a panel draws at most; below the 20 that an eye can still tell apart."""
+"""The most lines in a panel; with more than about 20 they cannot be told apart."""
 
 FEW = 8
-"""Lines of what goes up and down all the time."""
+"""The most lines in a panel of values that change all the time."""
 
 FILTER = (*SERVICE, f'{EXECUTOR_LABELS[1]}=~"$type"')
 WHICH = "{{" + EXECUTOR_LABELS[0] + "}} ({{" + EXECUTOR_LABELS[1] + "}})"
@@ -30,7 +30,7 @@ def worst(name: str, most: int = SHOWN) -> tuple[Target, ...]:
 
 
 def mean(name: str) -> str:
-    """Executors on the mean of five minutes: what goes up and down all the time cannot be read otherwise."""
+    """Executors on the mean of five minutes; values that change all the time cannot be read otherwise."""
     return worst_executors(f"avg_over_time({recorded(name)}[5m])")
 
 

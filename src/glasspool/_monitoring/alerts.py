@@ -1,11 +1,11 @@
-"""The alerts: what wakes somebody up (page) and what waits for the morning (ticket).
+"""The alerts: pages, which need attention at once, and tickets, which can wait until the next working day.
 
-Each fires series by series, so one bad process of many is named. Counters of rare events use only their bounded
-labels, which stand at 0 from the moment an executor opens; the first event is therefore seen.
+Each fires for every series separately, so it names the one bad process of many. Alerts on counters of rare events use
+only bounded labels, whose series are 0 from the moment an executor opens; the first event is therefore seen.
 
-An executor whose tasks wait is not in trouble: a batch fills its slots, its queue and its producers' patience for
-hours. Alerts on waiting are about executors for which somebody waits (limiters, declared wait objectives) and about
-those that do not get on: slots are free, or a task is stuck.
+Waiting tasks alone are no trouble: a batch fills its slots and its queue and blocks its producers for hours. Alerts on
+waiting cover executors with callers that wait (limiters, declared wait objectives) and executors that make no progress:
+slots are free, or a task is stuck.
 """
 
 from __future__ import annotations
@@ -112,7 +112,7 @@ def _pages(o: RuleOptions) -> tuple[Alert, ...]:
             "page",
             f"max_over_time({series(EVENTLOOP_STALL)}[1m]) > {o.stall_seconds:g}",
             "5m",
-            f"{_LOOP}: blocked for {{{{ $value | humanizeDuration }}}} and more, again or still",
+            f"{_LOOP}: blocked for {{{{ $value | humanizeDuration }}}} or more, repeatedly or still",
             RUNTIME_UID,
             "Event loop stalled now",
         ),
@@ -120,7 +120,7 @@ def _pages(o: RuleOptions) -> tuple[Alert, ...]:
 
 
 def _waiting(window: str) -> str:
-    """Tasks were queued at every sample of the window, which is as old as that."""
+    """Tasks were queued at every sample of the window, and at its beginning."""
     return f"min_over_time({series(QUEUE_SIZE)}[{window}]) > 0 and {series(QUEUE_SIZE)} offset {window} > 0"
 
 
@@ -204,7 +204,7 @@ def _outcome_tickets(o: RuleOptions) -> tuple[Alert, ...]:
 
     judged = match(Key.TASK_OUTCOME, "cancelled", negate=True)
     asked = match(Key.CANCEL_REASON, "explicit", "shutdown", negate=True)
-    # Cancelling is how the tasks of a loop are told that a client has left or a race is won.
+    # In tasks of event loops cancellation is normal: a client has disconnected, or another task has won a race.
     submitted = match(Key.EXECUTOR_TYPE, *LOOP_TYPES, negate=True)
     return (
         Alert(
@@ -223,7 +223,7 @@ def _outcome_tickets(o: RuleOptions) -> tuple[Alert, ...]:
             f"{r.UNASKED_CANCELS}{{{submitted}}} > {o.cancel_ratio:g} and "
             + enough(TASK_CANCELLATIONS, asked, Key.CANCEL_REASON, Key.TASK_PHASE),
             "5m",
-            f"{_WHO}: {{{{ $value | humanizePercentage }}}} of its tasks are cancelled and nobody asked for it",
+            f"{_WHO}: {{{{ $value | humanizePercentage }}}} of its tasks are cancelled without a request",
             DRILLDOWN_UID,
             "Cancellations by reason",
         ),
@@ -251,7 +251,7 @@ def _rare_tickets(o: RuleOptions) -> tuple[Alert, ...]:
             "ticket",
             f"{without((Key.RUNNER,), series(TASK_ABANDONED))} > 0",
             "2m",
-            f"{_WHO}: {{{{ $value }}}} tasks have ended while their threads work on",
+            f"{_WHO}: {{{{ $value }}}} tasks have ended while their threads still run",
             RUNTIME_UID,
             "Abandoned threads",
         ),
@@ -265,14 +265,14 @@ def _rare_tickets(o: RuleOptions) -> tuple[Alert, ...]:
         rare(
             "GlasspoolDrainCutTasks",
             cut,
-            f"{_WHO}: a shutdown ran out of patience and cancelled tasks",
+            f"{_WHO}: a shutdown cancelled tasks that had not ended",
             RUNTIME_UID,
             "Shutdowns",
         ),
         rare(
             "GlasspoolTelemetryUnhealthy",
             series(TELEMETRY_FAILURES, match(Key.FAILURE_KIND, *CAP_KINDS, negate=True)),
-            f"{_WHO}: what you see may be incomplete ({value_of(Key.FAILURE_KIND)})",
+            f"{_WHO}: telemetry may be incomplete ({value_of(Key.FAILURE_KIND)})",
             RUNTIME_UID,
             "Telemetry failures",
         ),

@@ -1,4 +1,4 @@
-"""What an installation may choose: objectives, thresholds, windows, traffic floors, links. Checked at construction."""
+"""The options of the rules: objectives, thresholds, windows, minimum traffic, links. Checked at construction."""
 
 from __future__ import annotations
 
@@ -15,19 +15,19 @@ from .expressions import bound
 __all__ = ["LONG_FACTOR", "PAGE_FACTOR", "TICKET_FACTOR", "OptionError", "RuleOptions", "flag", "seconds"]
 
 PAGE_FACTOR = 14.4
-"""Burns 2 % of a month's budget in an hour."""
+"""Consumes 2 % of a month's error budget in an hour."""
 
 LONG_FACTOR = 6.0
-"""Burns 5 % of a month's budget in six hours."""
+"""Consumes 5 % of a month's error budget in six hours."""
 
 TICKET_FACTOR = 1.0
-"""Burns the budget exactly within its period."""
+"""Consumes the budget exactly within its period."""
 
 _UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 
 
 class OptionError(ValueError):
-    """An option that cannot work. ``option`` is its name, ``problem`` says what is wrong and what would be right."""
+    """An option has an invalid value. ``option`` is its name, ``problem`` says what is wrong and what is valid."""
 
     def __init__(self, option: str, problem: str) -> None:
         super().__init__(f"{option}: {problem}")
@@ -44,7 +44,7 @@ def seconds(duration: str) -> int:
 
 
 def flag(name: str) -> str:
-    """The option of the command line that gives this field; those that may be given again name one at a time."""
+    """The command-line option for this field; an option that may be repeated has a singular name."""
     singular = {"wait_objectives": "wait_objective", "reject_reasons": "reject_reason"}
     return "--" + singular.get(name, name).replace("_", "-")
 
@@ -55,49 +55,53 @@ def _option(default: Any, help: str) -> Any:
 
 @dataclass(frozen=True, kw_only=True)
 class RuleOptions:
-    """Arguments of the rules. Raises OptionError for what cannot work; each field's help says what it is.
+    """Arguments of the rules. Raises OptionError for an invalid value; each field's help describes it.
 
-    Ratios are between 0 and 1, ages in seconds, floors in tasks; a floor keeps an executor that hardly works from
-    raising an alert over a handful of tasks.
+    Ratios are between 0 and 1, ages in seconds, floors in tasks; a floor is the number of tasks below which an executor
+    raises no alert.
     """
 
     wait_objectives: tuple[tuple[str, float], ...] = _option(
         (),
         "Wait objective for executors that declare none, by name: a regular expression that matches the whole name, and"
-        " the seconds that a task may wait, a bucket bound of the wait histogram. Such as 'web-.*=0.5'.",
+        " the seconds that a task may wait, a bucket bound of the wait histogram. For example 'web-.*=0.5'.",
     )
     in_time_share: float = _option(0.99, "Share of tasks that must start within the wait objective.")
-    wait_floor: int = _option(50, "Tasks that must have waited in the long window before an objective can burn.")
-    saturated_share: float = _option(0.9, "Share of time at the limit from which a limiter or executor is saturated.")
-    saturated_window: str = _option("5m", "How long it must be saturated with somebody waiting at every sample.")
-    queue_fill: float = _option(0.8, "Share of the queue's places taken.")
+    wait_floor: int = _option(
+        50, "Tasks that must have waited in the long window before an alert on an objective can fire."
+    )
+    saturated_share: float = _option(0.9, "Share of time at the limit above which a limiter or executor is saturated.")
+    saturated_window: str = _option("5m", "How long it must be saturated, with tasks waiting at every sample.")
+    queue_fill: float = _option(0.8, "Share of the queue's places above which it is filling.")
     producer_seconds: float = _option(60.0, "Seconds that a producer may be blocked in submit.")
-    stall_seconds: float = _option(1.0, "Seconds that an event loop may be blocked at one go.")
+    stall_seconds: float = _option(1.0, "Seconds that an event loop may be blocked at a time.")
     tick_seconds: float = _option(
         0.1, "Seconds that a timer of the event loop may be late; a bucket bound of the delay histogram."
     )
     late_ticks: float = _option(0.01, "Share of timers that may be later than that.")
     task_seconds: float = _option(300.0, "Seconds that a task must have run before it can be stuck; at least 60.")
-    task_factor: float = _option(10.0, "How many times longer than any before it a stuck task has run.")
+    task_factor: float = _option(10.0, "How many times longer than any earlier run a stuck task has run.")
     long_lived: str = _option(
-        "", "Regular expression of the executors whose tasks live as long as they like; none of them is ever stuck."
+        "", "Regular expression of the executors whose tasks may run without limit; their tasks are never stuck."
     )
-    cancel_seconds: float = _option(60.0, "Seconds that a task may take to end once it was asked to.")
-    error_ratio: float = _option(0.05, "Share of errors and timeouts among the tasks that ran to an end of their own.")
-    cancel_ratio: float = _option(0.2, "Share of cancellations that nobody asked for among all tasks that ended.")
-    ratio_floor: int = _option(20, "Tasks that must have ended within five minutes before a ratio is judged.")
+    cancel_seconds: float = _option(60.0, "Seconds that a task may take to end after it was asked to.")
+    error_ratio: float = _option(0.05, "Share of errors and timeouts in the tasks that were not cancelled.")
+    cancel_ratio: float = _option(
+        0.2, "Share of cancellations without a request (other than explicit and shutdown) in all tasks that ended."
+    )
+    ratio_floor: int = _option(20, "Tasks that must have ended within five minutes before a ratio is evaluated.")
     reject_reasons: tuple[str, ...] = _option(
-        # A producer that leaves by itself (submit_cancelled) is no fault of the executor.
+        # A producer that gives up (submit_cancelled) is not a fault of the executor.
         tuple(reason for reason in REJECT_REASONS if reason != "submit_cancelled"),
         "Reasons of refusals that raise an alert.",
     )
-    event_window: str = _option("15m", "How long an alert on a rare event stays up after the last one.")
+    event_window: str = _option("15m", "How long an alert on a rare event stays active after the last event.")
     long_interval: str = _option(
         "1m", "Evaluation interval of the wait objective's rules; the three-day window counts their samples."
     )
-    grafana_url: str = _option("", "Address of Grafana. Alerts link to its dashboards only when it is given.")
+    grafana_url: str = _option("", "Address of Grafana. Alerts link to its dashboards only if it is set.")
     runbook_url: str = _option(
-        "https://github.com/glasspool/glasspool/blob/main/docs/runbooks", "Where the runbook pages are."
+        "https://github.com/glasspool/glasspool/blob/main/docs/runbooks", "Address of the runbook pages."
     )
 
     def __post_init__(self) -> None:

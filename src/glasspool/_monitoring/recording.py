@@ -1,8 +1,8 @@
-"""The recording rules: what panels and alerts share, and what would take longer than a second to compute when asked.
+"""The recording rules: series that panels and alerts share, or that take longer than a second to compute on request.
 
-Every rule keeps all labels of its series but the attributes it sums over, so the processes stay apart and the rules
-work on any path's labels. A ratio's two sides are computed in one expression: Prometheus shows a rule what those before
-it have just written, other evaluators show what was written an interval ago.
+Every rule keeps all labels of its series but the attributes it sums over, so processes stay separate and the rules work
+with the labels of any path. Both sides of a ratio are computed in one expression: in Prometheus a rule sees what
+earlier rules of the group have just written, in other evaluators what was written an interval ago.
 """
 
 from __future__ import annotations
@@ -75,7 +75,7 @@ _SLOW_RATE = "glasspool:queue_wait_slow:rate5m"
 WAIT_WINDOWS = ("5m", "30m", "1h", "6h", "3d")
 _STARTED, _TIMED_OUT = (match(Key.QUEUE_OUTCOME, outcome) for outcome in ("started", "timeout"))
 _SUMMED_WINDOW = "3d"
-"""Too long to read every bucket of: made of the samples of the five-minute rules."""
+"""This window is too long to read every bucket; it is computed from the samples of the five-minute rules."""
 
 
 def utilization(window: str) -> str:
@@ -131,11 +131,15 @@ def recording_groups(options: RuleOptions) -> tuple[Group, ...]:
 
 def _states() -> list[Rule]:
     rules = [
-        Rule(SATURATION, f"{series(SLOT_USAGE)} / ({series(SLOT_LIMIT)} > 0)", "Slots in use now, of those there are."),
+        Rule(
+            SATURATION,
+            f"{series(SLOT_USAGE)} / ({series(SLOT_LIMIT)} > 0)",
+            "Share of the slots that are in use now.",
+        ),
         Rule(
             QUEUE_FILL,
             f"{series(QUEUE_SIZE)} / ({series(QUEUE_CAPACITY)} > 0)",
-            "Places of the queue taken now; no series for an unbounded queue.",
+            "Share of the queue's places that are taken now; no series for an unbounded queue.",
         ),
     ]
     for window in ("5m", "1h"):
@@ -149,7 +153,7 @@ def _states() -> list[Rule]:
         Rule(
             PRESSURE,
             f"({share}) > ({fill}) or {fill} or {share}",
-            "How near an executor is to falling over: the greater of its time at the limit (5m) and its queue's fill.",
+            "How near an executor is to its limits: the greater of its time at the limit (5m) and its queue's fill.",
         )
     )
     return rules
@@ -157,7 +161,7 @@ def _states() -> list[Rule]:
 
 def _rates() -> list[Rule]:
     ended = (Key.TASK_OUTCOME, Key.ERROR_TYPE, Key.RUNNER)
-    # An error type's series is born with its first error, which a rate would not see.
+    # The series of an error type begins with its first error, which a rate would miss.
     failed = without(ended, events(series(TASK_COMPLETED, match(Key.TASK_OUTCOME, "error", "timeout")), "5m"))
     judged = without(ended, events(series(TASK_COMPLETED, match(Key.TASK_OUTCOME, "cancelled", negate=True)), "5m"))
     unasked = without(
@@ -166,34 +170,38 @@ def _rates() -> list[Rule]:
     )
     waited = without((Key.QUEUE_OUTCOME,), grown(bucket(QUEUE_WAIT, _STARTED), bucket(QUEUE_WAIT, _TIMED_OUT), "5m"))
     return [
-        Rule(SUBMITTED_RATE, f"{events(series(TASK_SUBMITTED), '5m')} / 300", "Tasks accepted a second."),
+        Rule(SUBMITTED_RATE, f"{events(series(TASK_SUBMITTED), '5m')} / 300", "Tasks accepted per second."),
         Rule(
             COMPLETED_RATE,
             f"{without((Key.ERROR_TYPE, Key.RUNNER), events(series(TASK_COMPLETED), '5m'))} / 300",
-            "Tasks ended a second, by outcome.",
+            "Tasks that ended per second, by outcome.",
         ),
-        Rule(REJECTED_RATE, rate(series(TASK_REJECTED), "5m"), "Submissions refused a second, by reason."),
+        Rule(REJECTED_RATE, rate(series(TASK_REJECTED), "5m"), "Submissions refused per second, by reason."),
         Rule(
             CANCELLED_RATE,
             f"{without((Key.TASK_PHASE,), events(series(TASK_CANCELLATIONS), '5m'))} / 300",
-            "Cancellations a second, by reason.",
+            "Cancellations per second, by reason.",
         ),
-        Rule(ERROR_RATIO, f"{failed} / ({judged} > 0)", "Errors and timeouts among the tasks that were not cancelled."),
+        Rule(
+            ERROR_RATIO,
+            f"{failed} / ({judged} > 0)",
+            "Share of errors and timeouts in the tasks that were not cancelled.",
+        ),
         Rule(
             UNASKED_CANCELS,
             f"{unasked} / ({without(ended, events(series(TASK_COMPLETED), '5m'))} > 0)",
-            "Cancellations other than explicit and shutdown, among all tasks that ended.",
+            "Share of cancellations other than explicit and shutdown in all tasks that ended.",
         ),
         Rule(
             WAIT_P95,
             f"histogram_quantile(0.95, {waited}) >= 0",
-            "95 % of the tasks waited no longer; no series without tasks.",
+            "Wait that 95 % of the tasks did not exceed; no series without tasks.",
         ),
     ]
 
 
 def _every(window: str, *matchers: str) -> str:
-    """Tasks a second that started, or whose deadline passed in the queue."""
+    """Tasks per second that started, or whose deadline passed in the queue."""
     ended = grown(count(QUEUE_WAIT, *matchers, _STARTED), count(QUEUE_WAIT, *matchers, _TIMED_OUT), window)
     return f"{without((Key.QUEUE_OUTCOME,), ended)} / {seconds(window)}"
 
@@ -206,7 +214,8 @@ def judged(options: RuleOptions) -> str:
 
 
 def _late(options: RuleOptions, window: str) -> str:
-    """Tasks a second that missed their executor's objective: its own count of them, else what the buckets say."""
+    """Tasks per second that missed their executor's objective: the declared objective's counter, else from the
+    buckets."""
     vectors = [f"increase({series(QUEUE_WAIT_LATE)}[{window}]) / {seconds(window)}"]
     for pattern, limit in options.wait_objectives:
         name = matching(Key.EXECUTOR_NAME, pattern)
@@ -220,7 +229,7 @@ def _wait_objective(options: RuleOptions) -> list[Rule]:
     rates: list[Rule] = []
     ratios: list[Rule] = []
     slow = "Share of the tasks of the last {} that missed their executor's wait objective."
-    asked = "Tasks a second, over {}, that started or whose deadline passed in the queue, where there is an objective."
+    asked = "Tasks per second, over {}, that started or whose deadline passed in the queue, if there is an objective."
     for window in WAIT_WINDOWS:
         if window == _SUMMED_WINDOW:
             summed = f"sum_over_time({wait_rate('5m')}[{window}])"
@@ -233,7 +242,7 @@ def _wait_objective(options: RuleOptions) -> list[Rule]:
         rates.append(Rule(wait_rate(window), f"({every}) and ({judged(options)})", asked.format(window)))
         ratios.append(Rule(wait_slow(window), f"({late}) / ({every} > 0)", slow.format(window)))
         if window == "5m":
-            rates.append(Rule(_SLOW_RATE, late, "Tasks a second that missed their executor's wait objective."))
+            rates.append(Rule(_SLOW_RATE, late, "Tasks per second that missed their executor's wait objective."))
     return rates + ratios
 
 
@@ -253,5 +262,5 @@ def _own_work(options: RuleOptions) -> Rule:
         OWN_WORK,
         f"{active} > 0 and {series(QUEUE_SIZE)} unless {free} unless ({judged(options)}) unless {overdue}",
         "Active tasks of executors that are busy with work of their own, as a batch is: no slot free, no limiter, no"
-        " wait objective, no task stuck. That others wait behind it alerts nobody.",
+        " wait objective, no task stuck. Tasks that wait there raise no alert.",
     )

@@ -7,8 +7,33 @@ are UCUM (``s`` or an annotation in braces), time is always seconds.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Final, Literal
+from typing import Final
+
+from .attributes import (
+    CANCEL_PHASES,
+    CANCEL_REASONS,
+    CAP_KINDS,
+    CONTEXT_LOSS_KINDS,
+    EXECUTOR_FAILURE_KINDS,
+    FAILURE_KINDS,
+    LIMITER_TYPES,
+    LOOP_TYPES,
+    LOSS_KINDS,
+    OTHER,
+    OUTCOMES,
+    PORT_KINDS,
+    PROCESS,
+    QUEUE_OUTCOMES,
+    REJECT_REASONS,
+    SHUTDOWN_OUTCOMES,
+    SPAN_ATTRIBUTES,
+    SPAN_EVENT_STARTED,
+    WORKER_STATES,
+    Attribute,
+    Key,
+    prometheus_label,
+)
+from .metric import LOOP_BUCKETS, RUN_BUCKETS, WAIT_BUCKETS, Kind, Metric
 
 __all__ = [
     "ALL_METRICS",
@@ -80,147 +105,6 @@ __all__ = [
     "Metric",
     "prometheus_label",
 ]
-
-Kind = Literal["counter", "updowncounter", "gauge", "histogram"]
-
-OTHER: Final = "_OTHER"
-"""What a label value beyond its cap is folded into."""
-
-PROCESS: Final = "_PROCESS"
-"""The executor name of ``glasspool.telemetry.failures`` that belong to no single executor."""
-
-
-class Key:
-    """Attribute keys, as spans and OpenTelemetry metrics spell them."""
-
-    EXECUTOR_NAME: Final = "glasspool.executor.name"
-    EXECUTOR_TYPE: Final = "glasspool.executor.type"
-    RUNNER: Final = "glasspool.runner"
-    TASK_NAME: Final = "glasspool.task.name"
-    TASK_ID: Final = "glasspool.task.id"
-    TASK_OUTCOME: Final = "glasspool.task.outcome"
-    TASK_PHASE: Final = "glasspool.task.phase"
-    TASK_DURATION: Final = "glasspool.task.duration"
-    QUEUE_OUTCOME: Final = "glasspool.queue.outcome"
-    QUEUE_SIZE: Final = "glasspool.queue.size"
-    QUEUE_WAIT: Final = "glasspool.queue.wait.duration"
-    CANCEL_REASON: Final = "glasspool.cancel.reason"
-    CANCEL_MESSAGE: Final = "glasspool.cancel.message"
-    WORKER_STATE: Final = "glasspool.worker.state"
-    SHUTDOWN_OUTCOME: Final = "glasspool.shutdown.outcome"
-    LOSS_KIND: Final = "glasspool.context.loss.kind"
-    FAILURE_KIND: Final = "glasspool.telemetry.failure.kind"
-    EVENTLOOP_NAME: Final = "glasspool.eventloop.name"
-    ERROR_TYPE: Final = "error.type"
-    CODE_FUNCTION: Final = "code.function.name"
-    THREAD_ID: Final = "thread.id"
-    THREAD_NAME: Final = "thread.name"
-    PROCESS_PID: Final = "process.pid"
-    PROCESS_NUMBER: Final = "glasspool.process.number"
-
-
-OUTCOMES: Final[tuple[str, ...]] = ("success", "error", "timeout", "cancelled")
-QUEUE_OUTCOMES: Final[tuple[str, ...]] = ("started", "cancelled", "timeout")
-REJECT_REASONS: Final[tuple[str, ...]] = (
-    "queue_full",
-    "already_shutdown",
-    "broken",
-    "submit_cancelled",
-    "submit_timeout",
-)
-CANCEL_REASONS: Final[tuple[str, ...]] = (
-    "explicit",
-    "sibling_failure",
-    "shutdown",
-    "parent_scope",
-    "deadline",
-    "keyboard_interrupt",
-    "unknown",
-)
-CANCEL_PHASES: Final[tuple[str, ...]] = ("queued", "running")
-CONTEXT_LOSS_KINDS: Final[tuple[str, ...]] = ("missing", "stale", "unpicklable")
-LOSS_KINDS: Final[tuple[str, ...]] = ("span_queue_full", "span_export", "span_shutdown", "point_export")
-"""Failures that are spans or metric points thrown away between the end of a task and an exporter's success."""
-
-CAP_KINDS: Final[tuple[str, ...]] = ("name_cap", "label_cap")
-"""What is counted when a label's value finds no room and is shown as ``_OTHER``: nothing is missing from any sum."""
-
-EXECUTOR_FAILURE_KINDS: Final[tuple[str, ...]] = ("observer", "export", "callback", *CAP_KINDS)
-"""Failures that may be an executor's own; the others are always the process's."""
-
-PORT_KINDS: Final[tuple[str, ...]] = ("port_taken", "process_silent")
-"""Failures of the Prometheus endpoint: no scrape shows this process, or one did without another process."""
-
-FAILURE_KINDS: Final[tuple[str, ...]] = (*EXECUTOR_FAILURE_KINDS, *LOSS_KINDS, *PORT_KINDS)
-SHUTDOWN_OUTCOMES: Final[tuple[str, ...]] = ("drained", "cut")
-WORKER_STATES: Final[tuple[str, ...]] = ("busy", "idle")
-LOOP_TYPES: Final[tuple[str, ...]] = ("asyncio", "anyio", "trio")
-"""Executor types that are event loops: their tasks are started, not submitted, and a server's live as long as it."""
-LIMITER_TYPES: Final[tuple[str, ...]] = ("anyio_limiter", "trio_limiter")
-"""Executor types that are capacity limiters: whoever waits for a token is a caller, mostly a request."""
-
-WAIT_BUCKETS: Final = (
-    0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5,
-    1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0, 1800.0,
-)  # fmt: skip
-"""Bounds in seconds of waits, cancellations and shutdowns: half a millisecond (one busy loop turn) to half an hour."""
-
-_RUN_BUCKETS: Final = (
-    0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5,
-    1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0, 600.0, 1800.0, 3600.0,
-)  # fmt: skip
-_LOOP_BUCKETS: Final = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0)
-
-
-def prometheus_label(key: str) -> str:
-    """The Prometheus label of an attribute key: dots become underscores (OpenTelemetry's Prometheus rules)."""
-    return key.replace(".", "_")
-
-
-@dataclass(frozen=True)
-class Metric:
-    """One metric of the contract.
-
-    ``attributes`` come after the identity (``glasspool.executor.name`` and ``.type``), which every metric but
-    the ``eventloop`` ones carries (``identity``). ``rare`` metrics are zero or empty in a healthy process.
-    ``exemplars`` says that sampled traces are attached to the buckets.
-    """
-
-    name: str
-    kind: Kind
-    unit: str
-    help: str
-    attributes: tuple[str, ...] = ()
-    buckets: tuple[float, ...] = ()
-    identity: bool = True
-    rare: bool = False
-    exemplars: bool = False
-
-    @property
-    def prometheus_name(self) -> str:
-        """The name that scraping and OTLP-to-Prometheus translation agree on (before ``_bucket``, ``_sum``)."""
-        name = self.name.replace(".", "_")
-        if self.unit == "s":
-            name += "_seconds"
-        return name + "_total" if self.kind == "counter" else name
-
-    @property
-    def labels(self) -> tuple[str, ...]:
-        """All attribute keys in order: identity first."""
-        return (*_IDENTITY, *self.attributes) if self.identity else self.attributes
-
-
-@dataclass(frozen=True)
-class Attribute:
-    """One attribute that a span may carry. ``presence`` says when."""
-
-    key: str
-    type: str
-    help: str
-    presence: str
-
-
-_IDENTITY: Final = (Key.EXECUTOR_NAME, Key.EXECUTOR_TYPE)
 
 TASK_SUBMITTED: Final = Metric(
     "glasspool.task.submitted", "counter", "{task}", "Tasks accepted: queued or started at once."
@@ -304,7 +188,7 @@ TASK_DURATION: Final = Metric(
     "s",
     "Running time of tasks that started: start to end, waiting excluded.",
     (Key.TASK_OUTCOME, Key.TASK_NAME, Key.RUNNER),
-    _RUN_BUCKETS,
+    RUN_BUCKETS,
     exemplars=True,
 )
 CANCEL_DURATION: Final = Metric(
@@ -426,7 +310,7 @@ EVENTLOOP_DELAY: Final = Metric(
     "s",
     "How late the event loop ran a timer that was due: time in which nothing else could run.",
     (Key.EVENTLOOP_NAME,),
-    _LOOP_BUCKETS,
+    LOOP_BUCKETS,
     identity=False,
 )
 EVENTLOOP_STALL: Final = Metric(
@@ -462,29 +346,3 @@ PROCESSES_ANSWERED: Final = Metric(
 
 PORT_METRICS: Final = (PROCESSES_KNOWN, PROCESSES_ANSWERED)
 """What only a scrape of a port that can be shared has: it is about the scrape, no process's own figure."""
-
-SPAN_EVENT_STARTED: Final = "glasspool.task.started"
-"""The span event that marks the start of running; absent when the task never started."""
-
-_THREAD_KNOWN: Final = "if it started: `hybrid` on the event loop, thread pools, thread limiters"
-
-SPAN_ATTRIBUTES: Final = (
-    Attribute(Key.EXECUTOR_NAME, "string", "The executor's name.", "always"),
-    Attribute(Key.EXECUTOR_TYPE, "string", "What kind of executor it is: hybrid, thread_pool, …", "always"),
-    Attribute(Key.RUNNER, "string", "How the function is run: inline, thread, process, …", "always"),
-    Attribute(Key.TASK_NAME, "string", "The task's name: name=, else the function's qualified name.", "always"),
-    Attribute(Key.TASK_ID, "int", "Number of the task in its process, from 1.", "always"),
-    Attribute(Key.TASK_OUTCOME, "string", "success, error, timeout or cancelled.", "at the end"),
-    Attribute(Key.QUEUE_SIZE, "int", "Tasks queued when this one was submitted.", "always"),
-    Attribute(Key.QUEUE_WAIT, "double", "Seconds from acceptance to start, or to leaving the queue.",
-              "at the end, where there is a queue"),
-    Attribute(Key.TASK_DURATION, "double", "Seconds of running.", "at the end, if it started"),
-    Attribute(Key.CANCEL_REASON, "string", "Who asked for the cancellation.", "cancelled tasks"),
-    Attribute(Key.CANCEL_MESSAGE, "string", "The free text given to cancel().", "cancelled tasks with a message"),
-    Attribute(Key.CODE_FUNCTION, "string", "Module and qualified name of the function.", "always"),
-    Attribute(Key.THREAD_ID, "int", "Identifier of the thread that ran it.", _THREAD_KNOWN),
-    Attribute(Key.THREAD_NAME, "string", "Name of the thread that ran it.", _THREAD_KNOWN),
-    Attribute(Key.PROCESS_PID, "int", "Process that ran it.", "the CONSUMER span of a run in another process"),
-    Attribute(Key.ERROR_TYPE, "string", "module.qualname of the exception (builtins bare), timeout or cancelled.",
-              "all but successes"),
-)  # fmt: skip

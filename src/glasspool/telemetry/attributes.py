@@ -1,0 +1,149 @@
+"""Every attribute of metrics and spans, and the values of those that have a fixed set of them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final
+
+__all__ = [
+    "CANCEL_PHASES",
+    "CANCEL_REASONS",
+    "CAP_KINDS",
+    "CONTEXT_LOSS_KINDS",
+    "EXECUTOR_FAILURE_KINDS",
+    "FAILURE_KINDS",
+    "LIMITER_TYPES",
+    "LOOP_TYPES",
+    "LOSS_KINDS",
+    "OTHER",
+    "OUTCOMES",
+    "PORT_KINDS",
+    "PROCESS",
+    "QUEUE_OUTCOMES",
+    "REJECT_REASONS",
+    "SHUTDOWN_OUTCOMES",
+    "SPAN_ATTRIBUTES",
+    "SPAN_EVENT_STARTED",
+    "WORKER_STATES",
+    "Attribute",
+    "Key",
+    "prometheus_label",
+]
+
+OTHER: Final = "_OTHER"
+"""What a label value beyond its cap is folded into."""
+
+PROCESS: Final = "_PROCESS"
+"""The executor name of ``glasspool.telemetry.failures`` that belong to no single executor."""
+
+
+class Key:
+    """Attribute keys, as spans and OpenTelemetry metrics spell them."""
+
+    EXECUTOR_NAME: Final = "glasspool.executor.name"
+    EXECUTOR_TYPE: Final = "glasspool.executor.type"
+    RUNNER: Final = "glasspool.runner"
+    TASK_NAME: Final = "glasspool.task.name"
+    TASK_ID: Final = "glasspool.task.id"
+    TASK_OUTCOME: Final = "glasspool.task.outcome"
+    TASK_PHASE: Final = "glasspool.task.phase"
+    TASK_DURATION: Final = "glasspool.task.duration"
+    QUEUE_OUTCOME: Final = "glasspool.queue.outcome"
+    QUEUE_SIZE: Final = "glasspool.queue.size"
+    QUEUE_WAIT: Final = "glasspool.queue.wait.duration"
+    CANCEL_REASON: Final = "glasspool.cancel.reason"
+    CANCEL_MESSAGE: Final = "glasspool.cancel.message"
+    WORKER_STATE: Final = "glasspool.worker.state"
+    SHUTDOWN_OUTCOME: Final = "glasspool.shutdown.outcome"
+    LOSS_KIND: Final = "glasspool.context.loss.kind"
+    FAILURE_KIND: Final = "glasspool.telemetry.failure.kind"
+    EVENTLOOP_NAME: Final = "glasspool.eventloop.name"
+    ERROR_TYPE: Final = "error.type"
+    CODE_FUNCTION: Final = "code.function.name"
+    THREAD_ID: Final = "thread.id"
+    THREAD_NAME: Final = "thread.name"
+    PROCESS_PID: Final = "process.pid"
+    PROCESS_NUMBER: Final = "glasspool.process.number"
+
+
+OUTCOMES: Final[tuple[str, ...]] = ("success", "error", "timeout", "cancelled")
+QUEUE_OUTCOMES: Final[tuple[str, ...]] = ("started", "cancelled", "timeout")
+REJECT_REASONS: Final[tuple[str, ...]] = (
+    "queue_full",
+    "already_shutdown",
+    "broken",
+    "submit_cancelled",
+    "submit_timeout",
+)
+CANCEL_REASONS: Final[tuple[str, ...]] = (
+    "explicit",
+    "sibling_failure",
+    "shutdown",
+    "parent_scope",
+    "deadline",
+    "keyboard_interrupt",
+    "unknown",
+)
+CANCEL_PHASES: Final[tuple[str, ...]] = ("queued", "running")
+CONTEXT_LOSS_KINDS: Final[tuple[str, ...]] = ("missing", "stale", "unpicklable")
+LOSS_KINDS: Final[tuple[str, ...]] = ("span_queue_full", "span_export", "span_shutdown", "point_export")
+"""Failures that are spans or metric points thrown away between the end of a task and an exporter's success."""
+
+CAP_KINDS: Final[tuple[str, ...]] = ("name_cap", "label_cap")
+"""What is counted when a label's value finds no room and is shown as ``_OTHER``: nothing is missing from any sum."""
+
+EXECUTOR_FAILURE_KINDS: Final[tuple[str, ...]] = ("observer", "export", "callback", *CAP_KINDS)
+"""Failures that may be an executor's own; the others are always the process's."""
+
+PORT_KINDS: Final[tuple[str, ...]] = ("port_taken", "process_silent")
+"""Failures of the Prometheus endpoint: no scrape shows this process, or one did without another process."""
+
+FAILURE_KINDS: Final[tuple[str, ...]] = (*EXECUTOR_FAILURE_KINDS, *LOSS_KINDS, *PORT_KINDS)
+SHUTDOWN_OUTCOMES: Final[tuple[str, ...]] = ("drained", "cut")
+WORKER_STATES: Final[tuple[str, ...]] = ("busy", "idle")
+LOOP_TYPES: Final[tuple[str, ...]] = ("asyncio", "anyio", "trio")
+"""Executor types that are event loops: their tasks are started, not submitted, and a server's live as long as it."""
+LIMITER_TYPES: Final[tuple[str, ...]] = ("anyio_limiter", "trio_limiter")
+"""Executor types that are capacity limiters: whoever waits for a token is a caller, mostly a request."""
+
+
+def prometheus_label(key: str) -> str:
+    """The Prometheus label of an attribute key: dots become underscores (OpenTelemetry's Prometheus rules)."""
+    return key.replace(".", "_")
+
+
+@dataclass(frozen=True)
+class Attribute:
+    """One attribute that a span may carry. ``presence`` says when."""
+
+    key: str
+    type: str
+    help: str
+    presence: str
+
+
+SPAN_EVENT_STARTED: Final = "glasspool.task.started"
+"""The span event that marks the start of running; absent when the task never started."""
+
+_THREAD_KNOWN: Final = "if it started: `hybrid` on the event loop, thread pools, thread limiters"
+
+SPAN_ATTRIBUTES: Final = (
+    Attribute(Key.EXECUTOR_NAME, "string", "The executor's name.", "always"),
+    Attribute(Key.EXECUTOR_TYPE, "string", "What kind of executor it is: hybrid, thread_pool, …", "always"),
+    Attribute(Key.RUNNER, "string", "How the function is run: inline, thread, process, …", "always"),
+    Attribute(Key.TASK_NAME, "string", "The task's name: name=, else the function's qualified name.", "always"),
+    Attribute(Key.TASK_ID, "int", "Number of the task in its process, from 1.", "always"),
+    Attribute(Key.TASK_OUTCOME, "string", "success, error, timeout or cancelled.", "at the end"),
+    Attribute(Key.QUEUE_SIZE, "int", "Tasks queued when this one was submitted.", "always"),
+    Attribute(Key.QUEUE_WAIT, "double", "Seconds from acceptance to start, or to leaving the queue.",
+              "at the end, where there is a queue"),
+    Attribute(Key.TASK_DURATION, "double", "Seconds of running.", "at the end, if it started"),
+    Attribute(Key.CANCEL_REASON, "string", "Who asked for the cancellation.", "cancelled tasks"),
+    Attribute(Key.CANCEL_MESSAGE, "string", "The free text given to cancel().", "cancelled tasks with a message"),
+    Attribute(Key.CODE_FUNCTION, "string", "Module and qualified name of the function.", "always"),
+    Attribute(Key.THREAD_ID, "int", "Identifier of the thread that ran it.", _THREAD_KNOWN),
+    Attribute(Key.THREAD_NAME, "string", "Name of the thread that ran it.", _THREAD_KNOWN),
+    Attribute(Key.PROCESS_PID, "int", "Process that ran it.", "the CONSUMER span of a run in another process"),
+    Attribute(Key.ERROR_TYPE, "string", "module.qualname of the exception (builtins bare), timeout or cancelled.",
+              "all but successes"),
+)  # fmt: skip

@@ -16,6 +16,8 @@ from importlib.machinery import ModuleSpec
 from types import ModuleType
 from typing import Any
 
+from glasspool._foreign.starting import is_initializing
+
 __all__ = ["cancel", "when_imported"]
 
 logger = logging.getLogger("glasspool")
@@ -52,7 +54,7 @@ def cancel(name: str, callback: Callback) -> None:
 
 def _made(name: str) -> ModuleType | None:
     """The module, whole, if anybody has imported it or is doing so."""
-    if getattr(getattr(sys.modules.get(name), "__spec__", None), "_initializing", False):
+    if is_initializing(name):
         try:
             importlib.import_module(name)  # it waits for the other thread
         except Exception:  # noqa: BLE001 - raised in the other thread too, where the import is wanted

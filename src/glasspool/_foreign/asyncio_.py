@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Sequence
 from typing import Any
 
-__all__ = ["cut_creation_frames", "default_pool", "errors_of", "failure_of", "is_aborting"]
+__all__ = ["cut_creation_frames", "default_pool", "errors_of", "failure_of", "is_aborting", "running_loop"]
 
 
 def failure_of(future: Any) -> BaseException | None:
@@ -35,3 +36,8 @@ def cut_creation_frames(task: Any, filename: str) -> None:
     frames = getattr(task, "_source_traceback", None)
     while frames and frames[-1].filename == filename:
         del frames[-1]
+
+
+def running_loop() -> Any:
+    """The loop that runs in this thread; None if none does. ``asyncio.get_running_loop`` raises then, which is slow."""
+    return asyncio._get_running_loop()

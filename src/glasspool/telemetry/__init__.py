@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING
 from glasspool._lazy import lazy
 
 if TYPE_CHECKING:
-    from .configuration import TelemetryHandle, configure
+    from .configuration import configure
     from .eventloop import monitor_event_loop
+    from .handle import TelemetryHandle
     from .observers import Observer, TaskEvent
 
 __all__ = ["Observer", "TaskEvent", "TelemetryHandle", "configure", "monitor_event_loop"]
@@ -22,7 +23,7 @@ __all__ = ["Observer", "TaskEvent", "TelemetryHandle", "configure", "monitor_eve
 _HOME = {
     "Observer": "observers",
     "TaskEvent": "observers",
-    "TelemetryHandle": "configuration",
+    "TelemetryHandle": "handle",
     "configure": "configuration",
     "monitor_event_loop": "eventloop",
 }

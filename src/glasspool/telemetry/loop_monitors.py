@@ -17,6 +17,7 @@ import weakref
 from collections.abc import Callable
 from typing import Any
 
+from glasspool._foreign.asyncio_ import running_loop
 from glasspool._foreign.trio_ import running_trio
 
 from . import eventloop
@@ -28,7 +29,7 @@ __all__ = ["current", "executor_opened", "forget", "instrumented", "release", "w
 def current() -> Any:
     """The loop, or the token of the trio run, of this thread; None when there is none."""
     trio = running_trio()
-    return asyncio._get_running_loop() if trio is None else trio.current_trio_token()
+    return running_loop() if trio is None else trio.current_trio_token()
 
 
 def watch_executors(on: bool) -> None:

@@ -13,6 +13,7 @@ import threading
 from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, Any
 
+from glasspool._foreign.prometheus_registry import collectors_of
 from glasspool.errors import ConfigurationError
 
 from . import catalog
@@ -51,7 +52,7 @@ def register(registry: CollectorRegistry | None = None, *, source: Registry = RE
     client = _client()
     target = default_registry() if registry is None else registry
     with _lock:
-        for known in _collectors(target):
+        for known in collectors_of(target):
             if isinstance(known, Collector) and known.source is source:
                 return known
         collector = Collector(target, source, client)
@@ -104,7 +105,7 @@ class Collector:
 
     def stands_aside(self) -> bool:
         """Whether another collector of this registry makes ours wrong; said once, whenever that begins."""
-        for known in _collectors(self._registry):
+        for known in collectors_of(self._registry):
             for module, message in _RIVALS.items():
                 if type(known).__module__.startswith(module):
                     if module not in self._said:
@@ -207,12 +208,6 @@ def _client() -> Any:
             "pip install 'glasspool[prometheus]'"
         ) from error
     return prometheus_client
-
-
-def _collectors(registry: CollectorRegistry) -> list[Any]:
-    # There is no public way to ask a registry what is in it; without this attribute we see no rival. The copy is one
-    # step, so the registry's lock, which a fork may leave locked for ever, is not needed.
-    return list(getattr(registry, "_collector_to_names", ()))
 
 
 _lock = threading.RLock()

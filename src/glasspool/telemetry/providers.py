@@ -1,7 +1,6 @@
 """Is anybody listening? The OpenTelemetry providers of this process, asked for on the hot path at no cost.
 
-The only file that looks at what opentelemetry-api keeps private: its globals say in one attribute load that no
-provider was set, where the public getters search the environment each time. Without them the getters are used.
+The API's own globals answer without a call (see ``_foreign.otel_globals``). Where they are not known the getters do.
 """
 
 from __future__ import annotations
@@ -13,9 +12,9 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Final
 
 from opentelemetry import metrics, trace
-from opentelemetry.metrics import _internal as _metrics_internal
 
 from glasspool import _version
+from glasspool._foreign.otel_globals import KNOWN, METER_PROVIDER, METRICS, TRACE, TRACER_PROVIDER
 
 from .recording.histograms import Holder
 from .recording.registry import Registry, listen
@@ -40,7 +39,6 @@ __all__ = [
 logger = logging.getLogger("glasspool")
 
 _MISSING: Any = object()
-_GLOBALS_KNOWN = hasattr(_metrics_internal, "_METER_PROVIDER") and hasattr(trace, "_TRACER_PROVIDER")
 SCOPE: Final = "glasspool"
 """Instrumentation scope of all our spans and metrics."""
 
@@ -105,9 +103,7 @@ def refresh() -> None:
 
 def tracer() -> trace.Tracer | None:
     """The tracer of the provider that the application (or configure()) has set, or None while there is none."""
-    if not _GLOBALS_KNOWN or (
-        _metrics_internal._METER_PROVIDER is not _meter_provider or trace._TRACER_PROVIDER is not _tracer_provider
-    ):
+    if not KNOWN or (METRICS[METER_PROVIDER] is not _meter_provider or TRACE[TRACER_PROVIDER] is not _tracer_provider):
         refresh()
     return _tracer
 
@@ -118,11 +114,11 @@ def listening() -> bool:
 
 
 def _globals_meter() -> Any:
-    return _metrics_internal._METER_PROVIDER if _GLOBALS_KNOWN else metrics.get_meter_provider()
+    return METRICS[METER_PROVIDER] if KNOWN else metrics.get_meter_provider()
 
 
 def _globals_tracer() -> Any:
-    return trace._TRACER_PROVIDER if _GLOBALS_KNOWN else trace.get_tracer_provider()
+    return TRACE[TRACER_PROVIDER] if KNOWN else trace.get_tracer_provider()
 
 
 def has_meter_provider() -> bool:

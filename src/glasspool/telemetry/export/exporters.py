@@ -24,6 +24,7 @@ from opentelemetry.sdk.metrics.export import (
 from opentelemetry.sdk.trace import ReadableSpan
 from opentelemetry.sdk.trace.export import SpanExporter, SpanExportResult
 
+from glasspool._foreign.otel_exporters import preferences_of, without_instrumentation
 from glasspool.errors import ConfigurationError
 from glasspool.telemetry.providers import SCOPE
 
@@ -98,7 +99,7 @@ class SpanExports:
     def deliver(self, spans: Sequence[ReadableSpan], losses: Losses) -> bool:
         """Send the spans. True if all of them arrived; the others are lost and counted."""
         # What an exporter does is nobody's trace: instrumented HTTP and gRPC clients look at this key.
-        token = otel_context.attach(otel_context.set_value(otel_context._SUPPRESS_INSTRUMENTATION_KEY, True))
+        token = otel_context.attach(without_instrumentation())
         try:
             worked = self.renewed.send(lambda exporter: exporter.export(spans), SpanExportResult.SUCCESS, losses)
         finally:
@@ -126,8 +127,7 @@ class MetricExports(MetricExporter):
         self.renewed = Renewed(make, f"metrics ({name})", name)
         self.unsent = False
         exporter = self.renewed.exporter
-        # What the reader asks its exporter for has no public name, in the base class neither.
-        super().__init__(exporter._preferred_temporality, exporter._preferred_aggregation)
+        super().__init__(*preferences_of(exporter))
         self._losses = losses
         self._pid = os.getpid()
 

@@ -10,6 +10,8 @@ import os
 from collections.abc import Callable
 from typing import Any
 
+from glasspool._foreign.otel_exporters import put_around_stubs
+
 __all__ = ["Answers", "listened_to"]
 
 _CREDENTIALS = "OTEL_PYTHON_EXPORTER_OTLP_HTTP_"  # ..._CREDENTIAL_PROVIDER: the session is somebody else's
@@ -48,10 +50,8 @@ def listened_to(entry: str, make: Callable[..., Any], answers: Answers) -> Any:
         except (ImportError, TypeError):
             return make()
     exporter = make()
-    if entry == "otlp_proto_grpc" and hasattr(exporter, "_client") and hasattr(exporter, "_stub"):
-        stub = exporter._stub
-        exporter._client = _Stub(exporter._client, answers)
-        exporter._stub = lambda channel: _Stub(stub(channel), answers)  # the exporter connects anew
+    if entry == "otlp_proto_grpc":
+        put_around_stubs(exporter, lambda stub: _Stub(stub, answers))
     return exporter
 
 

@@ -19,6 +19,7 @@ from opentelemetry.sdk.metrics.export import MetricReader
 from opentelemetry.sdk.resources import OTELResourceDetector, Resource
 from opentelemetry.sdk.trace import TracerProvider
 
+from glasspool._foreign.otel_exporters import set_resource
 from glasspool.telemetry import providers
 
 from . import environment
@@ -172,7 +173,7 @@ class Pipeline:
             renewed = old.merge(Resource({_INSTANCE_ID: _new_instance_id()}))
             if self._tracers is not None:
                 # SDKs that do not renew it themselves have no public way; tracers made from now on carry the new one.
-                self._tracers._resource = renewed
+                set_resource(self._tracers, renewed)
         self._resource = renewed
         if not self._closed:
             for part in self._parts:

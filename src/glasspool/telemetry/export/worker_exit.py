@@ -11,6 +11,8 @@ import os
 import time
 from multiprocessing import process
 
+from glasspool._foreign.starting import target_of
+
 __all__ = ["exit_seconds", "is_worker", "runs_calls", "seconds_left"]
 
 logger = logging.getLogger("glasspool")
@@ -34,8 +36,7 @@ def is_worker() -> bool:
     """Whether this process is a pool's worker."""
     if process.parent_process() is None:
         return False
-    # Workers that have run nothing yet are told by what multiprocessing has them run; it has no public name.
-    target = getattr(process.current_process(), "_target", None)
+    target = target_of(process.current_process())  # of workers that have run nothing yet
     return _runs_calls or str(getattr(target, "__module__", "")).endswith(_POOLS)
 
 

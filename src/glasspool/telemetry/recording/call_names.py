@@ -161,7 +161,7 @@ _METHODS = {
 
 _OBJECTS: dict[str, Callable[[Any], Any]] = {
     "BatchedCalls": lambda batch: batch.items[0][0],  # what joblib sends to its workers
-    "CallableObjectWrapper": lambda wrapper: wrapper._obj,  # of wrap_non_picklable_objects
+    "CallableObjectWrapper": lambda wrapper: attribute(wrapper, "_obj"),  # of wrap_non_picklable_objects
 }
 """The same for objects of joblib and loky: by the name of their class."""
 

@@ -8,6 +8,7 @@ from collections import deque
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any, Protocol
 
+from glasspool._foreign.locks import is_owned
 from glasspool.telemetry.catalog import Metric
 
 from .turns import Turns
@@ -107,7 +108,7 @@ class Holder(Turns, abc.ABC):
         So never under ours: if somebody further up this thread's stack has it, that one hands them over, or else the
         next collection.
         """
-        if self.lock._is_owned():  # type: ignore[attr-defined]  # threading.Condition asks it, too
+        if is_owned(self.lock):
             self.measured.extend(found)
         elif self.sink is not None:
             for each in found:

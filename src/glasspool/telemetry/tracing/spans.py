@@ -19,6 +19,8 @@ from opentelemetry.context import Context
 from opentelemetry.trace import Link, Span, SpanKind, Status, StatusCode
 
 from glasspool._foreign.guarded import is_a, log
+from glasspool._foreign.otel_context import attach as otel_attach
+from glasspool._foreign.otel_context import current_context, span_in, with_span
 from glasspool.telemetry import catalog, providers
 from glasspool.telemetry.catalog import Key
 from glasspool.telemetry.recording.call_names import qualified_name
@@ -98,7 +100,7 @@ class TaskTracer:
             return None
         code: Any = function
         try:
-            parent_span = trace.get_current_span(parent)
+            parent_span = span_in(parent)
             if self.spans == "parented" and not parent_span.is_recording():
                 return None
             links = None
@@ -267,12 +269,12 @@ def _failed(what: str) -> None:
 
 def capture() -> Context:
     """The caller's OpenTelemetry context (span and baggage), to be carried to where its task runs."""
-    return otel_context.get_current()
+    return current_context()
 
 
 def context_in(context: contextvars.Context) -> Context:
     """The OpenTelemetry context (span and baggage) that is current in ``context``, whoever is in that now."""
-    return context.copy().run(otel_context.get_current)
+    return context.copy().run(current_context)
 
 
 def attach(context: Context | None, span: Span | None = None) -> contextvars.Token[Context]:
@@ -281,8 +283,8 @@ def attach(context: Context | None, span: Span | None = None) -> contextvars.Tok
     In a context that is the task's own the token can be forgotten; elsewhere hand it to ``detach`` in a ``finally``.
     """
     if context is None:
-        context = otel_context.get_current()
-    return otel_context.attach(context if span is None else trace.set_span_in_context(span, context))
+        context = current_context()
+    return otel_attach(context if span is None else with_span(span, context))
 
 
 def detach(token: Any) -> bool:
@@ -312,16 +314,16 @@ class Entered(NamedTuple):
 
 def enter(span: Span) -> Entered:
     """Make a span current in a context that is not its own, until ``leave``."""
-    outside = trace.get_current_span()
-    token = attach(None, span)
-    return Entered(span, outside, otel_context.get_current(), token)
+    before = current_context()
+    context = with_span(span, before)
+    return Entered(span, span_in(before), context, otel_attach(context))
 
 
 def leave(entered: Entered) -> None:
     """Take the span away again, and nothing else: what was attached meanwhile and not detached stays."""
-    found = otel_context.get_current()
+    found = current_context()
     if detach(entered.token) and found is not entered.context:
-        attach(found, entered.outside if trace.get_current_span(found) is entered.span else None)
+        attach(found, entered.outside if span_in(found) is entered.span else None)
 
 
 def without_span(context: Context | None = None) -> Context:

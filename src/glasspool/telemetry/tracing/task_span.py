@@ -18,10 +18,11 @@ from opentelemetry import trace
 from opentelemetry.context import Context
 from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import ReadableSpan, Span, Tracer
-from opentelemetry.sdk.trace.sampling import Decision, ParentBased, Sampler, StaticSampler, TraceIdRatioBased
+from opentelemetry.sdk.trace.sampling import Decision
 from opentelemetry.trace import Link, NonRecordingSpan, SpanContext, SpanKind, Status, StatusCode, TraceFlags
 
-from glasspool._foreign.otel_tracer import TracerParts, parts_of
+from glasspool._foreign.otel_context import span_in
+from glasspool._foreign.otel_tracer import TracerParts, decision_of, parts_of
 from glasspool.telemetry import catalog
 
 from .start_attributes import StartAttributes
@@ -33,15 +34,8 @@ logger = logging.getLogger("glasspool")
 _FLAGS = tuple(TraceFlags(flags) for flags in range(4))
 _RANDOM = 2  # the trace flag that says that ids are random, which SDKs set since 1.39
 _SAMPLED, _DROP = Decision.RECORD_AND_SAMPLE, Decision.DROP
+_RLock: Any = type(threading.RLock())  # without the function around it
 _UNSET = Status(StatusCode.UNSET)
-
-
-def _is_plain(sampler: Sampler) -> bool:
-    """Is it one of the SDK's own, all the way down? They hand the attributes on as they are."""
-    if type(sampler) is ParentBased:
-        parts = vars(sampler).values()
-        return all(isinstance(part, Sampler) and _is_plain(part) for part in parts)
-    return type(sampler) in (StaticSampler, TraceIdRatioBased)
 
 
 class _SdkSpan(Span):
@@ -73,10 +67,11 @@ class TaskSpan(Span):
 
     def __init__(
         self, maker: SpanMaker, name: str, context: SpanContext, parent: SpanContext | None, kind: SpanKind,
-        attributes: Mapping[str, Any], links: list[Link] | None, started: int, counted: Callable[[], None] | None,
+        attributes: StartAttributes | Mapping[str, Any], links: list[Link] | None, started: int,
+        counted: Callable[[], None] | None,
     ) -> None:  # fmt: skip
         # Not the SDK's constructor, which makes all that is made later here.
-        self._lock: Any = threading.RLock()
+        self._lock: Any = _RLock()
         self.maker = maker
         self._name = name
         self._context = context
@@ -166,8 +161,7 @@ class SpanMaker:
         self._trace_id = tracer.id_generator.generate_trace_id
         self._span_id = tracer.id_generator.generate_span_id
         self._is_random: Callable[[], bool] | None = getattr(tracer.id_generator, "is_trace_id_random", None)
-        # A sampler of the SDK itself neither looks at the attributes nor changes them.
-        self._plain = _is_plain(tracer.sampler)
+        self._decide = decision_of(tracer.sampler)
 
     @property
     def resource(self) -> Resource:
@@ -182,7 +176,7 @@ class SpanMaker:
 
         :param at: the start in wall-clock nanoseconds (None: now).
         """
-        parent: SpanContext | None = trace.get_current_span(context).get_span_context()
+        parent: SpanContext | None = span_in(context).get_span_context()
         if self._is_enabled is not None and not self._is_enabled():
             return NonRecordingSpan(parent)  # type: ignore[arg-type]  # as the SDK does
         if parent is None or not parent.is_valid:
@@ -192,15 +186,15 @@ class SpanMaker:
         else:
             trace_id = parent.trace_id
             random = 0 if self._is_random is None else parent.trace_flags & _RANDOM
-        if self._plain:
-            result = self.sampler.should_sample(context, trace_id, name, kind, None, links)
-            given: Mapping[str, Any] = attributes
+        given: StartAttributes | Mapping[str, Any] = attributes
+        if self._decide is not None:
+            decision = _SAMPLED if self._decide(parent, trace_id) else _DROP
+            state = None if parent is None else parent.trace_state
         else:
             result = self.sampler.should_sample(context, trace_id, name, kind, attributes.made(), links)
-            given = dict(result.attributes)
-        decision = result.decision
-        sampled = 1 if decision is _SAMPLED else 0
-        own = SpanContext(trace_id, self._span_id(), False, _FLAGS[sampled | random], result.trace_state)
+            given, decision, state = dict(result.attributes), result.decision, result.trace_state
+        flags = _FLAGS[random + 1 if decision is _SAMPLED else random]
+        own = SpanContext(trace_id, self._span_id(), False, flags, state)
         counted = None if self._count is None else self._count(parent, decision)
         if decision is _DROP:
             return NonRecordingSpan(own)

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from glasspool.telemetry import catalog
-from glasspool.telemetry.export.earlier_measurements import spread
+from glasspool.telemetry.export.whole_histograms import spread
 from glasspool.telemetry.recording.ending import SUCCESS
 from glasspool.telemetry.recording.histograms import Histogram
 from glasspool.telemetry.recording.registry import Registry

@@ -13,9 +13,9 @@ from typing import Any
 import pytest
 
 from glasspool.telemetry import catalog
-from glasspool.telemetry.export.earlier_measurements import spread
+from glasspool.telemetry.export.whole_histograms import spread
 from glasspool.telemetry.recording.ending import SUCCESS
-from glasspool.telemetry.recording.histograms import Histogram
+from glasspool.telemetry.recording.histograms import Histogram, Holder
 from glasspool.telemetry.recording.registry import Registry
 
 from .receiver import PROTOCOLS
@@ -231,7 +231,7 @@ def test_another_vendors_instruments_get_every_single_measurement():
     """What is not OpenTelemetry's own SDK is asked in the one way there is."""
     found = shown(
         """
-from glasspool.telemetry.export.earlier_measurements import Earlier, hand_over
+from glasspool.telemetry.export.whole_histograms import Changes
 from glasspool.telemetry.recording.histograms import Histogram
 
 class Instrument:
@@ -244,7 +244,8 @@ series = Histogram(catalog.TASK_DURATION, {})
 for index in range(1000):
     series.observe(index * 0.37)
 instrument = Instrument()
-hand_over(Earlier(series, tuple(series.counts), series.sum, ()), instrument)
+changes = Changes()
+changes.hand_over(changes.take(None, series), instrument)
 again = Histogram(catalog.TASK_DURATION, {})
 for value in instrument.values:
     again.observe(value)
@@ -264,6 +265,7 @@ tasks(10)
 for series in mail.totals.histograms():
     series.counts = [10 ** 9] * len(series.counts)
     series.sum = 4e14
+    series.least, series.most = 0.0, 1e6
 show(**compare(late()))
 """
     )
@@ -426,7 +428,7 @@ class Kept:
     def __init__(self) -> None:
         self.values: list[float] = []
 
-    def record(self, series: Histogram, value: float, span: Any) -> None:
+    def record(self, holder: Holder, series: Histogram, value: float, span: Any) -> None:
         self.values.append(value)
 
 
@@ -435,6 +437,8 @@ def test_what_one_thread_measures_is_not_told_by_another_that_measured_nothing(c
     recorder = full_recorder(Registry())
     totals, sink = recorder.totals, Kept()
     totals.sink = sink
+    for series in totals.histograms():
+        series.one_by_one = True
     mine, ended = (recorder.task("send", "inline") for _ in range(2))
     recorder.accept(ended, queued=False)
     recorder.begin(ended)

@@ -64,7 +64,6 @@ class _Batch:
         "late",
         "reasons",
         "sampled",
-        "sink",
         "slots",
         "succeeded",
         "waits",
@@ -72,7 +71,6 @@ class _Batch:
 
     def __init__(self, recorder: NotingRecorder) -> None:
         self.slots = recorder.slots.copy()
-        self.sink = recorder.totals.sink
         self.waits = recorder.totals.started_wait
         self.accepted = self.succeeded = self.failed = self.cancelled = self.late = 0
         self.ends: dict[tuple[str, str, str], int] = {}  # those that did not succeed
@@ -181,8 +179,12 @@ class NotingRecorder(Recorder):
         if series is not None:
             series.counts[index] += 1
             series.sum += wait
+            if wait < series.least:
+                series.least = wait
+            if wait > series.most:
+                series.most = wait
         self.notes.popleft()
-        if series is not None and (call.span is not None or batch.sink is not None):
+        if series is not None and (call.span is not None or series.one_by_one):
             self._sample(batch, call, series, index, wait)
 
     def _enter_end(self, batch: _Batch, call: NotedCall) -> None:
@@ -218,14 +220,18 @@ class NotingRecorder(Recorder):
                 batch.reasons[why] += 1
         series.counts[index] += 1
         series.sum += value
+        if value < series.least:
+            series.least = value
+        if value > series.most:
+            series.most = value
         self.notes.popleft()
-        if call.span is not None or batch.sink is not None:
+        if call.span is not None or series.one_by_one:
             self._sample(batch, call, series, index, value)
 
     def _sample(self, batch: _Batch, call: NotedCall, series: Histogram, index: int, value: float) -> None:
         if call.span is not None:
             batch.sampled[series, index] = value, call.span
-        if batch.sink is not None:
+        if series.one_by_one:
             self.totals.measured.append((series, value, call.span))
 
     def _take_over(self, batch: _Batch) -> None:

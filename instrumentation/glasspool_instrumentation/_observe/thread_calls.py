@@ -115,7 +115,7 @@ class Call(NotedCall):
         if token is not None:
             leave(token) if self.packed else detach(token)
         self.ending = SUCCESS
-        if span is None and len(notes) < BATCH and providers.sink is None and not self.observed.closing:
+        if span is None and len(notes) < BATCH and not self.observed.closing:
             notes.append(self)
         else:
             self.end(SUCCESS, threading.current_thread())
@@ -161,7 +161,7 @@ class Call(NotedCall):
             TaskTracer.end(self.span, ending, wait=wait, duration=duration, thread=thread)
         if observed.closing:
             observed.close_when_empty()
-        elif len(recorder.notes) >= BATCH or providers.sink is not None:
+        elif len(recorder.notes) >= BATCH:
             recorder.enter_some()
 
     def done(self, future: Future[Any]) -> None:

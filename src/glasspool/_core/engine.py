@@ -201,9 +201,12 @@ class Engine:
             self.queue.remove(task)
         # Notify. Telemetry counts first; then those who wait for the task learn of it, whatever has broken meanwhile.
         tell = None
+        duration = 0.0
+        span = None
         try:
-            if outcome == "success" and task.record.span is None and not self.reporter.observed:
-                self.reporter.succeeded(task.record)
+            if outcome == "success" and not self.reporter.observed:
+                duration = self.reporter.succeeded(task.record)
+                span = task.record.span
             else:
                 tell = self._report(task, outcome, error, reason, held=held, left=left)
         except BaseException as broken:  # noqa: BLE001 - whoever waits for the task is told all the same
@@ -222,7 +225,9 @@ class Engine:
         self.dispatch()
         if self.idle.event is not None and not self.queue.waiting and not self.active:
             self.idle.reached()
-        if tell is not None or outcome == "error":
+        if span is not None:
+            self.reporter.traced_success(task.record, span, duration)
+        elif tell is not None or outcome == "error":
             self._tell(task, tell, error)
         # Last, because dropping what it holds may run anybody's finalizers.
         task.let_go()

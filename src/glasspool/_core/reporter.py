@@ -12,6 +12,8 @@ from functools import partial
 from itertools import product
 from typing import Any
 
+from opentelemetry.trace import Span
+
 from glasspool._foreign.guarded import is_a, log
 from glasspool._recorded_calls import recognise
 from glasspool.stats import LATE, CutTask, ExecutorStats, ShutdownReport
@@ -73,7 +75,7 @@ class Reporter:
         # What the recorder alone has to know is told to it directly: a call less for every task.
         self.assigned = recorder.assign  # a queued task's record: it has got a slot
         self.counted_begin = recorder.begin  # the record of a task without span and observers: its function is called
-        self.succeeded = recorder.succeed  # likewise: it has ended as success
+        self.succeeded = recorder.succeed  # the record of a task without observers: it has ended as success
         self.counts = recorder.counts
         self._closing = (0.0, recorder.counts())  # when closing began, and what the counts were then
         self._cut: list[CutTask] = []
@@ -139,7 +141,7 @@ class Reporter:
             )
 
     def _start_span(self, task: Task, record: TaskRecord) -> Any:
-        return self._tracer.start(
+        span = self._tracer.start(
             task_name=record.name,
             label=record.label,
             function=look_through(task.item.function, task.item.arguments),
@@ -148,14 +150,19 @@ class Reporter:
             queue_size=self.recorder.queued,
             mode="link" if task.plan.link else "parent",
         )
+        if span is None or self.observed:
+            return span  # observers are told of the submission in the submitter's context; see began
+        tracing.attach(None, span)  # in the task's own context
+        return span if span.is_recording() else None
 
     def began(self, task: Task) -> None:
-        """The function is about to be called, in the current context: its span is current from here."""
+        """The function is about to be called, in the current context: its span is current from here at the latest."""
         record: TaskRecord = task.record
         wait = self.recorder.begin(record)
         if record.span is not None:
             try:
-                tracing.attach(None, record.span)
+                if self.observed:
+                    tracing.attach(None, record.span)
                 TaskTracer.begin(record.span)
             except BaseException as error:  # noqa: BLE001 - the task begins
                 self.broken(error)
@@ -202,6 +209,16 @@ class Reporter:
                 )  # fmt: skip
 
         return tell
+
+    def traced_success(self, record: TaskRecord, span: Span, duration: float) -> None:
+        """The task, which has a span and no observers, has ended as success and was counted by ``succeeded``."""
+        try:
+            TaskTracer.end(
+                span, SUCCESS, wait=record.started - record.accepted, duration=duration,
+                thread=threading.current_thread() if record.runner == "inline" else None,
+            )  # fmt: skip
+        except BaseException as error:  # noqa: BLE001 - all that ends the program
+            self.broken(error)
 
     def rejected(self, plan: Plan, reason: str, blocked: float | None = None) -> None:
         """A call never became a task."""

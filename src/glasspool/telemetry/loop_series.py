@@ -53,7 +53,7 @@ class EventLoops(Source):
         if name not in self._series and not budget.take(room):
             name, room = OTHER, 0
             self._registry.telemetry_failed("label_cap")
-        mine = Histogram(catalog.EVENTLOOP_DELAY, {Key.EVENTLOOP_NAME: name})
+        mine = self.series(catalog.EVENTLOOP_DELAY, {Key.EVENTLOOP_NAME: name})
         known = self._series.get(name)
         series = self._series.setdefault(name, mine) if known is None else known
         if known is None and series is not mine:  # somebody was faster

@@ -1,9 +1,8 @@
 """The recorder's figures as OpenTelemetry instruments.
 
-Counters and gauges are observable instruments that read the registry; histograms are recorded measurement by
-measurement, because the API has no other way in. Instruments are made through the global API, whose proxies become
-real when a provider is set. However late that is, it sees everything since process start: what the histograms held by
-then is handed over within the first collection.
+Counters and gauges are observable instruments that read the registry. What histograms have counted is handed over as a
+whole by the callbacks of those, at each collection (see ``whole_histograms``). Instruments are made through the global
+API, whose proxies become real when a provider is set. However late that is, it sees everything since process start.
 """
 
 from __future__ import annotations
@@ -24,7 +23,7 @@ from glasspool.telemetry.catalog import Metric
 from glasspool.telemetry.recording.histograms import Histogram, Holder
 from glasspool.telemetry.recording.registry import Registry, Snapshot
 
-from .earlier_measurements import Earlier, earlier, hand_over
+from .whole_histograms import Change, Changes
 
 __all__ = ["Instruments"]
 
@@ -41,8 +40,10 @@ class Instruments:
         self._registry = registry
         self._reader = _SnapshotPerCollection(self._begin_collection)
         self._warned = False
-        self._earlier: deque[Earlier] = deque()  # measured before the provider was found, and not yet handed over
-        self._later: deque[tuple[Histogram, float, Context]] = deque()  # see catch_up
+        self._changes = Changes()
+        self._waiting: deque[Change] = deque()  # to be handed over
+        self._one_by_one: set[str] = set()  # metrics whose measurements are recorded one by one
+        self._later: deque[tuple[Holder, Histogram, float, Context]] = deque()  # see catch_up
         self._inside = _Inside()
         _watch_garbage_collections()
         create = {
@@ -75,25 +76,48 @@ class Instruments:
 
     def _take(self, holder: Holder) -> None:
         if holder.sink is None:
-            found = [earlier(series) for series in holder.histograms()]
-            self._earlier.extend([each for each in found if any(each.counts)])
             holder.sink = self
+            for series in holder.histograms():
+                series.one_by_one = series.metric.name in self._one_by_one
+                self._take_change(holder, series)
+
+    def _take_change(self, holder: Holder, series: Histogram) -> None:
+        change = self._changes.take(holder, series)
+        if change is not None:
+            self._waiting.append(change)
+
+    def _take_changes(self, holder: Holder) -> None:
+        for series in holder.histograms():
+            if not series.one_by_one:
+                self._take_change(holder, series)
+
+    def _leave_one_by_one(self, series: Histogram) -> None:
+        # All that it has counted up to now was recorded, or is about to be.
+        if series.one_by_one:
+            series.one_by_one = False
+            self._changes.pass_over(series)
+
+    def _take_one_by_one(self, holder: Holder, series: Histogram) -> None:
+        if not series.one_by_one:
+            self._take_change(holder, series)
+            series.one_by_one = True
 
     def forget(self) -> None:
         """In a forked child: what waits is the parent's."""
-        self._earlier.clear()
+        self._waiting.clear()
+        self._changes.clear()
         self._later.clear()
 
-    def record(self, series: Histogram, value: float, span: Span | None) -> None:
+    def record(self, holder: Holder, series: Histogram, value: float, span: Span | None) -> None:
         """Hand one measurement in seconds to the SDK, its exemplar being the trace of ``span``. Never raises."""
         context = set_span_in_context(span, Context()) if span is not None else _NO_SPAN
         inside = self._inside
         if inside.active or (_collecting_thread is not None and _collecting_thread == threading.get_ident()):
-            self._later.append((series, value, context))
+            self._later.append((holder, series, value, context))
             return
         inside.active = True
         try:
-            self._record(series, value, context)
+            self._record(holder, series, value, context)
         finally:
             inside.active = False
         if self._later:
@@ -115,9 +139,16 @@ class Instruments:
             finally:
                 inside.active = False
 
-    def _record(self, series: Histogram, value: float, context: Context) -> None:
+    def _record(self, holder: Holder, series: Histogram, value: float, context: Context) -> None:
+        name = series.metric.name
         try:
-            self._histograms[series.metric.name].record(value, series.attributes, context)
+            instrument = self._histograms[name]
+            instrument.record(value, series.attributes, context)
+            if name not in self._one_by_one:
+                if self._changes.fit(series, instrument) is None:
+                    self._one_by_one.add(name)
+                else:
+                    holder.take(self._leave_one_by_one, series)
         except (KeyboardInterrupt, SystemExit):
             raise
         except BaseException:  # noqa: BLE001 - a foreign provider's bug must not reach the task
@@ -139,18 +170,23 @@ class Instruments:
     def _begin_collection(self) -> Snapshot:
         # Callbacks run before the SDK collects its histograms: what is recorded here is in the same collection.
         self.take_over()
+        snapshot = self._registry.collect()  # now all that was noted is counted
         for holder in self._registry.holders():
             holder.tell_rest()
-        while self._earlier:
+            holder.take(self._take_changes, holder)
+        while self._waiting:
             try:
-                found = self._earlier.popleft()
+                change = self._waiting.popleft()
             except IndexError:  # another reader's thread was faster
                 break
+            name = change.series.metric.name
             try:
-                hand_over(found, self._histograms[found.series.metric.name])
+                if not self._changes.hand_over(change, self._histograms[name]):
+                    self._one_by_one.add(name)
+                    change.holder.take(self._take_one_by_one, change.holder, change.series)
             except Exception:  # noqa: BLE001 - as in _record
-                self._failed("export", f"recording {found.series.metric.name}")
-        return self._registry.collect()
+                self._failed("export", f"recording {name}")
+        return snapshot
 
     def _failed(self, kind: str, what: str) -> None:
         self._registry.telemetry_failed(kind)

@@ -63,6 +63,9 @@ def function_name(function: Any, args: tuple[Any, ...] = (), kwargs: Mapping[str
 def qualified_name(function: Any) -> str:
     """``module.qualname`` of the user's function (``code.function.name``)."""
     function = look_through(function)
+    if type(function) is FunctionType and type(function.__module__) is str and type(function.__qualname__) is str:
+        module, name = function.__module__, function.__qualname__  # as below, for most
+        return f"{module}.{name}" if module and module != "builtins" else name
     named = _named(function)
     module, name = _text(named, "__module__"), _text(named, "__qualname__")
     if type(function) is GeneratorType and function.gi_frame is not None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import time
 
-from opentelemetry.trace import Span
+from opentelemetry.trace import Span, TraceFlags
 
 from .histograms import Exemplar
 
@@ -34,7 +34,7 @@ def of(span: Span, value: float) -> Exemplar | None:
         raise
     except BaseException:  # noqa: BLE001 - a span of a foreign provider
         return None
-    if not (context.trace_flags.sampled or (_filter == "always_on" and context.is_valid)):
+    if not (context.trace_flags & TraceFlags.SAMPLED or (_filter == "always_on" and context.is_valid)):
         return None
     return value, context.trace_id, context.span_id, time.time()
 

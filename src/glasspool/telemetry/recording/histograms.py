@@ -6,6 +6,7 @@ import abc
 from bisect import bisect_left
 from collections import deque
 from collections.abc import Callable, Iterable
+from math import inf
 from typing import TYPE_CHECKING, Any, Protocol
 
 from glasspool._foreign.locks import is_owned
@@ -25,14 +26,20 @@ Exemplar = tuple[float, int, int, float]
 class Histogram:
     """One histogram series: a count per bucket (upper bounds inclusive, the last one open), a sum, exemplars."""
 
-    __slots__ = ("attributes", "bounds", "counts", "exemplars", "metric", "sum")
+    __slots__ = ("attributes", "bounds", "counts", "exemplars", "least", "metric", "most", "one_by_one", "sum")
 
-    def __init__(self, metric: Metric, attributes: dict[str, Any]) -> None:
+    def __init__(self, metric: Metric, attributes: dict[str, Any], *, one_by_one: bool = False) -> None:
+        """Make a series that has counted nothing.
+
+        :param one_by_one: its holder's sink takes each measurement for itself; else what there is at a collection.
+        """
         self.metric = metric
         self.attributes = attributes
         self.bounds = metric.buckets
         self.counts = [0] * (len(metric.buckets) + 1)
         self.sum = 0.0
+        self.least, self.most = inf, -inf  # of the measurements since the sink has last taken them all
+        self.one_by_one = one_by_one
         self.exemplars: list[Exemplar | None] | None = None
 
     def observe(self, value: float, exemplar: Exemplar | None = None) -> None:
@@ -40,6 +47,10 @@ class Histogram:
         index = bisect_left(self.bounds, value)
         self.counts[index] += 1
         self.sum += value
+        if value < self.least:
+            self.least = value
+        if value > self.most:
+            self.most = value
         if exemplar is not None:
             self.keep(index, exemplar)
 
@@ -57,7 +68,7 @@ Measured = tuple[Histogram, float, "Span | None"]
 class Sink(Protocol):
     """Where measurements also go while an OpenTelemetry meter provider is set."""
 
-    def record(self, series: Histogram, value: float, span: Span | None) -> None:
+    def record(self, holder: Holder, series: Histogram, value: float, span: Span | None) -> None:
         """Take one measurement in seconds that ``series`` has counted. The caller holds no lock."""
         ...
 
@@ -65,8 +76,9 @@ class Sink(Protocol):
 class Holder(Turns, abc.ABC):
     """What has histograms. They change in its turns, and so does ``sink``.
 
-    What is counted while there is a sink waits in ``measured`` for the end of the turn. Whoever takes the turn then
-    takes it out (``taken``) while still holding the lock, and hands it over (``tell``) without it.
+    What a series counts whose measurements the sink takes one by one waits in ``measured`` for the end of the turn. The
+    one that takes the turn then takes it out (``taken``) while still holding the lock, and hands it over (``tell``)
+    without it.
     """
 
     def __init__(self) -> None:
@@ -89,8 +101,12 @@ class Holder(Turns, abc.ABC):
     def measure(self, series: Histogram, value: float, exemplar: Exemplar | None = None, span: Any = None) -> None:
         """Count one measurement, for the sink too. In a turn."""
         series.observe(value, exemplar)
-        if self.sink is not None:
+        if series.one_by_one:
             self.measured.append((series, value, span))
+
+    def series(self, metric: Metric, attributes: dict[str, Any]) -> Histogram:
+        """A new series. In a turn."""
+        return Histogram(metric, attributes, one_by_one=self.sink is not None)
 
     def taken(self) -> list[Measured]:
         """What was measured since this was last asked. The caller holds the lock."""
@@ -112,7 +128,7 @@ class Holder(Turns, abc.ABC):
             self.measured.extend(found)
         elif self.sink is not None:
             for each in found:
-                self.sink.record(*each)
+                self.sink.record(self, *each)
 
     def tell_rest(self) -> None:
         """Hand over what a re-entered update has left behind."""

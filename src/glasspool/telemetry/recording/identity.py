@@ -196,7 +196,7 @@ class Totals(Holder):
             labels = {Key.TASK_OUTCOME: outcome, Key.RUNNER: runner}
             if name:
                 labels[Key.TASK_NAME] = name
-            series = self.duration[key] = Histogram(catalog.TASK_DURATION, {**self.identity, **labels})
+            series = self.duration[key] = self.series(catalog.TASK_DURATION, {**self.identity, **labels})
         if series is None:  # first the name goes, which may be many
             series = self.duration.get((outcome, OTHER, runner)) or self._fold(catalog.TASK_DURATION)
         return series
@@ -222,7 +222,7 @@ class Totals(Holder):
         series = family.get(key)
         if series is None and self._room(metric):
             labels = dict(zip(metric.attributes, label, strict=True))
-            series = family[key] = Histogram(metric, {**self.identity, **labels})
+            series = family[key] = self.series(metric, {**self.identity, **labels})
         return series or self._fold(metric)
 
     def _room(self, metric: Metric) -> bool:
@@ -237,7 +237,7 @@ class Totals(Holder):
         if series is None:
             self._budget.fold(self.type, metric)
             labels = {Key.EXECUTOR_NAME: OTHER, Key.EXECUTOR_TYPE: self.type, **dict.fromkeys(metric.attributes, OTHER)}
-            series = self.folded[metric.name] = Histogram(metric, labels)
+            series = self.folded[metric.name] = self.series(metric, labels)
         return series
 
     # -- caps ------------------------------------------------------------------------------------------------------

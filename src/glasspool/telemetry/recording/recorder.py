@@ -141,12 +141,16 @@ class Recorder(BaseRecorder):
                 found = None if task.span is None else exemplars.of(task.span, wait)
                 series: Any = totals.started_wait  # there since the first executor has opened
                 index = bisect_left(series.bounds, wait)
-                if totals.sink is not None:
+                if series.one_by_one:
                     totals.measured.append((series, wait, task.span))
                 task.started = now
                 task.began = True
                 series.counts[index] += 1
                 series.sum += wait
+                if wait < series.least:
+                    series.least = wait
+                if wait > series.most:
+                    series.most = wait
                 if wait > self.late_after:
                     totals.late += 1
                 if found is not None:
@@ -182,7 +186,7 @@ class Recorder(BaseRecorder):
                 if series is None:
                     series = totals.duration_of("success", task.label, task.runner)
                 index = bisect_left(series.bounds, duration)
-                if totals.sink is not None:
+                if series.one_by_one:
                     totals.measured.append((series, duration, task.span))
                 if self.asked:
                     self.asked.pop(task, None)
@@ -196,6 +200,10 @@ class Recorder(BaseRecorder):
                 totals.completed[key] += 1
                 series.counts[index] += 1
                 series.sum += duration
+                if duration < series.least:
+                    series.least = duration
+                if duration > series.most:
+                    series.most = duration
                 if slots.saturated and slots.in_flight + slots.abandoned < slots.full_at:
                     slots.saturated = False
                     slots.saturated_offset += now
@@ -272,12 +280,16 @@ class Recorder(BaseRecorder):
         left_behind[runner] += left
         series.counts[index] += 1
         series.sum += value
+        if value < series.least:
+            series.least = value
+        if value > series.most:
+            series.most = value
         if slots.saturated and slots.in_flight + slots.abandoned < slots.full_at:
             slots.saturated = False
             slots.saturated_offset += now
         if found is not None:
             series.keep(index, found)
-        if totals.sink is not None and series is not _UNSEEN:
+        if series.one_by_one:
             totals.measured.append((series, value, task.span))
         if cancelled and ending.requested is not None:
             took = max(0.0, now - ending.requested)

@@ -19,6 +19,8 @@ from opentelemetry.context import Context
 from opentelemetry.trace import Link, Span, SpanKind, Status, StatusCode
 
 from glasspool._foreign.guarded import is_a, log
+from glasspool._foreign.otel_context import attach as otel_attach
+from glasspool._foreign.otel_context import current_context, span_in, with_span
 from glasspool.telemetry import catalog, providers
 from glasspool.telemetry.catalog import Key
 from glasspool.telemetry.recording.call_names import qualified_name
@@ -28,6 +30,7 @@ from glasspool.telemetry.recording.printable_text import SHOWN, TEXT_LENGTH, pri
 from glasspool.telemetry.recording.registry import REGISTRY
 
 from .propagation import propagate
+from .start_attributes import StartAttributes
 
 __all__ = [
     "ContextMode",
@@ -53,6 +56,7 @@ ContextMode = Literal["parent", "link"]
 
 logger = logging.getLogger("glasspool")
 
+_KEPT_NAMES = 64  # of spans; labels are capped
 _MAX_NAME = 128  # characters of a task name in a span name
 _ERROR_REASONS = frozenset({"sibling_failure", "deadline"})  # cancellations that are failures
 
@@ -60,12 +64,13 @@ _ERROR_REASONS = frozenset({"sibling_failure", "deadline"})  # cancellations tha
 class TaskTracer:
     """Makes the spans of one executor. ``spans`` says which tasks get one."""
 
-    __slots__ = ("_attributes", "_name", "spans")
+    __slots__ = ("_attributes", "_name", "_names", "spans")
 
     def __init__(self, name: str, type: str, spans: Spans = "all") -> None:
         self.spans = spans
         self._name = printable(name)
         self._attributes = {Key.EXECUTOR_NAME: self._name, Key.EXECUTOR_TYPE: type}
+        self._names: dict[str, str] = {}  # of spans, by label: those are capped
 
     def start(
         self,
@@ -95,7 +100,7 @@ class TaskTracer:
             return None
         code: Any = function
         try:
-            parent_span = trace.get_current_span(parent)
+            parent_span = span_in(parent)
             if self.spans == "parented" and not parent_span.is_recording():
                 return None
             links = None
@@ -104,21 +109,22 @@ class TaskTracer:
                 links = [Link(submitter)] if submitter.is_valid else None
                 parent = trace.set_span_in_context(trace.INVALID_SPAN, parent)
             shown = SHOWN[task_name]
+            given = StartAttributes(
+                self._attributes, runner, shown, task_id, queue_size,
+                SHOWN[code if is_a(code, str) else qualified_name(function)], attributes,
+            )  # fmt: skip
+            name = (self._names.get(label) or self._name_of(label)) if label else self._name_of(shown)
+            maker = _maker_of(tracer)
+            if maker is not None:
+                started: Span = maker.start(name, parent, kind, given, links, at)
+                return started
             return tracer.start_span(
-                f"{self._name} {label or shown}"[:_MAX_NAME],
+                name,
                 context=parent,
                 kind=kind,
                 links=links,
                 start_time=time.time_ns() if at is None else at,
-                attributes={
-                    **self._attributes,
-                    Key.RUNNER: runner,
-                    Key.TASK_NAME: shown,
-                    Key.TASK_ID: task_id,
-                    Key.QUEUE_SIZE: queue_size,
-                    Key.CODE_FUNCTION: SHOWN[code if is_a(code, str) else qualified_name(function)],
-                    **(attributes or {}),
-                },
+                attributes=given.made(),
                 record_exception=False,
                 set_status_on_exception=False,
             )
@@ -128,11 +134,20 @@ class TaskTracer:
             _failed("starting a span")
             return None
 
+    def _name_of(self, label: str) -> str:
+        name = f"{self._name} {label}"[:_MAX_NAME]
+        if len(self._names) < _KEPT_NAMES:
+            self._names[label] = name
+        return name
+
     @staticmethod
     def begin(span: Span, *, at: int | None = None) -> None:
         """The task starts to run (``at``: wall-clock nanoseconds, default now)."""
         try:
-            if span.is_recording():
+            if type(span) is _task_span:
+                own: Any = span
+                own.begin(at)
+            elif span.is_recording():
                 span.add_event(catalog.SPAN_EVENT_STARTED, timestamp=at)
         except (KeyboardInterrupt, SystemExit):
             raise
@@ -156,6 +171,18 @@ class TaskTracer:
         :param thread: the thread that ran it, if that is known.
         :param at: the end in wall-clock nanoseconds (default now).
         """
+        if type(span) is _task_span and ending.error is None:
+            try:
+                status = None if ending is SUCCESS else _status_of(ending)
+                if status is not None:
+                    span.set_status(status)
+                own: Any = span
+                own.finish(_attributes_of(ending, wait, duration, thread), at)
+            except (KeyboardInterrupt, SystemExit):
+                raise
+            except BaseException:  # noqa: BLE001 - as above
+                _failed("ending a span")
+            return
         try:
             if span.is_recording():
                 # All in one call: the SDK takes as long for the call as for five attributes.
@@ -196,15 +223,40 @@ def _attributes_of(
 
 
 def _set_status(span: Span, ending: Ending) -> None:
+    status, error = _status_of(ending), ending.error
+    if status is not None:
+        span.set_status(status)
+    if error is not None and ending.outcome == "error":
+        span.record_exception(error, error_event(error))
+
+
+def _status_of(ending: Ending) -> Status | None:
     error = ending.error
     if ending.outcome == "error":
-        span.set_status(Status(StatusCode.ERROR, ending.error_type if error is None else error_text(error)))
-        if error is not None:
-            span.record_exception(error, error_event(error))
-    elif ending.outcome == "timeout":
-        span.set_status(Status(StatusCode.ERROR, "timeout"))
-    elif ending.outcome == "cancelled" and ending.reason in _ERROR_REASONS:
-        span.set_status(Status(StatusCode.ERROR, f"cancelled: {ending.reason}"))
+        return Status(StatusCode.ERROR, ending.error_type if error is None else error_text(error))
+    if ending.outcome == "timeout":
+        return Status(StatusCode.ERROR, "timeout")
+    if ending.outcome == "cancelled" and ending.reason in _ERROR_REASONS:
+        return Status(StatusCode.ERROR, f"cancelled: {ending.reason}")
+    return None
+
+
+# What makes the spans of the tracer that was used last: of the SDK's own, spans of ours; None: it makes them itself.
+_task_span: Any = None
+_known_tracer: Any = None
+_known_maker: Any = None
+
+
+def _maker_of(tracer: Any) -> Any:
+    global _known_maker, _known_tracer, _task_span
+    if tracer is not _known_tracer:
+        maker = None
+        if type(tracer).__module__.startswith("opentelemetry.sdk."):
+            from .task_span import TaskSpan, maker_of  # here, because it imports the SDK
+
+            maker, _task_span = maker_of(tracer), TaskSpan
+        _known_maker, _known_tracer = maker, tracer
+    return _known_maker
 
 
 _warned = False
@@ -220,12 +272,12 @@ def _failed(what: str) -> None:
 
 def capture() -> Context:
     """The caller's OpenTelemetry context (span and baggage), to be carried to where its task runs."""
-    return otel_context.get_current()
+    return current_context()
 
 
 def context_in(context: contextvars.Context) -> Context:
     """The OpenTelemetry context (span and baggage) that is current in ``context``, whoever is in that now."""
-    return context.copy().run(otel_context.get_current)
+    return context.copy().run(current_context)
 
 
 def attach(context: Context | None, span: Span | None = None) -> contextvars.Token[Context]:
@@ -234,8 +286,9 @@ def attach(context: Context | None, span: Span | None = None) -> contextvars.Tok
     In a context that is the task's own the token can be forgotten; elsewhere hand it to ``detach`` in a ``finally``.
     """
     if context is None:
-        context = otel_context.get_current()
-    return otel_context.attach(context if span is None else trace.set_span_in_context(span, context))
+        context = current_context()
+    token: contextvars.Token[Context] = otel_attach(context if span is None else with_span(span, context))
+    return token
 
 
 def detach(token: Any) -> bool:
@@ -265,16 +318,16 @@ class Entered(NamedTuple):
 
 def enter(span: Span) -> Entered:
     """Make a span current in a context that is not its own, until ``leave``."""
-    outside = trace.get_current_span()
-    token = attach(None, span)
-    return Entered(span, outside, otel_context.get_current(), token)
+    before = current_context()
+    context = with_span(span, before)
+    return Entered(span, span_in(before), context, otel_attach(context))
 
 
 def leave(entered: Entered) -> None:
     """Take the span away again, and nothing else: what was attached meanwhile and not detached stays."""
-    found = otel_context.get_current()
+    found = current_context()
     if detach(entered.token) and found is not entered.context:
-        attach(found, entered.outside if trace.get_current_span(found) is entered.span else None)
+        attach(found, entered.outside if span_in(found) is entered.span else None)
 
 
 def without_span(context: Context | None = None) -> Context:

@@ -36,6 +36,7 @@ check: $(VENV)/.test-ready
 	$(BIN)/mypy --python-version 3.11 --follow-imports silent dashboards/generator
 	$(BIN)/pyright --pythonpath $(BIN)/python
 	$(BIN)/lint-imports
+	$(BIN)/python tools/check_private_names.py
 	$(BIN)/python tools/generate_docs.py --check
 	$(BIN)/python -m dashboards.generator --check
 

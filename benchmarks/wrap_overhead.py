@@ -29,6 +29,7 @@ from opentelemetry import trace
 from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.sampling import Decision, ParentBased, StaticSampler
 
+from glasspool._foreign.pool_parts import call_when_done
 from glasspool.telemetry.catalog import SPAN_EVENT_STARTED, Key
 from glasspool_instrumentation import wrap_executor
 
@@ -61,7 +62,7 @@ class ClockAlone(ThreadPoolExecutor):
     def submit(self, fn: Any, /, *args: Any, **kwargs: Any) -> Any:
         call = _Timed(fn)
         future: Any = super().submit(call, *args, **kwargs)
-        future._done_callbacks.append(call.done)
+        call_when_done(future, call.done)
         return future
 
 

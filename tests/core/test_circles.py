@@ -29,7 +29,7 @@ def no_wait_is_left() -> Iterator[None]:
     """A wait that has ended has left the graph."""
     yield
     graph = waits.WAITS
-    assert (graph._waits, graph._waiting, graph._awaited) == ({}, {}, {})
+    assert (graph.waits, graph.waiting, graph.awaited) == ({}, {}, {})
 
 
 # -- the ways in which a task can wait for another executor ------------------------------------------------------------

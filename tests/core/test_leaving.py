@@ -122,6 +122,7 @@ STOPPED = """
 import asyncio, sys
 import anyio
 from glasspool import HybridExecutor
+from glasspool.executor import block_of
 
 loop = asyncio.new_event_loop()
 
@@ -132,7 +133,7 @@ def observe(event):
 async def main():
     global executor_stats
     async with HybridExecutor("stopped", max_in_flight=2, observers=[observe]) as executor:
-        executor_stats = executor._block.engine.reporter.stats
+        executor_stats = block_of(executor, "the test").engine.reporter.stats
         for number in range(5):
             executor.submit_nowait(anyio.sleep_forever, name=f"task {number}")
         await anyio.wait_all_tasks_blocked()

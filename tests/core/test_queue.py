@@ -30,7 +30,7 @@ def test_deadlines_that_no_longer_matter_do_not_pile_up() -> None:
     for number in range(10_000):
         queue.push(Task(), 1_000.0 + number)
         queue.remove(list(queue.waiting)[-1])
-    assert len(queue._deadlines) < 500
+    assert len(queue.deadlines) < 500
     assert queue.next_deadline() == 1.0
     assert queue.expired(1.0) == [earliest]
     assert queue.next_deadline() is None

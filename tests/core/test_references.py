@@ -19,6 +19,7 @@ from anyio.lowlevel import checkpoint
 
 from glasspool import HybridExecutor, QueueFull, TaskHandle, TaskTimeout
 from glasspool._core.task_state import current_task
+from glasspool.executor import block_of
 
 from .support import PATIENCE, turns
 
@@ -256,7 +257,7 @@ async def nobody(executor, fn, argument, options):
 
 async def _ends(executor: HybridExecutor, watched: Watched, ending: str, scope: anyio.CancelScope) -> None:
     """Bring about what the task or its waiter does not do by itself."""
-    queue = executor._block.engine.queue
+    queue = block_of(executor, "the test").engine.queue
     if ending == "cancelled queued":
         while not queue.waiting:
             await checkpoint()

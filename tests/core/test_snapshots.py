@@ -10,6 +10,7 @@ import anyio
 import pytest
 
 from glasspool import HybridExecutor
+from glasspool.executor import block_of
 from glasspool.telemetry import catalog
 from glasspool.telemetry.recording.registry import REGISTRY, Snapshot
 from tests.telemetry.support import LIMIT, run_python
@@ -66,7 +67,7 @@ async def test_every_snapshot_from_another_thread_adds_up(request):
     interval = sys.getswitchinterval()
     submitted = waited = 0
     async with HybridExecutor(name, max_in_flight=8, max_queued=16) as executor:
-        engine = executor._block.engine
+        engine = block_of(executor, "the test").engine
         block = engine.block
 
         def counted(handle: object) -> object:

@@ -150,7 +150,7 @@ async def _calls_async() -> int:
 def mark_coroutine_function(function: Any) -> Any:
     if sys.version_info >= (3, 12):
         return inspect.markcoroutinefunction(function)
-    function._is_coroutine = asyncio.coroutines._is_coroutine
+    function._is_coroutine = asyncio.coroutines._is_coroutine  # private: what asyncio itself did up to 3.11
     return function
 
 

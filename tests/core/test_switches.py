@@ -12,7 +12,8 @@ import pytest
 
 import glasspool
 from glasspool import HybridExecutor
-from glasspool._core.runners.thread import _Call
+from glasspool._core.runners.thread import ThreadCall
+from glasspool.executor import block_of
 from tests.switching import EndsAt
 
 from .support import conserved, echo, until
@@ -23,7 +24,8 @@ HERE = Path(glasspool.__file__).parent
 TRACED = {
     str(HERE / "_core" / name) for name in ("engine.py", "task_body.py", "runners/thread.py", "runners/futures.py")
 }
-LAST = {_Call.__call__.__code__, concurrent.futures.thread._WorkItem.run.__code__}  # type: ignore[attr-defined]
+WORK_ITEM: Any = concurrent.futures.thread._WorkItem  # type: ignore[attr-defined]  # private: the last code a thread runs
+LAST = {ThreadCall.__call__.__code__, WORK_ITEM.run.__code__}
 
 
 @pytest.mark.parametrize("kind", ["thread", "futures"])
@@ -52,7 +54,7 @@ async def _end_at(switch: int, runner: Any, observed: bool) -> str:
         with thread.tracing():
             handle.cancel()
             completed = await handle.outcome()
-        slots = executor._block.engine.slots  # type: ignore[union-attr]
+        slots = block_of(executor, "the test").engine.slots
         await until(lambda: slots.used == 0)
         assert conserved(executor, [handle]).slots_used == 0
         assert await executor.run(echo, 1) == 1

@@ -11,6 +11,7 @@ import pytest
 from glasspool import HybridExecutor, Outcome
 from glasspool import stats as stats_module
 from glasspool._core import closing
+from glasspool.executor import block_of
 from glasspool.telemetry import catalog
 from glasspool.testing import recorded, run_out_of_time
 
@@ -96,7 +97,7 @@ async def test_what_ends_at_once_is_not_seen_as_refusing(seen):
         run_out_of_time(running)
         assert (await running.outcome()).outcome is Outcome.TIMEOUT
         assert cancelling(seen) == (0, False)
-        assert executor._block.engine.reporter.recorder.asked == {}
+        assert block_of(executor, "the test").engine.reporter.recorder.asked == {}
 
 
 async def test_a_thread_that_is_waited_for_is_counted_and_one_that_is_left_is_not(seen):
@@ -215,7 +216,7 @@ async def test_a_closing_says_for_whom_it_waits_until_they_end(how, caplog):
                     await anyio.sleep_forever()
         except Exception as error:
             left_by = error
-    report = executor._block.engine.finish()
+    report = block_of(executor, "the test").engine.finish()
     assert [late.name for late in report.late] == ["driver"]
     assert report.late[0].obeyed_after >= 0.01
     assert report.late[0].phase == "running"

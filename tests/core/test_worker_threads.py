@@ -36,7 +36,7 @@ def threads_of(name: str) -> list[threading.Thread]:
 def kind(request, monkeypatch, anyio_backend):
     """With threads of the executor's own, and with anyio's, which take their place where anyio is not as expected."""
     if request.param == "anyio's":
-        monkeypatch.setattr(asyncio_, "_THREAD_PARTS", None)
+        monkeypatch.setattr(asyncio_, "THREAD_PARTS", None)
     return request.param
 
 
@@ -323,5 +323,5 @@ def test_another_anyio_is_noticed_once_and_its_own_threads_are_used(anyio_backen
 
 @OWN
 def test_this_anyio_is_as_expected(anyio_backend):
-    assert asyncio_._THREAD_PARTS is not None
+    assert asyncio_.THREAD_PARTS is not None
     assert logging.getLogger("glasspool").getEffectiveLevel() > logging.DEBUG

@@ -14,6 +14,7 @@ import anyio
 import pytest
 
 from glasspool import HybridExecutor, WrongThread
+from glasspool.executor import block_of
 from glasspool.signals import shutdown_on_signals
 
 from .support import Gate, echo, until
@@ -58,7 +59,7 @@ class Scene:
     def state(self) -> object:
         executor, pile = self.executor, self.pile
         stats = executor.stats()
-        engine = executor._block.engine  # type: ignore[union-attr]
+        engine = block_of(executor, "the test").engine
         return (
             [getattr(stats, name) for name in vars(stats) if "age" not in name], repr(pile), repr(executor),
             [handle.state for handle in (self.running, self.queued, self.done)],

@@ -378,6 +378,6 @@ def test_calls_under_way_are_counted_after_it_was_turned_off(client: Any, gate: 
     assert client.gather(kept) == [0, 1]
     _counted({"success": 2})
     assert distributed.client.FutureState.finish is finish
-    assert not dask_states._watched
+    assert not dask_states.watched
     assert client.gather(client.map(work.add, [1])) == [2]
     _counted({"success": 2})

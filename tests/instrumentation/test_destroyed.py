@@ -94,10 +94,10 @@ def _abandoned_in_thread(*mains: Callable[[], Any]) -> None:
 def _begun(coro: Any) -> Any:
     loop = asyncio.new_event_loop()
     try:
-        asyncio.events._set_running_loop(loop)
-        coro.send(None)
+        loop.call_soon(coro.send, None)
+        loop.call_soon(loop.stop)
+        loop.run_forever()
     finally:
-        asyncio.events._set_running_loop(None)
         loop.close()
     return coro
 
@@ -127,7 +127,7 @@ def _trio_that_breaks_down() -> None:
         async with trio.open_nursery() as nursery:
             nursery.start_soon(fetch)
             await testing.wait_all_tasks_blocked()
-            trio.lowlevel.current_task()._runner.runq = "broken"
+            trio.lowlevel.current_task()._runner.runq = "broken"  # private: nothing else breaks a run down
             await trio.sleep(LIMIT)
 
     with pytest.raises(trio.TrioInternalError) as caught:

@@ -177,7 +177,7 @@ def test_no_monitor_ticks_in_a_loop_with_a_time_of_its_own() -> None:
 
     async def main() -> list[Any]:
         await asyncio.create_task(_quick())
-        return list(asyncio.get_running_loop()._scheduled)  # type: ignore[attr-defined] # its timers: asyncio's own
+        return list(asyncio.get_running_loop()._scheduled)  # type: ignore[attr-defined]  # private: its timers
 
     loop = Standing()
     try:
@@ -267,7 +267,7 @@ def test_the_instruments_of_a_trio_run_are_the_applications() -> None:
     async def main() -> None:
         with pytest.raises(ZeroDivisionError):
             trio.lowlevel.add_instrument(Broken())
-        hooks = trio.lowlevel.current_task()._runner.instruments
+        hooks = trio.lowlevel.current_task()._runner.instruments  # private: there is no way to ask
         assert set(hooks) == {"_all", "task_spawned"}  # ours, and nothing of the one that was refused
 
     trio.run(main)
@@ -280,7 +280,7 @@ def test_a_trio_run_that_breaks_down_says_what_it_says_without_us() -> None:
         async with trio.open_nursery() as nursery:
             nursery.start_soon(trio.sleep, 0)
         await mock.wait_all_tasks_blocked()  # the monitor, too, waits
-        trio.lowlevel.current_task()._runner.runq = "broken"
+        trio.lowlevel.current_task()._runner.runq = "broken"  # private: nothing else breaks a run down
         await trio.sleep(LIMIT)
 
     with pytest.raises(trio.TrioInternalError) as caught:

@@ -149,7 +149,7 @@ def test_a_pool_that_runs_the_last_first_and_never_runs_dry() -> None:
 
     def step(left: int) -> None:
         nonlocal most
-        most = max(most, len(recorder._waiting))
+        most = max(most, len(recorder.unstarted))
         if left:
             made.submit(step, left - 1)
         else:

@@ -11,7 +11,7 @@ import pytest
 import glasspool_instrumentation as gi
 from glasspool.telemetry import catalog
 from glasspool_instrumentation._observe import limiter_calls, observation
-from glasspool_instrumentation._observe.limiter_calls import _Threaded
+from glasspool_instrumentation._observe.limiter_calls import ThreadedCall
 from tests.switching import EndsAt
 
 from . import work
@@ -35,7 +35,7 @@ async def _end_at(kind: str, switch: int) -> bool:
     """Whether the thread has ended before the call was given up."""
     name = f"left {kind} {switch % 9}"
     limiter = gi.name_limiter(LIBRARIES[kind].make(1), name)
-    thread, calls = EndsAt(switch, TRACED, {_Threaded.__call__.__code__}), value(catalog.TASK_COMPLETED, name)
+    thread, calls = EndsAt(switch, TRACED, {ThreadedCall.__call__.__code__}), value(catalog.TASK_COMPLETED, name)
     call = functools.partial(LIBRARIES[kind].in_thread, thread.blocked, limiter=limiter, abandon_on_cancel=True)
     with ExitStack() as stack:
         async with anyio.create_task_group() as group:

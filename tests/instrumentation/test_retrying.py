@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 import glasspool_instrumentation as gi
+from glasspool._foreign.pool_parts import client_of
 
 from . import work
 from .work import LIMIT
@@ -105,7 +106,7 @@ def test_a_pool_that_retries_gets_its_result(kind: str, way: str, how: str, tmp_
     finally:
         pool.shutdown()
         if kind == "dask":
-            pool._client.cluster.close()
-            pool._client.close()
+            client_of(pool).cluster.close()
+            client_of(pool).close()
     if "wrapped" in how:
         assert work.outcomes("pool") == {"success": 1}

@@ -16,6 +16,7 @@ import pytest
 
 import glasspool_instrumentation as gi
 from glasspool import HybridExecutor
+from glasspool._foreign.pool_parts import client_of
 from glasspool.telemetry import catalog
 from glasspool.telemetry.catalog import Key
 from glasspool.telemetry.recording.registry import REGISTRY
@@ -114,7 +115,7 @@ def shared() -> Iterator[Callable[[str, str], Any]]:
     for (kind, _), pool in made.items():
         pool.shutdown()
         if kind == "dask":
-            pool._client.close()
+            client_of(pool).close()
     if _cluster.cache_info().currsize:
         _cluster().close()
         _cluster.cache_clear()

@@ -25,7 +25,7 @@ from glasspool.telemetry.recording.registry import REGISTRY
 from glasspool.telemetry.recording.snapshot_queries import merged, total
 from glasspool_instrumentation import AnyioInstrumentor, instrumented, wrap_executor
 from glasspool_instrumentation._observe.batched_recorder import NotingRecorder
-from glasspool_instrumentation._observe.limiter_calls import ObservedLimiter, _Threaded
+from glasspool_instrumentation._observe.limiter_calls import ObservedLimiter, ThreadedCall
 from glasspool_instrumentation._observe.limiter_tokens import Claim
 from glasspool_instrumentation._observe.observation import Observed
 from glasspool_instrumentation._observe.thread_calls import Call
@@ -181,7 +181,7 @@ def test_slots_of_a_remote_pool(what: str) -> None:
             while under_way:
                 end("success")
             conserved(**counts)
-            assert len(pool._slots) == 2
+            assert len(pool.free_slots) == 2
 
         for _ in range(4):
             admit()
@@ -204,8 +204,8 @@ def test_calls_under_a_limiter(told: bool) -> None:
         pool = observed_limiter(limiter)
         counts = dict.fromkeys(("ran", "cancelled"), 0)
 
-        def lent(claimed: bool) -> _Threaded:
-            call = _Threaded(pool, nothing, ())
+        def lent(claimed: bool) -> ThreadedCall:
+            call = ThreadedCall(pool, nothing, ())
             claim = Claim(limiter, functools.partial(pool.granted, call.task))
             if claimed:
                 claim.of(call)
@@ -260,7 +260,7 @@ def test_a_limiters_call_that_is_given_up_by_a_finalizer_while_it_starts(told: b
     def make() -> tuple[Callable[[], Any], Callable[[], Any], Callable[[], Any]]:
         limiter = anyio.CapacityLimiter(1)
         pool = observed_limiter(limiter)
-        call = _Threaded(pool, nothing, ())
+        call = ThreadedCall(pool, nothing, ())
 
         def outer() -> None:
             if told:

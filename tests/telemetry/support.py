@@ -14,6 +14,7 @@ from typing import Any
 from opentelemetry.trace import NonRecordingSpan, SpanContext, TraceFlags
 
 from glasspool.telemetry import catalog
+from glasspool.telemetry import providers as _providers  # noqa: F401 - as in every program with an executor
 from glasspool.telemetry.recording.ending import Ending
 from glasspool.telemetry.recording.recorder import Recorder, TaskRecord
 from glasspool.telemetry.recording.registry import Registry, Snapshot

@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from glasspool._foreign.locks import is_owned
 from glasspool.telemetry import catalog
 from glasspool.telemetry.export.whole_histograms import spread
 from glasspool.telemetry.recording.ending import SUCCESS
@@ -415,7 +416,7 @@ class LetsGo:
 
     def __exit__(self, *found: Any) -> None:
         self.lock.__exit__(*found)
-        if self.then and not self.lock._is_owned():  # it is re-entrant
+        if self.then and not is_owned(self.lock):  # it is re-entrant
             self.then.pop()()
 
     def __getattr__(self, name: str) -> Any:

@@ -154,7 +154,7 @@ def test_a_snapshot_that_fails_is_counted_and_logged_once(sdk, caplog):
 
 def test_an_instrument_that_raises_is_counted_and_the_task_goes_on(sdk, monkeypatch, caplog):
     mail = full_recorder(sdk.registry)
-    instrument = providers.sink._histograms[catalog.TASK_DURATION.name]
+    instrument = providers.sink.histograms[catalog.TASK_DURATION.name]
     monkeypatch.setattr(type(instrument), "record", lambda *_: 1 / 0)
     with caplog.at_level(logging.ERROR, "glasspool"):
         run_task(mail)

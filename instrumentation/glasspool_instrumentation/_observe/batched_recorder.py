@@ -90,7 +90,7 @@ class NotingRecorder(Recorder):
         super().clear()
         self.fresh: deque[NotedCall] = deque()
         self.notes: deque[NotedCall] = deque()
-        self._waiting: deque[NotedCall] = deque()  # entered as accepted; the head has not started
+        self.unstarted: deque[NotedCall] = deque()  # entered as accepted; the head has not started
         self.claims: dict[NotedCall, object] = {}  # of those who want to be the one that settles a call
         self._active: list[NotedCall] = []
         self._successes: dict[str, Histogram] = {}  # by those names of functions that are shown
@@ -154,7 +154,7 @@ class NotingRecorder(Recorder):
             else:
                 return
             if newcomer is not call:  # which waits no longer
-                self._waiting.append(newcomer)
+                self.unstarted.append(newcomer)
             newcomer.phase = _WAITING
             batch.accepted += 1
             slots.queued += 1
@@ -235,7 +235,7 @@ class NotingRecorder(Recorder):
             self.totals.measured.append((series, value, call.span))
 
     def _take_over(self, batch: _Batch) -> None:
-        totals, slots, waiting, runner = self.totals, batch.slots, self._waiting, self.shape.runners[0]
+        totals, slots, waiting, runner = self.totals, batch.slots, self.unstarted, self.shape.runners[0]
         active = [call for call in self._active if call.phase == _ACTIVE]
         while waiting and waiting[0].phase != _WAITING:
             waiting.popleft()
@@ -247,7 +247,7 @@ class NotingRecorder(Recorder):
         completed, cancellations = _plus(totals.completed, batch.ends), _plus(totals.cancellations, batch.reasons)
         # One call-free block, so that counts() never sees half a move, nor a signal handler half of the batch.
         self._active = active
-        self._waiting = waiting
+        self.unstarted = waiting
         self.active_tasks = active_tasks
         self.slots = slots
         totals.late += batch.late

@@ -143,7 +143,7 @@ class Limiters:
                 observed.close_when_empty()
 
 
-class _Threaded:
+class ThreadedCall:
     """The function in its thread. Looks like the user's to whoever asks for its name."""
 
     def __init__(self, observed: ObservedLimiter, fn: Callable[..., Any], args: tuple[Any, ...]) -> None:
@@ -238,7 +238,7 @@ class _Threaded:
             self._observed.settle(self.task, Ending.raised(error), assigned=assigned)
 
 
-ours(_Threaded.__call__)
+ours(ThreadedCall.__call__)
 
 
 async def run_in_thread(
@@ -257,7 +257,7 @@ async def run_in_thread(
     recorder = observed.recorder
     if not recorder.told:
         recorder.look()
-    call = _Threaded(observed, fn, args)
+    call = ThreadedCall(observed, fn, args)
     claim = Claim(limiter, functools.partial(observed.granted, call.task))
     try:
         with recording_await():

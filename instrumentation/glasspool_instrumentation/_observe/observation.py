@@ -93,7 +93,7 @@ class Observed:
         self.killing = False  # the workers are being killed on purpose: what they ran is cancelled, not broken
         self.waiting: OrderedDict[TaskRecord, None] = OrderedDict()  # tasks of a remote pool without a slot, in order
         self._limit = limit
-        self._slots: list[None] = [None] * (limit or 0)  # free ones
+        self.free_slots: list[None] = [None] * (limit or 0)  # free ones
 
     def start_span(self, task: TaskRecord, function: Any, parent: Context | None) -> Span | None:
         """The span of a task that is being submitted, if it gets one. ``function`` is it, or its qualified name."""
@@ -163,7 +163,7 @@ class Observed:
     def release(self) -> None:
         """A task that held a slot has ended."""
         if self._limit is not None:
-            self._slots.append(None)
+            self.free_slots.append(None)
         self.promote()
 
     def promote(self) -> None:
@@ -183,7 +183,7 @@ class Observed:
             if task not in recorder.slots.waiting or not self._take_slot():
                 return
             if waiting.pop(task, _HELD) is _HELD:  # withdrawn this instant
-                self._slots.append(None)
+                self.free_slots.append(None)
             else:
                 recorder.assign(task, at=recorder.clock(), in_turn=True)
 
@@ -191,7 +191,7 @@ class Observed:
         if self._limit is None:
             return True
         try:
-            self._slots.pop()
+            self.free_slots.pop()
         except IndexError:
             return False
         return True
@@ -199,7 +199,7 @@ class Observed:
     def after_fork(self) -> None:
         """The calls that were under way have stayed with the parent process."""
         self.waiting.clear()
-        self._slots = [None] * (self._limit or 0)
+        self.free_slots = [None] * (self._limit or 0)
 
     # -- the end ---------------------------------------------------------------------------------------------------
 

@@ -31,7 +31,7 @@ class _Watched(NamedTuple):
     client: weakref.ref[Any]
 
 
-_watched: dict[int, _Watched] = {}
+watched: dict[int, _Watched] = {}
 _fired: dict[str, Away] = {}  # fired and forgotten, by the key of their report: only that says how they end
 _listening: weakref.WeakSet[Any] = weakref.WeakSet()  # clients that hand us their workers' reports
 _lock = threading.RLock()
@@ -41,9 +41,9 @@ def watch(client: Any, future: Any, call: Away) -> None:
     """Settle the accepted call when the state of this future ends."""
     state = state_of(future)
     with _lock:
-        if not _watched:
+        if not watched:
             patches.put_on(watch)
-        known = _watched.setdefault(id(state), _Watched(state, [], weakref.ref(client)))
+        known = watched.setdefault(id(state), _Watched(state, [], weakref.ref(client)))
         known.calls.append(call)
     if state.status not in ("pending", "lost"):  # equal calls share a result, which may be there
         _ended(state)
@@ -69,10 +69,10 @@ def _received(event: Any) -> None:
 
 def _ended(state: Any) -> None:
     with _lock:
-        found = _watched.pop(id(state), None)
+        found = watched.pop(id(state), None)
         if found is None:
             return
-        if not _watched:
+        if not watched:
             patches.take_off(watch)
     client = found.client()
     reason = "shutdown" if client is None or client.status in ("closing", "closed") else "explicit"
@@ -101,7 +101,7 @@ def fired(client: Any, keys: Any) -> None:
     """``fire_and_forget`` was called for these keys: dropping their futures ends nothing."""
     with _lock:
         for key in keys:
-            found = _watched.get(id(client.futures.get(key)))
+            found = watched.get(id(client.futures.get(key)))
             for call in found.calls if found is not None else ():
                 call.fired = True
 
@@ -111,7 +111,7 @@ def _ending(patch: Patch, original: Any) -> Any:
         try:
             return original(self, *args, **kwargs)
         finally:
-            if id(self) in _watched:
+            if id(self) in watched:
                 _ended(self)
 
     return ended

@@ -62,7 +62,7 @@ class AdmissionQueue(Generic[T, P]):
         self.waiting: OrderedDict[T, None] = OrderedDict()
         self.producers: OrderedDict[P, None] = OrderedDict()
         self.granted: OrderedDict[P, None] = OrderedDict()
-        self._deadlines: list[_Deadline[T]] = []  # a heap; entries without a task are of tasks that have left
+        self.deadlines: list[_Deadline[T]] = []  # a heap; entries without a task are of tasks that have left
         self._entries: dict[T, _Deadline[T]] = {}
         self._sequence = 0
 
@@ -86,12 +86,12 @@ class AdmissionQueue(Generic[T, P]):
             return False
         self._sequence += 1
         entry = self._entries[task] = _Deadline(deadline, self._sequence, task)
-        if len(self._deadlines) > 2 * len(self._entries) + 64:  # mostly of tasks that have left: begin anew
-            self._deadlines = list(self._entries.values())
-            heapq.heapify(self._deadlines)
+        if len(self.deadlines) > 2 * len(self._entries) + 64:  # mostly of tasks that have left: begin anew
+            self.deadlines = list(self._entries.values())
+            heapq.heapify(self.deadlines)
         else:
-            heapq.heappush(self._deadlines, entry)
-        return self._deadlines[0] is entry
+            heapq.heappush(self.deadlines, entry)
+        return self.deadlines[0] is entry
 
     def pop(self) -> T:
         """The task that has waited longest."""
@@ -121,15 +121,15 @@ class AdmissionQueue(Generic[T, P]):
 
     def next_deadline(self) -> float | None:
         """The earliest deadline of a task that is still queued."""
-        while self._deadlines and self._deadlines[0].task is None:
-            heapq.heappop(self._deadlines)
-        return self._deadlines[0].at if self._deadlines else None
+        while self.deadlines and self.deadlines[0].task is None:
+            heapq.heappop(self.deadlines)
+        return self.deadlines[0].at if self.deadlines else None
 
     def expired(self, now: float) -> list[T]:
         """Take out the queued tasks whose deadline has passed."""
         found: list[T] = []
         while (deadline := self.next_deadline()) is not None and deadline <= now:
-            task = self._deadlines[0].task
+            task = self.deadlines[0].task
             if task is not None:
                 self.remove(task)
                 found.append(task)

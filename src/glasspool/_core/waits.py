@@ -75,18 +75,18 @@ class Waits:
         """Forget all of them."""
         # Reentrant: a finalizer that runs in here may close a coroutine that waits.
         self.lock = threading.RLock()
-        self._waits: dict[Task, dict[Wait, None]] = {}  # by the task that waits
-        self._waiting: dict[Host, dict[Task, None]] = {}  # tasks that wait, by their own executor
-        self._awaited: dict[object, dict[Wait, None]] = {}  # by key
+        self.waits: dict[Task, dict[Wait, None]] = {}  # by the task that waits
+        self.waiting: dict[Host, dict[Task, None]] = {}  # tasks that wait, by their own executor
+        self.awaited: dict[object, dict[Wait, None]] = {}  # by key
 
     def begin(self, wait: Wait) -> bool:
         """Enter the wait; whether it has to be looked at, because it seems to close a circle."""
-        owner, key, awaited = wait.owner, wait.key, self._awaited
+        owner, key, awaited = wait.owner, wait.key, self.awaited
         with self.lock:
-            waits = self._waits.get(owner)
+            waits = self.waits.get(owner)
             if waits is None:
-                self._waits[owner] = {wait: None}
-                self._waiting.setdefault(owner.host, {})[owner] = None
+                self.waits[owner] = {wait: None}
+                self.waiting.setdefault(owner.host, {})[owner] = None
             else:
                 waits[wait] = None
             if key is not None:
@@ -97,25 +97,25 @@ class Waits:
         """The wait is over, however it ended."""
         owner, key = wait.owner, wait.key
         with self.lock:
-            if (found := self._awaited.get(key)) is not None:
+            if (found := self.awaited.get(key)) is not None:
                 found.pop(wait, None)
                 if not found:
-                    del self._awaited[key]
-            if (found := self._waits.get(owner)) is not None:
+                    del self.awaited[key]
+            if (found := self.waits.get(owner)) is not None:
                 found.pop(wait, None)
                 if not found:
-                    del self._waits[owner]
-                    tasks = self._waiting.get(owner.host, {})
+                    del self.waits[owner]
+                    tasks = self.waiting.get(owner.host, {})
                     tasks.pop(owner, None)
                     if not tasks:
-                        self._waiting.pop(owner.host, None)
+                        self.waiting.pop(owner.host, None)
 
     # -- chains ----------------------------------------------------------------------------------------------------
 
     def chain(self, owner: Task, host: Host) -> list[Task]:
         """The shortest chain of tasks, the first of ``host``, of which each waits for the next and the last is
         ``owner``; empty if there is none."""
-        awaited = self._awaited
+        awaited = self.awaited
         with self.lock:
             if owner.host is host:
                 return [owner]
@@ -140,12 +140,12 @@ class Waits:
         if number <= 1:
             for node in nodes:
                 if isinstance(node, Task):
-                    if node.state == "active" and node not in self._waits:
+                    if node.state == "active" and node not in self.waits:
                         return True  # it runs
                     if node.state != "queued":
                         continue
                     node = node.host
-                if len(self._waiting.get(node, ())) < node.slots.used or node.slots.used < node.slots.limit:
+                if len(self.waiting.get(node, ())) < node.slots.used or node.slots.used < node.slots.limit:
                     return True  # a slot is free, or held by somebody who does not wait
         return number <= 0
 
@@ -201,20 +201,20 @@ class Waits:
             return NOTHING
         if task.state != "active":
             return (1, (task.host,)) if task.plan.deadline is None else NOTHING
-        waits: Collection[Wait] = list(self._waits.get(task, ()))
+        waits: Collection[Wait] = list(self.waits.get(task, ()))
         if task.request is not None or task.plan.timeout is not None or task.plan.deadline is not None:
             waits = [wait for wait in waits if wait.closing]  # the others end by its cancellation
         return len(waits), waits
 
     def _slot_of(self, host: Host) -> Needs:
         used, limit = host.slots.used, host.slots.limit
-        waiting = self._waiting.get(host, {})
+        waiting = self.waiting.get(host, {})
         if used < limit or len(waiting) < used:
             return NOTHING  # free, or held by somebody who does not wait
         holders = [task for task in list(waiting) if _holds_slot(task)]
         if len(holders) < used:
             return NOTHING
-        return used - limit + 1, [tuple(self._waits[task]) if _in_thread(task) else task for task in holders]
+        return used - limit + 1, [tuple(self.waits[task]) if _in_thread(task) else task for task in holders]
 
     def _story(self, wait: Wait, able: set[Node]) -> str:
         """From the wait along what cannot come about, until that is the waiting task or has been told."""

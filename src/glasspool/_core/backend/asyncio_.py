@@ -50,8 +50,8 @@ if _PARTS is None:
         version("anyio"),
     )
 
-_THREAD_PARTS = thread_parts()
-if _THREAD_PARTS is None:
+THREAD_PARTS = thread_parts()
+if THREAD_PARTS is None:
     logger.warning(
         "anyio %s connects worker threads otherwise than expected: plain functions run in threads of anyio's,"
         " which the process waits for when it ends",
@@ -244,9 +244,9 @@ class AsyncioBackend:
         return True
 
     def threads(self, name: str) -> Threads:
-        if _THREAD_PARTS is None:
+        if THREAD_PARTS is None:
             return AnyioThreads()
-        return DaemonThreads(name, self._loop, self.call_soon_threadsafe, _THREAD_PARTS)
+        return DaemonThreads(name, self._loop, self.call_soon_threadsafe, THREAD_PARTS)
 
     def begin(self, task: Any) -> bool:
         return self._home is not None

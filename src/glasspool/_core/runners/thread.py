@@ -36,7 +36,7 @@ class ThreadRunner:
 
     async def run(self, task: Task, freed: Freed) -> Any:
         """See Runner. Cancelled, it leaves the thread behind unless the task says ``abandon=False``."""
-        call = _Call(self._executor, task.item, partial(freed, task))
+        call = ThreadCall(self._executor, task.item, partial(freed, task))
         try:
             await self._threads.run(call, task.scope, abandon=task.plan.abandon)
         except BaseException:
@@ -48,7 +48,7 @@ class ThreadRunner:
         return call.take()
 
 
-class _Call:
+class ThreadCall:
     """One call in a thread. The end of the function or the end of waiting: whoever comes first decides."""
 
     __slots__ = ("_executor", "_freed", "_item", "_left", "_lock", "_result", "_started", "called")
@@ -120,4 +120,4 @@ def _call(function: Any, arguments: tuple[Any, ...]) -> Any:
 
 
 CALLERS.add(_call.__code__)
-HIDDEN.update((ThreadRunner.run.__code__, _Call.__call__.__code__, _call.__code__))
+HIDDEN.update((ThreadRunner.run.__code__, ThreadCall.__call__.__code__, _call.__code__))

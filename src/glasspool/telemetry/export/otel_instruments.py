@@ -51,10 +51,10 @@ class Instruments:
             "updowncounter": meter.create_observable_up_down_counter,
             "gauge": meter.create_observable_gauge,
         }
-        self._histograms = {}
+        self.histograms = {}
         for metric in catalog.ALL_METRICS:
             if metric.kind == "histogram":
-                self._histograms[metric.name] = meter.create_histogram(
+                self.histograms[metric.name] = meter.create_histogram(
                     metric.name,
                     unit=metric.unit,
                     description=metric.help,
@@ -142,7 +142,7 @@ class Instruments:
     def _record(self, holder: Holder, series: Histogram, value: float, context: Context) -> None:
         name = series.metric.name
         try:
-            instrument = self._histograms[name]
+            instrument = self.histograms[name]
             instrument.record(value, series.attributes, context)
             if name not in self._one_by_one:
                 if self._changes.fit(series, instrument) is None:
@@ -181,7 +181,7 @@ class Instruments:
                 break
             name = change.series.metric.name
             try:
-                if not self._changes.hand_over(change, self._histograms[name]):
+                if not self._changes.hand_over(change, self.histograms[name]):
                     self._one_by_one.add(name)
                     change.holder.take(self._take_one_by_one, change.holder, change.series)
             except Exception:  # noqa: BLE001 - as in _record

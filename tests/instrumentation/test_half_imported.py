@@ -36,7 +36,7 @@ class Steps:
             self.there.release()
 
     def step(self, frame, event, argument):
-        module = frame.f_globals["__name__"] if event == "call" and frame.f_code.co_name == "<module>" else ""
+        module = frame.f_globals.get("__name__", "") if event == "call" and frame.f_code.co_name == "<module>" else ""
         if module.partition(".")[0] == self.name:
             self.module = module
             self.there.release()

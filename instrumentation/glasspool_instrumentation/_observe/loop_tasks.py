@@ -1,4 +1,4 @@
-"""What the instrumentors of asyncio, anyio and trio share: which of a loop's tasks are observed, and by what."""
+"""The base class of the instrumentors of asyncio, anyio and trio: it selects and records the tasks of event loops."""
 
 from __future__ import annotations
 
@@ -23,9 +23,9 @@ __all__ = ["TaskInstrumentor"]
 class TaskInstrumentor(Instrumentor):
     """Observes the tasks of event loops, and watches the loops.
 
-    ``include`` and ``exclude`` choose which tasks are counted, ``spans`` which of those get a span (none by default);
-    patterns match the function's qualified name, with and without its module. ``monitor`` starts an event-loop
-    monitor on each loop. ``max_task_names``: distinct task names that metrics show (default 25; 0: none).
+    ``include`` and ``exclude`` select the tasks that are counted, ``spans`` those of them that get a span (default:
+    none). Their patterns match the function's qualified name, with and without its module. ``monitor`` starts an
+    event-loop monitor on each loop. ``max_task_names``: distinct task names that metrics show (default 25; 0: none).
     """
 
     _selection = Selection()

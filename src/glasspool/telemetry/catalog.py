@@ -1,8 +1,8 @@
-"""The telemetry contract: every metric and attribute, once.
+"""The catalog: the definitions of all metrics and attributes.
 
-Exporters, documentation, dashboards, alert rules and tests read this file; no metric name is typed anywhere else.
-Names end like OpenTelemetry's proposed ``jvm.executor.*`` metrics, so a later standard is a prefix rename. Units
-are UCUM (``s`` or an annotation in braces), time is always seconds.
+Exporters, documentation, dashboards, alert rules and tests read this file; no other file contains a metric name. Names
+end like OpenTelemetry's proposed ``jvm.executor.*`` metrics, so adopting a later standard only changes the prefix.
+Units are UCUM (``s`` or an annotation in braces); times are always in seconds.
 """
 
 from __future__ import annotations
@@ -84,7 +84,7 @@ __all__ = [
 Kind = Literal["counter", "updowncounter", "gauge", "histogram"]
 
 OTHER: Final = "_OTHER"
-"""What a label value beyond its cap is folded into."""
+"""The label value into which values beyond a cap are folded."""
 
 PROCESS: Final = "_PROCESS"
 """The executor name of ``glasspool.telemetry.failures`` that belong to no single executor."""
@@ -140,13 +140,13 @@ CANCEL_REASONS: Final[tuple[str, ...]] = (
 CANCEL_PHASES: Final[tuple[str, ...]] = ("queued", "running")
 CONTEXT_LOSS_KINDS: Final[tuple[str, ...]] = ("missing", "stale", "unpicklable")
 LOSS_KINDS: Final[tuple[str, ...]] = ("span_queue_full", "span_export", "span_shutdown", "point_export")
-"""Failures that are spans or metric points thrown away between the end of a task and an exporter's success."""
+"""Failures that lose spans or metric points between the end of a task and a successful export."""
 
 CAP_KINDS: Final[tuple[str, ...]] = ("name_cap", "label_cap")
-"""What is counted when a label's value finds no room and is shown as ``_OTHER``: nothing is missing from any sum."""
+"""Failures in which a label's value is folded into ``_OTHER``; all sums stay complete."""
 
 EXECUTOR_FAILURE_KINDS: Final[tuple[str, ...]] = ("observer", "export", "callback", *CAP_KINDS)
-"""Failures that may be an executor's own; the others are always the process's."""
+"""Failures that may belong to one executor; the others always belong to the process."""
 
 PORT_KINDS: Final[tuple[str, ...]] = ("port_taken", "process_silent")
 """Failures of the Prometheus endpoint: no scrape shows this process, or one did without another process."""
@@ -155,9 +155,9 @@ FAILURE_KINDS: Final[tuple[str, ...]] = (*EXECUTOR_FAILURE_KINDS, *LOSS_KINDS, *
 SHUTDOWN_OUTCOMES: Final[tuple[str, ...]] = ("drained", "cut")
 WORKER_STATES: Final[tuple[str, ...]] = ("busy", "idle")
 LOOP_TYPES: Final[tuple[str, ...]] = ("asyncio", "anyio", "trio")
-"""Executor types that are event loops: their tasks are started, not submitted, and a server's live as long as it."""
+"""Executor types that are event loops: their tasks are started, not submitted, and may run as long as the server."""
 LIMITER_TYPES: Final[tuple[str, ...]] = ("anyio_limiter", "trio_limiter")
-"""Executor types that are capacity limiters: whoever waits for a token is a caller, mostly a request."""
+"""Executor types that are capacity limiters: the calls that wait for their tokens are mostly requests."""
 
 WAIT_BUCKETS: Final = (
     0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5,
@@ -173,17 +173,27 @@ _LOOP_BUCKETS: Final = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5,
 
 
 def prometheus_label(key: str) -> str:
-    """The Prometheus label of an attribute key: dots become underscores (OpenTelemetry's Prometheus rules)."""
+    """The Prometheus label of an attribute key: dots become underscores (OpenTelemetry's Prometheus rules).
+
+    :param key: an attribute key, such as ``glasspool.executor.name``.
+    :returns: the label, such as ``glasspool_executor_name``.
+    """
     return key.replace(".", "_")
 
 
 @dataclass(frozen=True)
 class Metric:
-    """One metric of the contract.
+    """One metric.
 
-    ``attributes`` come after the identity (``glasspool.executor.name`` and ``.type``), which every metric but
-    the ``eventloop`` ones carries (``identity``). ``rare`` metrics are zero or empty in a healthy process.
-    ``exemplars`` says that sampled traces are attached to the buckets.
+    :param name: its name in OpenTelemetry.
+    :param kind: counter, updowncounter, gauge or histogram.
+    :param unit: its UCUM unit.
+    :param help: what it measures, for documentation and exporters.
+    :param attributes: the keys of its attributes, besides the identity; default none.
+    :param buckets: the upper bounds of a histogram, in seconds; default none.
+    :param identity: whether it carries ``glasspool.executor.name`` and ``.type``; default True.
+    :param rare: whether it is zero or absent in a healthy process; default False.
+    :param exemplars: whether its buckets carry the ids of sampled traces; default False.
     """
 
     name: str
@@ -198,7 +208,7 @@ class Metric:
 
     @property
     def prometheus_name(self) -> str:
-        """The name that scraping and OTLP-to-Prometheus translation agree on (before ``_bucket``, ``_sum``)."""
+        """Its name in Prometheus, the same by scrape and by OTLP (before ``_bucket``, ``_sum``)."""
         name = self.name.replace(".", "_")
         if self.unit == "s":
             name += "_seconds"
@@ -206,13 +216,19 @@ class Metric:
 
     @property
     def labels(self) -> tuple[str, ...]:
-        """All attribute keys in order: identity first."""
+        """All attribute keys in order, the identity first."""
         return (*_IDENTITY, *self.attributes) if self.identity else self.attributes
 
 
 @dataclass(frozen=True)
 class Attribute:
-    """One attribute that a span may carry. ``presence`` says when."""
+    """One attribute that a span may carry.
+
+    :param key: its key.
+    :param type: the type of its value.
+    :param presence: which spans carry it, and from when.
+    :param help: its meaning.
+    """
 
     key: str
     type: str
@@ -461,7 +477,7 @@ PROCESSES_ANSWERED: Final = Metric(
 )
 
 PORT_METRICS: Final = (PROCESSES_KNOWN, PROCESSES_ANSWERED)
-"""What only a scrape of a port that can be shared has: it is about the scrape, no process's own figure."""
+"""Metrics that only a scrape of a port that can be shared has: they describe the scrape, not one process."""
 
 SPAN_EVENT_STARTED: Final = "glasspool.task.started"
 """The span event that marks the start of running; absent when the task never started."""

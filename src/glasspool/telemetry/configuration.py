@@ -1,7 +1,7 @@
 """``configure()``: OpenTelemetry's SDK with exporters and a Prometheus endpoint, in one call.
 
-What an application has set up already is left alone. Nothing here ever takes the work down: what cannot be had is
-logged, and kept in the handle's ``notes``.
+Providers that an application has already set are not changed. A failure to set something up does not raise: it is
+logged and added to the handle's ``notes``.
 """
 
 from __future__ import annotations
@@ -43,34 +43,38 @@ def configure(
     resource_attributes: Mapping[str, Any] | None = None,
     monitor_event_loops: bool = True,
 ) -> TelemetryHandle:
-    """Set up the telemetry of this process: OpenTelemetry's SDK with exporters, a Prometheus endpoint if asked for.
+    """Set up the telemetry of this process: OpenTelemetry's SDK with exporters, and a Prometheus endpoint on request.
 
-    ``service_name`` (default: the program's name) and ``resource_attributes`` give way to ``OTEL_SERVICE_NAME`` and
-    ``OTEL_RESOURCE_ATTRIBUTES``. ``prometheus_port`` serves ``/metrics`` on 127.0.0.1
-    (``OTEL_EXPORTER_PROMETHEUS_HOST``); 0 is any free port, and processes of one service that ask for the same
-    other port are shown there together. ``otlp`` exports spans and metrics by OTLP; the default
-    is yes if the environment names an OTLP endpoint or no Prometheus endpoint is asked for. The standard variables
-    ``OTEL_TRACES_EXPORTER`` and ``OTEL_METRICS_EXPORTER`` (otlp, console, prometheus, none, ...) decide over it, and
-    every other ``OTEL_*`` variable of the SDK and its exporters holds. Metrics are exported every 15 s unless
-    ``OTEL_METRIC_EXPORT_INTERVAL`` (milliseconds) says otherwise.
+    The standard variables ``OTEL_TRACES_EXPORTER`` and ``OTEL_METRICS_EXPORTER`` (otlp, console, prometheus, none, ...)
+    take precedence over the arguments, and every other ``OTEL_*`` variable of the SDK and its exporters applies.
+    Metrics are exported every 15 s, or at the interval of ``OTEL_METRIC_EXPORT_INTERVAL`` (milliseconds).
 
-    The event loops in which executors are open are watched, one monitor for each loop that has none;
-    ``monitor_event_loops=False`` leaves that out. Without this call a loop has series only once it was late by 0.1 s.
+    Providers that the application or ``opentelemetry-instrument`` has set are not changed. A second call returns the
+    handle of the first one with a warning; it can only add an endpoint if this process has none (a forked worker).
+    Everything is exported at exit, within 5 seconds, or 1 second if no export has ever succeeded, or half a second in
+    the workers of process pools (``GLASSPOOL_WORKER_EXIT_SECONDS``).
 
-    Providers that the application or ``opentelemetry-instrument`` has set stay as they are. A second call returns
-    the first one's handle with a warning; all it can add is an endpoint where this process has none (a forked
-    worker). Everything is flushed at exit, within 5 seconds, or 1 where no export has ever succeeded, or half a
-    second in the workers of process pools (``GLASSPOOL_WORKER_EXIT_SECONDS``).
-
-    uvicorn ends its process by a signal, after which no exit hook runs: everything is flushed when its server has shut
-    down. Where this call comes before uvicorn is imported, and under other servers that end so, have
+    uvicorn ends its process by a signal, after which no exit hook runs, so everything is exported when its server has
+    shut down. If this call comes before uvicorn is imported, or under other servers that end in this way, call
     ``await asyncio.to_thread(handle.shutdown)`` at the end of the application's lifespan.
 
-    Forked workers export what they themselves ran, as instances of their own. (An SDK that the application set up
+    Forked workers export the tasks that they have run, as separate instances. (An SDK that the application set up
     before forking keeps the histograms of its parent instead: set it up in the worker, or let this call do it.)
 
-    Raises ``TypeError`` and ``ValueError`` for wrong arguments and nothing else: a missing package, a taken port or
-    an unreachable collector is logged, and the work goes on.
+    :param service_name: the service's name; default the program's name. ``OTEL_SERVICE_NAME`` takes precedence.
+    :param prometheus_port: serve ``/metrics`` on this port of 127.0.0.1 (or of ``OTEL_EXPORTER_PROMETHEUS_HOST``).
+        0 is any free port. Processes of one service that use the same other port share it, and a scrape shows all of
+        them. None (default): no endpoint.
+    :param otlp: whether spans and metrics are exported by OTLP. None (default): yes, if the environment names an OTLP
+        endpoint or ``prometheus_port`` is None.
+    :param resource_attributes: attributes of the OpenTelemetry resource; default none. ``OTEL_RESOURCE_ATTRIBUTES``
+        takes precedence.
+    :param monitor_event_loops: whether to watch each event loop in which executors are open and that has no monitor
+        yet; default True. Without this call a loop has such series only after it was late by 0.1 s.
+    :returns: the handle of this process's telemetry.
+    :raises TypeError: an argument has the wrong type.
+    :raises ValueError: an argument is out of range or empty. Nothing else raises: a missing package, a taken port or an
+        unreachable collector is logged, and the program goes on.
     """
     _check(service_name, prometheus_port, otlp, resource_attributes, monitor_event_loops)
     global _handle
@@ -99,9 +103,9 @@ def configure(
 
 
 class TelemetryHandle:
-    """What ``configure()`` has set up, to be flushed or shut down.
+    """The telemetry that ``configure()`` has set up, to be flushed or shut down.
 
-    ``notes`` is everything that was said about it: what could not be had, what was there already.
+    ``notes`` lists the messages about it: what could not be set up, and which providers existed already.
     """
 
     def __init__(self, service_name: str) -> None:
@@ -116,35 +120,36 @@ class TelemetryHandle:
         self._lost = 0  # by the last flush
         if hasattr(os, "register_at_fork"):
             os.register_at_fork(after_in_child=self._after_fork)
-        # Workers of multiprocessing leave without atexit; their own exit functions are run instead.
+        # Workers of multiprocessing end without atexit; multiprocessing's own exit functions are run instead.
         process_util.register_after_fork(self, _flush_when_worker_exits)
 
     @property
     def prometheus_port(self) -> int | None:
-        """The port on which this process's series are shown, by itself or by another one that shares it; or None."""
+        """The port that shows this process's series, served by it or by a process that shares the port; or None."""
         if self._port is None or not self._port.shown:
             return None
         return self._port.endpoint.port if self._port.endpoint is not None else self._asked
 
     @property
     def may_serve(self) -> bool:
-        """Whether this process can still ask for a port: it has none, or only shares the one of its parent."""
+        """Whether this process can still request a port: it has none, or only shares its parent's."""
         return self._inherited or self.prometheus_port is None
 
     @property
     def exporting(self) -> bool:
-        """Whether exporters of OpenTelemetry's SDK were set up here."""
+        """Whether this call of ``configure()`` has set up exporters of OpenTelemetry's SDK."""
         return self._pipeline is not None
 
     def force_flush(self, timeout: float = 10.0) -> bool:
-        """Export everything now, within ``timeout`` seconds.
+        """Export everything now.
 
-        True if all of it arrived, and no span or metric point was lost since the last flush (or the start):
-        False as soon as one was thrown away because too many waited, its export failed, the collector refused it or
-        telemetry was shut down. A metric export that failed loses nothing once a later one brings the totals.
+        Providers that the application has set are not flushed; the application must do that. A loss that was seen in
+        their logs also makes the result False.
 
-        Providers that the application has set are not flushed: they are the application's to flush. What they were
-        seen to lose makes this False, too.
+        :param timeout: seconds that the export may take in all, default 10.
+        :returns: True if everything arrived, and no span or metric point was lost since the last flush (or the start).
+            False if one was dropped because too many waited, its export failed, the collector refused it or telemetry
+            was shut down. A failed metric export loses nothing if a later one delivers the totals.
         """
         arrived = self._pipeline is None or self._pipeline.flush(timeout)
         lost = REGISTRY.lost()
@@ -153,16 +158,17 @@ class TelemetryHandle:
         return arrived and whole
 
     def flush_for_exit(self) -> None:
-        """Export everything, and stop nothing, within the seconds that ``shutdown()`` takes."""
+        """Export everything without stopping anything, within the time limit of ``shutdown()``."""
         if self._pipeline is not None:
             self._pipeline.flush(None)
 
     def shutdown(self, timeout: float | None = None) -> None:
-        """Export everything, within ``timeout`` seconds, then stop exports, endpoint and monitors for good. Idempotent.
+        """Export everything, then stop exports, endpoint and monitors permanently. Idempotent.
 
-        ``None`` is 5 seconds for an exporter that has ever succeeded, and 1 for one that never has: a collector that
-        is not there holds up no exit. In the worker of a pool of processes it is half a second, or what
-        ``GLASSPOOL_WORKER_EXIT_SECONDS`` says: whoever leaves the pool waits for all of them.
+        :param timeout: seconds that the last export may take. None (default): 5 seconds for an exporter that has ever
+            succeeded and 1 for one that never has, so that a missing collector does not delay the exit. In the worker
+            of a process pool it is half a second, or ``GLASSPOOL_WORKER_EXIT_SECONDS``, since leaving the pool waits
+            for all its workers.
         """
         if self._shut_down:
             return
@@ -181,7 +187,10 @@ class TelemetryHandle:
             self._leave_port()
 
     def serve(self, port: int) -> None:
-        """Be shown on this port, with the other processes that share it; a note says why if that cannot be."""
+        """Show this process's series on this port, with the other processes that share it; a note reports a failure.
+
+        :param port: the port; 0 is any free one.
+        """
         with self._port_lock:
             if not (self._inherited and self._port is not None and port == self._asked):
                 self._leave_port()
@@ -189,11 +198,16 @@ class TelemetryHandle:
             self._inherited = False
 
     def use(self, pipeline: Pipeline) -> None:
-        """Flush and close this one from now on."""
+        """Use this pipeline in ``force_flush()`` and ``shutdown()``."""
         self._pipeline = pipeline
 
     def note(self, text: str, level: int = logging.WARNING, *, error: Exception | None = None) -> None:
-        """Say something, and keep it."""
+        """Log a message and add it to ``notes``.
+
+        :param text: the message.
+        :param level: its level in the log; default ``logging.WARNING``.
+        :param error: an exception to log with it; default None.
+        """
         self.notes.append(text)
         logger.log(level, "%s", text, exc_info=error)
 
@@ -216,7 +230,7 @@ class TelemetryHandle:
         if self._port is not None:  # its threads have stayed with the parent
             self._port.abandon()
             self._port = None
-        if self._asked:  # any free port is its parent's alone
+        if self._asked:  # port 0 was the parent's alone
             self._inherited = True
             providers.first_use = self._share_again
 
@@ -274,7 +288,7 @@ def _make_pipeline(handle: TelemetryHandle, wanted: dict[str, list[str]], attrib
 
 
 def _set_up(handle: TelemetryHandle, made: Pipeline, signal: str, set_up: Callable[[], None]) -> None:
-    """One signal: the other one goes on without it."""
+    """Set up one signal; if that fails, the other one still works."""
     try:
         set_up()
     except Exception as error:
@@ -297,7 +311,7 @@ def _made(handle: TelemetryHandle, make: Callable[[str], Any], names: list[str])
 
 
 def _exporters(prometheus_port: int | None, otlp: bool | None) -> dict[str, list[str]]:
-    """The exporters' names by signal: the standard variables, else OTLP if ``otlp`` says so or is left to us."""
+    """The exporters' names by signal: those of the standard variables, else OTLP as ``otlp`` or its default decides."""
     wanted = {}
     for signal in ("traces", "metrics"):
         given = os.environ.get(f"OTEL_{signal.upper()}_EXPORTER", "").strip()

@@ -1,12 +1,13 @@
-"""How late an event loop is: a timer that should run every tenth of a second, and how overdue it is right now.
+"""Event-loop monitors: how late a loop runs a timer that is due every tenth of a second, and how overdue it is now.
 
-Each loop with open executors has one (loop_monitors.py). By hand, on asyncio (uvloop too) and trio::
+Each loop with open executors has a monitor (loop_monitors.py). Others are started by hand, on asyncio (also with
+uvloop) and trio::
 
     async with monitor_event_loop(name="api"):
         ...
 
-A blocked loop cannot report itself. The delay is measured when it gets round to its timer; the stall, the age of the
-timer that is overdue, is worked out by whoever reads the metrics in another thread.
+A blocked loop cannot report itself. The delay is measured when the loop runs the timer. The stall, the age of an
+overdue timer, is computed in the thread that reads the metrics.
 """
 
 from __future__ import annotations
@@ -47,30 +48,50 @@ on_change: list[Callable[[Any], None]] = []
 """Called with a loop, or the token of a trio run, when a monitor of it is started or stopped before its end."""
 
 _LATE = 0.1
-"""Seconds from which a timer is late: what the ticket on blocked loops counts."""
+"""Seconds from which a timer is late; the ticket on blocked loops counts such timers."""
 
 _running: weakref.WeakKeyDictionary[Any, set[weakref.ref[EventLoopMonitor]]] = weakref.WeakKeyDictionary()
 
 
 def running_on(loop: Any) -> list[EventLoopMonitor]:
-    """The monitors that run on this loop (or trio token)."""
+    """The monitors that run on this loop.
+
+    :param loop: an asyncio event loop, or the token of a trio run.
+    :returns: the monitors, at the time of the call.
+    """
     monitors = [reference() for reference in tuple(_running.get(loop, ()))]
     return [monitor for monitor in monitors if monitor is not None]
 
 
 def monitor_event_loop(name: str = "main", *, interval: float = 0.1) -> EventLoopMonitor:
-    """A monitor for the running event loop, shown under ``name`` (``glasspool.eventloop.name``).
+    """A monitor for the running event loop.
 
-    Use it as ``async with``, as a service (``await task_group.start(monitor.serve)``), or by ``start()`` and
-    ``stop()``. ``interval`` is the time between two ticks in seconds: a loop blocked for less than that may go
-    unseen, and each tick costs a few microseconds. Loops of one name share their histogram; their stall is the
-    longest one. Raises ``TypeError`` and ``ValueError`` for wrong arguments.
+    Use it with ``async with``, as a service (``await task_group.start(monitor.serve)``), or through ``start()`` and
+    ``stop()``. Loops with the same name share their histogram; the stall shown is the longest of theirs.
+
+    :param name: the name in metrics (``glasspool.eventloop.name``), default ``"main"``.
+    :param interval: seconds between two ticks, default 0.1. A loop that is blocked for less may not be noticed; each
+        tick costs a fraction of a millisecond.
+    :returns: the monitor, which is not started yet.
+    :raises TypeError: an argument has the wrong type.
+    :raises ValueError: ``name`` is empty, or ``interval`` is not above 0 and finite.
     """
     return EventLoopMonitor(name, interval=interval)
 
 
 class EventLoopMonitor:
-    """See ``monitor_event_loop``. May be started again after it was stopped; a forked child has no monitor."""
+    """Measures the delay of one event loop; made by ``monitor_event_loop``.
+
+    It may be started again after it was stopped. In a forked child it does not run.
+
+    :param name: the name in metrics, default ``"main"``.
+    :param interval: seconds between two ticks, default 0.1.
+    :param registry: the registry that shows the series; default the process's.
+    :param clock: the clock, in seconds; default ``time.perf_counter``.
+    :param quiet: whether the series appear only once the loop was late by 0.1 s; default False.
+    :raises TypeError: ``name`` or ``interval`` has the wrong type.
+    :raises ValueError: ``name`` is empty, or ``interval`` is not above 0 and finite.
+    """
 
     def __init__(
         self,
@@ -91,11 +112,11 @@ class EventLoopMonitor:
             raise ValueError(f"interval={interval!r}: the seconds between two ticks must be above 0 and finite")
         self.name = printable(name)
         self.interval = float(interval)
-        self.quiet = quiet  # no series until the loop was late: nobody has asked for them
+        self.quiet = quiet  # no series until the loop was late: the application has not requested them
         self._registry = registry
         self._clock = clock
         self._due = math.inf  # when the next tick should run; written by the loop, read by any thread
-        self._stopped = False  # a reading has found that nobody runs the loop
+        self._stopped = False  # a reading has found that the loop is not being run
         self._run: _Ticks | None = None
         self._loops: _EventLoops | None = None
         self._pid = 0
@@ -108,7 +129,7 @@ class EventLoopMonitor:
     def start(self) -> None:
         """Begin to tick on the event loop that runs in this thread.
 
-        Raises ``RuntimeError`` when none runs here or the monitor is started already.
+        :raises RuntimeError: no event loop runs in this thread, or the monitor is already started.
         """
         if self._run is not None:
             raise RuntimeError(f"the monitor of event loop {self.name!r} is started already; make another one per loop")
@@ -122,14 +143,14 @@ class EventLoopMonitor:
         self._due = self._clock() + self.interval
 
         def tick() -> bool:
-            # False ends the ticking: stopped, started anew, or this is a forked child that went on with the loop.
+            # False ends the ticks: the monitor was stopped or restarted, or a forked child continues the loop.
             if self._run is not ticks or os.getpid() != pid:
                 return False
             now = self._clock()
             delay = max(0.0, now - self._due)
             self._due = now + self.interval
             self._stopped = False
-            if ticks.resumed():  # for how long nobody ran the loop is not known
+            if ticks.resumed():  # the time for which the loop did not run is not known
                 return True
             loops.ticked(series, delay)
             if delay > _LATE:
@@ -145,7 +166,7 @@ class EventLoopMonitor:
             changed(ticks.loop())
 
     def stop(self) -> None:
-        """End it: the stall reads 0, the histogram stays. From any thread; idempotent."""
+        """Stop the ticks: the stall reads 0, the histogram stays. From any thread; idempotent."""
         loop = self._end()
         if loop is not None:
             for changed in on_change:
@@ -156,7 +177,7 @@ class EventLoopMonitor:
         self._due = math.inf
         if ticks is None:
             return None
-        if self._loops is not None and os.getpid() == self._pid:  # a forked child's registry never knew it
+        if self._loops is not None and os.getpid() == self._pid:  # a forked child's registry does not contain it
             self._loops.leave(self)
         ticks.end()
         loop = ticks.loop()
@@ -164,7 +185,11 @@ class EventLoopMonitor:
         return loop
 
     async def serve(self, *, task_status: TaskStatus[None] = anyio.TASK_STATUS_IGNORED) -> None:
-        """Tick until cancelled: ``await task_group.start(monitor.serve)``."""
+        """Tick until cancelled: ``await task_group.start(monitor.serve)``.
+
+        :param task_status: set by ``task_group.start``.
+        :raises RuntimeError: the monitor is already started.
+        """
         async with self:
             task_status.started()
             await anyio.sleep_forever()
@@ -179,13 +204,13 @@ class EventLoopMonitor:
         self.stop()
 
     def show(self) -> None:
-        """Show the series also of a loop that was never late. From any thread."""
+        """Show the series from now on, even if the loop was never late. From any thread."""
         self.quiet = False
         if self._loops is not None:
             self._loops.show(self)
 
     def stall(self) -> float:
-        """Seconds for which the loop has now left its timer waiting; 0.0 while it is on time. From any thread."""
+        """The age of the overdue timer in seconds; 0.0 while the loop is on time. From any thread."""
         ticks = self._run
         if ticks is None:
             return 0.0
@@ -206,7 +231,7 @@ class _EventLoops(Source):
         super().__init__()
         self._registry = registry
         self._series: dict[str, Histogram] = {}
-        # Weak: a loop that was thrown away takes its monitor along.
+        # Weak: the monitor of a destroyed loop is destroyed with it.
         self._live: weakref.WeakKeyDictionary[EventLoopMonitor, str] = weakref.WeakKeyDictionary()
         self._shown: set[str] = set()
 
@@ -217,7 +242,7 @@ class _EventLoops(Source):
         return found
 
     def join(self, monitor: EventLoopMonitor) -> Histogram:
-        """From now on this monitor is read. Returns where its delays go."""
+        """Read this monitor from now on. Returns the histogram for its delays."""
         name, budget, room = monitor.name, self._registry.budget, series_of(catalog.EVENTLOOP_DELAY) + 1
         if name not in self._series and not budget.take(room):
             name, room = OTHER, 0
@@ -225,7 +250,7 @@ class _EventLoops(Source):
         mine = Histogram(catalog.EVENTLOOP_DELAY, {Key.EVENTLOOP_NAME: name})
         known = self._series.get(name)
         series = self._series.setdefault(name, mine) if known is None else known
-        if known is None and series is not mine:  # somebody was faster
+        if known is None and series is not mine:  # another thread was faster
             budget.use(-room)
         self.take(self._live.__setitem__, monitor, name)
         if not monitor.quiet:
@@ -233,7 +258,7 @@ class _EventLoops(Source):
         return series
 
     def show(self, monitor: EventLoopMonitor) -> None:
-        """The series of this monitor's loop are shown from now on, with all that they have counted."""
+        """Show the series of this monitor's loop from now on, including earlier counts."""
         name = self._live.get(monitor)
         if name is not None:
             self._shown.add(name)
@@ -243,11 +268,11 @@ class _EventLoops(Source):
         return list(self._series.values())
 
     def ticked(self, series: Histogram, delay: float) -> None:
-        """A loop was so late."""
+        """Record a delay of a loop, in seconds."""
         self.change(self.measure, series, delay)
 
     def leave(self, monitor: EventLoopMonitor) -> None:
-        """This monitor is not read any more."""
+        """Stop reading this monitor."""
         self.take(self._live.pop, monitor, None)
 
     def collect(
@@ -264,7 +289,7 @@ class _EventLoops(Source):
             stalls[name] = max(stalls[name], monitor.stall())
         self._shown.update(name for name, stall in stalls.items() if stall > _LATE)
         for name, stall in stalls.items():
-            if name != OTHER and name in self._shown:  # the stall of unlike loops would say nothing
+            if name != OTHER and name in self._shown:  # the stall of different loops would mean nothing
                 add(catalog.EVENTLOOP_STALL, {Key.EVENTLOOP_NAME: name}, stall)
         for name, series in self._series.items():
             if name in self._shown:
@@ -276,11 +301,11 @@ class _Ticks(abc.ABC):
 
     @abc.abstractmethod
     def begin(self, tick: Callable[[], bool], interval: float, ended: Callable[[], None]) -> None:
-        """Call ``tick`` every ``interval`` seconds until it says False; ``ended`` if the loop goes before that."""
+        """Call ``tick`` every ``interval`` seconds until it returns False; ``ended`` if the loop ends before that."""
 
     @abc.abstractmethod
     def end(self) -> None:
-        """No more ticks. From any thread."""
+        """Stop the ticks. From any thread."""
 
     @abc.abstractmethod
     def loop(self) -> Any:
@@ -292,7 +317,7 @@ class _Ticks(abc.ABC):
 
     @abc.abstractmethod
     def resumed(self) -> bool:
-        """Whether the loop was stopped and run again since this was last asked. In a tick."""
+        """Whether the loop was stopped and run again since the last call. Called in a tick."""
 
 
 class _AsyncioTicks(_Ticks):
@@ -303,7 +328,7 @@ class _AsyncioTicks(_Ticks):
         self._hook = sys.get_asyncgen_hooks().firstiter
 
     def begin(self, tick: Callable[[], bool], interval: float, ended: Callable[[], None]) -> None:
-        # A context of its own: a callback would keep the starter's, its current span included, for ever.
+        # In an empty context: a callback would otherwise keep the starter's context, with its span, for ever.
         context = contextvars.Context()
 
         def again() -> None:
@@ -313,7 +338,7 @@ class _AsyncioTicks(_Ticks):
         self._timer = self._loop.call_later(interval, again, context=context)
 
     def end(self) -> None:
-        # A timer may only be cancelled in the loop's thread; elsewhere it runs once more and does nothing.
+        # A timer may be cancelled only in the loop's thread; from another thread it runs once more and does nothing.
         if self._timer is not None and threading.get_ident() == self._thread:
             self._timer.cancel()
             self._timer = None
@@ -325,7 +350,7 @@ class _AsyncioTicks(_Ticks):
         return self._loop.is_running()
 
     def resumed(self) -> bool:
-        # Each run of a loop sets the hooks for asynchronous generators anew, to methods that it binds for that.
+        # Each run of a loop sets the hooks for asynchronous generators again, to newly bound methods.
         before, self._hook = self._hook, sys.get_asyncgen_hooks().firstiter
         return self._hook is not before
 
@@ -346,7 +371,7 @@ class _TrioTicks(_Ticks):
                     while tick():
                         await self._trio.sleep(interval)
             except Exception:
-                # An error that leaves a system task would end the whole of trio.run.
+                # An error that leaves a system task would end trio.run.
                 logger.exception("the event-loop monitor failed and has ended")
             finally:
                 ended()
@@ -356,7 +381,7 @@ class _TrioTicks(_Ticks):
         )
 
     def end(self) -> None:
-        # Not cancelled here and now: that would wake a run that is over. (OSError: it has broken down.)
+        # Not cancelled directly: that would wake a run that has ended. (OSError: the run has broken down.)
         with contextlib.suppress(self._trio.RunFinishedError, OSError):
             self._token.run_sync_soon(self._scope.cancel)
 

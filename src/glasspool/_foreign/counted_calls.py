@@ -1,6 +1,6 @@
-"""The code that calls functions whose calls are counted: whoever asks finds it on the stack.
+"""The registry of code objects that call counted functions, by which such a call is recognised on the stack.
 
-A context variable would not do: a function may have been packed into a context that was made elsewhere.
+A context variable would not work: a function may run in a context that was made elsewhere.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ __all__ = ["CALLERS", "is_around", "run_counted"]
 
 
 def run_counted(function: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Any:
-    """Call ``function``, whose call is counted by whoever has sent it to this thread."""
+    """Call ``function``; the code that sent it to this thread counts the call."""
     try:
         return function(*args, **kwargs)
     except BaseException as error:
@@ -27,13 +27,13 @@ def run_counted(function: Callable[..., Any], /, *args: Any, **kwargs: Any) -> A
 
 
 CALLERS: set[CodeType] = {run_counted.__code__}
-"""Each call would pay for saying so; code is entered here once, and who asks looks up the stack."""
+"""The registered code. It is entered once, so that calls have no cost; a check searches the stack for it."""
 
 _inherited: FrameType | None = None  # in a forked child: the parent's call that it was forked in
 
 
 def is_around() -> bool:
-    """Is this thread at a call of such code?"""
+    """Whether this thread is within a call of such code."""
     found = _innermost()
     return found is not None and found is not _inherited
 

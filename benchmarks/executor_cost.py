@@ -1,10 +1,10 @@
-"""Microseconds per task: glasspool's executor beside its peers, in one run.
+"""Measure microseconds per task of glasspool's executor and of comparable libraries, in one run.
 
-20,000 one-checkpoint tasks, 64 in flight, outcomes consumed as they complete; the best of some rounds, because the
-machine's noise only ever adds. Usage: python benchmarks/executor_cost.py [--tasks N] [--rounds N] [--json FILE]
+20,000 one-checkpoint tasks, 64 in flight, outcomes consumed as they complete; the best of some rounds, because noise of
+the machine can only add time. Usage: python benchmarks/executor_cost.py [--tasks N] [--rounds N] [--json FILE]
 
---turns measures glasspool and aiometer alone, in turns and by processor time, which other programs disturb least;
---monitor measures glasspool in the same way with and without the event-loop monitor of configure().
+--turns measures only glasspool and aiometer, in alternation and by processor time, which depends least on other
+programs; --monitor measures glasspool in the same way with and without the event-loop monitor of configure().
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ BACKENDS = ("asyncio", "uvloop", "trio")
 
 
 async def work(i: int) -> int:
-    """One checkpoint, as little as a task can do and still be one."""
+    """One checkpoint, the smallest possible task."""
     await anyio.lowlevel.checkpoint()
     return i
 
@@ -164,7 +164,7 @@ def monitored(tasks: int, rounds: int) -> None:
 
 
 def main() -> None:
-    """Run every case in a process of its own (providers can be set once) and print a table."""
+    """Run each case in a separate process (providers can be set only once) and print a table."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--tasks", type=int, default=20_000)
     parser.add_argument("--rounds", type=int, default=5)

@@ -1,15 +1,16 @@
-"""What observing a thread pool costs: submit to result, bare and wrapped, in microseconds and as ratios.
+"""Measure the cost of observing a thread pool: submission to result, bare and wrapped, in microseconds and as ratios.
 
     python benchmarks/wrap_overhead.py [--tasks 2000] [--rounds 30]
 
-The best of many short rounds in random order: what the code costs on a quiet core; the median beside it. Calls are
-submitted all at once, which shows the work that is done, and one by one, each result waited for, where the threads'
-waking each other is part of it, as it is for a caller that needs the result. The mark: where the bare pool takes
-10 µs, metrics add at most 3, sampled-out tracing 11, full tracing 30 (ratios of 1.3, 2.1 and 4.0). Exporters are left
-out: spans end in a processor that drops them.
+It prints the best of many short rounds in random order, which is the cost on an otherwise idle core, and the median.
+Calls are submitted all at once, which shows the work of the code, and one by one, waiting for each result, which
+includes the time in which the threads wake each other, as for a caller that needs the result. The target: if the bare
+pool takes 10 µs, metrics add at most 3 µs, sampled-out tracing 11 µs, full tracing 30 µs (ratios of 1.3, 2.1 and 4.0).
+There are no exporters: a processor drops the spans.
 
-Two rows are floors, with nothing of glasspool's: "clock alone" is a pool whose calls are replaced by an object that
-reads the clock and counts nothing, "SDK alone" one whose calls get a span of the contract by the SDK's own calls.
+Two rows are lower bounds without code of glasspool: "clock alone" is a pool whose calls are replaced by an object that
+reads the clock and counts nothing, "SDK alone" a pool whose calls get a span of the catalog through the SDK's
+functions.
 """
 
 from __future__ import annotations
@@ -38,7 +39,7 @@ MARKS = {"metrics": 1.3, "sampled out": 2.1, "traced": 4.0}
 
 
 class _Timed:
-    """A call that reads the clock where an observed one must, and does no more."""
+    """A call that only reads the clock at the points where an observed call must."""
 
     __slots__ = ("accepted", "ended", "fn", "started")
 
@@ -57,7 +58,7 @@ class _Timed:
 
 
 class ClockAlone(ThreadPoolExecutor):
-    """The floor of the metrics."""
+    """The lower bound for metrics."""
 
     def submit(self, fn: Any, /, *args: Any, **kwargs: Any) -> Any:
         call = _Timed(fn)
@@ -67,7 +68,7 @@ class ClockAlone(ThreadPoolExecutor):
 
 
 class _Traced(_Timed):
-    """A call with a span of the contract."""
+    """A call with a span of the catalog."""
 
     __slots__ = ("context", "span")
 
@@ -102,7 +103,7 @@ class _Traced(_Timed):
 
 
 class SdkAlone(ThreadPoolExecutor):
-    """The floor of tracing."""
+    """The lower bound for tracing."""
 
     def __init__(self, tracer: trace.Tracer) -> None:
         super().__init__(1)
@@ -117,7 +118,7 @@ def nothing() -> None:
 
 
 def burst(pool: ThreadPoolExecutor, tasks: int) -> float:
-    """Seconds per task: all submitted, then all results taken."""
+    """Seconds per task: all tasks are submitted, then all results are taken."""
     begun = time.perf_counter()
     futures = [pool.submit(nothing) for _ in range(tasks)]
     for future in futures:
@@ -138,7 +139,7 @@ Figures = dict[str, list[float]]
 
 
 def measure(rows: list[tuple[str, ThreadPoolExecutor, Around]], tasks: int, rounds: int) -> dict[str, Figures]:
-    """All rounds of each row and way, in seconds per task."""
+    """All rounds of each row, for both ways to submit, in seconds per task."""
     found: dict[str, Figures] = {way: {name: [] for name, _, _ in rows} for way in WAYS}
     for _ in range(rounds):
         for name, pool, around in random.sample(rows, len(rows)):

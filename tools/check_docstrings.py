@@ -1,7 +1,7 @@
-"""Fail when something public has no docstring: ``python tools/check_docstrings.py``, a part of ``make site``.
+"""Fail if a public object has no docstring: ``python tools/check_docstrings.py``, a part of ``make site``.
 
-Public are the modules that docs/reference/ shows (their ``::: name`` lines), what their ``__all__`` names, and what
-classes among those define: methods, properties and nested classes whose names have no leading underscore.
+Public are the modules that docs/reference/ shows (their ``::: name`` lines), the names in their ``__all__``, and of
+classes among these the methods, properties and nested classes without a leading underscore.
 """
 
 from __future__ import annotations

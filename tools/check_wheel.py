@@ -19,7 +19,7 @@ ALLOWED = ("glasspool/", "glasspool_instrumentation/", "glasspool-")
 
 
 def main() -> None:
-    """Complain about what is missing and what does not belong."""
+    """Report missing files, and files that do not belong to the wheel."""
     with zipfile.ZipFile(sys.argv[1]) as wheel:
         names = wheel.namelist()
         entry_points = next(wheel.read(name).decode() for name in names if name.endswith("entry_points.txt"))

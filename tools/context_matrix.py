@@ -1,4 +1,4 @@
-"""Does the submitter's trace reach the function? A table of submit sides, plain and with everything instrumented.
+"""Print whether the submitter's trace reaches the function, for each way to submit, plain and instrumented.
 
     python tools/context_matrix.py
 
@@ -26,7 +26,7 @@ import glasspool_instrumentation as gi
 
 
 def seen() -> int:
-    """The trace that the function runs in; 0 for none."""
+    """The trace in which the function runs; 0 for none."""
     return trace.get_current_span().get_span_context().trace_id
 
 
@@ -42,7 +42,7 @@ def pool_side(make: Callable[[], Executor]) -> tuple[int, int, int]:
 
 
 def loop_side(backend: str, call: Callable[[], Awaitable[int]]) -> tuple[int, int, int]:
-    """The same for what is awaited."""
+    """The same for an awaitable."""
 
     async def main() -> tuple[int, int, int]:
         tracer = trace.get_tracer("matrix")

@@ -6,9 +6,9 @@
 The CPython suites are those of the interpreter given (it must have its ``test`` package; some distributions leave it
 out). anyio's and trio's come from the source distributions of the versions that pip finds. Everything runs in virtual
 environments made under ``--work`` (default: a temporary directory). In the instrumented run every Python process that
-is started in them, isolated ones (``-I``) too, turns on a copy of ``glasspool_instrumentation`` before anything else
-is imported. A run that reaches ``--timeout`` is ended, every process of it says in the log where it was, and what it
-had found so far is printed. Exits with 1 when a test fails instrumented and passes plain, or a run does not finish.
+is started in them, including isolated ones (``-I``), turns on a copy of ``glasspool_instrumentation`` before anything
+else is imported. A run that reaches ``--timeout`` is ended: each of its processes logs its stacks, and the results so
+far are printed. Exits with 1 if a test fails instrumented and passes plain, or a run does not finish.
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ ALL = ("FuturesInstrumentor", "AsyncioInstrumentor", "AnyioInstrumentor", "TrioI
 
 @dataclass(frozen=True)
 class Suite:
-    """One suite: what is installed besides glasspool's dependencies, and what is run in which directory."""
+    """One suite: the packages to install besides glasspool's dependencies, the command to run, and its directory."""
 
     packages: tuple[str, ...]
     command: tuple[str, ...]
@@ -89,7 +89,7 @@ SUITES = {
 
 @dataclass(frozen=True)
 class Outcome:
-    """What one run gave: counts, the names of what failed, and whether it came to its end."""
+    """The result of one run: counts, the names of failed tests, and whether it finished."""
 
     passed: int
     failed: int
@@ -179,7 +179,8 @@ def run(name: str, work: Path, options: argparse.Namespace, *, instrumented: boo
 
 
 def copied(site: Path, python: Path, options: argparse.Namespace) -> Path:
-    """A directory with this checkout's packages as they are now (it may be edited meanwhile) and what turns them on."""
+    """A directory with a copy of this checkout's packages (which may be edited meanwhile) and the file that turns them
+    on."""
     shutil.rmtree(site, ignore_errors=True)
     for package in (ROOT / "src" / "glasspool", ROOT / "instrumentation" / "glasspool_instrumentation"):
         shutil.copytree(package, site / package.name, ignore=shutil.ignore_patterns("__pycache__"))
@@ -213,7 +214,7 @@ def sources(work: Path, suite: Suite, python: Path) -> Path:
         subprocess.run([*download, f"{suite.sdist}=={version}"], check=True)
         with tarfile.open(next(work.glob(f"{suite.sdist}-{version}.tar.gz"))) as archive:
             archive.extractall(work)
-    # The suite is to test the installed package, not the one beside it.
+    # The suite must test the installed package, not the one beside it.
     shutil.rmtree(directory / "src", ignore_errors=True)
     return directory
 
@@ -224,7 +225,7 @@ def _unittest(text: str) -> Outcome:
         ran = sum(map(int, re.findall(r"^Ran (\d+) tests?", text, re.M)))
         skipped = sum(map(int, re.findall(r"^(?:OK|FAILED) \(.*?skipped=(\d+)", text, re.M)))
         return Outcome(ran - len(names) - skipped, len(names), skipped, names)
-    # Ended before its summary: the lines of the single tests. One that has no end was running.
+    # The run ended before its summary: read the lines of the single tests. A test without a result was running.
     tests = re.split(r"^(?=\w+ \([\w.]+\))", text, flags=re.M)[1:]
     ends = [re.search(r"(?:\.\.\. |s |^)(ok|skipped|FAIL|ERROR|expected failure)\b", test, re.M) for test in tests]
     said = [end.group(1) if end else "" for end in ends]

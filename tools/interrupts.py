@@ -1,11 +1,11 @@
-"""Ctrl-C at random moments: a busy executor is interrupted many times, and each time must come out clean.
+"""Interrupt a busy executor by Ctrl-C at random moments, many times, and check that each run ends cleanly.
 
     python tools/interrupts.py trio 2000 --seed 7
     python tools/interrupts.py trio 2000 --seed 7 --bare
 
-Clean is: the program ends by KeyboardInterrupt (on trio in the groups that the nurseries of the program make of it), at
-the first one; every accepted task has ended and was reported once;
-no slot is in use; nothing else is raised. ``--bare`` does the like with a plain task group, for comparison.
+A run is clean if the program ends by KeyboardInterrupt at the first interrupt (on trio in the groups that the program's
+nurseries make of it), every accepted task has ended and was reported once, no slot is in use, and nothing else is
+raised. ``--bare`` does the same with a plain task group, for comparison.
 """
 
 from __future__ import annotations
@@ -103,7 +103,7 @@ class Round:
             await pile.drain()
 
     def wrong(self) -> str:
-        """What is not as it must be after the end."""
+        """The deviations from a clean end."""
         if self.executor is None:
             return ""
         stats = self.executor.stats()
@@ -117,7 +117,7 @@ class Round:
 
 
 class Bare(Round):
-    """The like with a task group."""
+    """The same with a task group."""
 
     async def run(self) -> None:
         """Be busy until interrupted."""
@@ -135,7 +135,7 @@ class Bare(Round):
 
 
 class Interrupter:
-    """Sends SIGINT to the process, and again where that was lost."""
+    """Sends SIGINT to the process, and again if the first was lost."""
 
     def __init__(self, delay: float) -> None:
         self.sent = 0
@@ -161,7 +161,8 @@ class Interrupter:
 
 
 def interrupt(backend: str, rnd: random.Random, *, bare: bool) -> str:
-    """Run a round and interrupt it; what went wrong, ``clean`` for nothing, ``early`` for an interrupt too soon."""
+    """Run a round and interrupt it. Returns what went wrong, ``clean``, or ``early`` for an interrupt that came too
+    soon."""
     found = Bare(rnd) if bare else Round(rnd)
     interrupter = Interrupter(rnd.random() * LATEST)
     entered: list[bool] = []
@@ -195,7 +196,7 @@ def interrupt(backend: str, rnd: random.Random, *, bare: bool) -> str:
 
 
 def apart(seed: int, backend: str, *, bare: bool) -> str:
-    """The same in a process of its own, which may hang."""
+    """The same in a separate process, which may hang."""
     reader, writer = os.pipe()
     pid = os.fork()
     if pid == 0:
@@ -213,7 +214,7 @@ def apart(seed: int, backend: str, *, bare: bool) -> str:
 
 
 def main() -> int:
-    """Interrupt so many times and print what became of them."""
+    """Interrupt so many times and print the results."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("backend", choices=("asyncio", "uvloop", "trio"))
     parser.add_argument("count", type=int)

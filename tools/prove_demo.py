@@ -1,7 +1,7 @@
-"""One run of the demo, told three times: by its own summary, by a real Collector and by a real Prometheus.
+"""Run the demo, and compare its own summary with the figures in a real Collector and a real Prometheus.
 
-Needs prometheus and otelcol (or PyPI's rotel); see CONTRIBUTING.md for how to get them. Writes a table to stdout and,
-with ``--out``, to a file. Exits non-zero when the three disagree.
+It needs prometheus and otelcol (or PyPI's rotel); CONTRIBUTING.md explains how to install them. It writes a table to
+stdout and, with ``--out``, to a file, and exits with a non-zero status if the three disagree.
 
     python -m tools.prove_demo [--backend trio] [--seconds 8] [--protocol http/protobuf] [--out FILE]
 """
@@ -34,7 +34,7 @@ def counts(found: Any, name: str) -> dict[str, float]:
     for each in OUTCOMES:
         try:
             figures[each] = total(found, catalog.TASK_COMPLETED, **executor, **{outcome: each})
-        except AssertionError:  # an outcome that never happened need not have a series
+        except AssertionError:  # an outcome that never occurred need not have a series
             figures[each] = 0.0
     figures["rejected"] = total(found, catalog.TASK_REJECTED, **executor)
     return figures
@@ -49,7 +49,7 @@ def spans(received: Any, name: str) -> dict[str, float]:
 
 
 def demo(args: argparse.Namespace, directory: Path, store: Store, port: int, target: Collector) -> Any:
-    """Run the demo; its summary, and what Prometheus held of it before it ended."""
+    """Run the demo. Returns its summary, and the series of it in Prometheus before it ended."""
     summary = directory / "summary.json"
     env = os.environ | {
         "OTEL_EXPORTER_OTLP_ENDPOINT": target.http if args.protocol.startswith("http") else target.grpc,

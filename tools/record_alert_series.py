@@ -1,10 +1,10 @@
-"""Records what the programs of tests/alerting/programs say on /metrics, every fifteen seconds in real time.
+"""Record /metrics of the programs of tests/alerting/programs, every fifteen seconds in real time.
 
     python tools/record_alert_series.py [NAME]...
 
 runs all of them at once (or those named) for a quarter of an hour and writes tests/alerting/recorded/NAME.series.gz,
-which tests/alerting replays through the rules. Programs that wait for nothing but time need no recording: the tests run
-them on a mock clock.
+which tests/alerting evaluates with the rules. Programs that wait only for time need no recording: the tests run them on
+a mock clock.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ def free_port() -> int:
 
 @contextmanager
 def running(arguments: list[str], env: dict[str, str]) -> Iterator[subprocess.Popen[str]]:
-    """A child that is terminated on leaving."""
+    """A child process that is terminated when the block is left."""
     log = tempfile.TemporaryFile("w+")  # noqa: SIM115 - as long as the child
     child = subprocess.Popen(
         arguments, env=env, text=True, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=log, cwd=PROGRAMS
@@ -73,7 +73,7 @@ def running(arguments: list[str], env: dict[str, str]) -> Iterator[subprocess.Po
 
 @contextmanager
 def script(*arguments: str) -> Iterator[int]:
-    """A program that says its port itself."""
+    """A program that prints its port."""
     with running([sys.executable, *arguments], environment()) as child:
         assert child.stdout is not None
         yield int(child.stdout.readline().split()[-1])
@@ -128,7 +128,7 @@ ALL = WELL | {f"sick-{trouble}": lambda trouble=trouble: script("sick.py", troub
 
 
 def scrape(port: int) -> dict[str, float]:
-    """Our series now; none while nobody answers."""
+    """The program's glasspool series now; none if it does not answer."""
     try:
         with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=SECONDS - 5) as answer:
             text = answer.read().decode()

@@ -1,6 +1,6 @@
 """Draw the picture of the live view in the README from a real run: ``python tools/render_demo.py [FILE]``.
 
-Runs the demo for some seconds without a terminal, and exports the picture of a moment at which a lot is going on.
+It runs the demo for some seconds without a terminal, and exports the picture of a busy moment.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ AT = 15.8  # in a slow spell of the service
 
 @contextmanager
 def camera(scene: Scene, path: Path) -> Iterator[None]:
-    """Draw the picture four times a second, as a terminal would see it, and keep the one of the right moment."""
+    """Draw the picture four times a second, as on a terminal, and keep the one of the right moment."""
     picture = Picture(scene, WIDTH)
     taken = False
 
@@ -43,7 +43,7 @@ def camera(scene: Scene, path: Path) -> Iterator[None]:
 
 
 def main() -> None:
-    """Run, draw, say where."""
+    """Run the demo, draw the picture, print its path."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("file", nargs="?", type=Path, default=ROOT / "docs" / "images" / "demo.svg")
     path = parser.parse_args().file

@@ -1,6 +1,6 @@
-"""Run the executor with the core dependencies alone, and see that each missing extra is named.
+"""Run the executor with the core dependencies only, and check that the error for each missing extra names it.
 
-For an environment that has glasspool and nothing more; the full environment has its tests.
+It is for an environment that has only glasspool; the full environment runs the tests.
 """
 
 from __future__ import annotations
@@ -29,13 +29,13 @@ def absent(module: str) -> bool:
 
 
 async def work(number: int) -> int:
-    """Something to do."""
+    """A function for the tasks."""
     await checkpoint()
     return number
 
 
 async def main() -> None:
-    """Run a hundred tasks and a few threads, then ask for what is not there."""
+    """Run a hundred tasks and a few threads, then use the missing extras."""
     async with HybridExecutor("smoke", max_in_flight=8) as executor:
         values = [value async for value in executor.map(work, range(100))]
         assert values == list(range(100)), values
@@ -47,7 +47,7 @@ async def main() -> None:
 
 
 def exports() -> None:
-    """Rules and dashboards with options, which need nothing but what the wheel holds."""
+    """Make rules and dashboards with options, which need only the contents of the wheel."""
     options = RuleOptions(wait_objectives=(("web-.*", 0.5),), queue_fill=0.7)
     rules = provisioning.rules(options)
     assert "web-.*" in rules["glasspool.rules.yaml"], rules

@@ -1,7 +1,7 @@
-"""The README's zero-code lines as a user meets them: run by ``opentelemetry-instrument``, with nothing else installed.
+"""A program for the README's zero-code commands: run by ``opentelemetry-instrument``, with nothing else installed.
 
-``.ci/run`` sets up such an environment from the wheel and its extra ``zero-code``. The program itself knows nothing of
-glasspool; it reads the figures that are served about it.
+``.ci/run`` sets up such an environment from the wheel and its extra ``zero-code``. The program does not use glasspool;
+it reads the metrics that are served about it.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""``python -m dashboards.generator``: write the generated files, or with ``--check`` say whether they are stale."""
+"""``python -m dashboards.generator``: write the generated files, or with ``--check`` report whether they are stale."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from glasspool._monitoring import RuleOptions, rule_files
 
 ROOT = Path(__file__).resolve().parents[2]
 DASHBOARDS = Path("dashboards")
-"""Where a person looks for them."""
+"""The directory for readers of the repository."""
 ASSETS = Path("src/glasspool/assets")
-"""From where the wheel, an editable install and the commands serve the same files."""
+"""The directory that the wheel, an editable install and the commands use, with the same files."""
 
 
 def generated() -> dict[Path, str]:
     """Path below the root to content, for everything this package generates."""
-    # The SDK needs a newer Python than the rules do; a reader of the rules need not have it.
+    # The SDK needs a newer Python than the rules do, and importing the rules must work without it.
     from dashboards.generator.boards import build_board
     from dashboards.generator.catalogue import boards, places
 

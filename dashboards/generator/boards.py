@@ -19,7 +19,7 @@ from glasspool.telemetry.catalog import EXECUTOR_CLOSED, EXECUTOR_OPENED, TASK_D
 __all__ = ["Board", "Lines", "Row", "build_board", "executor_variable", "task_variable", "type_variable"]
 
 Lines = Mapping[str, float]
-"""The thresholds that panels draw and the rules' options choose, by name."""
+"""The thresholds that panels draw and that the options of the rules set, by name."""
 
 _COLUMNS = 24
 _TAG = "glasspool"
@@ -27,7 +27,7 @@ _TAG = "glasspool"
 
 @dataclass(frozen=True)
 class Row:
-    """A titled row. Its panels stand side by side and wrap at the grid's width."""
+    """A titled row. Its panels are side by side and wrap at the grid's width."""
 
     title: str
     panels: tuple[Panel, ...]
@@ -37,7 +37,7 @@ class Row:
 class Board:
     """One dashboard. ``filters`` are the matchers its annotations use, ``variables`` those after job and instance.
 
-    ``marks`` shows the annotations at first: with hundreds of executors they hide what they mark.
+    ``marks`` says whether the annotations are shown by default: with hundreds of executors they would hide the lines.
     """
 
     uid: str
@@ -89,7 +89,7 @@ def _placed(board: Board, traces: str) -> Iterable[dashboard.Panel | dashboard.R
 
 
 class _Link(builders.DashboardLink):
-    """A link where it belongs: the SDK's default hides it in the dashboard's controls menu."""
+    """A link below the dashboard's title; the SDK's default hides it in the controls menu."""
 
     def build(self) -> dashboard.DashboardLink:
         link = super().build()
@@ -98,7 +98,7 @@ class _Link(builders.DashboardLink):
 
 
 class _Annotation(builders.AnnotationQuery):
-    """An annotation with its switch where it belongs: the SDK's default hides it in the controls menu."""
+    """An annotation with its switch at the top; the SDK's default hides it in the controls menu."""
 
     def build(self) -> dashboard.AnnotationQuery:
         annotation = super().build()
@@ -120,7 +120,7 @@ def _annotation(name: str, metric: Metric, colour: str, board: Board) -> builder
 def _sources(traces: str) -> tuple[builders.DatasourceVariable, ...]:
     return (
         builders.DatasourceVariable("datasource").label("Metrics").type("prometheus"),
-        # In the menu, or with older Grafana in view: without a trace store it would stand there as an error.
+        # In the menu (at the top in older versions of Grafana): without a trace store it would be shown as an error.
         builders.DatasourceVariable("traces")
         .label("Traces")
         .type(traces)

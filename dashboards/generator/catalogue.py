@@ -1,4 +1,4 @@
-"""The dashboards there are, and where in each of them the thresholds stand that an installation may choose."""
+"""All dashboards, and the places of the adjustable thresholds in each of them."""
 
 from __future__ import annotations
 
@@ -20,7 +20,8 @@ def boards(lines: Lines) -> tuple[Board, ...]:
 
 
 def places(lines: Lines) -> dict[str, dict[str, list[list[str | int]]]]:
-    """Uid of a dashboard, and name of a threshold, to the steps that lead to it in the JSON: found by changing it."""
+    """Maps a dashboard's uid and a threshold's name to its path in the JSON, which is found by changing the
+    threshold."""
     found: dict[str, dict[str, list[list[str | int]]]] = {}
     before = {board.uid: json.loads(build_board(board)) for board in boards(lines)}
     for name, value in lines.items():

@@ -25,24 +25,24 @@ __all__ = ["DATASOURCE", "NONE_SEEN", "NO_DATA", "Panel", "Target", "build_panel
 DATASOURCE = common.DataSourceRef(type_val="prometheus", uid="${datasource}")
 
 NO_DATA = "no data"
-"""What a panel says that has nothing to show: that nothing is known, which is not that nothing is wrong."""
+"""The text of a panel without data: the value is unknown, which does not mean that all is well."""
 
 NONE_SEEN = "none seen, or no data"
-"""The same where lines come with the first event only: a store without any looks like one that is not fed."""
+"""The same for series that begin with their first event: a store without any looks like one without data."""
 
 _LEAST_TOP = {"s": 0.01, "ops": 1.0, "short": 2.0, "percentunit": 0.1}
-"""Where an axis ends at least: Grafana draws a flat zero on one that goes to 100."""
+"""The least upper end of an axis: otherwise Grafana draws a flat zero on an axis up to 100."""
 
 _CELLS = 60
-"""Columns of a heatmap at most, so that each can be seen."""
+"""The most columns of a heatmap, so that each is visible."""
 
 _KEPT = "&".join(f"${{{variable}:queryparam}}" for variable in ("datasource", "traces", "job", "instance"))
-"""What a link to another dashboard keeps of the choice above."""
+"""The variables that a link to another dashboard passes on."""
 
 
 @dataclass(frozen=True)
 class Target:
-    """One expression. ``exemplar`` asks for the traces behind it as well; ``legend`` names its lines."""
+    """One expression. ``exemplar`` also requests exemplars; ``legend`` names its lines."""
 
     expr: str
     legend: str
@@ -51,11 +51,11 @@ class Target:
 
 @dataclass(frozen=True, kw_only=True)
 class Panel:
-    """What a panel shows. ``warn`` and ``alarm`` colour values from there on; ``link`` is where a click leads.
+    """One panel. Values from ``warn`` and ``alarm`` on are coloured; ``link`` is the target of a click.
 
-    ``marks`` are lines that look their own way, ``bars`` is for events that come one at a time, ``log`` for amounts of
-    very different size on one axis. ``says`` puts words and a colour in place of single values of a stat;
-    ``empty`` is what an empty panel says.
+    ``marks`` are lines with a style of their own, ``bars`` is for single events, ``log`` for values of very different
+    size on one axis. ``says`` replaces single values of a stat by words with a colour; ``empty`` is the text of an
+    empty panel.
     """
 
     title: str
@@ -86,7 +86,7 @@ class Panel:
 
     @property
     def description(self) -> str:
-        """The question first, then what to do about the answer."""
+        """The description: the question, then what to do about the answer."""
         return f"{self.question}\n\n{self.action}"
 
 
@@ -145,7 +145,7 @@ def _timeseries(panel: Panel) -> _Builder:
     tooltip = (
         common_builders.VizTooltipOptions().mode(common.TooltipDisplayMode.MULTI).sort(common.SortOrder.DESCENDING)
     )
-    # Areas of many executors lie on top of each other and hide what is behind them.
+    # Filled areas of many executors would cover each other.
     many = any("{{" in target.legend for target in panel.targets)
     builder.tooltip(tooltip).fill_opacity(70 if panel.stacked else 0 if many else 8).show_points(
         common.VisibilityMode.NEVER
@@ -153,7 +153,7 @@ def _timeseries(panel: Panel) -> _Builder:
     if panel.maximum is None:
         builder.axis_soft_max(_LEAST_TOP[panel.unit])
     if panel.stacked:
-        builder.line_width(0)  # the uppermost line would cover all, also where its share is nothing
+        builder.line_width(0)  # the uppermost line would cover the others, even where its share is zero
         builder.stacking(common_builders.StackingConfig().mode(common.StackingMode.NORMAL))
     if panel.bars:
         builder.draw_style(common.GraphDrawStyle.BARS).fill_opacity(70)
@@ -176,7 +176,7 @@ def _stat(panel: Panel) -> _Builder:
 
 
 def _words(panel: Panel) -> list[dashboard.ValueMapping]:
-    """Without a value Grafana takes the colour of the lowest threshold, which says that all is well."""
+    """Without a value Grafana uses the colour of the lowest threshold, which would mean that all is well."""
     unknown = dashboard.SpecialValueMap(
         options=dashboard.DashboardSpecialValueMapOptions(
             match=dashboard.SpecialValueMatch.NULL_AND_NAN,
@@ -219,6 +219,6 @@ def _alerts(panel: Panel) -> _Builder:
 
 
 def _executor_link(name: str, type: str) -> dict[str, object]:
-    """To the executor whose name and type these built-in variables give; a name may have any character."""
+    """A link to the executor whose name and type these built-in variables give; a name may have any character."""
     executor = f"var-executor=${{{name}:percentencode}}&var-type=${{{type}:percentencode}}"
     return data_link("Open the executor", f"/d/{DRILLDOWN_UID}?${{__url_time_range}}&{_KEPT}&{executor}")

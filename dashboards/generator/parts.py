@@ -1,4 +1,4 @@
-"""Parts of Grafana's model that panels of every kind are made of."""
+"""Common parts of panels of every kind in Grafana's model."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from grafana_foundation_sdk.models import dashboard
 __all__ = ["GREY", "NEUTRAL", "REFS", "data_link", "thresholds"]
 
 NEUTRAL, GREY = "transparent", "#6e7680"
-"""The background of a figure that is neither good nor bad, and of one that is not known."""
+"""The background of a figure that is neither good nor bad, and of an unknown one."""
 
 REFS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
 """The letters of a panel's queries."""
@@ -25,5 +25,5 @@ def thresholds(warn: float | None, alarm: float | None, base: str = "green") -> 
 
 
 def data_link(title: str, url: str) -> dict[str, object]:
-    """A link of a value. Not the SDK's: it writes the keys of a dashboard's link, which mean nothing here."""
+    """A link of a value. The SDK's own class writes the keys of a dashboard link, which have no effect here."""
     return {"title": title, "url": url, "targetBlank": False}

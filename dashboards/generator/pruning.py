@@ -1,4 +1,4 @@
-"""What the builders write without being asked and Grafana does not know at that place."""
+"""Removes keys that the builders write by default and that Grafana does not use there."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ _OF_VARIABLES = ("auto", "auto_count", "auto_min")
 
 
 def pruned(model: dict[str, Any]) -> dict[str, Any]:
-    """The dashboard without such keys. A reader would take each for a setting that has an effect."""
+    """The dashboard without such keys, since a reader would assume that they have an effect."""
     for variable in model["templating"]["list"]:
         for key in _OF_VARIABLES:
             variable.pop(key, None)

@@ -1,4 +1,4 @@
-"""The tables: one row an executor and one column a query, or one row an alert. Every column is within sight."""
+"""The tables: a row per executor with a column per query, or a row per alert. All columns are visible."""
 
 from __future__ import annotations
 
@@ -15,19 +15,19 @@ from glasspool.telemetry.catalog import Key
 __all__ = ["NAMES", "Column", "alert_table", "executor_table", "firing_alerts"]
 
 NAMES = ("Executor", "Type")
-"""What the columns of an executor's labels are called."""
+"""The titles of the columns of an executor's labels."""
 
 _NAME_WIDTHS = (190, 110)
 _MOST_ALERTS = 20
 _LONG = 10**9
-"""Seconds that no alert lasts."""
+"""Seconds; longer than any alert lasts."""
 _LEAST_WIDTH = 80
-"""In pixels. Grafana gives a column without a width what is left, but never less than 150 unless told, and then ten
+"""In pixels. Grafana gives a column without a width the remaining space, but at least 150 unless configured; then ten
 columns need a scroll bar that hides the last ones."""
 
 
 _ABOUT = tuple(label(key) for key in (Key.TASK_NAME, Key.LOSS_KIND, Key.FAILURE_KIND))
-"""Labels of which an alert has one at most: what it is about, beside the executor."""
+"""Labels that identify what an alert is about, besides the executor; an alert has at most one of them."""
 
 _ALERT_COLUMNS = {
     "alertstate": ("State", 70),
@@ -41,15 +41,16 @@ _ALERT_COLUMNS = {
     "job": ("Job", 100),
     "instance": ("Instance", 0),
 }
-"""The labels of an alert that are shown, the name of each column and its width in pixels; 0 takes what is left."""
+"""The labels of an alert that are shown, with the title and the width of each column in pixels; 0 is the remaining
+space."""
 
 
 def firing_alerts(*filters: str) -> str:
-    """For how long the conditions of the alerts have held, with the labels that the table shows.
+    """The time for which the conditions of the alerts have held, with the labels that the table shows.
 
-    Where there are too many, pages come before tickets, and what has lasted longest before the rest: for the choice
-    pages count as older by more than any alert lasts, and the remainder takes that off again. Refusals for several
-    reasons are one row: the executor's dashboard tells them apart.
+    If there are too many alerts, pages come before tickets, and older alerts before newer ones: for the choice the age
+    of pages is increased by more than any alert lasts, and a remainder subtracts that again. Refusals for several
+    reasons are one row: the executor's dashboard separates them.
     """
     page, others = f'label_replace(vector({_LONG}), "severity", "page", "", "")', firing(("severity",), *filters)
     older = f"({any_of(page, f'0 * {others}')})"
@@ -62,7 +63,7 @@ def _lasting(*filters: str) -> str:
     age = f"clamp_min(time() - {firing(labels, *filters, name='ALERTS_FOR_STATE', how='min')}, 0)"
     state = firing(("alertstate", *labels), *filters)
     lasting = f"{age} * on ({', '.join(labels)}) group_right () {state}"
-    # Not everything that evaluates rules says since when an alert without a holding time has fired.
+    # Not every evaluator of rules reports since when an alert without a holding time has fired.
     return f"({any_of(lasting, f'0 * {state}')})"
 
 
@@ -102,7 +103,7 @@ def executor_table(columns: tuple[Column, ...], link: dict[str, object] | None) 
 
 
 def alert_table(executor: dict[str, object], loop: dict[str, object], runbooks: dict[str, object]) -> table.Panel:
-    """What fires comes before what is about to, and pages before tickets.
+    """Firing alerts come before pending ones, and pages before tickets.
 
     The links open the runbooks, and the executor or the event loops of the row.
     """
@@ -132,7 +133,7 @@ def alert_table(executor: dict[str, object], loop: dict[str, object], runbooks: 
     }
     for title, width in _ALERT_COLUMNS.values():
         given: dict[str, object] = {"custom.width": width} if width else {}
-        # An empty cell would say what the panel says when nothing fires.
+        # An empty cell would otherwise have the panel's text for no alerts.
         builder.override_by_name(title, _properties({"noValue": " "} | given | own.get(title, {})))
     return builder
 
@@ -142,12 +143,12 @@ def _look(column: Column) -> dict[str, object]:
         "unit": column.unit,
         "custom.minWidth": _LEAST_WIDTH,
         "custom.wrapHeaderText": True,
-        "noValue": "–",  # of an executor without a bound or tasks; the panel's own words are about all of them
+        "noValue": "–",  # of an executor without a bound or tasks; the panel's own text is about all executors
     }
     if column.unit == "percentunit":
         look["decimals"] = 0
     if column.warn is not None or column.alarm is not None:
-        # What is well stays without colour, so that what is not stands out.
+        # Only cells that show a problem are coloured.
         look["thresholds"] = thresholds(column.warn, column.alarm, NEUTRAL).build()
         look["custom.cellOptions"] = {"type": "color-background"}
     return look

@@ -1,14 +1,14 @@
-"""Wrap the executors that people already run; one telemetry contract for all.
+"""Metrics and spans for executors of other libraries, the same as those of ``HybridExecutor``.
 
     wrap_executor(pool, "etl")      one pool of any kind: wrap.py
-    instrument()                    everything there is in the process, each library in a module of its name
+    instrument()                    all supported libraries of the process, each in the module of its name
     @instrumented                   any function: decorator.py
 
-``_observe`` records calls of this process, ``_process`` those that other processes run, ``_patch`` puts on and takes
-off the patches. Imports go down this list only: the libraries' modules and ``wrap``, ``_observe``, ``_process``,
-``_patch``.
+``_observe`` records calls of this process, ``_process`` calls that other processes run, and ``_patch`` installs and
+removes the patches. Modules import only from later entries of this list: the libraries' modules and ``wrap``,
+``_observe``, ``_process``, ``_patch``.
 
-Each name is imported from its module when it is first used: importing this package imports none of them.
+Each name is imported from its module at its first use; importing this package imports none of them.
 """
 
 from __future__ import annotations
@@ -78,9 +78,10 @@ def __dir__() -> list[str]:
 
 
 def instrument() -> None:
-    """Turn on every instrumentor whose library is installed. Idempotent.
+    """Turn on every instrumentor whose library is installed, with its default options. Idempotent.
 
-    To limit one, call its own ``instrument(include=…, exclude=…)``, before or instead.
+    Instrumentors that are already on are not changed: to limit one, call its own ``instrument(include=…, exclude=…)``
+    before this function, or instead of it.
     """
     for instrumentor in _instrumentors():
         if instrumentor.available():
@@ -88,7 +89,7 @@ def instrument() -> None:
 
 
 def uninstrument() -> None:
-    """Turn all of them off. Idempotent."""
+    """Turn off all instrumentors. Idempotent."""
     for instrumentor in reversed(_instrumentors()):
         instrumentor().uninstrument()
 

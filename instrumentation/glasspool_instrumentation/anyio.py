@@ -1,7 +1,8 @@
-"""anyio: task groups, ``to_thread`` with its 40-token default limiter, ``from_thread``, ``to_process``.
+"""The instrumentor of anyio: task groups, ``to_thread`` with its 40-token default limiter, ``from_thread``,
+``to_process``.
 
-On asyncio and on trio. The methods of anyio's back ends are patched, not its functions, so code that imported those by
-name is seen too.
+It works on asyncio and on trio. It patches the methods of anyio's back ends, not anyio's functions, so calls by code
+that imported a function by name are observed too.
 """
 
 from __future__ import annotations
@@ -60,10 +61,18 @@ _entering = SharedObservations()  # calls from threads
 
 
 class AnyioInstrumentor(Instrumentor):
-    """Observes anyio's task groups, thread limiters and worker processes.
+    """Observes anyio's task groups, thread limiters, calls from threads, and worker processes.
 
-    Options choose among the tasks of task groups: see ``AsyncioInstrumentor``. ``wait_objectives`` is for the
-    limiters, by their names: ``{"anyio.to_thread": 0.5}``; see ``WaitObjectives``.
+    These are the options of ``instrument()``:
+
+    :param include: patterns of the tasks of task groups to count; default all. They match the function's qualified
+        name, with and without its module.
+    :param exclude: patterns of tasks that are not counted; default none.
+    :param spans: patterns of the tasks that get a span; default None, no task.
+    :param monitor: whether an event-loop monitor watches each loop; default True.
+    :param wait_objectives: patterns of limiter names, each with the seconds that a call may wait before it is late,
+        such as ``{"anyio.to_thread": 0.5}``; the first pattern that matches counts. Default none.
+    :param max_task_names: distinct task names that metrics show for each executor, default 25; 0 shows none.
     """
 
     libraries = ("anyio",)
@@ -95,7 +104,7 @@ _failures: weakref.WeakKeyDictionary[Any, str] = weakref.WeakKeyDictionary()  # 
 
 
 class _Ending:
-    """How a child of a task group ended, and whose fault it was."""
+    """Turns the error of a task group's child into its ending: failed, or cancelled and for what reason."""
 
     __slots__ = ("group", "name")
 
@@ -116,7 +125,7 @@ class _Ending:
         return Ending.cancelled(_scope_reason(self.group.cancel_scope))
 
     def asked(self) -> bool:
-        """Whether the task is to end: a scope around it is cancelled, and not one of its own."""
+        """Whether the task was asked to end: a scope around it is cancelled, and not one that it has opened itself."""
         nursery = nursery_of(self.group)
         if nursery is not None:
             return is_being_cancelled(nursery)
@@ -127,7 +136,7 @@ class _Ending:
 
 
 def _scope_reason(own: Any) -> str:
-    """Why a scope is cancelled. Scopes around it come first: a group that is cancelled from outside cancels itself."""
+    """Why a scope is cancelled. Outer scopes come first: a group that is cancelled from outside also cancels itself."""
     from anyio import current_time  # here, because a module of this name is what we are in
 
     reason = "parent_scope"
@@ -142,7 +151,8 @@ def _scope_reason(own: Any) -> str:
 
 
 def _observe(group: Any, coro: Any, name: str, context: Context | None = None) -> Any:
-    """The coroutine of a new child, observed if it is to be; ``context`` is where it will run, if that was said."""
+    """The coroutine of a new child, wrapped if it is to be observed. ``context`` is the context it will run in, if one
+    was passed."""
     if _tasks.observed is None or not issubclass(type(coro), Coroutine):
         return coro
     portals = portal_call(coro)
@@ -192,7 +202,7 @@ def _start(patch: Patch, original: Any) -> Any:
 
 
 def _named_as(func: Any, call: Any) -> Any:
-    """``call`` with the names of ``func``, which anyio shows in its messages and gives to the task."""
+    """``call`` with the names of ``func``, which anyio uses in messages and as the name of the task."""
     shown = look_through(func)
     call.__qualname__ = _string(shown, "__qualname__") or text(func)
     call.__name__ = _string(shown, "__name__") or text(func)

@@ -1,7 +1,8 @@
-"""asyncio: its tasks (``create_task``, ``TaskGroup``, ``asyncio.run``) and ``run_in_executor``, ``to_thread``.
+"""The instrumentor of asyncio: tasks (``create_task``, ``TaskGroup``, ``asyncio.run``), ``run_in_executor``,
+``to_thread``.
 
-Pools used by a loop are observed as pools; a task's function is named, its span is current in it. Spans of tasks are
-opt-in by pattern: most tasks of an event loop are plumbing.
+Pools that a loop uses are observed as pools. Each task is counted under the name of its function. Tasks get spans only
+if a pattern selects them, since most tasks of an event loop are internal to a library; a span is current in its task.
 """
 
 from __future__ import annotations
@@ -44,11 +45,14 @@ _tasks = LoopTasks(
 
 
 class AsyncioInstrumentor(Instrumentor):
-    """Observes asyncio's tasks and the pools of its loops.
+    """Observes asyncio's tasks and the pools of its loops. These are the options of ``instrument()``:
 
-    ``include`` and ``exclude`` choose which tasks are counted, ``spans`` which of those get a span (none by default);
-    patterns match the function's qualified name, with and without its module. ``monitor`` starts an event-loop
-    monitor on each loop. ``max_task_names``: distinct task names that metrics show (default 25; 0: none).
+    :param include: patterns of the tasks to count; default all. They match the function's qualified name, with and
+        without its module.
+    :param exclude: patterns of tasks that are not counted; default none.
+    :param spans: patterns of the tasks that get a span; default None, no task.
+    :param monitor: whether an event-loop monitor watches each loop; default True.
+    :param max_task_names: distinct task names that metrics show, default 25; 0 shows none.
     """
 
     libraries = ("asyncio",)
@@ -65,7 +69,7 @@ class AsyncioInstrumentor(Instrumentor):
 def _begin(coro: Any, context: contextvars.Context | None) -> tuple[Observed, TaskRecord] | None:
     """The record of a task that is being made for ``coro``, if it is to be observed.
 
-    In a context of its user's own it goes on with what is current there, not with what its maker is at.
+    If the user has passed a context, the parent of its span is the span in that context, not the current one.
     """
     if _tasks.observed is None or not issubclass(type(coro), Coroutine):
         return None
@@ -97,12 +101,12 @@ class _Ending:
         self.observed.settle(record, Ending.raised(error))
 
     def __del__(self) -> None:
-        # The task was thrown away unfinished: its loop is gone.
+        # The task was destroyed before it ended: its loop is gone.
         if self.record is not None:
             self.observed.settle(self.record, Ending.cancelled("shutdown"))
 
 
-# task -> its TaskGroup, weakly too: the group knows its tasks
+# task -> its TaskGroup, by a weak reference, since the group refers to its tasks
 _groups: weakref.WeakKeyDictionary[Any, weakref.ref[Any]] = weakref.WeakKeyDictionary()
 _failures: weakref.WeakKeyDictionary[Any, str] = weakref.WeakKeyDictionary()  # TaskGroup -> its first failed task
 
@@ -164,7 +168,7 @@ def _make_task(loop: Any, original: Any, coro: Any, options: dict[str, Any], rec
     if options.get("context") is None:
         # The task copies the context it is made in.
         return contextvars.copy_context().run(_with_span, record, original, loop, coro, options)
-    # A context of the user's own is not copied: other tasks may run in it, and it may be entered again later.
+    # A context that the user has passed is not copied: other tasks may run in it, and it may be entered again later.
     return original(loop, SteppedCoroutine(coro, record.span), **options)
 
 
@@ -199,7 +203,7 @@ def _run_in_executor(patch: Patch, original: Any) -> Any:
 
 
 class _Observing:
-    """Submits to a pool whose class is not patched, observed."""
+    """Stands for a pool whose class is not patched, and observes what is submitted through it."""
 
     def __init__(self, pool: Executor) -> None:
         self._pool = pool

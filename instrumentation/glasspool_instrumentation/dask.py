@@ -1,11 +1,11 @@
-"""Dask: what this process submits through a ``distributed.Client``.
+"""The instrumentor of Dask: calls that this process submits through a ``distributed.Client``.
 
-``submit`` and ``map``, and so ``get_executor()``: one task is one call, wherever it runs. ``compute``, ``persist`` and
-``get`` hand over a graph that the scheduler takes apart: one task is one future that they make, under the name of its
-key, and the trace context is lost to it.
+With ``submit`` and ``map``, and so with ``get_executor()``, one task is one call, wherever it runs. ``compute``,
+``persist`` and ``get`` pass a graph to the scheduler, which divides it: there one task is one future that they make,
+under the name of its key, and the trace context does not reach it.
 
-Results stay on the cluster, so a report cannot travel with them: workers log it as an event, which reaches the client
-on the same stream before the result is announced.
+Results stay on the cluster, so a worker cannot send its report with the result. It logs the report as an event, which
+reaches the client on the same stream before the result is announced.
 """
 
 from __future__ import annotations
@@ -42,12 +42,18 @@ __all__ = ["DaskInstrumentor", "map_through", "submit_through"]
 
 
 class DaskInstrumentor(Instrumentor):
-    """Observes what this process submits to Dask clusters through ``distributed.Client``.
+    """Observes the calls that this process submits to Dask clusters through ``distributed.Client``.
 
-    ``include`` and ``exclude`` match the executor's name: the client's ``name`` if it was given one, else the module
-    that submits; ``wait_objectives``: see ``WaitObjectives``, matched alike; ``max_task_names`` as in
-    ``wrap_executor``. Workers that have no glasspool run the plain function: counted all the same, with neither running
-    time nor trace context.
+    Workers without glasspool run the plain function: such a call is counted, but has neither a running time nor a trace
+    context. These are the options of ``instrument()``:
+
+    :param include: patterns of executor names; default all. The name is the client's ``name``, if it was given one,
+        else the module that submits.
+    :param exclude: patterns of executor names to leave out; default none.
+    :param spans: ``"parented"`` (default), ``"all"`` or ``"off"``, as in ``wrap_executor``.
+    :param wait_objectives: patterns of executor names, each with the seconds that a call may wait before it is late,
+        such as ``{"myapp.*": 0.5}``; the first pattern that matches counts. Default none.
+    :param max_task_names: distinct task names that metrics show for each executor, default 25; 0 shows none.
     """
 
     libraries = ("distributed",)
@@ -80,7 +86,7 @@ class DaskInstrumentor(Instrumentor):
 
     @classmethod
     def found(cls, client: Any) -> Observed | None:
-        """The observation for calls through this client; None when it is not wanted."""
+        """The observation for calls through this client; None if they are not to be observed."""
         name = _given_name(client) or caller_module()
         if not cls._selection(name):
             return None
@@ -106,7 +112,7 @@ _ID = re.compile(r"[^-]+-(.+)-[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 
 
 def _given_name(client: Any) -> str:
-    """The ``name`` that a client was given. It keeps no more of it than its id: class, name, UUID."""
+    """The ``name`` that a client was given. A client keeps it only in its id: class, name, UUID."""
     found = _ID.fullmatch(str(client.id))
     name = found[1] if found is not None else ""
     return "" if name == "worker" else name  # Dask's own name for the clients that tasks have
@@ -160,7 +166,7 @@ def _mapped(
     batch = kwargs.get("batch_size")
     sizes = [len(it) for it in iterables] if all(hasattr(it, "__len__") for it in iterables) else []
     if not sizes or not callable(func) or _is_actor(kwargs) or (batch and 1 < batch < sum(sizes)):
-        return original(func, *iterables, **kwargs)  # wrong, empty, or done in batches, each by a map() of its own
+        return original(func, *iterables, **kwargs)  # invalid, empty, or in batches, each by a map() of its own
     keys = _keys(func, iterables, min(sizes), kwargs)
     calls = [_call(observed, func) for _ in keys]
     launch = functools.partial(launcher_of(func), func, TOPIC)
@@ -272,7 +278,7 @@ def _send_to_scheduler(patch: Patch, original: Any) -> Any:
 
 
 def submit_through(observed: Observed, original: Any, pool: Any, fn: Any, args: Any, kwargs: Any) -> Any:
-    """Hand a call to the ``submit`` of a client's executor, observed."""
+    """Pass a call to the ``submit`` of a client's executor, and observe it."""
     from dask.utils import funcname
 
     kwargs.setdefault("key", f"{funcname(fn)}-{uuid.uuid4()}")

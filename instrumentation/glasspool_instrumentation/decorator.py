@@ -1,4 +1,4 @@
-"""``@instrumented``: any function's calls with the signals of an executor, and no executor."""
+"""``@instrumented``: metrics and spans for the calls of one function, without an executor."""
 
 from __future__ import annotations
 
@@ -40,21 +40,24 @@ def instrumented(
 
 
 def instrumented(function: Any = None, /, *, name: str | None = None, spans: Spans = "all") -> Any:
-    """Observe the calls of a sync or async function: a span, an outcome, a duration, how many are active.
-
-    ``name`` is the executor's name of the series (default: the function's module); the task name is the function's.
-    ``spans``: ``all`` (default), ``parented`` (only within a recorded span) or ``off``. Within a task that is counted
-    already (a HybridExecutor's, an observed pool's, a limiter's) the call gets its span and is not counted again;
-    tasks of an event loop are no submitted calls, and within those it is counted.
+    """Observe the calls of a sync or async function: span, outcome, duration, and number of active calls.
 
         @instrumented(name="checkout")
         async def charge(card): ...
 
-    What a plain function returns is followed if it is a coroutine, a future (of asyncio or ``concurrent.futures``) or
-    nothing but awaitable: the call ends when that ends. Other objects that can be awaited, among other things, end the
-    call when they are returned. ``@staticmethod`` and ``@classmethod`` may be above or below.
+    Within a task that is already counted (of a HybridExecutor, an observed pool or a limiter) the call gets its span
+    and is not counted again. Tasks of an event loop are not submitted calls; within them the call is counted.
 
-    Raises ``TypeError`` for what is no function (a class, a generator function), ``ValueError`` for an empty name.
+    If a plain function returns a coroutine, a future (of asyncio or ``concurrent.futures``), or an object that can only
+    be awaited, the call ends when that ends. With any other object the call ends when the function returns, even if the
+    object can also be awaited. ``@staticmethod`` and ``@classmethod`` may be above or below this decorator.
+
+    :param function: the function; given by ``@instrumented`` without arguments.
+    :param name: the executor's name of the series; default the function's module. The task name is the function's.
+    :param spans: ``"all"`` (default), ``"parented"`` (only within a recorded span) or ``"off"``.
+    :returns: the observed function, or a decorator if no function was given.
+    :raises TypeError: it is not a function but, for example, a class or a generator function.
+    :raises ValueError: ``name`` is empty or ``spans`` is unknown.
     """
     if name is not None:
         check_name(name)
@@ -123,7 +126,7 @@ def _decorate(function: Any, *, name: str | None, spans: Spans) -> Any:
 
 
 class _Calls:
-    """The observation shared by all calls of one function."""
+    """The observation that all calls of one function share."""
 
     def __init__(self, name: str, function: Any, spans: Spans) -> None:
         self._observed = Observed(

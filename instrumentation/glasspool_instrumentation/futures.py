@@ -1,4 +1,4 @@
-"""Every ``ThreadPoolExecutor``, ``ProcessPoolExecutor`` and ``InterpreterPoolExecutor`` of the process."""
+"""The instrumentor of ``ThreadPoolExecutor``, ``ProcessPoolExecutor`` and ``InterpreterPoolExecutor``."""
 
 from __future__ import annotations
 
@@ -18,12 +18,17 @@ __all__ = ["FuturesInstrumentor", "patches"]
 
 
 class FuturesInstrumentor(Instrumentor):
-    """Observes all pools of ``concurrent.futures``.
+    """Observes all pools of ``concurrent.futures``. These are the options of ``instrument()``:
 
-    ``include`` and ``exclude`` match the executor's name: the pool's ``thread_name_prefix``, else the module that
-    made it. ``spans`` as in ``wrap_executor``; ``child_telemetry``: process workers set up an SDK of their own from
-    the ``OTEL_*`` settings and flush it when they exit; ``wait_objectives``: see ``WaitObjectives``, matched like
-    ``include``; ``max_task_names`` as in ``wrap_executor``.
+    :param include: patterns of executor names; default all. The name is the pool's ``thread_name_prefix``, else the
+        module that made the pool.
+    :param exclude: patterns of executor names to leave out; default none.
+    :param spans: ``"parented"`` (default), ``"all"`` or ``"off"``, as in ``wrap_executor``.
+    :param child_telemetry: whether process workers set up an SDK of their own from the ``OTEL_*`` variables and flush
+        it when they exit; default False.
+    :param wait_objectives: patterns of executor names, each with the seconds that a call may wait before it is late,
+        such as ``{"web-*": 0.5}``; the first pattern that matches counts. Default none.
+    :param max_task_names: distinct task names that metrics show for each executor, default 25; 0 shows none.
     """
 
     libraries = ("concurrent.futures",)
@@ -42,7 +47,7 @@ class FuturesInstrumentor(Instrumentor):
 
     @classmethod
     def found(cls, pool: Any) -> pools.PoolState | None:
-        """The observation of a pool that submits; None when it is not wanted."""
+        """The observation of a pool that submits; None if the pool is not to be observed."""
         state = pools.find(pool)
         if state is None and (cls._on or any_pool.wanted):
             name = default_name(pool)

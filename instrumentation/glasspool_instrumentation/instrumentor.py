@@ -1,4 +1,4 @@
-"""What every instrumentor has: on and off, idempotently, as ``opentelemetry-instrument`` expects it."""
+"""The base class of all instrumentors: ``instrument()`` and ``uninstrument()`` as OpenTelemetry expects them."""
 
 from __future__ import annotations
 
@@ -16,14 +16,15 @@ logger = logging.getLogger("glasspool")
 
 
 class Instrumentor(abc.ABC):
-    """Base of the instrumentors. All objects of one class are the same switch.
+    """Base of the instrumentors. All objects of one class share one state: on or off.
 
-    ``include`` and ``exclude`` are name patterns (``fnmatch``, such as ``"myapp.*"``) or lists of them; what they
-    are matched against is said by each instrumentor.
+    ``include`` and ``exclude`` are name patterns (``fnmatch``, such as ``"myapp.*"``) or lists of them. Each
+    instrumentor documents the names that they are matched against.
     """
 
     libraries: ClassVar[tuple[str, ...]] = ()
-    """What is patched; the instrumentor does nothing when none of them is installed, and says so at debug level."""
+    """The libraries that are patched. If none of them is installed, the instrumentor logs that at debug level and does
+    nothing."""
 
     requires: ClassVar[tuple[str, ...]] = ()
     """Requirements as OpenTelemetry's ``instrumentation_dependencies`` gives them."""
@@ -39,11 +40,15 @@ class Instrumentor(abc.ABC):
         raise_exception_on_conflict: bool = False,
         **options: object,
     ) -> None:
-        """Begin to observe. A second call changes nothing and says so.
+        """Begin to observe. A second call changes nothing and logs that. A missing library is not an error.
 
-        ``skip_dep_check`` and ``raise_exception_on_conflict`` are what ``opentelemetry-instrument`` passes; a
-        missing library is never an error. Other ``options`` are those of the instrumentor; unknown ones raise
-        ``TypeError``.
+        :param include: patterns of the names to observe; default all.
+        :param exclude: patterns of the names to leave out; default none.
+        :param skip_dep_check: ignored; ``opentelemetry-instrument`` passes it.
+        :param raise_exception_on_conflict: ignored; ``opentelemetry-instrument`` passes it.
+        :param options: the options of the instrumentor; see its class.
+        :raises TypeError: an option is unknown, or has the wrong type.
+        :raises ValueError: an option has an invalid value.
         """
         cls = type(self)
         if cls._on:
@@ -58,7 +63,7 @@ class Instrumentor(abc.ABC):
         cls._on = True
 
     def uninstrument(self, **_options: object) -> None:
-        """Observe no longer: patches come off, gauges go to 0, counters stay. Idempotent."""
+        """Stop observing: patches are removed, gauges go to 0, counters stay. Idempotent."""
         cls = type(self)
         if cls._on:
             cls._on = False
@@ -66,16 +71,16 @@ class Instrumentor(abc.ABC):
 
     @classmethod
     def available(cls) -> bool:
-        """Is the library, or one of them, installed?"""
+        """Whether the library, or one of the libraries, is installed."""
         return any(importlib.util.find_spec(library) is not None for library in cls.libraries)
 
     @property
     def is_instrumented_by_opentelemetry(self) -> bool:
-        """Is it on? (The name is OpenTelemetry's.)"""
+        """Whether it is on. (The name is OpenTelemetry's.)"""
         return self._on
 
     def instrumentation_dependencies(self) -> Collection[str]:
-        """Requirements of the library that is patched."""
+        """The supported versions of the library that is patched, as requirements."""
         return self.requires
 
     @abc.abstractmethod

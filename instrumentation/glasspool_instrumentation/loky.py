@@ -1,7 +1,7 @@
-"""loky, and the copy of it that joblib brings: their process pools, by the name of what runs in them.
+"""The instrumentor of loky, and of the copy of loky in joblib.
 
-joblib submits its first batches in the caller's thread and each later one in the thread in which an earlier one came
-home, where nobody's trace is current: the caller's is brought there.
+joblib submits its first batches in the caller's thread, and each later batch in the thread that received the result of
+an earlier one. No trace is current there, so the context of the caller is set for the submission.
 """
 
 from __future__ import annotations
@@ -28,9 +28,16 @@ _MODULES = ("loky.process_executor", "joblib.externals.loky.process_executor")
 class LokyInstrumentor(Instrumentor):
     """Observes every loky pool; joblib's ``loky`` backend (its default) submits its batches to one.
 
-    ``include`` and ``exclude`` match the executor's name: the module that first used the pool. ``spans`` and
-    ``child_telemetry`` as in ``wrap_executor``; ``wait_objectives``: see ``WaitObjectives``, matched like ``include``;
-    ``max_task_names`` as in ``wrap_executor``.
+    These are the options of ``instrument()``:
+
+    :param include: patterns of executor names; default all. The name is the module that first used the pool.
+    :param exclude: patterns of executor names to leave out; default none.
+    :param spans: ``"parented"`` (default), ``"all"`` or ``"off"``, as in ``wrap_executor``.
+    :param child_telemetry: whether the workers set up an SDK of their own from the ``OTEL_*`` variables and flush it
+        when they exit; default False.
+    :param wait_objectives: patterns of executor names, each with the seconds that a call may wait before it is late,
+        such as ``{"myapp.*": 0.5}``; the first pattern that matches counts. Default none.
+    :param max_task_names: distinct task names that metrics show for each executor, default 25; 0 shows none.
     """
 
     libraries = ("loky", "joblib")

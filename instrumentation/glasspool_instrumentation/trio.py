@@ -1,4 +1,5 @@
-"""trio: the tasks of nurseries, by trio's own Instrument API, and ``to_thread`` with its limiters."""
+"""The instrumentor of trio: the tasks of nurseries, through trio's Instrument API, and ``to_thread`` with its
+limiters."""
 
 from __future__ import annotations
 
@@ -34,7 +35,8 @@ _REASONS = {
     "shutdown": "shutdown",
     "KeyboardInterrupt": "keyboard_interrupt",
 }
-"""trio's sources of cancellation in the contract's words; a nursery around the task's own is one more scope."""
+"""trio's sources of cancellation, as the catalog's reasons. A source that is not listed here, such as an outer nursery,
+is ``parent_scope``."""
 
 
 _tasks = LoopTasks("trio", ("sibling_failure", "parent_scope", *_REASONS.values()), requests=True)
@@ -44,8 +46,16 @@ thread_limiters = Limiters("trio_limiter", ("parent_scope", *_REASONS.values()))
 class TrioInstrumentor(Instrumentor):
     """Observes trio's nurseries and thread limiters in every run that begins while it is on.
 
-    Options: see ``AsyncioInstrumentor``. ``wait_objectives`` is for the limiters, by their names:
-    ``{"trio.to_thread": 0.5}``; see ``WaitObjectives``.
+    These are the options of ``instrument()``:
+
+    :param include: patterns of the tasks to count; default all. They match the function's qualified name, with and
+        without its module.
+    :param exclude: patterns of tasks that are not counted; default none.
+    :param spans: patterns of the tasks that get a span; default None, no task.
+    :param monitor: whether an event-loop monitor watches each run; default True.
+    :param wait_objectives: patterns of limiter names, each with the seconds that a call may wait before it is late,
+        such as ``{"trio.to_thread": 0.5}``; the first pattern that matches counts. Default none.
+    :param max_task_names: distinct task names that metrics show for each executor, default 25; 0 shows none.
     """
 
     libraries = ("trio",)
@@ -69,10 +79,10 @@ class TrioInstrumentor(Instrumentor):
 
 
 class _Instrument:
-    """Sees every task that is spawned in one run, and puts itself around its coroutine.
+    """Wraps the coroutine of every task that is spawned in one run.
 
-    The end of a run is seen by a patch: an instrument is called by trio for every hook it has, so this one has no
-    more than it needs.
+    A patch notices the end of a run: trio calls an instrument for every hook that it defines, so this one defines only
+    those that it needs.
     """
 
     def task_spawned(self, task: Any) -> None:
@@ -100,7 +110,7 @@ _failures: weakref.WeakKeyDictionary[Any, str] = weakref.WeakKeyDictionary()  # 
 
 
 class _Ending:
-    """How a task ended, and whose fault it was."""
+    """Turns the error of a task into its ending: failed, or cancelled and for what reason."""
 
     __slots__ = ("task",)
 
@@ -123,7 +133,7 @@ class _Ending:
         return Ending.cancelled(_REASONS.get(source, "parent_scope"), text)
 
     def asked(self) -> bool:
-        """Whether the task is to end: a scope around it is cancelled, and not one of its own."""
+        """Whether the task was asked to end: a scope around it is cancelled, and not one that it has opened itself."""
         return is_being_cancelled(self.task.parent_nursery)
 
 
@@ -142,7 +152,7 @@ def _close(patch: Patch, original: Any) -> Any:
         try:
             original(self)
         finally:
-            if patch.active and self.trio_token is not None:  # nobody who keeps something for this run had none
+            if patch.active and self.trio_token is not None:  # without a token nothing was kept for this run
                 loops.ended(self.trio_token)
 
     return close
@@ -152,7 +162,7 @@ def _run_sync(patch: Patch, original: Any) -> Any:
     async def run_sync(sync_fn: Any, *args: Any, limiter: Any = None, **options: Any) -> Any:
         if not patch.active or recorded_above(awaits=True):
             return await original(sync_fn, *args, limiter=limiter, **options)
-        # Of the patched module, which sys.modules may know no longer.
+        # From the patched module, which may no longer be in sys.modules.
         default = patch.owner.current_default_thread_limiter()
         limiter = default if limiter is None else limiter
         observed = thread_limiters.find(limiter, "trio.to_thread" if limiter is default else None)

@@ -1,8 +1,8 @@
 """``wrap_executor``: observe one pool, whatever its class.
 
-The pool stays the object it is. It gets a subclass of its class, of the same name, whose ``submit`` and ``shutdown``
-are observed. So ``isinstance`` checks, attributes, ``map`` and garbage collection are as before; ``type(pool)`` is the
-subclass. A copy, pickled or not, is of the class that the pool had, and is not observed.
+The pool object is the same. Its class becomes a subclass with the same name, whose ``submit`` and ``shutdown`` are
+observed. So ``isinstance`` checks, attributes, ``map`` and garbage collection work as before; ``type(pool)`` is the
+subclass. A copy, pickled or not, has the pool's original class and is not observed.
 """
 
 from __future__ import annotations
@@ -40,20 +40,25 @@ def wrap_executor(
     wait_objective: float | None = None,
     max_task_names: int = MAX_TASK_NAMES,
 ) -> _Pool:
-    """Observe ``pool`` from its next ``submit`` on, and return it: a drop-in for itself.
-
-    ``name`` is the executor's name in metrics and spans (default: its ``thread_name_prefix``, else the calling
-    module). ``spans``: ``parented`` gives a span to the calls of a submitter whose own span is recorded, ``all`` to
-    every call, ``off`` to none. ``child_telemetry``: workers of a process pool set up an OpenTelemetry SDK from the
-    ``OTEL_*`` settings and flush it when they exit. ``wait_objective``: seconds a call may wait before it is late; the
-    alerts on waits watch the pool then (default None: its calls may wait, as those of a batch do). ``max_task_names``:
-    distinct task names that metrics show (0: none).
+    """Observe ``pool`` from its next ``submit`` on, and return the same object.
 
         pool = wrap_executor(ThreadPoolExecutor(8), "etl")
 
-    Raises ``TypeError`` for what is no ``concurrent.futures.Executor`` and for a pool whose ``submit`` was set on the
-    object, which no class can observe; ``ValueError`` for an empty name, for a pool that is wrapped already, and for an
-    objective that is not above 0.
+    :param pool: any ``concurrent.futures.Executor``.
+    :param name: the executor's name in metrics and spans. Default: the pool's ``thread_name_prefix``, else the calling
+        module.
+    :param spans: ``"parented"`` (default) gives a span to the calls of a submitter whose own span is recorded,
+        ``"all"`` to every call, ``"off"`` to none.
+    :param child_telemetry: whether the workers of a process pool set up an OpenTelemetry SDK from the ``OTEL_*``
+        variables and flush it when they exit; default False.
+    :param wait_objective: seconds that a call may wait before it is late. The alerts on waits then watch the pool.
+        None (default): its calls may wait, as those of a batch do.
+    :param max_task_names: distinct task names that metrics show, default 25; 0 shows none.
+    :returns: ``pool``.
+    :raises TypeError: ``pool`` is not an executor, or its ``submit`` was set on the object, where no class can observe
+        it; or an argument has the wrong type.
+    :raises ValueError: ``name`` is empty, ``spans`` is unknown, a number is out of range, or the pool is already
+        wrapped.
     """
     given: object = pool
     if not isinstance(given, Executor):
@@ -85,7 +90,11 @@ def wrap_executor(
 
 
 def unwrap_executor(pool: _Pool) -> _Pool:
-    """Observe ``pool`` no longer. Calls under way are still counted. Idempotent; returns the pool."""
+    """Stop observing ``pool``. Calls under way are still counted. Idempotent.
+
+    :param pool: a pool that was passed to ``wrap_executor``; others are left as they are.
+    :returns: ``pool``, with its original class.
+    """
     if type(pool) in _made:
         pools.drop(pool)
         _set_class(pool, _made[type(pool)])
@@ -104,7 +113,7 @@ _made: dict[type, type] = {}  # the same, the other way round
 
 
 def _make(cls: Any, space: dict[str, Any]) -> type:
-    """A subclass of which the class is not told: it may count its subclasses, refuse them, or want arguments."""
+    """A subclass, made without ``cls.__init_subclass__``: it may count subclasses, refuse them, or need arguments."""
     meta = type(cls)
     make = meta if meta in (type, ABCMeta) else functools.partial(type.__new__, meta)
     told = cls.__init_subclass__.__func__ if hasattr(cls.__init_subclass__, "__func__") else None

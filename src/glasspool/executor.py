@@ -1,4 +1,4 @@
-"""HybridExecutor: functions run concurrently in one nursery, with bounded concurrency, a bounded queue and telemetry.
+"""HybridExecutor: runs functions concurrently in one nursery, with bounded concurrency, a bounded queue and telemetry.
 
     submit ──▶ (wait for room) ──▶ queue ──▶ slot ──▶ backend task ──▶ runner ──▶ outcome ──▶ handle, pile, telemetry
 
@@ -6,7 +6,7 @@
 * The *engine* (_core/engine.py) is the synchronous state machine behind it: slots, queue, outcomes.
 * A *task* runs as a backend task of its own in the nursery, in its submitter's context, on a *runner*
   (_core/task_body.py); its state is kept by _core/task_state.py.
-* The *reporter* (_core/reporter.py) tells recorder, span and observers.
+* The *reporter* (_core/reporter.py) reports each event to recorder, span and observers.
 * The *block* (_core/block.py) is the executor between entering and leaving.
 """
 
@@ -47,22 +47,22 @@ Ts = TypeVarTuple("Ts")
 
 
 class HybridExecutor:
-    """Runs functions concurrently, at most ``max_in_flight`` at a time, and shows what it does.
+    """Runs functions concurrently, at most ``max_in_flight`` at a time, and records metrics and spans.
 
     Use it as ``async with HybridExecutor("llm", max_in_flight=64) as executor:`` on asyncio or trio. Leaving the
     block normally drains; leaving it by an exception cancels what is left.
 
-    :param name: what metrics and spans call it. Executors of one name are summed.
+    :param name: its name in metrics and spans. The metrics of executors with the same name are summed.
     :param max_in_flight: slots; at least 1.
     :param max_queued: queue places, default 1024; ``0`` is a rendezvous, ``None`` no bound.
-    :param on_error: ``"collect"`` (default): a failing task harms nobody else. ``"escalate"``: the first failing task
-        cancels everything, the block's body too, and the block raises an ``ExceptionGroup`` of the failures.
+    :param on_error: ``"collect"`` (default): a failing task does not affect others. ``"escalate"``: the first failing
+        task cancels everything, the block's body too, and the block raises an ``ExceptionGroup`` of the failures.
     :param spans: ``"all"`` (default), ``"parented"`` (only tasks whose submitter has a recording span) or ``"off"``.
     :param max_task_names: distinct task names that metrics show, default 25; 0 shows none.
     :param wait_objective: seconds a task may wait in the queue before it is late. Late tasks are counted, and the
         alerts on waits, on a full queue and on saturation watch this executor. None (default): its tasks may wait, as
         those of a batch do.
-    :param observers: callables that are told of every event (``glasspool.telemetry.observers.TaskEvent``).
+    :param observers: callables that are called with every event (``glasspool.telemetry.observers.TaskEvent``).
     :raises TypeError: naming the parameter, its value and the fix.
     :raises ValueError: naming the parameter, its value and the fix.
     """
@@ -122,12 +122,12 @@ class HybridExecutor:
             del leaving, exc, traceback  # see Completed.unwrap
 
     async def shutdown(self, *, grace: float | None = None) -> ShutdownReport:
-        """Take no more tasks, let the accepted ones finish, and after ``grace`` seconds cancel what is left.
+        """Accept no more tasks, let the accepted ones finish, and after ``grace`` seconds cancel the rest.
 
         Idempotent: a second call joins the first and gets the same report. Abandoned threads are not waited for; the
         report counts them.
 
-        :param grace: seconds; ``None`` (default) waits as long as it takes, ``0`` cancels at once.
+        :param grace: seconds; ``None`` (default) waits without a limit, ``0`` cancels at once.
         :return: how many tasks ended and how, which were cut off, and what held the shutdown up.
         :raises TypeError, ValueError: ``grace`` is not a number of seconds, or is negative.
         :raises ExecutorClosed: the executor's block was not entered yet.
@@ -155,7 +155,7 @@ class HybridExecutor:
         Coroutine functions run on the loop, others in a thread. Keywords for ``fn`` go through ``functools.partial``.
         Not every call is a checkpoint, but one in 64 is.
 
-        :param name: what metrics and spans call the task; default the function's qualified name.
+        :param name: the task's name in metrics and spans; default the function's qualified name.
         :param timeout: seconds of running; then the task ends as ``timeout``. 0 means at once, None (default) never.
         :param deadline: an ``anyio.current_time()`` instant that counts while blocked, queued and running, or None.
         :param context: ``"parent"`` (default): a span below the submitter's; ``"link"``: a new trace linked to it.
@@ -205,8 +205,8 @@ class HybridExecutor:
     async def run(self, fn: Callable[..., Any], /, *args: Any, **options: Any) -> Any:  # type: ignore[misc]  # mypy: TypedDict keywords
         """Submit ``fn(*args)``, wait for it and return its value; options as for ``submit``.
 
-        Cancelled, it cancels the task and waits until it has ended: a coroutine's cleanup is finished when ``run``
-        leaves.
+        If ``run`` is cancelled, it cancels the task and waits until the task has ended: a coroutine's cleanup is
+        finished when ``run`` raises.
 
         :raises Exception: whatever ``fn`` raised; ``TaskTimeout`` or ``TaskCancelled`` if it ended so.
         :raises ExecutorClosed: the executor is closing or not open.
@@ -298,7 +298,7 @@ class HybridExecutor:
     # -- looking and changing --------------------------------------------------------------------------------------
 
     def resize(self, max_in_flight: int) -> None:
-        """Change the number of slots, at once. After shrinking, none starts until fewer are in use.
+        """Change the number of slots at once. After shrinking, no task starts until fewer slots are in use.
 
         :param max_in_flight: slots from now on; at least 1.
         :raises TypeError, ValueError: ``max_in_flight`` is not a whole number of at least 1.
@@ -312,10 +312,10 @@ class HybridExecutor:
         engine.resize(limit)
 
     def stats(self) -> ExecutorStats:
-        """The executor's figures now, from any thread; before it is opened all are zero but the limit.
+        """The executor's figures now, from any thread; before it is opened, all but the limit are zero.
 
-        Costs the same however many tasks have passed or wait; a little more for each in flight that has a timeout or
-        deadline, or was asked to end.
+        The cost does not depend on how many tasks have ended or wait; it grows with the tasks in flight that have a
+        timeout or deadline, or were asked to end.
         """
         if self._block is None:
             return ExecutorStats(0, 0, 0, 0, 0, 0, 0, 0, 0, self._settings.limit, 0.0, 0.0, 0.0, 0, 0.0)

@@ -1,4 +1,4 @@
-"""``executor.map`` and ``executor.as_completed``: typed async iterators that feed themselves from a source.
+"""The async iterators of ``executor.map`` and ``executor.as_completed``, which submit the items of a source.
 
 A synchronous source is read by its consumer, an asynchronous one by a feeder in the nursery (_core/feed.py). No scope
 and no task group is open while the consumer's own code runs: a plain ``break`` is safe. The iterator refers to its feed
@@ -41,7 +41,7 @@ def _feed(
 
 
 class _Iteration(Generic[T]):
-    """What both iterators share: closing."""
+    """The common part of both iterators: closing."""
 
     _feed: Feed[Any]
 
@@ -56,7 +56,7 @@ class _Iteration(Generic[T]):
     async def aclose(self) -> None:
         """Cancel the call's own unfinished tasks, wait for their ends and close the source. Idempotent.
 
-        When it is cancelled itself, an asynchronous source that is slow to close is cancelled too.
+        If this call is cancelled, an asynchronous source that is slow to close is cancelled too.
 
         :raises NestedWait: inside one of them, which cannot end while it waits for itself; all have been cancelled.
         :raises WrongThread: from another thread or event loop.
@@ -78,7 +78,7 @@ class _Iteration(Generic[T]):
         if feed is None:
             return
         if not feed.interrupted:
-            feed.error = None  # nobody is there to be told; its traceback leads to the feed
+            feed.error = None  # there is no caller to raise it to; its traceback leads to the feed
         if feed.interrupted or not (feed.closed or feed.finished):
             # Any thread may collect garbage; tasks are cancelled on their own loop only.
             feed.work.backend.call_soon_threadsafe(feed.lose)
@@ -87,10 +87,10 @@ class _Iteration(Generic[T]):
 class AsCompleted(_Iteration[T]):
     """Outcomes in order of ending, as ``executor.as_completed`` returns them.
 
-    An async iterator of ``glasspool.Completed``; also an async context manager that closes it. Taking the next
-    outcome raises what the source raised, after the outcomes of what it gave before; ``glasspool.ExecutorClosed``
-    if the executor closed before the source had ended; and ``glasspool.NestedWait`` inside a task, where waiting
-    closes a circle of waits.
+    An async iterator of ``glasspool.Completed``; also an async context manager that closes it. Taking the next outcome
+    raises the source's own error, after the outcomes of its earlier items; ``glasspool.ExecutorClosed`` if the executor
+    closed before the source had ended; and ``glasspool.NestedWait`` inside a task, where waiting closes a circle of
+    waits.
     """
 
     def __init__(self, work: Work, fn: Callable[..., Any], source: Any, options: Mapping[str, Any]) -> None:

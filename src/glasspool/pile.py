@@ -1,4 +1,4 @@
-"""Pile: a view over some tasks of an executor: include, take outcomes as they come, drain. Never a second nursery."""
+"""Pile: a view of some tasks of an executor: include, take outcomes as they come, drain. It opens no nursery."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ Ts = TypeVarTuple("Ts")
 
 @dataclass(frozen=True)
 class PileStats:
-    """A pile's own tasks at one moment; ``untaken`` outcomes are held for whoever asks next."""
+    """A pile's own tasks at one moment; ``untaken`` outcomes are held until they are taken."""
 
     queued: int
     in_flight: int
@@ -88,10 +88,10 @@ class Include(Protocol):
 
 
 class Pile:
-    """Some tasks of one executor. Made by ``executor.pile()``; several share an executor without seeing each other.
+    """Some tasks of one executor. Made by ``executor.pile()``; piles of one executor are independent of each other.
 
-    Leaving its block normally waits for the pile's tasks, leaving it by an exception cancels them, and nothing else.
-    Outcomes are given once, in order of ending, also to several consumers, and held without bound until taken.
+    Leaving its block normally waits for the pile's tasks; leaving it by an exception cancels them, but no other tasks.
+    Each outcome is given once, in order of ending, also to several consumers, and held without bound until taken.
     """
 
     def __init__(self, work: Work, *, fail_fast: bool) -> None:
@@ -139,11 +139,11 @@ class Pile:
         return TaskHandle(task)
 
     def producer(self) -> AbstractContextManager[Include]:
-        """``with pile.producer() as include:`` iteration goes on while such a block is open, even with nothing
-        outstanding. For tasks that include while another task consumes.
+        """``with pile.producer() as include:`` keeps iteration going while such a block is open, even with nothing
+        outstanding. It is for tasks that include while another task consumes.
 
-        When a drain that a signal began refuses an ``include``, that ends the block, and no more: what has been
-        accepted is still delivered, and ``stopped`` counts what was not.
+        When an ``include`` is refused because a signal began a drain, the block ends without an exception: outcomes of
+        accepted tasks are still delivered, and ``stopped`` counts the refused calls.
         """
         return _Producing(self)
 
@@ -230,7 +230,7 @@ class Pile:
         """Ask all outstanding tasks of this pile to end.
 
         :param message: free text for their spans and for the ``TaskCancelled`` that waiting raises; default None.
-        :return: how many requests were recorded: one for each task that nobody had asked to end before.
+        :return: how many requests were recorded: one for each task that had no earlier request.
         :raises TypeError: ``message`` is neither a str nor None.
         :raises WrongThread: from another thread or event loop.
         """
@@ -239,7 +239,7 @@ class Pile:
         return self._ledger.cancel("explicit", message)
 
     async def aclose(self) -> None:
-        """Take no more tasks, cancel the outstanding ones and wait until they have ended. Idempotent.
+        """Accept no more tasks, cancel the outstanding ones and wait until they have ended. Idempotent.
 
         :raises NestedWait: inside one of them, which cannot end while it waits for itself; all have been cancelled.
         """
@@ -261,7 +261,7 @@ class Pile:
             try:
                 await self._close("parent_scope" if cancelled else "shutdown")
             except anyio.get_cancelled_exc_class():
-                # A failure that the block is left by is not to be lost for that. Whoever was cancelled still is.
+                # The failure that is leaving the block must not be lost by this. A cancelled caller stays cancelled.
                 if cancelled:
                     raise
             return
@@ -296,7 +296,8 @@ class Pile:
         return Stopped(signal, self._refused, (), None) if signal is not None and self._refused else None
 
     def stats(self) -> PileStats:
-        """The figures of the pile's own tasks now. Costs as much as it has outstanding ones, as ``repr`` does."""
+        """The figures of the pile's own tasks now. The cost grows with its outstanding tasks, as that of ``repr``
+        does."""
         self._work.host.check_caller("pile.stats")
         return self._stats()
 

@@ -1,11 +1,11 @@
-"""Shutting down when the operating system says so: offered, never imposed.
+"""Shutdown on signals.
 
     async with HybridExecutor("mail", max_in_flight=8) as executor, shutdown_on_signals(executor, grace=20):
         await serve_forever(executor)
 
-At SIGTERM the executor takes no more submissions (they raise ``ExecutorClosed``), what was accepted has ``grace``
-seconds to finish, and the rest is cancelled. Then the handler that was there before is called, so that a server around
-it stops as well. Nothing else is done: the block's body goes on, and usually ends by its next submission.
+At SIGTERM the executor stops accepting submissions (they raise ``ExecutorClosed``), and the handler that was installed
+before is called, so that a server around the executor stops as well. Accepted tasks have ``grace`` seconds to finish;
+then the rest is cancelled. The block's body goes on, and usually ends at its next submission.
 """
 
 from __future__ import annotations
@@ -41,22 +41,22 @@ __all__ = ["ShutdownOnSignals", "shutdown_on_signals"]
 def shutdown_on_signals(
     executor: HybridExecutor, *, grace: float | None = 30.0, signals: Iterable[Signals] = (signal_module.SIGTERM,)
 ) -> ShutdownOnSignals:
-    """While the block is open, the first of ``signals`` shuts ``executor`` down with ``grace``, the same again at once.
+    """Shut ``executor`` down at the first of ``signals`` that arrives while the block is open.
 
-    Another one of them changes nothing: under a server that manages workers Ctrl-C reaches them as SIGINT, from the
-    terminal, and as SIGTERM, from the server.
+    The same signal again cancels all tasks at once. Another one of ``signals`` changes nothing, since under a server
+    that manages workers Ctrl-C reaches them both as SIGINT, from the terminal, and as SIGTERM, from the server.
 
     Enter it inside the executor's block, in the main thread of the process.
 
-    Handlers that were there before are called on the event loop, once the executor takes no more submissions. What they
-    raise ends the block and leaves it. The default (which would kill the process) and the loop's own way with Ctrl-C
-    are not: the program ends by itself. Afterwards the signals are what they were. A handler that is installed within
-    the block takes the place of this one, for as long as it stays.
+    Earlier handlers are called on the event loop, after the executor has stopped accepting submissions. An exception
+    that they raise ends the block, which raises it. The default handler (which would kill the process) and the event
+    loop's own handler of Ctrl-C are not called: the program ends in the normal way. When the block is left, the earlier
+    handlers are installed again. A handler that is installed within the block replaces this one until it is removed.
 
-    :param executor: what is shut down.
-    :param grace: seconds that accepted tasks have to finish, default 30 (what orchestrators commonly leave between
-        SIGTERM and SIGKILL: choose less than yours does); ``None`` waits as long as it takes.
-    :param signals: which ones, default SIGTERM alone.
+    :param executor: the executor to shut down.
+    :param grace: seconds that accepted tasks have to finish, default 30. Orchestrators commonly allow 30 seconds
+        between SIGTERM and SIGKILL: choose less than yours does. ``None`` waits without a limit.
+    :param signals: the signals to handle, default SIGTERM only.
     :raises TypeError: naming the parameter, its value and the fix.
     :raises ValueError: naming the parameter, its value and the fix.
     :raises RuntimeError: when entered outside the main thread.
@@ -70,7 +70,8 @@ def shutdown_on_signals(
 
 
 class ShutdownOnSignals:
-    """See ``shutdown_on_signals``. ``received`` is the first signal, ``report`` what the shutdown reported; or None."""
+    """See ``shutdown_on_signals``. ``received`` is the first signal, ``report`` the shutdown's report; both may be
+    None."""
 
     def __init__(self, executor: HybridExecutor, grace: float | None, signals: tuple[Signals, ...]) -> None:
         # All mutable state; touched on the executor's event loop only, but for what _handle reads.
@@ -81,7 +82,7 @@ class ShutdownOnSignals:
         self._signals = signals
         self._group: TaskGroup | None = None
         self._tell: Callable[[Callable[[], object]], bool] | None = None  # calls on the loop, from a signal handler
-        self._begin: Callable[[Signals], None] | None = None  # the executor takes no more submissions
+        self._begin: Callable[[Signals], None] | None = None  # makes the executor stop accepting submissions
         self._previous: dict[int, Any] = {}  # the handlers that were there before
         self._seen: set[Signals] = set()
         self._arrived: deque[tuple[Signals, FrameType | None, float | None]] = deque()  # with the grace
@@ -91,7 +92,9 @@ class ShutdownOnSignals:
         self._raised: BaseException | None = None  # by an earlier handler
 
     async def wait(self) -> ShutdownReport:
-        """Until a signal has come and the executor has shut down. For bodies that have nothing else to wait for.
+        """Wait until a signal has arrived and the executor has shut down; for a body with nothing else to do.
+
+        :returns: the report of the shutdown.
 
         :raises NestedWait: inside a task, where this closes a circle of waits.
         """
@@ -141,13 +144,13 @@ class ShutdownOnSignals:
         self._leaving = True
         if self.received is None or self.report is not None:
             group.cancel_scope.cancel()
-        # Otherwise a shutdown is under way. It is waited for even if the body failed, commonly by ExecutorClosed:
-        # an executor that is left by an exception would cancel at once what has been promised its grace.
+        # Otherwise a shutdown is under way. This waits for it even if the body failed, commonly by ExecutorClosed: an
+        # executor that is left by an exception would cancel at once the tasks that still have their grace period.
         try:
             leaving = await left_by(group, exc, engine.backend)
         finally:
             self._restore()
-            while self._arrived:  # while the block was being left
+            while self._arrived:  # signals that arrived while the block was being left
                 self._call_previous(*self._arrived.popleft()[:2])
         if self._raised is not None:
             leaving = self._raised
@@ -164,7 +167,7 @@ class ShutdownOnSignals:
         """The handler: in the main thread, between any two instructions of it."""
         tell = self._tell
         if tell is None or not tell(partial(self._arrive, Signals(number), frame)):
-            # The block has been left, but another handler that was on top of this one has kept it; or the loop is gone.
+            # The block has been left, but a later handler has kept a reference to this one; or the loop is gone.
             self._pass_on(number, frame)
 
     def _arrive(self, number: Signals, frame: FrameType | None) -> None:
@@ -208,7 +211,7 @@ class ShutdownOnSignals:
     def _restore(self) -> None:
         self._tell = None
         for number in self._previous:
-            if signal_module.getsignal(number) == self._handle:  # else somebody has put another one on top
+            if signal_module.getsignal(number) == self._handle:  # else a later handler is installed
                 previous = self._below(number)
                 # None: it was not installed by Python, which cannot install it again.
                 signal_module.signal(number, signal_module.SIG_DFL if previous is None else previous)

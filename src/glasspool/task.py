@@ -1,6 +1,6 @@
-"""One task as users see it: what was asked for (WorkItem), where it stands (TaskHandle), how it ended (Completed).
+"""The public view of a task: the submitted call (WorkItem), its state (TaskHandle), and its outcome (Completed).
 
-The state itself is kept by ``_core/task_state.py``; a ``TaskHandle`` is a view of it.
+``_core/task_state.py`` keeps the state itself; a ``TaskHandle`` is a view of it.
 """
 
 from __future__ import annotations
@@ -25,15 +25,15 @@ class Outcome(str, enum.Enum):
     SUCCESS = "success"
     """The function returned."""
     ERROR = "error"
-    """The function raised, a cancellation excepted."""
+    """The function raised an exception other than a cancellation."""
     TIMEOUT = "timeout"
     """The task's own ``timeout=`` or ``deadline=`` ended it."""
     CANCELLED = "cancelled"
-    """Cancelled, whoever asked."""
+    """The task was cancelled, for whatever reason."""
 
 
 class TaskState(enum.Enum):
-    """Where a task stands."""
+    """The state of a task."""
 
     # Accepted, waits for a slot (queue.size). Next: ACTIVE, TIMED_OUT, CANCELLED.
     QUEUED = "queued"
@@ -50,7 +50,7 @@ _OUTCOMES = {outcome.value: outcome for outcome in Outcome}
 
 
 class WorkItem(NamedTuple):
-    """What was submitted. ``id`` counts the process's tasks from 1; ``metadata`` is the submitter's own."""
+    """The submitted call. ``id`` counts the process's tasks from 1; ``metadata`` belongs to the submitter."""
 
     id: int
     name: str
@@ -104,7 +104,7 @@ class Completed(Generic[T_co]):
 class TaskHandle(Generic[T_co]):
     """An accepted task. ``await handle`` returns its value or raises its error; ``cancel()`` asks it to end.
 
-    Cancelling whoever awaits a handle does not cancel the task. ``state``, ``done`` and ``repr`` may be read from
+    Cancelling a caller that awaits a handle does not cancel the task. ``state``, ``done`` and ``repr`` may be read from
     any thread.
     """
 
@@ -126,12 +126,12 @@ class TaskHandle(Generic[T_co]):
 
     @property
     def item(self) -> WorkItem:
-        """What was submitted."""
+        """The submitted call."""
         return cast("WorkItem", self._task.item)
 
     @property
     def state(self) -> TaskState:
-        """Where the task stands now."""
+        """The task's current state."""
         return TaskState(self._task.state)
 
     @property

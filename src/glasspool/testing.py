@@ -1,4 +1,4 @@
-"""Helpers for tests of code that runs on glasspool: what was counted, and which spans ended, inside a block.
+"""Helpers for tests of code that uses glasspool: the counts and the spans of a block.
 
 with recorded() as seen, captured_spans() as spans:
     anyio.run(send_all_mail)
@@ -33,7 +33,10 @@ __all__ = ["Recorded", "captured_spans", "recorded", "run_out_of_time"]
 
 @contextmanager
 def recorded() -> Iterator[Recorded]:
-    """The process's glasspool figures as they change inside the block; they can be read in it and after it."""
+    """Record how the process's glasspool metrics change inside the block.
+
+    :returns: a context manager that gives the figures, to be read inside the block and after it.
+    """
     seen = Recorded()
     try:
         yield seen
@@ -42,7 +45,7 @@ def recorded() -> Iterator[Recorded]:
 
 
 class Recorded:
-    """Figures since ``recorded()`` was entered, up to now or to the end of its block.
+    """The figures since ``recorded()`` was entered, up to now or to the end of its block.
 
     Attributes are given as keywords: the catalog's keys without ``glasspool.`` and with underscores for dots
     (``executor_name="mail"``, ``task_outcome="error"``, ``error_type="ValueError"``). All series that carry them are
@@ -54,8 +57,11 @@ class Recorded:
         self._after: Snapshot | None = None
 
     def total(self, metric: Metric, **attributes: str) -> float:
-        """How much a counter grew, or what a gauge reads.
+        """The growth of a counter, or the current value of a gauge.
 
+        :param metric: the metric, a constant of ``glasspool.telemetry.catalog``.
+        :param attributes: the attributes of the series to add up; default all series.
+        :returns: the sum over these series.
         :raises TypeError: the metric has no such attribute, or is a histogram.
         """
         if metric.kind == "histogram":
@@ -65,9 +71,12 @@ class Recorded:
         return now - total(self._before, metric, wanted) if metric.kind == "counter" else now
 
     def histogram(self, metric: Metric, **attributes: str) -> HistogramPoint:
-        """What was measured: ``count``, ``sum`` in seconds, ``counts`` by bucket.
+        """The measurements of a histogram.
 
-        :raises TypeError: the metric has no such attribute, or is no histogram.
+        :param metric: the metric, a constant of ``glasspool.telemetry.catalog``.
+        :param attributes: the attributes of the series to add up; default all series.
+        :returns: ``count``, ``sum`` in seconds, and ``counts`` by bucket.
+        :raises TypeError: the metric has no such attribute, or is not a histogram.
         """
         if metric.kind != "histogram":
             raise TypeError(f"{metric.name} is a {metric.kind}; ask total() for it")
@@ -77,14 +86,18 @@ class Recorded:
         return HistogramPoint(dict(wanted), counts, now.sum - before.sum, ())
 
     def completed(self, executor_name: str) -> dict[str, int]:
-        """How many tasks of this executor ended, by outcome."""
+        """The number of tasks that ended, by outcome.
+
+        :param executor_name: the name of the executor.
+        :returns: a count for each of the four outcomes.
+        """
         return {
             outcome: int(self.total(catalog.TASK_COMPLETED, executor_name=executor_name, task_outcome=outcome))
             for outcome in catalog.OUTCOMES
         }
 
     def freeze(self) -> None:
-        """Look no further: figures stay what they are now. The end of ``recorded()``'s block does it."""
+        """Keep the figures as they are now. The end of ``recorded()``'s block calls this."""
         if self._after is None:
             self._after = REGISTRY.collect()
 
@@ -93,10 +106,10 @@ class Recorded:
 
 
 def run_out_of_time(handle: TaskHandle[Any], after: float = 0.0) -> None:
-    """Have the timeout or deadline of a running task come now, or after so many seconds.
+    """Let the timeout or deadline of a running task pass now, or after some seconds.
 
-    A test submits the task with a time limit that is far away and calls this when the task has got where it should be:
-    a limit that is near may pass before.
+    A test submits the task with a distant time limit and calls this when the task has reached the point of interest; a
+    near limit might pass before.
 
     :param handle: a task that runs and was submitted with ``timeout=`` or ``deadline=``.
     :param after: seconds from now; default 0.
@@ -110,9 +123,11 @@ def run_out_of_time(handle: TaskHandle[Any], after: float = 0.0) -> None:
 
 @contextmanager
 def captured_spans() -> Iterator[list[ReadableSpan]]:
-    """The spans that end inside the block, in this order, glasspool's and others.
+    """Collect the spans that end inside the block, in this order, glasspool's and others.
 
-    Uses the process's tracer provider, or sets one where there is none yet. Exporters of that provider still export.
+    It uses the process's tracer provider, or sets one if there is none yet. Exporters of that provider still export.
+
+    :returns: a context manager that gives the list of spans.
 
     :raises ConfigurationError: OpenTelemetry's SDK is not installed, or the provider is not the SDK's.
     """

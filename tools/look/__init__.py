@@ -1,1 +1,1 @@
-"""Draws the shipped dashboards with Grafana's own front end, and says what is wrong with what it drew."""
+"""Draws the shipped dashboards with Grafana's own front end, and reports problems of the result."""

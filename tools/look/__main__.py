@@ -1,11 +1,11 @@
-"""Draws the shipped dashboards over real series, and fails if one does not show what it must.
+"""Draw the shipped dashboards over real series, and fail if one does not show what it must.
 
     make dashboards-look [ARGS="--docs"]
 
-writes build/pictures: each dashboard over every recorded program at once, the first screen of somebody on call for each
-program in trouble, each dashboard and each situation of the run that the proof makes (tools/prove_dashboards.py), and
-for each alert the panel that it names. ``--docs`` puts those that the documentation shows into docs/images.
-Takes five minutes. Needs Node 20.11, Chromium and the back ends; `make` installs the rest.
+writes build/pictures: each dashboard over all recorded programs at once, the first screen for each program in trouble,
+each dashboard and each situation of the run of tools/prove_dashboards.py, and for each alert the panel that it names.
+``--docs`` writes the pictures of the documentation to docs/images. It takes five minutes, and needs Node 20.11,
+Chromium and the back ends; `make` installs the rest.
 """
 
 from __future__ import annotations
@@ -41,18 +41,18 @@ DOCUMENTED = {
     "programs/sick-limiter-executor.png": "dashboard-executor.png",
     "programs/sick-blocked-loop-runtime.png": "dashboard-runtime.png",
 }
-"""Pictures for docs/images and what they are called there; those of alerts go to docs/images/alerts."""
+"""The pictures for docs/images with their names there; those of alerts go to docs/images/alerts."""
 
 
 class Look:
-    """Draws, and collects what is wrong."""
+    """Draws dashboards and collects problems."""
 
     def __init__(self, eye: Eye, where: str, start: float, end: float, scrape: str) -> None:
         self.eye, self.where, self.start, self.end, self.scrape = eye, where, start, end, scrape
         self.wrong: list[str] = []
 
     def at(self, uid: str, what: str, **variables: str) -> Drawn:
-        """A dashboard, checked for what no dashboard may show."""
+        """Draw a dashboard and check it for errors that no dashboard may show."""
         drawn = self.eye.look(uid, self.start, self.end, self.scrape, **variables)
         self.wrong += [f"{what}, {uid}: {fault}" for fault in faults(drawn, self.eye.models[uid])]
         return drawn
@@ -61,7 +61,7 @@ class Look:
         return PICTURES / self.where / f"{name}.png"
 
     def alerts(self, jobs: bool) -> None:
-        """For each alert that is raised here the panel that it names."""
+        """Draw the panel of each alert that is raised here."""
         for name, (alert, seen) in by_name().items():
             if bool(seen.job) != jobs:
                 continue
@@ -77,7 +77,7 @@ def _variables(uid: str, seen: Seen) -> dict[str, str]:
 
 
 def programs(models: dict[str, Any], directory: Path) -> list[str]:
-    """Recorded programs: all at once, then those in trouble one by one, as they look at three in the morning."""
+    """The recorded programs: all at once, then the first screen for each of those in trouble."""
     with (
         replayed(directory) as (store, end),
         serving(models, store) as url,
@@ -110,7 +110,7 @@ def programs(models: dict[str, Any], directory: Path) -> list[str]:
 
 
 def _not_named(sick: Sick, overview: Drawn) -> Iterator[str]:
-    """The overview must say that the alert fires, and whom it is about."""
+    """The overview must show that the alert fires, and which executor it is about."""
     cells = {line["name"]: line["cells"] for line in overview.panels["Alerts"]["lines"]}
     who = cells.get("Executor" if sick.named_by == "glasspool_executor_name" else "Event loop", [])
     found = sorted(zip(cells.get("State", ()), cells.get("Alert", ()), who, strict=True))
@@ -120,7 +120,7 @@ def _not_named(sick: Sick, overview: Drawn) -> Iterator[str]:
 
 
 def situations(models: dict[str, Any], directory: Path) -> list[str]:
-    """One program that gets into every situation: every panel of every dashboard has something to show."""
+    """One program that passes through every situation, so that no panel of any dashboard is empty."""
     with (
         run(directory) as finished,
         serving(models, finished.stores[0].url) as url,
@@ -143,7 +143,7 @@ def _short(uid: str) -> str:
 
 
 def document() -> None:
-    """Take over what the documentation shows."""
+    """Copy the pictures of the documentation."""
     images = ROOT / "docs" / "images"
     for source, name in DOCUMENTED.items():
         shutil.copyfile(PICTURES / source, images / name)
@@ -153,7 +153,7 @@ def document() -> None:
 
 
 def main() -> int:
-    """Returns 1 when something is wrong with what was drawn, 2 when something is missing that it takes to draw."""
+    """Returns 1 if a dashboard has a problem, 2 if a program that is needed to draw is missing."""
     missing = [
         f"{name} is missing: run `tools/install_backends.sh DIR` and set GLASSPOOL_BACKENDS=DIR"
         for name in PROGRAMS

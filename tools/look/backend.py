@@ -1,6 +1,6 @@
 """The part of Grafana's server that a dashboard needs: the page, the models, and queries against a Prometheus.
 
-Frames are named and typed as the back end of the Prometheus data source does it; the rest is passed on.
+Frames have the names and types that the back end of the Prometheus data source gives them; other data is passed on.
 """
 
 from __future__ import annotations
@@ -123,7 +123,7 @@ class _Handler(BaseHTTPRequestHandler):
 
 
 def _asset(path: str) -> Path | None:
-    """Fonts and icons, which the front end asks for by address, from the packages that bring them."""
+    """Fonts and icons, which the front end requests by address, from the packages that contain them."""
     name = path.rsplit("/", 1)[1]
     font = re.match(r"(Inter|RobotoMono)-(Regular|Medium)", name)
     if font:
@@ -136,7 +136,7 @@ def _asset(path: str) -> Path | None:
 
 
 class _Refused(Exception):
-    """The store did not take a query."""
+    """The store refused a query."""
 
 
 def _ask(store: str, path: str, **parameters: Any) -> Any:
@@ -185,7 +185,7 @@ def _meta(query: Query, kind: str) -> dict[str, Any]:
 def _frame(
     sent: dict[str, Any], query: Query, kind: str, labels: dict[str, str], points: list[tuple[float, str]]
 ) -> dict[str, Any]:
-    """One series. JSON knows no NaN: where such values are is said beside the values."""
+    """One series. JSON has no NaN, so the positions of such values are listed beside the values."""
     name = _legend(sent, labels)
     values = [float(text) for _, text in points]
     odd = {
@@ -216,7 +216,7 @@ def _legend(sent: dict[str, Any], labels: dict[str, str]) -> str:
 
 
 def _exemplars(store: str, query: Query, start: int, end: int) -> list[dict[str, Any]]:
-    """Thinned out as the back end does it: of each step the greatest, and those well below the last one kept."""
+    """The samples that the back end keeps: the greatest of each step, and those well below the last one kept."""
     series = _ask(store, "query_exemplars", query=query.expr, start=start / 1000, end=end / 1000)
     found = [
         {**each["seriesLabels"], **exemplar["labels"], "Time": exemplar["timestamp"], "Value": float(exemplar["value"])}

@@ -1,4 +1,4 @@
-"""Chromium, looking at one dashboard after the other."""
+"""Controls a Chromium that opens the dashboards one after the other."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from .checks import Drawn
 __all__ = ["Eye", "chromium", "opened"]
 
 WIDTH, SCREEN = 1600, 900
-"""Pixels of the screen of somebody on call."""
+"""Size of the first screen in pixels."""
 
 _SECONDS = 120
 _DRAWN = """() => {
@@ -55,12 +55,12 @@ class Eye:
         return Drawn({panel["title"]: panel for panel in found["panels"].values()}, problems)
 
     def screen(self, path: Path) -> None:
-        """What is seen without scrolling."""
+        """A picture of the part that is visible without scrolling."""
         path.parent.mkdir(parents=True, exist_ok=True)
         self.page.screenshot(path=path)
 
     def whole(self, path: Path) -> None:
-        """The dashboard from top to bottom."""
+        """A picture of the dashboard from top to bottom."""
         height = self.page.evaluate(
             "() => Math.max(...[...document.querySelectorAll('.react-grid-layout')]"
             ".map((grid) => grid.getBoundingClientRect().bottom + scrollY), 400)"
@@ -72,12 +72,12 @@ class Eye:
         self.page.set_viewport_size({"width": WIDTH, "height": SCREEN})
 
     def panel(self, title: str, path: Path) -> None:
-        """One panel alone."""
+        """A picture of one panel."""
         path.parent.mkdir(parents=True, exist_ok=True)
         self.page.locator(f'section[data-testid="data-testid Panel header {title}"]').screenshot(path=path)
 
     def _settle(self) -> bool:
-        """Two pictures in a row are the same: graphs are painted after their data are there."""
+        """Wait until two successive pictures are equal, since graphs are painted after their data have arrived."""
         before = b""
         for _ in range(40):
             self.page.wait_for_timeout(400)
@@ -89,7 +89,7 @@ class Eye:
 
 
 def chromium() -> str | None:
-    """Path of the browser: $CHROMIUM, else what is on the path."""
+    """Path of the browser: $CHROMIUM, else the one on the path."""
     return os.environ.get("CHROMIUM") or shutil.which("chromium") or shutil.which("chromium-browser")
 
 

@@ -1,4 +1,4 @@
-"""What is wrong with a dashboard as it was drawn."""
+"""Checks a drawn dashboard for problems."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ __all__ = ["Drawn", "empty_panels", "faults"]
 
 @dataclass(frozen=True)
 class Drawn:
-    """What a dashboard showed: by panel's title its lines, links and errors; and what went wrong outside of panels."""
+    """The contents of a drawn dashboard: lines, links and errors by panel title, and errors outside of panels."""
 
     panels: dict[str, dict[str, Any]]
     problems: list[str]
 
 
 def faults(drawn: Drawn, model: dict[str, Any]) -> Iterator[str]:
-    """Panels that did not draw, queries that were refused, links that name nobody or somebody else."""
+    """Panels that were not drawn, queries that were refused, links with no executor or a wrong one."""
     yield from drawn.problems
     for panel in model["panels"]:
         if panel["type"] == "row":
@@ -33,7 +33,7 @@ def faults(drawn: Drawn, model: dict[str, Any]) -> Iterator[str]:
 
 
 def empty_panels(drawn: Drawn) -> set[str]:
-    """Titles of the panels that show no point at all."""
+    """Titles of the panels that show no point."""
     return {title for title, panel in drawn.panels.items() if not any(line["points"] for line in panel["lines"])}
 
 

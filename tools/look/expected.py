@@ -1,4 +1,4 @@
-"""What must be seen in a drawn dashboard when an alert fires: the line of its panel, and how far it must go."""
+"""The lines that a drawn panel must show when its alert fires, and the values that they must reach."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ __all__ = ["SEEN", "Seen", "by_name"]
 
 @dataclass(frozen=True)
 class Seen:
-    """A line of the alert's panel, by a regular expression, that goes as far as ``least`` at least.
+    """A line of the alert's panel, by a regular expression, that must reach ``least``.
 
-    ``job``: the recorded program that raises the alert (tests/alerting); none: the run of all situations does
-    (tests/dashboards/support/situations.py). ``executor`` and ``kind`` are whose dashboard is opened.
+    ``job``: the recorded program that raises the alert (tests/alerting); empty if the run of all situations raises it
+    (tests/dashboards/support/situations.py). The dashboard of ``executor`` and ``kind`` is opened.
     """
 
     line: str
@@ -27,7 +27,7 @@ class Seen:
     severity: str = ""
 
     def wrong(self, panel: dict[str, object]) -> str:
-        """What is missing in the panel as it was drawn; empty if nothing is."""
+        """What is missing in the drawn panel; empty if nothing is."""
         lines: list[dict[str, object]] = panel["lines"]  # type: ignore[assignment]  # as report.ts writes it
         found = {str(line["name"]): line["greatest"] for line in lines if re.search(self.line, str(line["name"]))}
         reached = [value for value in found.values() if isinstance(value, (int, float)) and value >= self.least]

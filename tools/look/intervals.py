@@ -1,6 +1,6 @@
-"""Step and window of a query, as the back end of Grafana's Prometheus data source works them out.
+"""Step and window of a query, computed as in the back end of Grafana's Prometheus data source.
 
-After ``pkg/promlib/models/query.go`` and ``gtime`` of Grafana 13. All times in milliseconds.
+It follows ``pkg/promlib/models/query.go`` and ``gtime`` of Grafana 13. All times are in milliseconds.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ class Query:
 
     @classmethod
     def of(cls, sent: dict[str, Any], start: int, end: int, scrape: int) -> Query:
-        """What becomes of a query over a range of time, for a data source of this scrape interval."""
+        """The query with its variables replaced, for a range of time and a data source with this scrape interval."""
         wanted = sent.get("interval") or ""
         given = sent.get("intervalMs")
         least = milliseconds(wanted) if wanted and "$" not in wanted else given or scrape

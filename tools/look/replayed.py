@@ -1,7 +1,7 @@
-"""A Prometheus that holds what real programs once said, as if it had scraped them until now.
+"""A Prometheus with the recorded series of real programs, as if it had scraped them until now.
 
-The recordings are those that the alerts are tried on (tests/alerting/recorded); vmalert evaluates the shipped rules and
-alerts over them, from the first sample to the last. Each program is a job of its own.
+The recordings are those of the tests of the alerts (tests/alerting/recorded); vmalert evaluates the shipped rules and
+alerts over them, from the first sample to the last. Each program is a separate job.
 """
 
 from __future__ import annotations
@@ -24,14 +24,14 @@ from tests.dashboards.support.stores import prometheus
 __all__ = ["MINUTES", "ODD_JOB", "ODD_NAMES", "replayed"]
 
 MINUTES = 25
-"""The well programs go on for so long; the sick ones were recorded for a quarter of an hour."""
+"""Duration of the healthy programs; those in trouble were recorded for a quarter of an hour."""
 
 ODD_JOB = "odd-names"
 ODD_NAMES = (
     "reports (nightly)", "c++ build", "a.b|c", 'say "hi"', "back\\slash", "{curly} [square]", "$dollar ${brace}",
     "it's", "Überweisung 支払い",
 )  # fmt: skip
-"""Executors with such names are there beside the recorded ones: one program that is well, under each of them."""
+"""Names of additional executors: one healthy program is shown under each of them."""
 
 _RECORDED = Path(__file__).resolve().parents[2] / "tests" / "alerting" / "recorded"
 
@@ -63,7 +63,7 @@ def _recordings() -> Iterator[Recording]:
 
 
 def _oddly_named() -> Recording:
-    known = Recording.read(_RECORDED / "sick-blocked-loop.series.gz")  # its executor is well
+    known = Recording.read(_RECORDED / "sick-blocked-loop.series.gz")  # its executor is healthy
     own = 'glasspool_executor_name="handlers"'
     names = [name.replace("\\", "\\\\").replace('"', '\\"') for name in ODD_NAMES]
     series = {

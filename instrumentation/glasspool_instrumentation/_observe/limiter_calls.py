@@ -36,7 +36,14 @@ _names: weakref.WeakKeyDictionary[Any, str] = weakref.WeakKeyDictionary()
 
 
 def name_limiter(limiter: Any, name: str) -> Any:
-    """Name a capacity limiter of anyio or trio for its metrics, and return it."""
+    """Set the executor name under which the metrics of a capacity limiter of anyio or trio are shown.
+
+    :param limiter: the limiter.
+    :param name: its executor name; default the module that first uses the limiter.
+    :returns: ``limiter``.
+    :raises TypeError: ``limiter`` is not a capacity limiter, or ``name`` is not a string.
+    :raises ValueError: ``name`` is empty.
+    """
     if not is_limiter(limiter):
         raise TypeError(f"name_limiter() takes a capacity limiter of anyio or trio; got {limiter!r}")
     _names[limiter] = check_name(name)

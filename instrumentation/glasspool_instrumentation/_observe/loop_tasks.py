@@ -1,4 +1,4 @@
-"""What the instrumentors of asyncio, anyio and trio share: which of a loop's tasks are observed, and by what."""
+"""The base class of the instrumentors of asyncio, anyio and trio: it selects and records the tasks of event loops."""
 
 from __future__ import annotations
 

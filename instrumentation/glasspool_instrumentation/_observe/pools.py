@@ -86,7 +86,7 @@ def observe(
     wait_objective: float | None = None,
     max_task_names: int = MAX_TASK_NAMES,
 ) -> PoolState:
-    """Begin to observe a pool, or find the observation that there is."""
+    """Begin to observe a pool, or return its observation if it is already observed."""
     with _lock:
         state = _pools.get(id(pool))
         if state is not None:
@@ -126,9 +126,10 @@ def observe(
 
 
 class Observing:
-    """How an instrumentor observes the pools that it finds: its options, in ``wrap_executor``'s words.
+    """The options with which an instrumentor observes the pools that it finds.
 
-    ``wait_objectives``: see ``WaitObjectives``; the names are those of the pools. Unknown options raise ``TypeError``.
+    They have the names and meanings of ``wrap_executor``'s; ``wait_objectives`` takes patterns of the pools' names (see
+    ``WaitObjectives``). Unknown options raise ``TypeError``.
     """
 
     def __init__(
@@ -145,7 +146,7 @@ class Observing:
         self._max_task_names = check_max_task_names(max_task_names)
 
     def begin(self, pool: Any, name: str) -> PoolState:
-        """Begin to observe a pool under this name, or find the observation that there is."""
+        """Begin to observe a pool under this name, or return its observation if it is already observed."""
         return observe(
             pool,
             name,

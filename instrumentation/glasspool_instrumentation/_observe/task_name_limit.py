@@ -1,4 +1,4 @@
-"""How many task names each executor shows that an instrumentor finds, or ``wrap_executor`` is given."""
+"""The number of task names that metrics show for an executor that an instrumentor finds or ``wrap_executor`` wraps."""
 
 from __future__ import annotations
 
@@ -12,5 +12,5 @@ MAX_TASK_NAMES = 25
 
 
 def check_max_task_names(value: object) -> int:
-    """The number of names, or an error that says what is wrong with it."""
+    """Return the number of names if it is valid, or raise ``TypeError`` or ``ValueError``."""
     return cast("int", checks.count("max_task_names=", value, least=0))

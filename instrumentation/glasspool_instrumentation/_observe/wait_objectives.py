@@ -1,4 +1,4 @@
-"""Wait objectives by executor name, for executors that an instrumentor finds and nobody wraps by hand."""
+"""Wait objectives by executor name, for executors that an instrumentor finds."""
 
 from __future__ import annotations
 
@@ -11,9 +11,11 @@ __all__ = ["WaitObjectives"]
 
 
 class WaitObjectives:
-    """Name patterns to seconds: ``{"web-*": 0.25}``. The first pattern that matches counts.
+    """Maps name patterns to seconds: ``{"web-*": 0.25}``. The first pattern that matches counts.
 
-    Raises ``TypeError`` and ``ValueError`` for what cannot be one, naming the pattern.
+    :param given: the patterns with their objectives; None for none.
+    :raises TypeError: it is not a mapping of patterns to numbers; the message names the pattern.
+    :raises ValueError: an objective is not above 0; the message names the pattern.
     """
 
     __slots__ = ("_seconds",)
@@ -28,5 +30,5 @@ class WaitObjectives:
             self._seconds.append((pattern, checks.wait_objective(seconds, f"wait_objectives[{pattern!r}]")))
 
     def __call__(self, name: str) -> float | None:
-        """The objective of the executor of this name; None: it has none."""
+        """The objective of the executor with this name, in seconds; None if it has none."""
         return next((seconds for pattern, seconds in self._seconds if fnmatchcase(name, pattern)), None)

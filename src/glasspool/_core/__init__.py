@@ -1,1 +1,1 @@
-"""How the executor works: from a function that is submitted to the outcome that its handle gives."""
+"""The implementation of the executor, from the submission of a function to the outcome of its handle."""

@@ -1,4 +1,4 @@
-"""From a function and its options to an accepted task; what executor, piles and iterators submit through."""
+"""Submission: turns a function and its options into an accepted task, for the executor, piles and iterators."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ __all__ = ["Submission"]
 
 
 class Submission:
-    """The way in to one engine. A pile and an iteration are handed it as their ``Work`` (work.py)."""
+    """Submits tasks to one engine. Piles and iterations get it as their ``Work`` (work.py)."""
 
     def __init__(self, engine: Engine) -> None:
         self.engine = engine
@@ -41,7 +41,7 @@ class Submission:
         self.backend = engine.backend
         self.closing = engine.closing
         self.slots = engine.slots
-        self.since_yield = 0  # submits since the loop has turned
+        self.since_yield = 0  # submits since the last loop turn
         self._inline = InlineRunner()
         self._thread = ThreadRunner(engine.name, engine.threads)
 
@@ -89,7 +89,7 @@ class Submission:
         """Accept the task in ``context``, waiting for room. Called on the loop only.
 
         :param sink: collects the outcome; None for a task that stands alone.
-        :param feeding: the caller is an iteration's feeder, for which no task has to wait.
+        :param feeding: whether the caller is an iteration's feeder; no task waits for that.
         :raises TaskTimeout: the deadline passed while there was no room.
         :raises ExecutorClosed: the executor is closing.
         :raises NestedWait: waiting for room inside a task could hang for ever.
@@ -202,7 +202,7 @@ class Submission:
                     if not producer.accepted:
                         await woken.wait()
                 if not producer.accepted:
-                    await checkpoint_if_cancelled()  # who is cancelled is not told that the executor was, too
+                    await checkpoint_if_cancelled()  # a cancelled caller gets its own cancellation
         except BaseException:
             if producer.accepted:  # in the very turn in which it was cancelled
                 engine.request_cancel(task, "parent_scope")
@@ -226,12 +226,12 @@ class Submission:
         return self.closing.refusal(f"executor {self.engine.name!r} closed while submit of {name!r} waited for room")
 
     def after_closing(self, sink: Sink | None) -> str:
-        """The reason of a refusal after closing. A signal ends a pile or an iteration in order: it hands back what it
-        had in hand, and nobody is refused anything."""
+        """The reason of a refusal after closing. After a signal a pile or an iteration ends normally and reports the
+        item that it could not submit, so no caller gets an error."""
         return "submit_cancelled" if sink is not None and self.closing.signal is not None else "already_shutdown"
 
     def give_up(self, producer: Producer[Task], reason: str) -> None:
-        """Wait for room no longer: the call never becomes a task, for this ``reason`` of the catalog."""
+        """Stop waiting for room: the call is rejected for this ``reason`` of the catalog."""
         engine = self.engine
         blocked = engine.reporter.released(producer)
         engine.give_up(producer)
@@ -255,7 +255,7 @@ class Submission:
         self.engine.nursery.service_ended(scope)
 
     def crashed(self, error: BaseException) -> None:
-        """KeyboardInterrupt or SystemExit came out of a source, and nobody will be given it."""
+        """A source raised KeyboardInterrupt or SystemExit, and no consumer will receive it."""
         self.engine.crashed(error)
 
     def _fullness(self) -> str:

@@ -1,4 +1,4 @@
-"""Block: one executor from the moment its block is entered until it is left."""
+"""Block: an executor between the entry and the exit of its ``async with`` block."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ __all__ = ["Block"]
 
 
 class Block:
-    """The entered block: the engine, the task group around it, and who has entered it. Made by whoever enters."""
+    """The entered block: the engine, the task group around it, and the task that entered it."""
 
     def __init__(self, settings: Settings) -> None:
         backend = current_backend()
@@ -44,7 +44,7 @@ class Block:
         self.engine.reporter.open()
 
     async def leave(self, exc: BaseException | None) -> BaseException | None:
-        """Drain, or cancel everything if ``exc`` leaves the block; what is to leave it in the place of ``exc``.
+        """Drain, or cancel everything if ``exc`` leaves the block. Returns the exception that the block raises instead.
 
         :raises WrongThread: the executor's own event loop does not run the caller.
         :raises RuntimeError: another task than this one has entered the block.
@@ -70,7 +70,7 @@ class Block:
             del leaving, exc  # see Completed.unwrap
 
     async def _drain(self) -> BaseException | None:
-        """Wait for what was accepted; what has interrupted that."""
+        """Wait for all accepted tasks; returns the exception that interrupted the wait."""
         try:
             await self.shutdown(None)
         except BaseException as interrupted:  # noqa: BLE001 - cancelled while draining: leaves the block

@@ -1,7 +1,7 @@
-"""What leaves a block with a task group of ours around its body: what has happened in it.
+"""Decides which exception leaves a block that has one of our task groups around its body.
 
-The body's own exception leaves as itself, in no group, also when everything is being cancelled meanwhile. The table is
-in docs/semantics.md.
+The body's own exception leaves unchanged, not in a group, even if everything is being cancelled meanwhile.
+docs/semantics.md has the table.
 """
 
 from __future__ import annotations
@@ -23,9 +23,9 @@ def reason_for(leaving: BaseException, backend: Backend) -> str:
 
 
 async def left_by(group: TaskGroup, leaving: BaseException | None, backend: Backend) -> BaseException | None:
-    """Leave the task group, whose body ended by ``leaving``; what is to leave the block, or None."""
-    # The group is shown the cancellation in it only, which it may have to take in, and only one that is meant for it.
-    # What else there is it would wrap in a group; and a cancellation of somebody else's trio would lose.
+    """Leave the task group, whose body ended by ``leaving``. Returns the exception that leaves the block, or None."""
+    # The group gets only the cancellation, which it may have to absorb, and only if that is meant for it. It would wrap
+    # any other exception in a group, and trio would lose a foreign cancellation.
     shown = None if leaving is None else _cancellation(leaving, backend)
     raised: BaseException | None = None
     taken = False

@@ -1,4 +1,4 @@
-"""How an executor closes: whether it takes tasks, why not (Closing), and when nothing is left to do (Idle)."""
+"""Closing: whether an executor accepts tasks, and why not. Idle: whether it has nothing left to do."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ __all__ = ["Closing", "Idle"]
 
 
 class Closing:
-    """How far the closing of one executor has come. Changed by its engine only, ``when_begun`` excepted."""
+    """The state of closing of one executor. Only its engine changes it, except ``when_begun``."""
 
     __slots__ = ("_failures", "_name", "closed", "reason", "signal", "when_begun")
 
@@ -47,7 +47,7 @@ class Closing:
             self.reason = reason
 
     def tell(self) -> None:
-        """Call whoever wanted to know."""
+        """Call the callbacks in ``when_begun``."""
         for listener in list(self.when_begun):
             listener()
 
@@ -69,13 +69,13 @@ class Closing:
             raise ExecutorClosed(f"{what} on executor {self._name!r}, which is closed: call it inside its block")
 
     def refusal(self, text: str) -> ExecutorClosed:
-        """The error that says so, noted if a failing task is why: the failure is what leaves the block then."""
+        """The error that reports it, noted if a failing task is the reason: then the block raises the failure."""
         error = ExecutorClosed(text)
         return self._failures.caused(error) if self.reason == "sibling_failure" else error
 
 
 class Idle:
-    """Whether an executor has nothing queued and nothing active, and who waits for that."""
+    """Whether an executor has nothing queued and nothing active, and the waiters for that."""
 
     def __init__(self, queued: Collection[Task], active: Collection[Task]) -> None:
         self._queued = queued
@@ -83,7 +83,7 @@ class Idle:
         self.event: anyio.Event | None = None  # made when somebody waits
 
     def needs(self) -> Needs:
-        """What a wait for it needs."""
+        """The tasks whose end a wait for it needs."""
         return len(self._queued) + len(self._active), chain(self._queued, self._active)
 
     async def wait(self) -> None:
@@ -105,11 +105,11 @@ class Idle:
                 interval *= 2
 
     def reached(self) -> None:
-        """Nothing is queued or active: whoever waits goes on."""
+        """Nothing is queued or active: wake the waiters."""
         event, self.event = self.event, None
         if event is not None:
             event.set()
 
     def forget(self) -> None:
-        """Wake nobody: their event loop may be gone."""
+        """Wake no waiters: their event loop may be gone."""
         self.event = None

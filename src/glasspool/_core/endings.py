@@ -1,7 +1,7 @@
-"""From the exception that a task's function ended with to the task's outcome: the table of docs/semantics.md.
+"""Turns the exception that a task's function raised into the task's outcome, by the table of docs/semantics.md.
 
-An exception is an error, but for the backend's cancellation. That is a cancellation or a timeout, by who asked for it
-first: a request, the task's own time limit, an enclosing scope, or nobody that is known.
+An exception is an error, except the backend's cancellation. That is a cancellation or a timeout, depending on its first
+cause: a request, the task's own time limit, an enclosing scope, or an unknown one.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ def end_by(engine: Engine, task: Task, error: BaseException) -> None:
 
 
 def _end_destroyed(engine: Engine, task: Task) -> None:
-    """The task's coroutine is being destroyed, and mostly its loop is gone."""
+    """Settle the task whose coroutine is being destroyed, usually because its loop is gone."""
     if engine.backend.is_current():
         engine.settle_cancelled(task, "shutdown")
     else:
@@ -50,7 +50,7 @@ def _end_by_error(engine: Engine, task: Task, error: BaseException, cancelled: B
         and not engine.closing.reason
         and (source := engine.backend.cancellation_source(cancelled)) is not None
     ):
-        # It has answered a cancellation of everything with an error: the others end by that cancellation.
+        # It raised an error when everything was cancelled: the others end by that cancellation.
         engine.abort(source, requests=False)
     engine.settle(task, "error", error=error)
 
@@ -70,8 +70,7 @@ def _end_by_cancellation(engine: Engine, task: Task, cancelled: BaseException | 
 
 
 def end_anyhow(engine: Engine, task: Task, broken: BaseException) -> None:
-    """What the task ended with has broken our own work at its end, or we have: it ends as an error, and its slot is
-    free, whatever it was."""
+    """Settle the task as an error after its result, or a bug of ours, made settling it fail; its slot becomes free."""
     if not engine.backend.is_current():
         engine.finalize()
         return

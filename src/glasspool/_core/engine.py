@@ -1,4 +1,4 @@
-"""The state machine of one executor: who has a slot, who waits, how each task ends.
+"""The state machine of one executor: it grants slots, keeps the queue, and settles tasks.
 
     submit ──accept──▶ queue ──dispatch──▶ spawn ──▶ run (task_body.py) ──settle──▶ handle, sink, reporter
        │                                     ▲
@@ -67,22 +67,22 @@ class Engine:
         self.active: dict[Task, None] = {}
         self.idle = Idle(self.queue.waiting, self.active)
         self.feeds: weakref.WeakSet[Feed] = weakref.WeakSet()  # iterations whose look-ahead follows the limit
-        self._watched = False  # somebody logs for whom the closing waits
+        self._watched = False  # tasks that the closing waits for are being logged
         self._abandoning = threading.RLock()  # a finalizer within it may settle another executor's tasks, or these
 
     # -- accepting -------------------------------------------------------------------------------------------------
 
     def can_accept(self) -> bool:
-        """Whether a task finds a slot or a queue place now without overtaking anybody."""
+        """Whether a task finds a slot or a queue place now without overtaking others."""
         queue, slots = self.queue, self.slots
         if queue.producers or queue.granted:
             return False
-        # What queue.room says then; spelled out, because it is asked for every task.
+        # The same as queue.room, written out because it runs for every task.
         waiting = len(queue.waiting)
         return queue.capacity is None or waiting < queue.capacity or (not waiting and slots.used < slots.limit)
 
     def accept(self, task: Task, blocked: float | None = None) -> None:
-        """Take the task in: into a free slot, else into the queue. The caller has made sure of room."""
+        """Accept the task: into a free slot, else into the queue. The caller has checked that there is room."""
         queue, slots = self.queue, self.slots
         if task.sink is not None:
             task.sink.accepted(task)
@@ -101,7 +101,7 @@ class Engine:
                 self.nursery.start(task)
 
     def block(self, producer: Producer[Task]) -> None:
-        """The producer joins the line of those who wait for room."""
+        """The producer joins the line of producers that wait for room."""
         self.queue.block(producer)
         self.reporter.blocked(producer)
         if producer.task.sink is not None:
@@ -109,14 +109,14 @@ class Engine:
         self._grant()  # there is room if only those before it had to be let through
 
     def come_back(self, producer: Producer[Task]) -> None:
-        """The producer has woken to use its grant: its task is accepted now, or, since trio wakes tasks in any
-        order, when those granted before it have come back too, or, since a resize may have taken the room, when
-        there is some again; then it is woken anew."""
+        """The producer has woken to use its grant. Its task is accepted now; or, since trio wakes tasks in any order,
+        when the producers with earlier grants have woken too; or, since a resize may have taken the room, when there is
+        room again, and then it is woken again."""
         producer.back = True
         self._accept_granted()
 
     def give_up(self, producer: Producer[Task]) -> None:
-        """The producer waits no longer; room that was granted to it goes to the next in line."""
+        """The producer stops waiting; room that was granted to it goes to the next in line."""
         if producer.task.sink is not None:
             producer.task.sink.asks(-1)
         if self.queue.unblock(producer):
@@ -187,7 +187,7 @@ class Engine:
     def settle(
         self, task: Task, outcome: str, value: Any = None, error: BaseException | None = None, reason: str = ""
     ) -> None:
-        """The task's one end, in three steps: its state, then whoever is told, then who comes next. Never awaits."""
+        """Settle the task, in three steps: change its state, notify, start the next one. Never awaits."""
         # State. All of it has moved before any foreign code runs.
         held = task.state == "active"
         left = task.left_running  # read once: its thread may end at any moment
@@ -199,7 +199,7 @@ class Engine:
                 self.slots.used -= 1
         else:
             self.queue.remove(task)
-        # Notify. Telemetry counts first; then those who wait for the task learn of it, whatever has broken meanwhile.
+        # Notify. Telemetry counts first; then the waiters are woken, even if something has raised meanwhile.
         tell = None
         duration = 0.0
         span = None
@@ -221,7 +221,7 @@ class Engine:
             task.sink.completed(task)
         if task.event is not None:
             task.event.set()
-        # Dispatch. The slot goes to the next one before observers, who may take their time, hear of this end.
+        # Dispatch. The slot goes to the next task before observers, which may be slow, are called with this end.
         self.dispatch()
         if self.idle.event is not None and not self.queue.waiting and not self.active:
             self.idle.reached()
@@ -229,7 +229,7 @@ class Engine:
             self.reporter.traced_success(task.record, span, duration)
         elif tell is not None or outcome == "error":
             self._tell(task, tell, error)
-        # Last, because dropping what it holds may run anybody's finalizers.
+        # Last, because dropping its references may run arbitrary finalizers.
         task.let_go()
 
     def _report(
@@ -255,7 +255,7 @@ class Engine:
     def request_cancel(self, task: Task, reason: str, message: str | None = None) -> bool:
         """See Host. A task whose function has not been called ends here and now."""
         if task.completed is not None or task.request is not None or task.scope_cancelled:
-            return False  # it has ended, or somebody asked first: a request, or its own timeout or deadline
+            return False  # it has ended, or there was an earlier request, or its own timeout or deadline
         now = self.backend.clock()
         task.ask(CancelRequest(reason, message, now))
         if not task.began:
@@ -295,7 +295,7 @@ class Engine:
     # -- closing ---------------------------------------------------------------------------------------------------
 
     def begin_closing(self, signal: Signals | None = None, reason: str = "") -> None:
-        """Take no more submissions; what was accepted goes on. Blocked producers are told."""
+        """Accept no more submissions; accepted tasks go on. Blocked producers get an error."""
         if self.closing.reason is None:
             self.closing.begin(reason, signal)
             self.reporter.closing()
@@ -323,8 +323,8 @@ class Engine:
             self.nursery.cancel()
 
     def crashed(self, error: BaseException) -> None:
-        """KeyboardInterrupt or SystemExit in a task or an observer, or in what it has made: close. The block
-        raises it when left."""
+        """A task, an observer or an object of theirs raised KeyboardInterrupt or SystemExit: close. The block raises it
+        when left."""
         self.failures.crashed(error)
         self.abort("keyboard_interrupt", cancel_nursery=True)
 
@@ -333,18 +333,19 @@ class Engine:
         self.abort(self.backend.cancellation_source(error) or "shutdown", requests=False)
 
     def finish(self) -> ShutdownReport:
-        """Everything has been settled: close the books, once."""
+        """Everything has been settled: finish the closing, once."""
         self.begin_closing()
         self.closing.end()
         self.threads.end()
         return self.reporter.close()
 
     def finalize(self) -> None:
-        """The HybridExecutor is gone and nobody will leave its block: settle what is left, waking nobody."""
+        """The HybridExecutor is gone and its block will not be left: settle the remaining tasks without waking
+        waiters."""
         if not self.closing.closed:
             self.closing.end("shutdown")
             self.idle.forget()
-            self.slots.limit = 0  # nothing is started in the place of what ends
+            self.slots.limit = 0  # ending tasks are not replaced
             self.threads.end()
             self.queue.turn_away()
             for task in [*self.queue.tasks(), *self.active]:

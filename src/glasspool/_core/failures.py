@@ -1,4 +1,4 @@
-"""What the tasks of an executor make its block raise: a crash, or their failures with ``on_error="escalate"``."""
+"""The exceptions of tasks that an executor's block raises: a crash, or the failures with ``on_error="escalate"``."""
 
 from __future__ import annotations
 
@@ -26,24 +26,24 @@ class Failures:
         self._name = name
         self._crash: BaseException | None = None
         self._errors: list[BaseException] = []
-        self._caused: weakref.WeakSet[BaseException] = weakref.WeakSet()  # errors that only tell of one of `_errors`
+        self._caused: weakref.WeakSet[BaseException] = weakref.WeakSet()  # errors that only report one of `_errors`
 
     def crashed(self, error: BaseException) -> None:
-        """KeyboardInterrupt or SystemExit came out of a task, an observer or a source; the first one counts."""
+        """A task, an observer or a source raised KeyboardInterrupt or SystemExit; the first one counts."""
         if self._crash is None:
             self._crash = error
 
     def failed(self, error: BaseException) -> None:
-        """A task's error that is to leave the block."""
+        """Note a task's error that the block will raise."""
         self._errors.append(error)
 
     def caused(self, error: E) -> E:
-        """Note that this error of ours only tells of a failure, so that the block does not raise both."""
+        """Note that this error of ours only reports a failure, so that the block does not raise both."""
         self._caused.add(error)
         return error
 
     def left_by(self, leaving: BaseException | None) -> BaseException | None:
-        """What leaves the block, where without the tasks ``leaving`` would: a crash, their failures, or it.
+        """The exception that leaves the block: a crash, the tasks' failures, or else ``leaving``.
 
         Called once, at the end of everything.
         """
@@ -59,9 +59,11 @@ class Failures:
 def _escalated(
     message: str, failures: list[BaseException], leaving: BaseException | None, caused: Iterable[BaseException]
 ) -> BaseException:
-    """The group of the tasks' failures, and of what the block would have been left by without them.
+    """The group of the tasks' failures, together with ``leaving``, the exception that the block would raise without
+    them.
 
-    Not if that tells of nothing but the failures: what they ``caused``, or one of them that the body awaited.
+    ``leaving`` is left out if it only reports the failures: an error that they ``caused``, or one that the body
+    awaited.
     """
     known = set(map(id, (*failures, *caused)))
     rest = None if leaving is None else split_cancellation(leaving)[1]

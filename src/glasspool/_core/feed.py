@@ -1,7 +1,7 @@
-"""Feed: a source on its way into the executor, for ``map`` and ``as_completed``.
+"""Feed: submits the items of a source to the executor, for ``map`` and ``as_completed``.
 
-What both kinds of sources share is here: waiting for an outcome, the source's error, and closing. How items are taken
-is said in pulled_feed.py (synchronous sources) and pushed_feed.py (asynchronous ones).
+This module has the parts that both kinds of sources share: waiting for an outcome, the source's error, and closing.
+pulled_feed.py takes items from synchronous sources, pushed_feed.py from asynchronous ones.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ READING: ContextVar[tuple[ref[Feed[Any]], ...]] = ContextVar("glasspool_reading"
 
 
 class Feed(ABC, Generic[L]):
-    """A source on its way into the executor. Errors of the source are kept until what it gave has been handed out.
+    """Submits the items of a source. An error of the source is kept until the outcomes of its items have been yielded.
 
     :param what: the call that made it, as messages name it.
     :param ledger: collects the outcomes of its tasks.
@@ -64,9 +64,9 @@ class Feed(ABC, Generic[L]):
 
     @abstractmethod
     def refill(self, ready: bool) -> None:
-        """Take from the source as much as may be; first of all refuse a caller on another loop.
+        """Take as many items from the source as the limit allows; before that, refuse a caller on another loop.
 
-        Called for each outcome that is asked for; ``ready``: one is there to be handed out.
+        Called for each requested outcome; ``ready``: an outcome can be yielded.
         """
 
     @abstractmethod
@@ -100,11 +100,11 @@ class Feed(ABC, Generic[L]):
 
     @property
     def finished(self) -> bool:
-        """Whether nothing more is handed out."""
+        """Whether no more outcomes are yielded."""
         return self.closed or (self.exhausted and not self.ledger.pending)
 
     def full(self) -> bool:
-        """Whether as much has been taken ahead of the consumer as may be."""
+        """Whether the limit of items taken ahead of the consumer is reached."""
         return self.ledger.pending >= 2 * self.work.slots.limit
 
     async def wait(self) -> None:
@@ -145,7 +145,7 @@ class Feed(ABC, Generic[L]):
             self.pass_interrupt()
 
     def cut_short(self, *items: Any) -> None:
-        """The executor takes no more tasks, and the source has not ended. What it still has is left to it.
+        """The executor accepts no more tasks, and the source has not ended. Its remaining items stay in it.
 
         ``items`` were taken from it and have not been accepted.
         """
@@ -193,10 +193,10 @@ class Feed(ABC, Generic[L]):
         self.let_go()
 
     def give_up(self) -> None:
-        """The item in hand is not to be accepted any more."""
+        """Withdraw the item that waits for room."""
 
     def lose(self) -> None:
-        """Close when the last reference is gone: nobody is there to be told of the source's own errors."""
+        """Close when the last reference is gone: there is no consumer to raise the source's own errors to."""
         try:
             self.close()
         except (KeyboardInterrupt, SystemExit) as error:
@@ -206,9 +206,10 @@ class Feed(ABC, Generic[L]):
             log(logger.exception, "closing the source of %s of executor %r failed", self.what, name)
 
     async def aclose(self, leaving: BaseException | None = None) -> None:
-        """The same, and wait until the unfinished and the feeder have ended. Cancelled, cut the closing of the source.
+        """The same, and wait until the unfinished tasks and the feeder have ended. When cancelled, also cancel the
+        closing of the source.
 
-        ``leaving``: the exception by which a block is being left.
+        ``leaving``: the exception that is leaving the block.
         """
         self.work.host.check_caller(f"closing {self.what}")
         feeding = self.feeding
@@ -219,7 +220,7 @@ class Feed(ABC, Generic[L]):
             try:
                 await self._until_ended(feeding)
             except anyio.get_cancelled_exc_class():
-                # A failure that the block is left by is not to be lost for that. Whoever was cancelled still is.
+                # The failure that is leaving the block must not be lost by this. A cancelled caller stays cancelled.
                 failing = leaving is not None and not cancels_only(leaving)
                 self.cut()
                 try:

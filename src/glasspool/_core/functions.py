@@ -1,4 +1,4 @@
-"""What kind of function a task is given: a coroutine function, a plain one, or something that cannot be a task."""
+"""Decides whether a task's function is a coroutine function or a plain one, and refuses anything else."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def is_async(fn: Callable[..., Any]) -> bool:
 
 
 def _callable(fn: Any) -> Any:
-    """The same; refuses what is the result of a call, or cannot be called at all."""
+    """The same; refuses the result of a call, and objects that cannot be called."""
     if is_awaitable(fn):
         name = getattr(fn, "__name__", "work")
         if type(fn) is CoroutineType:

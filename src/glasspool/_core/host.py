@@ -1,4 +1,4 @@
-"""The executor as its tasks, their handles and all who wait for them see it: whom it lets call, and how they wait."""
+"""The executor, for its tasks, handles and waiters: it checks callers and performs their waits."""
 
 from __future__ import annotations
 

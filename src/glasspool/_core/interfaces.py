@@ -1,6 +1,6 @@
-"""Protocols between a task and what surrounds it: its executor (Host), who collects its outcome (Sink), and others.
+"""Protocols between a task and its surroundings: its executor (Host), the collector of its outcome (Sink), and others.
 
-This module knows no concrete class of the core: wherever a task is handed over it is a ``task_state.Task``.
+This module imports no concrete class of the core; every task that is passed is a ``task_state.Task``.
 """
 
 from __future__ import annotations
@@ -13,10 +13,10 @@ __all__ = ["NOTHING", "Feed", "Host", "Needs", "Sink", "Slots", "TaskView"]
 T = TypeVar("T")
 
 Needs = tuple[int, Iterable[Any]]
-"""What a wait needs to end: so many of these tasks to end; an executor among them stands for a free slot in it."""
+"""The condition of a wait: so many of these tasks must end; an executor among them stands for a free slot in it."""
 
 NOTHING: Needs = (0, ())
-"""The wait ends by itself, or by somebody who is not a task."""
+"""The wait ends by itself, or through code that is not a task."""
 
 
 class Slots(Protocol):
@@ -34,7 +34,7 @@ class Slots(Protocol):
 
 
 class Host(Protocol):
-    """What a task, its handle and those who wait for it need of its executor."""
+    """The executor, as a task, its handle and its waiters use it."""
 
     @property
     def name(self) -> str:
@@ -59,8 +59,8 @@ class Host(Protocol):
     ) -> T:  # fmt: skip
         """Await ``body()`` on behalf of the caller.
 
-        Some loop turns may pass before ``body`` is called, so it checks itself whether there is still something to
-        await. Parameters: see ``waits.Wait``.
+        Some loop turns may pass before ``body`` is called, so ``body`` itself checks whether there is still something
+        to await. Parameters: see ``waits.Wait``.
 
         :raises WrongThread: the executor's own event loop does not run the caller.
         :raises NestedWait: the caller is a task, and the wait could hang for ever.
@@ -68,7 +68,7 @@ class Host(Protocol):
         ...
 
     def request_cancel(self, task: Any, reason: str, message: str | None = None) -> bool:
-        """Ask for the task's end.
+        """Request the end of the task.
 
         :return: whether the request was recorded: it is the first one and the task has not ended.
         """
@@ -76,7 +76,7 @@ class Host(Protocol):
 
 
 class TaskView(Protocol):
-    """What a handle shows of its task, and how it waits for the task's end."""
+    """The task, as its handle uses it."""
 
     @property
     def host(self) -> Host:
@@ -85,7 +85,7 @@ class TaskView(Protocol):
 
     @property
     def item(self) -> Any:
-        """What was submitted (WorkItem)."""
+        """The submitted call (WorkItem)."""
         ...
 
     @property
@@ -105,7 +105,7 @@ class TaskView(Protocol):
         """Wait until the task has ended."""
 
     def needs(self) -> Needs:
-        """What a wait for the task's end needs."""
+        """The condition of a wait for the task's end."""
         ...
 
 
@@ -116,7 +116,7 @@ class Sink(Protocol):
         """The task was accepted, and its outcome will come here."""
 
     def asks(self, number: int) -> None:
-        """So many calls more (or, negative, fewer) wait for room to become tasks of the sink."""
+        """The number of calls that wait for room to become tasks of the sink has changed by so many."""
 
     def completed(self, task: Any) -> None:
         """The task has ended. Called once, after its state has moved; must not block or raise."""
@@ -137,5 +137,5 @@ class Feed(Protocol):
         """Everything is being cancelled: if the source is slow to close, cancel its closing too."""
 
     def pass_interrupt(self) -> None:
-        """Nobody will receive the source's error any more. If it is KeyboardInterrupt or SystemExit, the executor
+        """No consumer will receive the source's error any more. If it is KeyboardInterrupt or SystemExit, the executor
         raises it."""

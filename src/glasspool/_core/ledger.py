@@ -1,4 +1,4 @@
-"""Ledger: the outcomes of some tasks, handed out once each in order of ending. Piles and iterators stand on it."""
+"""Ledger: the outcomes of some tasks, each given once, in order of ending. Piles and iterators use it."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ T = TypeVar("T")
 class Ledger(Generic[T]):
     """Outstanding tasks and their untaken outcomes. A task's Sink; used on the event loop only.
 
-    Outcomes are held without bound until taken: a consumer that comes late, or never, holds nobody up.
+    Outcomes are held without bound until they are taken, so a late or missing consumer blocks nothing.
     """
 
     def __init__(self) -> None:
-        # Ordered: the first is looked at by every wait inside a task, and those that have left must cost nothing.
+        # Ordered: every wait inside a task reads the first one, and tasks that have left must cost nothing.
         self.outstanding: OrderedDict[Task, None] = OrderedDict()
         self.ready: deque[Task] = deque()
         self.pending = 0  # tasks whose outcome has not been taken
@@ -67,21 +67,21 @@ class Ledger(Generic[T]):
         return completed  # type: ignore[no-any-return]  # typing.cast would be a call on the way of every task
 
     def wake(self) -> None:
-        """Let everyone who waits look again."""
+        """Wake all waiters."""
         if self._changed is not None:
             self._changed.set()
             self._changed = None
 
     async def wait(self) -> None:
-        """Until something has changed."""
+        """Wait until something has changed."""
         if self._changed is None:
             self._changed = anyio.Event()
         await self._changed.wait()
 
     def needs_one(self, host: Host, sources: int) -> Needs:
-        """What must come about before there is an outcome to take, or none to come.
+        """The condition of a wait until an outcome can be taken, or none can come any more.
 
-        Tasks come from so many ``sources``; those that ask for room need a slot of ``host`` sooner or later.
+        ``sources`` is the number of producers of tasks; calls that wait for room also need a slot of ``host``.
         """
         if self.ready:
             return NOTHING
@@ -90,7 +90,7 @@ class Ledger(Generic[T]):
         return 1, chain((host,), self.outstanding) if self.asking or sources else self.outstanding
 
     def needs_all(self) -> Needs:
-        """What must end before nothing is outstanding."""
+        """The condition of a wait until nothing is outstanding."""
         return len(self.outstanding), self.outstanding
 
     def unfinished(self) -> list[Task]:
@@ -99,7 +99,7 @@ class Ledger(Generic[T]):
 
 
 class OrderedLedger(Ledger[T]):
-    """A ledger that hands outcomes out in order of acceptance."""
+    """A ledger that gives outcomes in order of acceptance."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -135,6 +135,6 @@ class OrderedLedger(Ledger[T]):
         return super().take()
 
     def forget(self) -> None:
-        """Hand out nothing more."""
+        """Give no more outcomes."""
         self._order.clear()
         self.pending = 0

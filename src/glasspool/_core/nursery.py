@@ -1,7 +1,7 @@
-"""The one nursery of an executor: where its tasks' backend tasks live, and its two service tasks.
+"""The nursery of an executor: it runs the backend tasks of its tasks, and two service tasks.
 
-``serve`` is the home of the backend tasks; ``pace`` starts what was held back, wakes for queued deadlines and notices
-that the nursery is cancelled from outside.
+``serve`` runs the backend tasks. ``pace`` starts tasks that were held back, wakes for queued deadlines, and notices
+when the nursery is cancelled from outside.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ class Owner(Protocol):
 class Nursery:
     """Starts tasks in the executor's task group, at most ``BURST`` of them between two loop turns.
 
-    ``base`` is what services start from: the opener's context without its span. ``body`` runs one task.
+    ``base`` is the context of the services: the opener's context without its span. ``body`` runs one task.
     """
 
     def __init__(self, owner: Owner, backend: Backend, base: Context, body: Main) -> None:
@@ -66,7 +66,7 @@ class Nursery:
         self._base.run(group.start_soon, self._pace)
 
     def start(self, task: Task) -> None:
-        """Start the task that has got a slot, now or, if too many were started already, after a loop turn."""
+        """Start the task that was granted a slot: now, or after a loop turn if too many have already started."""
         if self._burst >= BURST or self.spawner is None:
             self._held_back.append(task)
             self._wake.set()
@@ -82,7 +82,7 @@ class Nursery:
         context.run(self._group.start_soon, body)
 
     def service_ended(self, scope: Scope) -> None:
-        """The service that was started with ``scope`` needs no cancelling any more."""
+        """The service that was started with ``scope`` has ended and need not be cancelled."""
         self.services.discard(scope)
 
     def start_watch(self, body: Body) -> None:
@@ -100,7 +100,7 @@ class Nursery:
             self._group.cancel_scope.cancel()
 
     def end(self) -> None:
-        """Everything has been settled, or is being cancelled: let the service tasks go."""
+        """Everything has been settled, or is being cancelled: end the service tasks."""
         self._stop.set()
         self._wake.set()
         for scope in list(self.services):
@@ -113,7 +113,7 @@ class Nursery:
         try:
             await self._stop.wait()
         except BaseException as error:
-            if not self._stop.is_set():  # before anybody finds that there is no nursery any more to start a task in
+            if not self._stop.is_set():  # before a task can be started in a nursery that has ended
                 self._owner.interrupted(error)
             raise
 

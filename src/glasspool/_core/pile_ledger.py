@@ -16,7 +16,7 @@ __all__ = ["PileLedger"]
 class PileLedger(Ledger[Any]):
     """Counts ends, and with ``fail_fast`` cancels the others at the first failure.
 
-    It does not refer to the pile: the tasks refer to the ledger, and a pile that nobody refers to goes at once.
+    It does not refer to the pile: the tasks refer to the ledger, and a pile is destroyed with the last reference to it.
     """
 
     def __init__(self, host: Host, *, fail_fast: bool) -> None:

@@ -1,6 +1,6 @@
-"""PulledFeed: a synchronous source, which its consumer reads when it asks for an outcome.
+"""PulledFeed: a synchronous source, which its consumer reads when it requests an outcome.
 
-An item that finds no room is in hand until its turn comes in the line of blocked producers; nobody has to wait for it.
+An item that finds no room is kept until its turn comes in the line of blocked producers; no task waits for it.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ L = TypeVar("L", bound=Ledger[Any])
 
 _PLAIN: tuple[Any, ...] = ((), [], "", b"", {}, {}.items(), {}.values(), set(), range(0))
 _WITHOUT_CODE = frozenset(type(iter(source)) for source in _PLAIN)
-"""Iterators of which nothing runs that a user has written."""
+"""Iterators that run no user code."""
 
 
 class PulledFeed(Feed[L]):
@@ -50,7 +50,7 @@ class PulledFeed(Feed[L]):
         work, ledger, limit = self.work, self.ledger, self.work.slots.limit
         if not work.backend.is_current():
             work.host.check_caller(self.what)
-        # A batch is a quarter of what may be taken ahead: enough is queued yet to keep the slots busy.
+        # A batch is a quarter of what may be taken ahead: the rest is enough to keep the slots busy.
         if self._in_line is not None or ledger.pending >= 2 * limit or (ready and 2 * ledger.pending > 3 * limit):
             return
         self._submit_some(min(BURST - work.since_yield, 2 * limit - ledger.pending))
@@ -88,7 +88,7 @@ class PulledFeed(Feed[L]):
         work.since_yield += allowed - room
 
     def _hold(self, producer: Producer[Task]) -> None:
-        """There is no room for the item in hand yet."""
+        """The item that was taken finds no room yet."""
         if self.closed:  # by an observer
             self.work.give_up(producer, "submit_cancelled")
         elif self.work.closing.reason is not None:  # likewise
@@ -97,7 +97,7 @@ class PulledFeed(Feed[L]):
             self._in_line = producer
 
     def _room(self) -> None:
-        """The item in hand has been accepted, or there will be no room because the executor closes."""
+        """The item that waited has been accepted, or will not be because the executor closes."""
         producer, self._in_line = self._in_line, None
         if producer is not None and not producer.accepted:
             self._turned_away(producer)

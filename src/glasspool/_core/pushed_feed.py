@@ -1,6 +1,6 @@
-"""PushedFeed: an asynchronous source, which a feeder in the nursery reads.
+"""PushedFeed: an asynchronous source, which a feeder task in the nursery reads.
 
-So a slow source never delays a completion that is ready.
+So a slow source does not delay outcomes that are ready.
 """
 
 from __future__ import annotations
@@ -127,12 +127,12 @@ class PushedFeed(Feed[L]):
             del error, item  # see Completed.unwrap
 
     def _stop_asking(self) -> None:
-        """The executor takes no more tasks: there is no use in waiting for the source."""
+        """The executor accepts no more tasks: stop waiting for the source."""
         if self._asking and self._feeder is not None:
             self._feeder.cancel()
 
     async def _submit_all(self) -> bool:
-        """Submit what the source gives; whether it was all."""
+        """Submit the source's items; returns whether the source has ended."""
         work, closing = self.work, self.work.closing
         while closing.reason is None:
             if not await self._ask():

@@ -1,7 +1,7 @@
-"""AdmissionQueue: who waits for a slot, and who waits for room to wait. Plain and synchronous.
+"""AdmissionQueue: the tasks that wait for a slot, and the producers that wait for a place in the queue.
 
-It decides and returns what is to be woken; only the executor awaits. First in, first out for both: a blocked
-producer is granted room in its turn and nobody overtakes it.
+It is plain and synchronous: it decides and returns what must be woken; only the executor awaits. Both lines are first
+in, first out: a blocked producer is granted room in its turn and is not overtaken.
 """
 
 from __future__ import annotations
@@ -18,16 +18,17 @@ P = TypeVar("P")
 
 
 class Producer(Generic[T]):
-    """A submitter that waits for room for its task ``task``: first to be granted it, then, ``back`` from its wait,
-    to use it in turn. One that is ``back`` from the beginning has its task accepted as soon as its turn comes.
+    """A submitter that waits for room for its ``task``. It is first granted room; when it has woken from its wait
+    (``back``) it uses the room in turn. If it is ``back`` from the beginning, its task is accepted as soon as its turn
+    comes.
 
-    ``wake`` is called when room was granted to one that is not back, when the task was accepted, or when the
+    ``wake`` is called when room was granted to a producer that is not back, when the task was accepted, or when the
     executor is closing.
     """
 
     __slots__ = ("accepted", "back", "task", "wake")
 
-    wake: Callable[[], object]  # set by whoever puts it in line
+    wake: Callable[[], object]  # set when it is put in line
 
     def __init__(self, task: T, *, back: bool = False) -> None:
         self.task = task
@@ -36,7 +37,7 @@ class Producer(Generic[T]):
 
 
 class _Deadline(Generic[T]):
-    """When a queued task is to leave. Ordered by instant, then by age."""
+    """The deadline of a queued task. Ordered by instant, then by age."""
 
     __slots__ = ("at", "sequence", "task")
 
@@ -57,8 +58,8 @@ class AdmissionQueue(Generic[T, P]):
 
     def __init__(self, capacity: int | None) -> None:
         self.capacity = capacity
-        # Ordered dicts: constant-time removal from the middle, for cancelled tasks and producers. Open to be looked
-        # at, because whether they are empty is asked several times a task; changed here only.
+        # Ordered dicts: constant-time removal from the middle, for cancelled tasks and producers. Public because other
+        # modules check several times per task whether they are empty; only this class changes them.
         self.waiting: OrderedDict[T, None] = OrderedDict()
         self.producers: OrderedDict[P, None] = OrderedDict()
         self.granted: OrderedDict[P, None] = OrderedDict()
@@ -67,7 +68,7 @@ class AdmissionQueue(Generic[T, P]):
         self._sequence = 0
 
     def room(self, free_slots: int) -> bool:
-        """Whether one more task can be accepted now by someone who has waited for his turn."""
+        """Whether one more task can be accepted now from a producer whose turn it is."""
         if self.capacity is None:
             return True
         places = self.capacity - len(self.waiting) - len(self.granted)
@@ -75,7 +76,7 @@ class AdmissionQueue(Generic[T, P]):
         return places > 0 or (free_slots > 0 and not self.waiting and free_slots + places > 0)
 
     def fits(self, free_slots: int) -> bool:
-        """Whether the first one that was granted room finds it; a resize may have taken it away meanwhile."""
+        """Whether the first producer that was granted room finds it; a resize may have taken the room meanwhile."""
         waiting = len(self.waiting)
         return self.capacity is None or waiting < self.capacity or (free_slots > 0 and not waiting)
 
@@ -101,7 +102,7 @@ class AdmissionQueue(Generic[T, P]):
         return task
 
     def remove(self, task: T) -> bool:
-        """Take the task out of its turn; False if it is not queued."""
+        """Remove the task from the queue; False if it is not queued."""
         if task not in self.waiting:
             return False
         del self.waiting[task]
@@ -140,7 +141,7 @@ class AdmissionQueue(Generic[T, P]):
         self.producers[producer] = None
 
     def unblock(self, producer: P) -> bool:
-        """The producer waits no longer; True if room that was promised to it is free for the next in line."""
+        """The producer stops waiting; True if room that was granted to it is free for the next in line."""
         self.producers.pop(producer, None)
         if producer not in self.granted:
             return False
@@ -157,7 +158,7 @@ class AdmissionQueue(Generic[T, P]):
         return woken
 
     def turn_away(self) -> list[P]:
-        """Give up all producers, those with a promise too; the caller wakes them to be told."""
+        """Remove all producers, including those that were granted room; the caller wakes them."""
         woken = [*self.granted, *self.producers]
         self.granted.clear()
         self.producers.clear()

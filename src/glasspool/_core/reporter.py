@@ -1,4 +1,4 @@
-"""The one place where the executor tells telemetry what happens: recorder, span and observers, once per event."""
+"""Reporter: reports each event of an executor to telemetry once: to the recorder, the span and the observers."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ __all__ = ["HYBRID", "Reporter", "checked_observers", "context_without_span"]
 logger = logging.getLogger("glasspool")
 
 _NAMED = 10
-"""Tasks that one line names: enough to see which kind it is, few enough to be read."""
+"""The most tasks that a log line names: enough to show which tasks they are, few enough to read."""
 
 HYBRID = Shape(
     runners=("inline", "thread"), workers=("thread",), queue=True, submit=True, slots=True, requests=True,
@@ -72,7 +72,7 @@ class Reporter:
         self._observers = Observers(settings.observers, recorder)
         self.observed = bool(self._observers)  # observers are only ever dropped, so False stays so
         self._traced = settings.spans != "off"
-        # What the recorder alone has to know is told to it directly: a call less for every task.
+        # Events that concern only the recorder go to it directly, which saves a call per task.
         self.assigned = recorder.assign  # a queued task's record: it has got a slot
         self.counted_begin = recorder.begin  # the record of a task without span and observers: its function is called
         self.succeeded = recorder.succeed  # the record of a task without observers: it has ended as success
@@ -81,7 +81,7 @@ class Reporter:
         self._cut: list[CutTask] = []
         self._late: list[CutTask] = []
         self._report: ShutdownReport | None = None
-        self._unwatch: Callable[[], None] | None = None  # tells the monitor of the loop that the executor is closed
+        self._unwatch: Callable[[], None] | None = None  # releases the monitor of the loop
 
     def open(self) -> None:
         """The executor is open, on the loop of the caller."""
@@ -89,7 +89,7 @@ class Reporter:
         self._unwatch = loop_monitors.executor_opened()
 
     def records(self, name: str, runner: str) -> Callable[[], TaskRecord]:
-        """What makes the record of each task of this name."""
+        """A function that makes the record of each task with this name."""
         return partial(TaskRecord, name, runner, self.recorder.label(name))
 
     def resized(self, limit: int) -> None:
@@ -102,7 +102,7 @@ class Reporter:
         self.recorder.producer_blocked(producer)
 
     def released(self, producer: object) -> float | None:
-        """A producer waits no longer; how many seconds it has waited."""
+        """A producer stops waiting. Returns the seconds that it has waited."""
         return self.recorder.producer_released(producer)
 
     def asked(self, task: Task, at: float) -> None:
@@ -118,7 +118,7 @@ class Reporter:
         return self.recorder.asked.get(task.record)
 
     def thread_freed(self, task: Task) -> None:
-        """The thread that a task had left behind has ended. From any thread."""
+        """An abandoned thread has ended. From any thread."""
         self.recorder.thread_freed(task.record.runner)
 
     def fail_fast(self) -> None:
@@ -177,7 +177,8 @@ class Reporter:
     def settled(
         self, task: Task, outcome: str, error: BaseException | None, reason: str, *, assigned: bool
     ) -> Callable[[], None] | None:
-        """The task has ended. Counts at once and returns what remains to be said once all state has moved."""
+        """The task has ended. Counts it at once, and returns the remaining notifications, for after all state has
+        changed."""
         record: TaskRecord = task.record
         request = task.request
         if outcome == "cancelled":
@@ -231,14 +232,14 @@ class Reporter:
             )
 
     def closing(self) -> None:
-        """The executor begins to close: what ends from here on is in the report."""
+        """The executor begins to close: the report covers tasks that end from now on."""
         self._closing = (self.recorder.clock(), self.recorder.counts())
 
     def ended_closing(self, task: Task, asked: float | None, *, cut: bool) -> None:
         """A task has ended while the executor closes.
 
-        :param asked: the instant at which the closing asked it to end; None if it did not, or the task never ran.
-        :param cut: the closing has cancelled it.
+        :param asked: the instant at which the closing requested its end; None if it did not, or the task never ran.
+        :param cut: whether the closing has cancelled it.
         """
         if cut:
             self._cut.append(self._cut_task(task, asked))
@@ -246,7 +247,7 @@ class Reporter:
             self._late.append(self._cut_task(task, asked))
 
     def waits_for(self, tasks: list[Task]) -> None:
-        """The closing still waits for these tasks, which were asked to end."""
+        """Log the tasks that were asked to end and that the closing still waits for."""
         now, asked = self.recorder.clock(), self.recorder.asked
         named = [f"{task.name!r} (asked {now - asked.get(task.record, now):.1f} s ago)" for task in tasks[:_NAMED]]
         if len(tasks) > _NAMED:
@@ -263,7 +264,7 @@ class Reporter:
         return CutTask(task.item.id, task.name, phase, now - task.record.accepted, obeyed)
 
     def close(self) -> ShutdownReport:
-        """The executor has closed. Counts it once; the report is the same ever after."""
+        """The executor has closed. Counts that once; later calls return the same report."""
         if self._report is None:
             since, before = self._closing
             after, duration = self.recorder.counts(), self.recorder.clock() - since
@@ -277,7 +278,7 @@ class Reporter:
         return self._report
 
     def abandon(self) -> None:
-        """The executor is no more, whether or not it was closed. From any thread."""
+        """The executor has been destroyed, closed or not. From any thread."""
         self.recorder.close()
         if self._unwatch is not None:
             self._unwatch()
@@ -292,7 +293,7 @@ class Reporter:
         )  # fmt: skip
 
     def _tell(self, event: TaskEvent) -> None:
-        # What an observer starts is no part of the task in which the event happens, and nothing that it waits for.
+        # Whatever an observer starts is not part of the task in which the event happens, and no wait of that task.
         token = CURRENT.set(None)
         try:
             self._observers.notify(event)
@@ -302,7 +303,8 @@ class Reporter:
             CURRENT.reset(token)
 
     def broken(self, error: BaseException) -> None:
-        """Something was raised where a task's end was only told, or what the task brought along was looked at."""
+        """Log an exception that was raised while a task's end was reported, or while one of its objects was
+        examined."""
         if not is_a(error, (KeyboardInterrupt, SystemExit)):
             self.recorder.telemetry_failed("export")
             log(logger.error, "telemetry of executor %r failed", self.name, exc_info=error)

@@ -1,4 +1,4 @@
-"""Settings: what ``HybridExecutor(...)`` was called with, checked."""
+"""Settings: the checked arguments of ``HybridExecutor(...)``."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ __all__ = ["Settings"]
 
 @dataclass(frozen=True)
 class Settings:
-    """The settings of one executor; their meaning is said once, at ``HybridExecutor``."""
+    """The settings of one executor; ``HybridExecutor`` documents them."""
 
     name: str
     limit: int  # max_in_flight, to begin with

@@ -1,12 +1,12 @@
-"""SlotLimit: how many tasks may be in flight. Plain and synchronous; rate and per-key limits will live beside it."""
+"""SlotLimit: how many tasks may be in flight. Plain and synchronous."""
 
 from __future__ import annotations
 
 __all__ = ["BURST", "SlotLimit"]
 
 BURST = 64
-"""Task starts (and submits) between two loop turns. More is faster, fewer lets the rest of the program breathe:
-64 tiny tasks take about half a millisecond."""
+"""Task starts (and submits) between two loop turns. More is faster; fewer delays the rest of the program less: 64 tiny
+tasks take about half a millisecond."""
 
 
 class SlotLimit:

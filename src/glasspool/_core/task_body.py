@@ -1,4 +1,4 @@
-"""One task from its first step to its end: the body of every backend task that the executor spawns.
+"""The body of the backend tasks that the executor spawns: it runs one task from its first step to its end.
 
 begin ──▶ call the function (here, or on a runner inside the task's own scope) ──▶ settle ──▶ pass cancellation on
 """
@@ -56,7 +56,7 @@ async def run_task(engine: Engine, task: Task) -> None:
             if error is None and passing is None:
                 engine.settle(task, "success", value)
                 return
-            # Without `error` the function left scopes of its own open.
+            # Without `error` the function has left scopes of its own open.
             end_by(engine, task, error if error is not None else cast("BaseException", passing))
         except BaseException as broken:  # noqa: BLE001 - raised when its backend task has ended, if it ends the program
             end_anyhow(engine, task, broken)
@@ -71,7 +71,7 @@ async def run_task(engine: Engine, task: Task) -> None:
 
 
 def _begin(engine: Engine, task: Task) -> bool:
-    """Whether the function is still to be called; if so, all is made ready for it."""
+    """Prepare the call of the function; returns False if it must not be called any more."""
     if task.completed is not None:
         return False
     plan = task.plan
@@ -97,7 +97,7 @@ def _begin(engine: Engine, task: Task) -> bool:
 
 
 def _time_limit(plan: Plan, now: float) -> float:
-    """Until when the task may run if it starts ``now``, on the loop's clock."""
+    """The time limit of the task if it starts ``now``, on the loop's clock."""
     until = math.inf if plan.timeout is None else now + plan.timeout
     return until if plan.deadline is None else min(until, plan.deadline)
 
@@ -136,13 +136,14 @@ async def _call_in_scope(engine: Engine, task: Task) -> Any:
 
 
 def _shown(error: BaseException) -> BaseException | None:
-    """What a scope is shown of an error: cancellation and no more, since it would ask a group of the user's to split
-    itself; and that the coroutine is being destroyed, for which no loop need run any more."""
+    """The part of an error that a scope gets: only the cancellation, since it would split a group of the user's; or the
+    GeneratorExit of a coroutine that is being destroyed, which works without a running loop."""
     return error if is_a(error, GeneratorExit) else cancellation_in(error)
 
 
 def _leave(scope: Scope, passing: BaseException | None) -> BaseException | None:
-    """Leave a scope that was put around the task late; what is still to be passed on after that."""
+    """Leave a scope that was inserted around the task late. Returns the exception that is still to be raised after
+    that."""
     shown: BaseException | None = None
     try:
         shown = None if passing is None else _shown(passing)
@@ -160,8 +161,8 @@ def _leave(scope: Scope, passing: BaseException | None) -> BaseException | None:
 
 
 def _pass_on(engine: Engine, passing: BaseException) -> None:
-    """Raise the backend's cancellation that is in ``passing``, if there is any and it is meant for this task: one of
-    somebody else's would cancel the others here."""
+    """Raise the backend's cancellation that is in ``passing``, if there is one and it is meant for this task: a foreign
+    one would cancel the other tasks."""
     try:
         cancellation = cancellation_in(passing)
     except RuntimeError:  # no loop runs any more: nobody to pass it on to

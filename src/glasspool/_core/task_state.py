@@ -1,6 +1,6 @@
-"""One task from its submission to its outcome: the only owner of a task's state.
+"""Task: the state of one task from its submission to its outcome.
 
-Other modules read the attributes of a ``Task`` and change them through its verbs only. Its states:
+Other modules read the attributes of a ``Task`` and change them only through its methods. Its states:
 
     new ──enqueue──▶ queued ──activate──▶ active ──settle──▶ success, error, timeout, cancelled
      └───────────────activate───────────────▲
@@ -8,7 +8,7 @@ Other modules read the attributes of a ``Task`` and change them through its verb
 
 While it is active, ``begin`` says that its function is about to be called, ``request`` that somebody wants it to end,
 ``enclose`` that a cancel scope was put around it for that, and ``leave_running`` that its thread will outlive it.
-``let_go`` ends it all: what the submitter handed in is dropped.
+``let_go`` comes last: it drops the references to the submitted function, arguments and context.
 """
 
 from __future__ import annotations
@@ -76,7 +76,7 @@ class CancelRequest(NamedTuple):
 
 
 class Task:
-    """One task. Written on its executor's event loop only, ``left_running`` excepted; read from any thread."""
+    """One task. Written only on its executor's event loop, except ``left_running``; read from any thread."""
 
     # Slots, and no defaults on the class: every task reads all of these, and from a slot that takes a tenth.
     __slots__ = (
@@ -99,8 +99,8 @@ class Task:
         self.scope: Any = None  # the backend's cancel scope while the function runs, if it has one
         self.late = False  # the scope was put around the running task from outside
         self.completed: Completed[Any] | None = None
-        self.event: Event | None = None  # made only when someone really waits
-        self.handle: object = None  # what users hold of it; kept until the end for those who hold it weakly
+        self.event: Event | None = None  # made only when something waits for it
+        self.handle: object = None  # the users' handle; kept until the end for weak references to it
         self.left_running = False  # settled, or about to be, but its thread is still busy
         self.left_counted = False  # and counted as abandoned
         self.native: Any = None  # the backend's task; written by the backend alone
@@ -113,19 +113,19 @@ class Task:
     # -- the moves -------------------------------------------------------------------------------------------------
 
     def enqueue(self) -> None:
-        """There is no free slot: it waits for one."""
+        """Enter the queue: there is no free slot."""
         if "queued" not in MOVES[self.state]:
             raise self._illegal("queued")
         self.state = "queued"
 
     def activate(self) -> None:
-        """A slot is its own."""
+        """Take a slot."""
         if "active" not in MOVES[self.state]:
             raise self._illegal("active")
         self.state = "active"
 
     def settle(self, outcome: str, value: Any, error: BaseException | None) -> None:
-        """It ends; never moves again."""
+        """End; the state does not change again."""
         if outcome not in MOVES[self.state] or outcome == "active":
             raise self._illegal(outcome)
         self.state = outcome
@@ -143,7 +143,7 @@ class Task:
         self.began = True
 
     def ask(self, request: CancelRequest) -> None:
-        """Somebody wants it to end, for the first time."""
+        """Record the first request to end."""
         self.request = request
 
     def enclose(self, scope: Any) -> None:
@@ -159,7 +159,7 @@ class Task:
     # -- a thread that outlives its task ---------------------------------------------------------------------------
 
     def leave_running(self) -> None:
-        """Nobody waits for the function any more, and it goes on in its thread."""
+        """The task ends while its function still runs in a thread."""
         self.left_running = True
 
     def count_left(self) -> None:
@@ -182,23 +182,24 @@ class Task:
         """Wait until the task has ended."""
         if self.completed is None:
             if self.event is None:
-                from anyio import Event  # bound late: tasks that nobody waits for need no backend
+                from anyio import Event  # made late: a task without waiters needs no event
 
                 self.event = Event()
             await self.event.wait()
 
     def needs(self) -> Needs:
-        """What a wait for the task's end needs."""
+        """The condition of a wait for the task's end."""
         return NOTHING if self.completed is not None else (1, (self,))
 
     # -- the end ---------------------------------------------------------------------------------------------------
 
     def forsake(self) -> None:
-        """Tell nobody of its end: their event loop may be gone, and they with it."""
+        """Drop the waiters without waking them: their event loop may be gone."""
         self.event = self.sink = None
 
     def let_go(self) -> None:
-        """Everybody knows of its end. Dropping what was handed in may run anybody's finalizers."""
+        """Drop the references to what was submitted, after everything was notified. This may run arbitrary
+        finalizers."""
         self.sink = self.handle = None
         self.context = None
 
@@ -207,8 +208,8 @@ class Task:
 
 
 CURRENT: ContextVar[ref[Task] | None] = ContextVar("glasspool_current_task", default=None)
-"""The task that this context belongs to, as ``current_task`` gives it. Referred to weakly: contexts are copied, and
-kept by whoever likes, long after their task has ended."""
+"""The task that this context belongs to, as ``current_task`` returns it. It is a weak reference, since copies of a
+context may be kept long after their task has ended."""
 
 
 def current_task() -> Task | None:
@@ -220,14 +221,14 @@ def current_task() -> Task | None:
 
 
 def cancelled_error(task: Task, reason: str) -> TaskCancelled:
-    """What waiting for a cancelled task raises."""
+    """The exception that waiting for a cancelled task raises."""
     message = task.request.message if task.request is not None else None
     text = f"task {task.name!r} was cancelled ({reason})"
     return TaskCancelled(f"{text}: {message}" if message else text, reason=reason, message=message)
 
 
 def timeout_error(task: Task) -> TaskTimeout:
-    """What waiting for a task that ran out of time raises."""
+    """The exception that waiting for a timed-out task raises."""
     if not task.began:
         return TaskTimeout(f"task {task.name!r} ran out of time before it started")
     limit = f" of {task.plan.timeout} s" if task.plan.timeout is not None else " (deadline)"

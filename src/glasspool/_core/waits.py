@@ -1,15 +1,15 @@
-"""Who waits for whom: every wait of a task for an executor, across all executors, event loops and threads.
+"""The graph of waits: every wait of a task for an executor, across all executors, event loops and threads.
 
     task ──waits──▶ a task, some tasks, or room in an executor
     queued task, room in an executor ──▶ slots ──▶ the tasks that hold them
 
 A wait is refused, by ``NestedWait``, in two cases. *Chain*: its executor is that of the task itself, or of a task that
-waits for it, however many tasks are between; it would hang as soon as the slots run out, so it is refused the first
-time. *Standstill*: nothing of what it waits for can come about any more, because all of it hangs on this task in the
-end; that is how circles are found which run through slots, or which close in another order.
+waits for it, directly or through others; it would hang as soon as the slots run out, so it is always refused.
+*Standstill*: nothing that it waits for can happen any more, because all of it depends on this task; this finds circles
+that run through slots, or that close in another order.
 
-A task is taken to wait for all that is awaited within it, in its nurseries and threads too: its context says so. Tasks
-that do not wait, or wait from outside of all tasks, are never seen here.
+All waits within a task count as its own, including those in its nurseries and threads: the context identifies the task.
+Tasks that do not wait, and waits outside of all tasks, are not in the graph.
 """
 
 from __future__ import annotations
@@ -43,9 +43,9 @@ WAY_OUT = (
 class Wait:
     """One wait of task ``owner`` for executor ``host``, which ``what`` names.
 
-    ``needs`` says what would end it, as of now. ``key`` is what others end to end it: a task, the collection that a
-    task's outcome goes to, or an executor that becomes idle; None for room. ``closing``: what it waits for is being
-    cancelled and needs no slot, and its own cancellation does not end it.
+    ``needs`` returns its current condition. ``key`` identifies what it waits for: a task, the collection that a task's
+    outcome goes to, or an executor that becomes idle; None for room. ``closing``: what it waits for is being cancelled
+    and needs no slot, and its own cancellation does not end it.
     """
 
     __slots__ = ("closing", "host", "key", "needs", "owner", "what")
@@ -61,12 +61,12 @@ class Wait:
         self.closing = closing
 
 
-# What can come about or not: a task's end, a wait's end, a free slot of an executor, a thread's end (by its waits).
+# Events that can happen or not: a task's end, a wait's end, a free slot of an executor, a thread's end (by its waits).
 Node = Task | Wait | Host | tuple[Wait, ...]
 
 
 class Waits:
-    """All waits of the process. Each may be begun and ended by another thread: all of it is done under ``lock``."""
+    """All waits of the process. They may begin and end in different threads, so all changes are made under ``lock``."""
 
     def __init__(self) -> None:
         self.clear()
@@ -80,7 +80,7 @@ class Waits:
         self.awaited: dict[object, dict[Wait, None]] = {}  # by key
 
     def begin(self, wait: Wait) -> bool:
-        """Enter the wait; whether it has to be looked at, because it seems to close a circle."""
+        """Enter the wait. Returns whether it must be examined because it may close a circle."""
         owner, key, awaited = wait.owner, wait.key, self.awaited
         with self.lock:
             waits = self.waits.get(owner)
@@ -94,7 +94,7 @@ class Waits:
             return (not wait.closing and bool(self.chain(owner, wait.host))) or not self._can_end_at_once(wait)
 
     def end(self, wait: Wait) -> None:
-        """The wait is over, however it ended."""
+        """Remove the wait, however it ended."""
         owner, key = wait.owner, wait.key
         with self.lock:
             if (found := self.awaited.get(key)) is not None:
@@ -120,7 +120,7 @@ class Waits:
             if owner.host is host:
                 return [owner]
             if owner not in awaited and owner.sink not in awaited and owner.host not in awaited:
-                return []  # nobody waits for it, which is the common case
+                return []  # nothing waits for it, the common case
             followed_by: dict[Task, Task | None] = {owner: None}
             for task in (found := [owner]):
                 if task.host is host:
@@ -146,16 +146,17 @@ class Waits:
                         continue
                     node = node.host
                 if len(self.waiting.get(node, ())) < node.slots.used or node.slots.used < node.slots.limit:
-                    return True  # a slot is free, or held by somebody who does not wait
+                    return True  # a slot is free, or held by a task that does not wait
         return number <= 0
 
     def standstill(self, wait: Wait) -> str:
-        """Why the wait can never end, or nothing."""
+        """The reason why the wait can never end, or an empty result."""
         with self.lock:
             able: set[Node] = set()
             known = -1
-            # Once is enough to see that it can end. That it cannot is certain when nothing new is found to come about:
-            # what was met a second time, on the way to itself, counted as impossible.
+            # One pass can show that it can end. That it cannot is certain only when a pass finds nothing new that can
+            # happen:
+            # a node that was reached from itself counted as impossible.
             while known < len(able):
                 known = len(able)
                 if self._comes_about(wait, able):
@@ -163,7 +164,7 @@ class Waits:
             return self._story(wait, able)
 
     def _comes_about(self, root: Node, able: set[Node]) -> bool:
-        """Whether ``root`` can come about; adds what can, of all that had to be looked at."""
+        """Whether ``root`` can happen; adds all examined nodes that can."""
         met = {root}
         path: list[tuple[Node, list[int], Iterator[Node]]] = [self._step(root)]
         while path:
@@ -187,7 +188,7 @@ class Waits:
         return node, [number], iter(list(nodes))  # a copy: another thread may be changing them
 
     def _needs(self, node: Node) -> Needs:
-        """How many of which must come about first."""
+        """The nodes on which a node depends, and how many of them must happen first."""
         if isinstance(node, Wait):
             return node.needs()
         if isinstance(node, tuple):
@@ -210,14 +211,14 @@ class Waits:
         used, limit = host.slots.used, host.slots.limit
         waiting = self.waiting.get(host, {})
         if used < limit or len(waiting) < used:
-            return NOTHING  # free, or held by somebody who does not wait
+            return NOTHING  # free, or held by a task that does not wait
         holders = [task for task in list(waiting) if _holds_slot(task)]
         if len(holders) < used:
             return NOTHING
         return used - limit + 1, [tuple(self.waits[task]) if _in_thread(task) else task for task in holders]
 
     def _story(self, wait: Wait, able: set[Node]) -> str:
-        """From the wait along what cannot come about, until that is the waiting task or has been told."""
+        """The path from the wait along nodes that cannot happen, up to the waiting task or a repetition."""
         told: list[str] = []
         node: Node = wait
         met: set[Node] = set()
@@ -249,7 +250,7 @@ def _holds_slot(task: Task) -> bool:
 
 
 def _in_thread(task: Task) -> bool:
-    """Whether the slot is held until a thread ends, whatever becomes of the task."""
+    """Whether the slot is held until a thread ends, whether or not the task ends."""
     return task.plan.runner_name != "inline"
 
 
@@ -277,7 +278,7 @@ WAITS = Waits()
 
 
 async def waiting(wait: Wait, body: Callable[[], Awaitable[T]]) -> T:
-    """Await ``body()``, which is what the wait is about. Raises NestedWait if that could, or would, hang for ever."""
+    """Await ``body()``, which performs the wait. Raises NestedWait if it could, or would, hang for ever."""
     ledger = wait.key if isinstance(wait.key, Ledger) else None
     if ledger is not None:
         ledger.watched += 1
@@ -323,4 +324,4 @@ def _inside(what: str, owner: Task) -> str:
 
 
 if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=WAITS.clear)  # nobody waits in the child
+    os.register_at_fork(after_in_child=WAITS.clear)  # nothing waits in the child

@@ -1,4 +1,4 @@
-"""Work: all that a pile or an iteration needs of its executor, which it is handed when it is made."""
+"""Work: the interface through which a pile or an iteration uses its executor."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ __all__ = ["Work"]
 
 
 class WorkHost(Host, Protocol):
-    """The executor as those who call it and wait for it see it."""
+    """The executor, for its callers and waiters."""
 
     def is_destroying(self, error: BaseException | None) -> bool:
         """Whether a block is left because its coroutine is being destroyed where its loop does not run."""
@@ -29,11 +29,11 @@ class Work(Protocol):
     """Submit tasks to an executor, start a feeder in it, and learn of its closing."""
 
     since_yield: int
-    """Submits since the loop has turned; whoever submits without ``submit`` adds its own."""
+    """Submits since the last loop turn; code that submits without ``submit`` adds its own."""
 
     @property
     def host(self) -> WorkHost:
-        """Who may call, how to wait, and how to cancel a task."""
+        """Checks callers, waits, and cancels tasks."""
         ...
 
     @property
@@ -73,7 +73,7 @@ class Work(Protocol):
         ...
 
     def give_up(self, producer: Producer[Task], reason: str) -> None:
-        """Wait for room no longer: the call never becomes a task, for this reason."""
+        """Stop waiting for room: the call is rejected for this reason."""
 
     def after_closing(self, sink: Sink | None) -> str:
         """The reason of a refusal after closing."""
@@ -96,4 +96,4 @@ class Work(Protocol):
         """The body that was started with ``scope`` is at its end."""
 
     def crashed(self, error: BaseException) -> None:
-        """KeyboardInterrupt or SystemExit came out of a source, and nobody will be given it."""
+        """A source raised KeyboardInterrupt or SystemExit, and no consumer will receive it."""

@@ -1,1 +1,1 @@
-"""How objects and frames of other people's code are looked at without running that code."""
+"""Helpers that examine objects and frames of foreign code without running that code."""

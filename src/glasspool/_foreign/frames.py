@@ -1,4 +1,4 @@
-"""What can be learnt from the frames of others, where nothing public says it."""
+"""Reads local variables of foreign frames, where there is no public interface."""
 
 from __future__ import annotations
 

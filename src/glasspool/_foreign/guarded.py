@@ -1,10 +1,10 @@
-"""How objects that others have made are touched: past whatever they override.
+"""Access to foreign objects that ignores whatever they override.
 
 An exception may be a frozen dataclass, a value may be a proxy whose ``__class__`` raises, a group may have a ``derive``
-that does not work. What a task is must not depend on that. So an exception's traceback and context are read and set by
-``BaseException``'s own descriptors, types are asked of ``type``, and a group's members of ``BaseExceptionGroup``. Where
-foreign code must be called (a ``repr``, a ``derive``), what it raises is told apart here: ``KeyboardInterrupt`` and
-``SystemExit`` end the program, and pass; anything else is only a failure of what was called.
+that does not work. The handling of tasks must not depend on that. So the traceback and context of an exception are read
+and set by ``BaseException``'s own descriptors, types are determined by ``type``, and members of a group by
+``BaseExceptionGroup``. Where foreign code must be called (a ``repr``, a ``derive``), ``KeyboardInterrupt`` and
+``SystemExit`` pass, since they end the program; any other exception only counts as a failure of that call.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ _MODULE: Any = type.__dict__["__module__"]
 _QUALNAME: Any = type.__dict__["__qualname__"]
 
 traceback_of: Callable[[BaseException], Any] = _EXCEPTION.__traceback__.__get__
-"""The exception's traceback, whatever its class makes of the attribute."""
+"""The exception's traceback, even if its class overrides the attribute."""
 
 context_of: Callable[[BaseException], Any] = _EXCEPTION.__context__.__get__
 """The exception that was being handled when this one was raised."""
@@ -54,16 +54,16 @@ set_traceback: Callable[[BaseException, Any], None] = _EXCEPTION.__traceback__._
 set_context: Callable[[BaseException, Any], None] = _EXCEPTION.__context__.__set__
 
 _LONGEST = 1000  # characters of a value in a message
-_MOST = 10_000  # members of a group that are looked at: a class of somebody's own may have no end
+_MOST = 10_000  # members of a group that are examined: a user's class may be endless
 
 
 def is_a(thing: object, kind: Any) -> bool:
-    """``isinstance`` by the true type. ``kind`` is a class that is no ABC, or a tuple of such."""
+    """``isinstance`` by the true type. ``kind`` is a class that is not an ABC, or a tuple of such classes."""
     return issubclass(type(thing), kind)
 
 
 def attribute(thing: object, name: str) -> Any:
-    """The attribute, or None: also where the thing does not like to be asked."""
+    """The attribute, or None if it is missing or reading it raises."""
     try:
         return getattr(thing, name, None)
     except (KeyboardInterrupt, SystemExit):
@@ -73,7 +73,7 @@ def attribute(thing: object, name: str) -> Any:
 
 
 def drop_top_frame(error: BaseException) -> None:
-    """Take the outermost frame off the traceback: that of the function of ours that has caught the error."""
+    """Remove the outermost frame from the traceback: that of our function that caught the error."""
     frames = traceback_of(error)
     set_traceback(error, frames.tb_next if frames is not None else None)
 
@@ -84,7 +84,7 @@ def as_float(value: Any) -> float:
 
 
 def is_awaitable(value: object) -> bool:
-    """Whether ``await value`` can work; unlike ``inspect.isawaitable`` it asks nothing of the value itself."""
+    """Whether ``await value`` can work; unlike ``inspect.isawaitable`` it does not use the value's own attributes."""
     kind = type(value)
     if kind is CoroutineType:
         return True
@@ -97,7 +97,7 @@ def is_awaitable(value: object) -> bool:
 
 
 def is_coroutine_function(function: object) -> bool:
-    """Whether it is a coroutine function, or says so itself: as AsyncMock does, and what is marked by ``inspect``."""
+    """Whether it is a coroutine function, or is marked as one, as AsyncMock is, or by ``inspect``."""
     try:
         return inspect.iscoroutinefunction(function) or (
             _MARK is not None and getattr(function, "_is_coroutine", None) is _MARK  # mock and asgiref, up to 3.11
@@ -134,7 +134,7 @@ def text(value: object) -> str:
 
 
 def leaves(error: BaseException) -> list[BaseException]:
-    """What is in a group, nested ones looked through; of anything else the error itself."""
+    """The members of a group, including those of nested groups; for any other error the error itself."""
     found: list[BaseException] = []
     todo = [error]
     try:
@@ -154,17 +154,17 @@ def leaves(error: BaseException) -> list[BaseException]:
 
 
 def interrupt_in(error: BaseException) -> BaseException | None:
-    """The first KeyboardInterrupt or SystemExit in ``error``: itself, or in the group that a nursery makes of it."""
+    """The first KeyboardInterrupt or SystemExit in ``error``: the error itself, or a member of a nursery's group."""
     if is_a(error, Exception):
         return None
     return next((leaf for leaf in leaves(error) if is_a(leaf, (KeyboardInterrupt, SystemExit))), None)
 
 
 def without(group: BaseException, kind: type[BaseException]) -> BaseException:
-    """The group without its members of this ``kind``; there are others.
+    """The group without its members of this ``kind``; it has others.
 
-    The group's own ``split`` does it, which keeps what a class of the user's carries. Where that does not work, or does
-    not give the same members, a plain group does.
+    The group's own ``split`` makes it, which keeps the attributes of a user's class. If that fails or gives other
+    members, the result is a plain group.
     """
     others = [error for error in leaves(group) if not is_a(error, kind)]
     found: Any
@@ -183,7 +183,7 @@ def without(group: BaseException, kind: type[BaseException]) -> BaseException:
 
 
 def log(say: Callable[..., object], message: str, *arguments: object, **options: Any) -> None:
-    """Log something that others have made: its ``repr``, or its traceback, may fail, and so may a handler."""
+    """Log a foreign object: its ``repr``, its traceback or a log handler may fail."""
     try:
         say(message, *arguments, stacklevel=2, **options)
     except (KeyboardInterrupt, SystemExit):

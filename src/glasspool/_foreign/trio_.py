@@ -1,4 +1,4 @@
-"""trio, where it is there: it is optional, and never imported only to ask whether it runs; and its private names."""
+"""Detects whether trio runs, without importing it: it is optional; and what trio has no public name for."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ __all__ = ["is_being_cancelled", "is_system_nursery", "running_trio"]
 def running_trio() -> Any:
     """``trio.lowlevel`` if a trio loop runs the caller, else None.
 
-    In guest mode the host's asyncio loop answers inside trio's tasks as well, so this is asked first.
+    In guest mode the host's asyncio loop is also found inside trio's tasks, so this is checked first.
     """
-    # While another thread imports trio, what is in sys.modules is half made: it lacks what is asked of it, and nobody
-    # can be running it.
+    # While another thread imports trio, the module in sys.modules is incomplete and lacks these names; trio cannot
+    # be running then.
     lowlevel: Any = sys.modules.get("trio.lowlevel")
     in_trio_run = getattr(lowlevel, "in_trio_run", None)
     return lowlevel if in_trio_run is not None and in_trio_run() else None

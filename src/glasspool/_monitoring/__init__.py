@@ -1,16 +1,13 @@
-"""Recording rules and alerts as code over the metrics catalog, in the wheel so that an installation can choose.
+"""Recording rules and alerts as code over the metrics catalog, in the wheel so that users can set options.
 
-=================  =====================================================================================
-`options`          what an installation may choose, checked
-`expressions`      PromQL from catalog entries: the only place where names become query text
-`recording`        the recording rules
-`alerts`           the alerts
-`rulefiles`        rules and alerts as YAML
-`retouching`       what the options change in the dashboards, which are made before and shipped as JSON
+=================  ===================================================================================== `options`
+the options of the rules, checked `expressions`      PromQL from catalog entries: the only place where names become
+query text `recording`        the recording rules `alerts`           the alerts `rulefiles`        rules and alerts as
+YAML `retouching`       what the options change in the dashboards, which are made before and shipped as JSON
 =================  =====================================================================================
 
-``glasspool rules export`` and ``glasspool dashboards export`` are their user; so is the generator of the dashboards and
-of the files in the repository, ``python -m dashboards.generator``.
+``glasspool rules export`` and ``glasspool dashboards export`` use them, and so does ``python -m dashboards.generator``,
+which generates the dashboards and the files in the repository.
 """
 
 from __future__ import annotations

@@ -1,9 +1,8 @@
 """PromQL over the catalog: the only place where a series, a matcher or a bucket bound becomes text.
 
-The same series reach a store by scrape, by OTLP and through a collector. Names and attribute labels agree on all
-paths; what stands around them (``job``, ``instance``, ``otel_scope_*``) does not, and neither does the spelling of
-bucket bounds. So: labels are aggregated away with ``without`` and never listed, ratios divide series by series, and
-bounds are matched by `bound` alone.
+The same series reach a store by scrape, by OTLP and through a collector. Names and attribute labels agree on all paths;
+other labels (``job``, ``instance``, ``otel_scope_*``) and the spelling of bucket bounds do not. So labels are
+aggregated away with ``without`` and never listed, ratios divide series by series, and only `bound` matches bounds.
 """
 
 from __future__ import annotations
@@ -41,11 +40,11 @@ __all__ = [
 ]
 
 EXECUTOR_LABELS = tuple(prometheus_label(key) for key in (Key.EXECUTOR_NAME, Key.EXECUTOR_TYPE))
-"""The identity of an executor. Two executors of one name and type in two processes are one line in an overview."""
+"""The identity of an executor. Executors with the same name and type in two processes are one line in an overview."""
 
 INSTANCE_LABELS = ("job", "instance", prometheus_label(Key.PROCESS_NUMBER), "service_name", "service_instance_id")
-"""What tells processes apart: by scrape the first two, and the third where several share a port; by OTLP the last two
-or all but the third. Absent ones do no harm."""
+"""The labels that distinguish processes: by scrape the first two, and the third where several share a port; by OTLP the
+last two or all but the third. Absent labels do no harm."""
 
 PER_INSTANCE = f"{{{{instance}}}} {{{{{INSTANCE_LABELS[2]}}}}} {{{{service_instance_id}}}}"
 """Legend of one process, whichever of its labels there are."""
@@ -72,7 +71,7 @@ def label(key: str) -> str:
 
 
 def match(key: str, *values: str, negate: bool = False) -> str:
-    """A matcher of one attribute: equal to the value, or one of several; ``negate`` turns it round."""
+    """A matcher of one attribute: equal to the value, or to one of several; ``negate`` inverts it."""
     if len(values) == 1:
         return f'{label(key)}{"!=" if negate else "="}"{values[0].translate(_ESCAPED)}"'
     pattern = "|".join(re.escape(value) for value in values).translate(_ESCAPED)
@@ -132,8 +131,8 @@ def rate(selector: str, window: str) -> str:
 
 
 def any_of(*vectors: str) -> str:
-    """The series of the first vector, and of each later one those whose labels no earlier one has."""
-    return " or ".join(vectors)  # nothing binds weaker
+    """The series of the first vector, and those of each later vector whose labels no earlier one has."""
+    return " or ".join(vectors)  # no operator has a lower precedence
 
 
 def without(keys: Iterable[str], expression: str, how: str = "sum") -> str:
@@ -152,7 +151,7 @@ def worst_executors(expression: str) -> str:
 
 
 def firing(labels: Iterable[str], *matchers: str, name: str = "ALERTS", how: str = "max") -> str:
-    """The shipped alerts that fire or are about to, as the store of whatever evaluates them has them.
+    """The shipped alerts that fire or are pending, from the series of the evaluator's store.
 
     ``ALERTS`` is 1; ``ALERTS_FOR_STATE`` is the Unix time since when the condition has held.
     https://prometheus.io/docs/prometheus/latest/configuration/alerting_rules/#inspecting-alerts-during-runtime
@@ -172,8 +171,8 @@ def quantile(q: float, growth: str, *labels: str) -> str:
 def top(n: int, expression: str, rank: str, labels: Iterable[str] = EXECUTOR_LABELS) -> str:
     """The same ``n`` lines over the whole range shown: those whose ``rank``, a series, was highest in it on average.
 
-    A bare ``topk`` chooses anew at every step and so draws far more than ``n`` lines. Maxima would tie: every executor
-    that was full for a moment, whatever it does now, has the same one.
+    A bare ``topk`` chooses again at every step and so draws far more than ``n`` lines. Maxima would tie: every executor
+    that was full for a moment has the same maximum.
     """
     labels = tuple(labels)
     ranked = by(labels, f"avg_over_time({rank}[$__range] @ end())", "max")
@@ -181,11 +180,11 @@ def top(n: int, expression: str, rank: str, labels: Iterable[str] = EXECUTOR_LAB
 
 
 def events(selector: str, window: str) -> str:
-    """Events of a counter in the window, those that a series was born with included.
+    """Events of a counter in the window, including those in the first sample of a series.
 
-    ``increase`` sees a series only from its second sample on, and what happens in a process's or an executor's first
-    seconds is in the first one; so of a series that was not there a window ago the whole count is taken. A scrape that
-    failed just then hides all series of its target (https://prometheus.io/docs/prometheus/latest/querying/basics/#staleness),
+    ``increase`` sees a series only from its second sample on, and events of a process's or an executor's first seconds
+    are in the first one; so for a series that did not exist a window ago the whole count is taken. A scrape that failed
+    just then hides all series of its target (https://prometheus.io/docs/prometheus/latest/querying/basics/#staleness),
     so the five minutes before are looked at.
     """
     before = f"last_over_time({selector}[5m] offset {window})"
@@ -193,5 +192,5 @@ def events(selector: str, window: str) -> str:
 
 
 def grown(always: str, rare: str, window: str) -> str:
-    """Growth in the window of series that exist from the start, beside that of others which are born with an event."""
+    """Growth in the window of series that exist from the start, and of others that begin with an event."""
     return f"(increase({always}[{window}]) or {events(rare, window)})"

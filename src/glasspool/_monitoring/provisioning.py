@@ -1,4 +1,4 @@
-"""The dashboards and rules that come with glasspool: what there is, writing them to files, pushing them to Grafana.
+"""The dashboards and rules that come with glasspool: lists them, writes them to files, pushes them to Grafana.
 
 Only the standard library is used, so the commands work in any environment that has glasspool.
 """
@@ -70,9 +70,9 @@ def adapted(dashboard: Dashboard, options: RuleOptions, traces: str) -> Dashboar
 
 
 def choose(names: Iterable[str]) -> tuple[Dashboard, ...]:
-    """The dashboards of these names: uids, with or without ``glasspool-``; all when none is given.
+    """The dashboards with these names: uids, with or without ``glasspool-``; all if none is given.
 
-    Raises ProvisioningError for a name that there is not.
+    Raises ProvisioningError for an unknown name.
     """
     known = {dashboard.uid: dashboard for dashboard in dashboards()}
     wanted = list(names)
@@ -102,7 +102,7 @@ def export(files: Mapping[str, str], directory: Path) -> list[Path]:
             prepared.append((Path(temporary), target))
             with os.fdopen(handle, "w", encoding="utf-8") as file:
                 file.write(text)
-            os.chmod(temporary, 0o644)  # mkstemp gives the owner alone; Grafana and Prometheus run as others
+            os.chmod(temporary, 0o644)  # mkstemp: only the owner; Grafana and Prometheus run as others
         for temporary_path, target in prepared:
             temporary_path.replace(target)
     except OSError as error:
@@ -148,14 +148,14 @@ def _assets(kind: str, suffix: str) -> dict[str, str]:
 
 
 class _NoRedirect(urllib.request.HTTPRedirectHandler):
-    """A redirected POST becomes a GET and takes the token along: report it instead."""
+    """Reports redirects instead of following them: a redirected POST would become a GET and send the token along."""
 
     def redirect_request(self, req: Any, fp: Any, code: int, msg: str, headers: Any, newurl: str) -> None:
         return None
 
 
 class _Grafana:
-    """The few calls of Grafana's HTTP API that pushing needs."""
+    """The calls of Grafana's HTTP API that pushing needs."""
 
     def __init__(self, url: str, token: str | None, timeout: float) -> None:
         parts = urlsplit(url)
@@ -174,12 +174,12 @@ class _Grafana:
         self._opener = urllib.request.build_opener(_NoRedirect)
 
     def folder(self, title: str) -> str:
-        """Uid of the folder, made if it is not there."""
+        """Uid of the folder, which is made if it does not exist."""
         uid = "-".join("".join(char if char.isalnum() else " " for char in title.lower()).split())
         if not uid:
             raise ProvisioningError(f"folder {title!r}: give it a name with letters or digits")
         if self._call("GET", f"/api/folders/{uid}", absent=(404,)) == {}:
-            # Another push may have made it meanwhile, which is as good.
+            # Another push may have made it meanwhile.
             self._call("POST", "/api/folders", {"uid": uid, "title": title}, absent=(409, 412))
         return uid
 

@@ -1,5 +1,5 @@
-"""What the options change in the dashboards. They are made by a generator that needs more than the wheel brings, and
-shipped as JSON; where their thresholds stand is shipped with them."""
+"""Applies the options to the shipped dashboards. Their generator needs more packages than the wheel, so they are
+shipped as JSON, together with the places of their thresholds."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ TRACES = ("tempo", "jaeger")
 """Kinds of trace data source that the dashboards can lead to; the shipped ones lead to the first."""
 
 Places = Mapping[str, Sequence[Sequence[str | int]]]
-"""Name of a threshold to the places in one dashboard's JSON at which it stands."""
+"""Maps the name of a threshold to its places in one dashboard's JSON."""
 
 
 def retouched(text: str, places: Places, lines: Mapping[str, float], traces: str = TRACES[0]) -> str:
@@ -39,7 +39,7 @@ def retouched(text: str, places: Places, lines: Mapping[str, float], traces: str
 
 
 def _put(model: Any, place: Sequence[str | int], value: float) -> None:
-    """Set one step of a panel's thresholds; the others make way, for Grafana wants them in order."""
+    """Set one step of a panel's thresholds; the others are adapted, since Grafana needs them in order."""
     *way, number, key = place
     for step in way:
         model = model[step]

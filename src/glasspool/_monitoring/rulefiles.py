@@ -1,4 +1,4 @@
-"""Rules and alerts as the YAML that Prometheus and its relatives load."""
+"""Rules and alerts as the YAML that Prometheus, vmalert and Mimir load."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ def _text(groups: list[dict[str, Any]]) -> str:
     return _HEAD + "\n".join(_lines({"groups": groups})) + "\n"
 
 
-# Mappings, lists and strings are all that rules are made of: no reason for users to install a YAML library.
+# Rules consist of mappings, lists and strings only, so users need not install a YAML library.
 
 
 def _lines(value: Mapping[str, Any] | Sequence[Any]) -> Iterator[str]:

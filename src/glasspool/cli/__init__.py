@@ -1,4 +1,4 @@
-"""The ``glasspool`` command. Needs rich and typer, which ``pip install 'glasspool[cli]'`` brings."""
+"""The ``glasspool`` command. It needs rich and typer, which ``pip install 'glasspool[cli]'`` installs."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The options that the rules and the thresholds of the dashboards have in common, as options of a command."""
+"""The common options of rules and dashboards, as command-line options."""
 
 from __future__ import annotations
 
@@ -18,7 +18,8 @@ _LISTS = {"wait_objectives": "NAME=SECONDS", "reject_reasons": "REASON"}
 
 
 def takes_rule_options(command: Callable[..., None]) -> Callable[..., None]:
-    """Give a command one option for each field of RuleOptions: it takes them as keywords and hands them to `chosen`."""
+    """Add an option for each field of RuleOptions to a command, which gets them as keywords and passes them to
+    `chosen`."""
     parameters = inspect.signature(command, eval_str=True).parameters.values()
     own = [each for each in parameters if each.kind is not each.VAR_KEYWORD]
     taken: list[inspect.Parameter] = []
@@ -35,14 +36,14 @@ def takes_rule_options(command: Callable[..., None]) -> Callable[..., None]:
                 field.name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=Annotated[kind, option]
             )
         )
-    # Typer reads both. Written out, they would be a copy of what RuleOptions says, and grow stale.
+    # Typer reads both. Written out, they would duplicate RuleOptions and become stale.
     command.__signature__ = inspect.Signature([*own, *taken])  # type: ignore[attr-defined]  # read by inspect
     command.__annotations__ = {each.name: each.annotation for each in (*own, *taken)}
     return command
 
 
 def chosen(given: dict[str, Any]) -> RuleOptions:
-    """The options of the command line. Raises ``typer.BadParameter`` for what cannot work."""
+    """The options from the command line. Raises ``typer.BadParameter`` for an invalid value."""
     try:
         options: dict[str, Any] = {
             **given,

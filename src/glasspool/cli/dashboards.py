@@ -1,4 +1,4 @@
-"""``glasspool dashboards`` and ``glasspool rules``: what is shipped, into files or into Grafana."""
+"""``glasspool dashboards`` and ``glasspool rules``: write the shipped files, or push dashboards to Grafana."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def _said_plainly() -> Generator[None, None, None]:
 
 @dashboards_app.command("list")
 def list_dashboards() -> None:
-    """Show the dashboards there are."""
+    """List the dashboards."""
     for dashboard in provisioning.dashboards():
         typer.echo(f"{dashboard.uid:<20} {dashboard.title}: {dashboard.description}")
 
@@ -57,8 +57,8 @@ def export_dashboards(
 ) -> None:
     """Write dashboards as JSON, for Grafana's file provisioning or its import dialog.
 
-    The options are those of `glasspool rules export`: give the same ones, and the lines that panels draw are the
-    thresholds of the alerts.
+    The options are those of `glasspool rules export`. With the same options the lines in the panels are the thresholds
+    of the alerts.
     """
     options = chosen(given)
     with _said_plainly():
@@ -97,5 +97,5 @@ def export_rules(directory: Directory, **given: Any) -> None:
 
 @rules_app.callback()
 def _rules() -> None:
-    # With a callback Typer keeps `export` as a command of its own instead of taking it for the whole app.
+    # With a callback Typer keeps `export` as a subcommand; without one it would be the whole app.
     pass

@@ -1,4 +1,4 @@
-"""``glasspool demo``: a real pipeline on real input, watched live."""
+"""``glasspool demo``: runs a pipeline on real input and shows it live."""
 
 from __future__ import annotations
 
@@ -39,13 +39,13 @@ def demo(
         float, typer.Option(min=0.0, help="Seconds to go on serving /metrics after the end, for a last scrape.")
     ] = 0.0,
 ) -> None:
-    """Parse the standard library's source files in threads, deliver each over HTTP, and watch it happen.
+    """Parse the standard library's source files in threads, deliver each result over HTTP, and show this live.
 
-    The service it delivers to is sometimes slow and sometimes fails; there are timeouts, cancellations, a full queue
-    and bursts. Metrics are served on /metrics, and exported by OTLP when OTEL_EXPORTER_OTLP_ENDPOINT is set.
+    The service that receives the results is sometimes slow and sometimes fails; there are timeouts, cancellations, a
+    full queue and bursts. Metrics are served on /metrics, and exported by OTLP if OTEL_EXPORTER_OTLP_ENDPOINT is set.
 
-    Ctrl-C takes no more work, drains and reports; once more cancels what is left. Exit status: 0 after a full run,
-    130 after Ctrl-C (143 after SIGTERM), 1 when the numbers do not add up.
+    After Ctrl-C the demo takes no more work, drains and reports; a second Ctrl-C cancels the rest. Exit status: 0 after
+    a full run, 130 after Ctrl-C (143 after SIGTERM), 1 if the counts do not agree.
     """
     if not 0.1 <= seconds < float("inf"):
         raise typer.BadParameter(f"{seconds:g} is no length for a run; at least 0.1 seconds", param_hint="--seconds")
@@ -67,7 +67,7 @@ def demo(
         try:
             say(f"Serving {summary.metrics_url} for {linger:g} s more; Ctrl-C ends it.")
             time.sleep(linger)
-        except KeyboardInterrupt:  # the run has been reported; there is nothing left to interrupt
+        except KeyboardInterrupt:  # the run has been reported; nothing remains to be interrupted
             say("not lingering")
     raise typer.Exit(_status(summary))
 
@@ -88,7 +88,7 @@ def _check_installed(backend: Backend) -> None:
 
 
 def _check_writable(path: Path) -> None:
-    # Now rather than after the run, when it would be too late.
+    # Before the run, so that a failure is seen early.
     directory = path.absolute().parent
     if not directory.is_dir():
         raise typer.BadParameter(f"{directory} is no directory; make it first", param_hint="--summary-json")

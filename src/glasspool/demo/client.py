@@ -1,4 +1,4 @@
-"""What a delivery is: one HTTP request over a connection of its own, and an account of what became of it."""
+"""The HTTP client: makes each delivery as one request over its own connection, and counts the results."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ __all__ = ["Client", "ServiceFailed"]
 
 
 class ServiceFailed(Exception):
-    """The service answered with something else than 200."""
+    """The service answered with another status than 200."""
 
 
 class Client:

@@ -1,4 +1,4 @@
-"""What the series of one executor say at a moment, for those who show it. Safe to read from any thread."""
+"""The figures of one executor at one moment, for the views. Safe to read from any thread."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def read(executor: HybridExecutor) -> Figures:
 
 
 def registry_counts(name: str) -> dict[str, int]:
-    """What the exporters would say about this executor: tasks submitted, rejected for want of room, and by outcome."""
+    """The counts that exporters would show for this executor: tasks submitted, rejected by a full queue, by outcome."""
     snapshot = REGISTRY.collect()
     mine = {Key.EXECUTOR_NAME: name}
     counts = {

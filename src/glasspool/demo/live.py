@@ -1,4 +1,4 @@
-"""The live view. It is drawn by a thread of its own that only reads: a blocked event loop can still be watched."""
+"""The live view. A separate thread draws it and only reads, so it works while the event loop is blocked."""
 
 from __future__ import annotations
 
@@ -38,9 +38,9 @@ def live_view(console: Console) -> View:
 
 
 class Picture:
-    """Draws one scene, again and again, for a terminal of so many columns.
+    """Draws one scene repeatedly, for a terminal with so many columns.
 
-    Remembers a few queue sizes, for the line of their history.
+    It keeps a few queue sizes for the line of their history.
     """
 
     def __init__(self, scene: Scene, columns: int) -> None:

@@ -1,10 +1,10 @@
-"""The work: parse the source files in threads and deliver each result over HTTP, whatever happens on the way.
+"""The pipeline: parses the source files in threads and delivers each result over HTTP.
 
     source files ──▶ parse ──▶ deliver ──▶ service
                        a burst ──▶ ┘ ◀── impatient callers
 
-``deliver`` pushes back on the whole chain: while it is full, ``submit`` waits, nothing is taken from ``parse``, and
-``parse`` takes no further files.
+``deliver`` exerts backpressure on the whole chain: while it is full, ``submit`` waits, no results are taken from
+``parse``, and ``parse`` takes no more files.
 """
 
 from __future__ import annotations
@@ -31,10 +31,10 @@ CALL_EVERY, CALL_PATIENCE = 0.3, 0.04
 
 
 class Pipeline:
-    """One run of the work.
+    """One run of the pipeline.
 
-    Some of it is counted here once more, to be compared with the executors' accounts: ``handed_on`` results of
-    ``parse`` went on to ``deliver``, ``full`` calls of ``submit_nowait`` found no room.
+    It counts some events itself, to be compared with the executors' counts: ``handed_on`` results of ``parse`` went on
+    to ``deliver``, ``full`` calls of ``submit_nowait`` found no room.
     """
 
     def __init__(self, parse: HybridExecutor, deliver: HybridExecutor, client: Client, sources: Sequence[Path]) -> None:
@@ -48,11 +48,11 @@ class Pipeline:
         self._stopped = False
 
     def stop(self) -> None:
-        """Take no more files; what has been taken goes all the way."""
+        """Take no more files; files that were taken pass through the whole pipeline."""
         self._stopped = True
 
     async def run(self) -> None:
-        """Until ``stop()`` was called and everything taken has been handed to ``deliver``."""
+        """Run until ``stop()`` was called and the results of all files taken have been submitted to ``deliver``."""
         async with anyio.create_task_group() as group:
             group.start_soon(self._bursts)
             group.start_soon(self._impatient_callers)
@@ -74,11 +74,11 @@ class Pipeline:
                         self.handed_on += 1
                         self._latest = completed.unwrap()
                         await self._deliver.submit(self._client.post, self._latest, name="post", timeout=POST_TIMEOUT)
-        except ExecutorClosed:  # closed in the middle of it: the user is in a hurry
+        except ExecutorClosed:  # closed during the run: the user has interrupted it
             self._stopped = True
 
     async def _bursts(self) -> None:
-        """Now and then many deliveries at once, more than the queue takes; soon nobody wants the rest of them."""
+        """From time to time submit more deliveries at once than the queue takes, and soon cancel the rest of them."""
         while True:
             await anyio.sleep(BURST_EVERY)
             handles: list[TaskHandle[Any]] = []
@@ -96,7 +96,7 @@ class Pipeline:
                 handle.cancel("the burst is over")
 
     async def _impatient_callers(self) -> None:
-        """Callers who wait for their delivery, but not for long: it is cancelled with them."""
+        """Callers that wait for their delivery for a short time only; then it is cancelled with them."""
         while True:
             await anyio.sleep(CALL_EVERY)
             with anyio.move_on_after(CALL_PATIENCE):

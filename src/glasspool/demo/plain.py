@@ -1,4 +1,4 @@
-"""The run in plain lines, for logs, pipes and terminals that want no live view."""
+"""The plain view: prints the run in lines, for logs, pipes and terminals without a live view."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ EVERY = 2.0
 
 
 def say(text: str) -> None:
-    """Print a line now. A reader that has gone (``| head``) is no reason to stop working."""
+    """Print a line now. The run goes on if the reader has gone (``| head``)."""
     try:
         print(text, flush=True)  # noqa: T201 - this is the program's output
     except BrokenPipeError:
@@ -27,7 +27,7 @@ def say(text: str) -> None:
 
 
 def announcement(scene: Scene) -> str:
-    """Where the figures can be had."""
+    """Print the address of the metrics."""
     metrics = scene.metrics_url or "no endpoint (see above)"
     otlp = "exporting" if scene.otlp else "off (set OTEL_EXPORTER_OTLP_ENDPOINT)"
     return f"metrics: {metrics}   OTLP: {otlp}"
@@ -35,7 +35,7 @@ def announcement(scene: Scene) -> str:
 
 @contextmanager
 def plain_lines(scene: Scene) -> Generator[None, None, None]:
-    """A line an executor every two seconds."""
+    """Prints a line for each executor every two seconds."""
     say(announcement(scene))
 
     def tell() -> None:
@@ -48,7 +48,7 @@ def plain_lines(scene: Scene) -> Generator[None, None, None]:
 
 @contextmanager
 def repeated(do: Callable[[], object], every: float) -> Generator[None, None, None]:
-    """While the block is open, ``do`` is called every so many seconds by a thread of its own."""
+    """Call ``do`` in a separate thread every so many seconds while the block is open."""
     over = threading.Event()
 
     def loop() -> None:

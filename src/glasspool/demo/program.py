@@ -1,4 +1,4 @@
-"""The demo's course: open everything, work until time or the user says so, drain, account."""
+"""The demo's run: opens everything, works until its time is over or the user stops it, drains, and compares counts."""
 
 from __future__ import annotations
 
@@ -26,12 +26,12 @@ from .summary import Account, Summary, Tally, checks_of
 __all__ = ["Options", "Scene", "View", "run"]
 
 SIZES = {"parse": (4, 16), "deliver": (8, 32)}
-"""Slots and queue places of the executors: small, so that something is to be seen."""
+"""Slots and queue places of the executors: few, so that limits and queues are reached."""
 
 
 @dataclass(frozen=True)
 class Options:
-    """What may be chosen. ``port`` of /metrics: 0 is any free one."""
+    """The demo's options. ``port`` of /metrics: 0 is any free one."""
 
     backend: str = "asyncio"
     seconds: float = 20.0
@@ -40,7 +40,7 @@ class Options:
 
 @dataclass
 class Scene:
-    """What a view may look at while the work goes on, from any thread."""
+    """The objects that a view may read during the run, from any thread."""
 
     options: Options
     executors: Sequence[HybridExecutor]
@@ -63,16 +63,16 @@ View = Callable[[Scene], AbstractContextManager[object]]
 
 
 def run(options: Options, view: View, *, sources: list[Path] | None = None) -> Summary:
-    """Run the demo to its end and return its account.
+    """Run the demo to its end and return its summary.
 
     :raises FileNotFoundError: this Python has no standard library in files.
     """
     files = source_files() if sources is None else sources
     handle = configure(service_name="glasspool-demo", prometheus_port=options.port)
     if handle.prometheus_port is None and options.port != 0:
-        configure(service_name="glasspool-demo", prometheus_port=0)  # the first call has said what was wrong
+        configure(service_name="glasspool-demo", prometheus_port=0)  # the first call has reported the problem
     with warnings.catch_warnings():
-        # The sources are old; the parser would tell of every doubtful escape sequence in them.
+        # The sources are old; the parser would warn of every invalid escape sequence in them.
         warnings.simplefilter("ignore", SyntaxWarning)
         warnings.simplefilter("ignore", DeprecationWarning)
         summary = anyio.run(_Run(options, view, files, handle).main, backend=options.backend)
@@ -81,7 +81,7 @@ def run(options: Options, view: View, *, sources: list[Path] | None = None) -> S
 
 
 class _Run:
-    """One run. All of it lives on one event loop; only views read it from elsewhere."""
+    """One run. It uses one event loop; only views read it from other threads."""
 
     def __init__(self, options: Options, view: View, files: list[Path], handle: TelemetryHandle) -> None:
         self._options = options

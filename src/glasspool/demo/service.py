@@ -1,4 +1,4 @@
-"""A small HTTP service on the loopback interface. Like real ones it is sometimes slow and sometimes fails."""
+"""A small HTTP service on the loopback interface that is sometimes slow and sometimes fails."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ _tracer = trace.get_tracer("glasspool.demo")
 
 
 class Service:
-    """Takes POST requests and counts them. One request a connection.
+    """Accepts POST requests, one per connection, and counts them.
 
-    ``received`` requests were read whole; each of them ends in ``answered`` (written, by status) or ``unanswered``
+    ``received`` requests were read completely; each of them ends in ``answered`` (written, by status) or ``unanswered``
     (the caller had gone, or the service ended first).
     """
 

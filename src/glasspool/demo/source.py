@@ -1,4 +1,4 @@
-"""The input: the Python standard library's source files, which every machine with a Python has."""
+"""The input: the source files of the Python standard library, which come with Python."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _one_parser = threading.Lock()
 
 @dataclass(frozen=True)
 class Parsed:
-    """What is delivered about one file."""
+    """The result for one file, which is delivered."""
 
     path: str
     bytes: int
@@ -31,7 +31,7 @@ class Parsed:
 
 
 def source_files(root: Path | None = None) -> list[Path]:
-    """Every source file below ``root`` (default: the standard library), mixed, but always in the same order.
+    """Every source file below ``root`` (default: the standard library), shuffled, but always in the same order.
 
     :raises FileNotFoundError: there is none, as where the library is a zip file.
     """

@@ -1,6 +1,6 @@
-"""The final account of a run: four parties that counted by themselves, and whether they agree.
+"""The summary of a run: compares independent counts of the same tasks.
 
-Per executor there are ``stats()``, the metrics registry and an observer; around ``deliver`` there are the HTTP
+Each executor is counted by ``stats()``, the metrics registry and an observer; deliveries are also counted by the HTTP
 client, the service and the pipeline.
 """
 
@@ -22,7 +22,7 @@ COUNTED = ("submitted", "success", "error", "timeout", "cancelled", "rejected")
 
 
 class Tally:
-    """An observer that does nothing but count."""
+    """An observer that only counts."""
 
     def __init__(self) -> None:
         self.counts: dict[str, int] = dict.fromkeys(COUNTED, 0)
@@ -37,7 +37,7 @@ class Tally:
 
 @dataclass(frozen=True)
 class Account:
-    """One executor after its end, as three parties counted it."""
+    """The three counts of one executor, after its end."""
 
     stats: ExecutorStats
     metrics: Mapping[str, int]
@@ -45,7 +45,7 @@ class Account:
 
     @property
     def counts(self) -> dict[str, int]:
-        """By the names of the contract's outcomes, from ``stats()``."""
+        """The counts of ``stats()``, by the catalog's outcomes."""
         stats = self.stats
         figures = (
             stats.submitted, stats.succeeded, stats.failed, stats.timed_out, stats.cancelled, stats.rejected
@@ -88,7 +88,7 @@ class Summary:
         return all(check.ok for check in self.checks)
 
     def as_dict(self) -> dict[str, Any]:
-        """For JSON."""
+        """The summary as an object for JSON."""
         return {
             "backend": self.backend,
             "seconds": round(self.seconds, 3),
@@ -105,7 +105,7 @@ class Summary:
         }
 
     def lines(self) -> list[str]:
-        """For people."""
+        """The summary as text."""
         how = "to its end" if self.signal is None else f"until signal {self.signal}, then drained"
         out = [f"Ran {self.seconds:.1f} s on {self.backend}, {how}.", ""]
         out.append(f"{'executor':<10}" + "".join(f"{name:>11}" for name in (*COUNTED, "abandoned")))
@@ -124,7 +124,7 @@ class Summary:
 def checks_of(
     accounts: Mapping[str, Account], client: Client, service: Service, *, handed_on: int, full: int, hurried: bool
 ) -> list[Check]:
-    """Every comparison that there is. ``hurried``: the run was cut, so results of ``parse`` may have been left."""
+    """All comparisons. ``hurried``: the run was cut short, so some results of ``parse`` may not have been delivered."""
     checks: list[Check] = []
     for name, account in accounts.items():
         counts = account.counts

@@ -1,8 +1,8 @@
-"""Telemetry: one contract (catalog), what every task counts (recording), spans (tracing), and the ways out (export).
+"""Telemetry: names of metrics and attributes (catalog), counts (recording), spans (tracing), and exporters (export).
 
-``configure()`` sets up exporters in one call; without it glasspool uses the OpenTelemetry providers that the
-application has set, and ``prometheus.register()`` shows the series in a prometheus_client registry.
-How late a loop is, ``configure()`` shows where executors are open, ``monitor_event_loop()`` anywhere.
+``configure()`` sets up exporters in one call. Without it glasspool uses the OpenTelemetry providers that the
+application has set, and ``prometheus.register()`` adds the series to a prometheus_client registry.
+After ``configure()`` event loops with open executors are monitored; ``monitor_event_loop()`` monitors any loop.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Observer", "TaskEvent", "TelemetryHandle", "configure", "monitor_event_loop"]
 
-# Each name is imported when it is first used: an executor without exporters needs none of their modules.
+# Each name is imported at its first use: an executor without exporters needs none of these modules.
 _HOME = {
     "Observer": "observers",
     "TaskEvent": "observers",

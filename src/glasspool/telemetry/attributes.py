@@ -31,7 +31,7 @@ __all__ = [
 ]
 
 OTHER: Final = "_OTHER"
-"""What a label value beyond its cap is folded into."""
+"""The label value into which values beyond a cap are folded."""
 
 PROCESS: Final = "_PROCESS"
 """The executor name of ``glasspool.telemetry.failures`` that belong to no single executor."""
@@ -87,13 +87,13 @@ CANCEL_REASONS: Final[tuple[str, ...]] = (
 CANCEL_PHASES: Final[tuple[str, ...]] = ("queued", "running")
 CONTEXT_LOSS_KINDS: Final[tuple[str, ...]] = ("missing", "stale", "unpicklable")
 LOSS_KINDS: Final[tuple[str, ...]] = ("span_queue_full", "span_export", "span_shutdown", "point_export")
-"""Failures that are spans or metric points thrown away between the end of a task and an exporter's success."""
+"""Failures that lose spans or metric points between the end of a task and a successful export."""
 
 CAP_KINDS: Final[tuple[str, ...]] = ("name_cap", "label_cap")
-"""What is counted when a label's value finds no room and is shown as ``_OTHER``: nothing is missing from any sum."""
+"""Failures in which a label's value is folded into ``_OTHER``; all sums stay complete."""
 
 EXECUTOR_FAILURE_KINDS: Final[tuple[str, ...]] = ("observer", "export", "callback", *CAP_KINDS)
-"""Failures that may be an executor's own; the others are always the process's."""
+"""Failures that may belong to one executor; the others always belong to the process."""
 
 PORT_KINDS: Final[tuple[str, ...]] = ("port_taken", "process_silent")
 """Failures of the Prometheus endpoint: no scrape shows this process, or one did without another process."""
@@ -102,9 +102,9 @@ FAILURE_KINDS: Final[tuple[str, ...]] = (*EXECUTOR_FAILURE_KINDS, *LOSS_KINDS, *
 SHUTDOWN_OUTCOMES: Final[tuple[str, ...]] = ("drained", "cut")
 WORKER_STATES: Final[tuple[str, ...]] = ("busy", "idle")
 LOOP_TYPES: Final[tuple[str, ...]] = ("asyncio", "anyio", "trio")
-"""Executor types that are event loops: their tasks are started, not submitted, and a server's live as long as it."""
+"""Executor types that are event loops: their tasks are started, not submitted, and may run as long as the server."""
 LIMITER_TYPES: Final[tuple[str, ...]] = ("anyio_limiter", "trio_limiter")
-"""Executor types that are capacity limiters: whoever waits for a token is a caller, mostly a request."""
+"""Executor types that are capacity limiters: the calls that wait for their tokens are mostly requests."""
 
 
 def prometheus_label(key: str) -> str:
@@ -114,7 +114,13 @@ def prometheus_label(key: str) -> str:
 
 @dataclass(frozen=True)
 class Attribute:
-    """One attribute that a span may carry. ``presence`` says when."""
+    """One attribute that a span may carry.
+
+    :param key: its key.
+    :param type: the type of its value.
+    :param presence: which spans carry it, and from when.
+    :param help: its meaning.
+    """
 
     key: str
     type: str

@@ -1,8 +1,8 @@
-"""The telemetry contract: every metric and attribute, once.
+"""The catalog: the definitions of all metrics and attributes.
 
-Exporters, documentation, dashboards, alert rules and tests read this file; no metric name is typed anywhere else.
-Names end like OpenTelemetry's proposed ``jvm.executor.*`` metrics, so a later standard is a prefix rename. Units
-are UCUM (``s`` or an annotation in braces), time is always seconds.
+Exporters, documentation, dashboards, alert rules and tests read this file; no other file contains a metric name. Names
+end like OpenTelemetry's proposed ``jvm.executor.*`` metrics, so adopting a later standard only changes the prefix.
+Units are UCUM (``s`` or an annotation in braces); times are always in seconds.
 """
 
 from __future__ import annotations
@@ -345,4 +345,4 @@ PROCESSES_ANSWERED: Final = Metric(
 )
 
 PORT_METRICS: Final = (PROCESSES_KNOWN, PROCESSES_ANSWERED)
-"""What only a scrape of a port that can be shared has: it is about the scrape, no process's own figure."""
+"""Metrics that only a scrape of a port that can be shared has: they describe the scrape, not one process."""

@@ -1,7 +1,7 @@
 """``configure()``: OpenTelemetry's SDK with exporters and a Prometheus endpoint, in one call.
 
-What an application has set up already is left alone. Nothing here ever takes the work down: what cannot be had is
-logged, and kept in the handle's ``notes``.
+Providers that an application has already set are not changed. A failure to set something up does not raise: it is
+logged and added to the handle's ``notes``.
 """
 
 from __future__ import annotations
@@ -41,34 +41,38 @@ def configure(
     resource_attributes: Mapping[str, Any] | None = None,
     monitor_event_loops: bool = True,
 ) -> TelemetryHandle:
-    """Set up the telemetry of this process: OpenTelemetry's SDK with exporters, a Prometheus endpoint if asked for.
+    """Set up the telemetry of this process: OpenTelemetry's SDK with exporters, and a Prometheus endpoint on request.
 
-    ``service_name`` (default: the program's name) and ``resource_attributes`` give way to ``OTEL_SERVICE_NAME`` and
-    ``OTEL_RESOURCE_ATTRIBUTES``. ``prometheus_port`` serves ``/metrics`` on 127.0.0.1
-    (``OTEL_EXPORTER_PROMETHEUS_HOST``); 0 is any free port, and processes of one service that ask for the same
-    other port are shown there together. ``otlp`` exports spans and metrics by OTLP; the default
-    is yes if the environment names an OTLP endpoint or no Prometheus endpoint is asked for. The standard variables
-    ``OTEL_TRACES_EXPORTER`` and ``OTEL_METRICS_EXPORTER`` (otlp, console, prometheus, none, ...) decide over it, and
-    every other ``OTEL_*`` variable of the SDK and its exporters holds. Metrics are exported every 15 s unless
-    ``OTEL_METRIC_EXPORT_INTERVAL`` (milliseconds) says otherwise.
+    The standard variables ``OTEL_TRACES_EXPORTER`` and ``OTEL_METRICS_EXPORTER`` (otlp, console, prometheus, none, ...)
+    take precedence over the arguments, and every other ``OTEL_*`` variable of the SDK and its exporters applies.
+    Metrics are exported every 15 s, or at the interval of ``OTEL_METRIC_EXPORT_INTERVAL`` (milliseconds).
 
-    The event loops in which executors are open are watched, one monitor for each loop that has none;
-    ``monitor_event_loops=False`` leaves that out. Without this call a loop has series only once it was late by 0.1 s.
+    Providers that the application or ``opentelemetry-instrument`` has set are not changed. A second call returns the
+    handle of the first one with a warning; it can only add an endpoint if this process has none (a forked worker).
+    Everything is exported at exit, within 5 seconds, or 1 second if no export has ever succeeded, or half a second in
+    the workers of process pools (``GLASSPOOL_WORKER_EXIT_SECONDS``).
 
-    Providers that the application or ``opentelemetry-instrument`` has set stay as they are. A second call returns
-    the first one's handle with a warning; all it can add is an endpoint where this process has none (a forked
-    worker). Everything is flushed at exit, within 5 seconds, or 1 where no export has ever succeeded, or half a
-    second in the workers of process pools (``GLASSPOOL_WORKER_EXIT_SECONDS``).
-
-    uvicorn ends its process by a signal, after which no exit hook runs: everything is flushed when its server has shut
-    down. Where this call comes before uvicorn is imported, and under other servers that end so, have
+    uvicorn ends its process by a signal, after which no exit hook runs, so everything is exported when its server has
+    shut down. If this call comes before uvicorn is imported, or under other servers that end in this way, call
     ``await asyncio.to_thread(handle.shutdown)`` at the end of the application's lifespan.
 
-    Forked workers export what they themselves ran, as instances of their own. (An SDK that the application set up
+    Forked workers export the tasks that they have run, as separate instances. (An SDK that the application set up
     before forking keeps the histograms of its parent instead: set it up in the worker, or let this call do it.)
 
-    Raises ``TypeError`` and ``ValueError`` for wrong arguments and nothing else: a missing package, a taken port or
-    an unreachable collector is logged, and the work goes on.
+    :param service_name: the service's name; default the program's name. ``OTEL_SERVICE_NAME`` takes precedence.
+    :param prometheus_port: serve ``/metrics`` on this port of 127.0.0.1 (or of ``OTEL_EXPORTER_PROMETHEUS_HOST``).
+        0 is any free port. Processes of one service that use the same other port share it, and a scrape shows all of
+        them. None (default): no endpoint.
+    :param otlp: whether spans and metrics are exported by OTLP. None (default): yes, if the environment names an OTLP
+        endpoint or ``prometheus_port`` is None.
+    :param resource_attributes: attributes of the OpenTelemetry resource; default none. ``OTEL_RESOURCE_ATTRIBUTES``
+        takes precedence.
+    :param monitor_event_loops: whether to watch each event loop in which executors are open and that has no monitor
+        yet; default True. Without this call a loop has such series only after it was late by 0.1 s.
+    :returns: the handle of this process's telemetry.
+    :raises TypeError: an argument has the wrong type.
+    :raises ValueError: an argument is out of range or empty. Nothing else raises: a missing package, a taken port or an
+        unreachable collector is logged, and the program goes on.
     """
     _check(service_name, prometheus_port, otlp, resource_attributes, monitor_event_loops)
     global _handle
@@ -144,7 +148,7 @@ def _make_pipeline(handle: TelemetryHandle, wanted: dict[str, list[str]], attrib
 
 
 def _set_up(handle: TelemetryHandle, made: Pipeline, signal: str, set_up: Callable[[], None]) -> None:
-    """One signal: the other one goes on without it."""
+    """Set up one signal; if that fails, the other one still works."""
     try:
         set_up()
     except Exception as error:
@@ -167,7 +171,7 @@ def _made(handle: TelemetryHandle, make: Callable[[str], Any], names: list[str])
 
 
 def _exporters(prometheus_port: int | None, otlp: bool | None) -> dict[str, list[str]]:
-    """The exporters' names by signal: the standard variables, else OTLP if ``otlp`` says so or is left to us."""
+    """The exporters' names by signal: those of the standard variables, else OTLP as ``otlp`` or its default decides."""
     wanted = {}
     for signal in ("traces", "metrics"):
         given = os.environ.get(f"OTEL_{signal.upper()}_EXPORTER", "").strip()

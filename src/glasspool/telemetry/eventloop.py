@@ -1,12 +1,13 @@
-"""How late an event loop is: a timer that should run every tenth of a second, and how overdue it is right now.
+"""Event-loop monitors: how late a loop runs a timer that is due every tenth of a second, and how overdue it is now.
 
-Each loop with open executors has one (loop_monitors.py). By hand, on asyncio (uvloop too) and trio::
+Each loop with open executors has a monitor (loop_monitors.py). Others are started by hand, on asyncio (also with
+uvloop) and trio::
 
     async with monitor_event_loop(name="api"):
         ...
 
-A blocked loop cannot report itself. The delay is measured when it gets round to its timer; the stall, the age of the
-timer that is overdue, is worked out by whoever reads the metrics in another thread.
+A blocked loop cannot report itself. The delay is measured when the loop runs the timer. The stall, the age of an
+overdue timer, is computed in the thread that reads the metrics.
 """
 
 from __future__ import annotations
@@ -37,24 +38,44 @@ _running: weakref.WeakKeyDictionary[Any, set[weakref.ref[EventLoopMonitor]]] = w
 
 
 def running_on(loop: Any) -> list[EventLoopMonitor]:
-    """The monitors that run on this loop (or trio token)."""
+    """The monitors that run on this loop.
+
+    :param loop: an asyncio event loop, or the token of a trio run.
+    :returns: the monitors, at the time of the call.
+    """
     monitors = [reference() for reference in tuple(_running.get(loop, ()))]
     return [monitor for monitor in monitors if monitor is not None]
 
 
 def monitor_event_loop(name: str = "main", *, interval: float = 0.1) -> EventLoopMonitor:
-    """A monitor for the running event loop, shown under ``name`` (``glasspool.eventloop.name``).
+    """A monitor for the running event loop.
 
-    Use it as ``async with``, as a service (``await task_group.start(monitor.serve)``), or by ``start()`` and
-    ``stop()``. ``interval`` is the time between two ticks in seconds: a loop blocked for less than that may go
-    unseen, and each tick costs a few microseconds. Loops of one name share their histogram; their stall is the
-    longest one. Raises ``TypeError`` and ``ValueError`` for wrong arguments.
+    Use it with ``async with``, as a service (``await task_group.start(monitor.serve)``), or through ``start()`` and
+    ``stop()``. Loops with the same name share their histogram; the stall shown is the longest of theirs.
+
+    :param name: the name in metrics (``glasspool.eventloop.name``), default ``"main"``.
+    :param interval: seconds between two ticks, default 0.1. A loop that is blocked for less may not be noticed; each
+        tick costs a fraction of a millisecond.
+    :returns: the monitor, which is not started yet.
+    :raises TypeError: an argument has the wrong type.
+    :raises ValueError: ``name`` is empty, or ``interval`` is not above 0 and finite.
     """
     return EventLoopMonitor(name, interval=interval)
 
 
 class EventLoopMonitor:
-    """See ``monitor_event_loop``. May be started again after it was stopped; a forked child has no monitor."""
+    """Measures the delay of one event loop; made by ``monitor_event_loop``.
+
+    It may be started again after it was stopped. In a forked child it does not run.
+
+    :param name: the name in metrics, default ``"main"``.
+    :param interval: seconds between two ticks, default 0.1.
+    :param registry: the registry that shows the series; default the process's.
+    :param clock: the clock, in seconds; default ``time.perf_counter``.
+    :param quiet: whether the series appear only once the loop was late by 0.1 s; default False.
+    :raises TypeError: ``name`` or ``interval`` has the wrong type.
+    :raises ValueError: ``name`` is empty, or ``interval`` is not above 0 and finite.
+    """
 
     def __init__(
         self,
@@ -75,11 +96,11 @@ class EventLoopMonitor:
             raise ValueError(f"interval={interval!r}: the seconds between two ticks must be above 0 and finite")
         self.name = printable(name)
         self.interval = float(interval)
-        self.quiet = quiet  # no series until the loop was late: nobody has asked for them
+        self.quiet = quiet  # no series until the loop was late: the application has not requested them
         self._registry = registry
         self._clock = clock
         self._due = math.inf  # when the next tick should run; written by the loop, read by any thread
-        self._stopped = False  # a reading has found that nobody runs the loop
+        self._stopped = False  # a reading has found that the loop is not being run
         self._run: Ticks | None = None
         self._loops: EventLoops | None = None
         self._pid = 0
@@ -92,7 +113,7 @@ class EventLoopMonitor:
     def start(self) -> None:
         """Begin to tick on the event loop that runs in this thread.
 
-        Raises ``RuntimeError`` when none runs here or the monitor is started already.
+        :raises RuntimeError: no event loop runs in this thread, or the monitor is already started.
         """
         if self._run is not None:
             raise RuntimeError(f"the monitor of event loop {self.name!r} is started already; make another one per loop")
@@ -106,14 +127,14 @@ class EventLoopMonitor:
         self._due = self._clock() + self.interval
 
         def tick() -> bool:
-            # False ends the ticking: stopped, started anew, or this is a forked child that went on with the loop.
+            # False ends the ticks: the monitor was stopped or restarted, or a forked child continues the loop.
             if self._run is not ticks or os.getpid() != pid:
                 return False
             now = self._clock()
             delay = max(0.0, now - self._due)
             self._due = now + self.interval
             self._stopped = False
-            if ticks.resumed():  # for how long nobody ran the loop is not known
+            if ticks.resumed():  # the time for which the loop did not run is not known
                 return True
             loops.ticked(series, delay)
             if delay > LATE:
@@ -129,7 +150,7 @@ class EventLoopMonitor:
             changed(ticks.loop())
 
     def stop(self) -> None:
-        """End it: the stall reads 0, the histogram stays. From any thread; idempotent."""
+        """Stop the ticks: the stall reads 0, the histogram stays. From any thread; idempotent."""
         loop = self._end()
         if loop is not None:
             for changed in on_change:
@@ -140,7 +161,7 @@ class EventLoopMonitor:
         self._due = math.inf
         if ticks is None:
             return None
-        if self._loops is not None and os.getpid() == self._pid:  # a forked child's registry never knew it
+        if self._loops is not None and os.getpid() == self._pid:  # a forked child's registry does not contain it
             self._loops.leave(self)
         ticks.end()
         loop = ticks.loop()
@@ -148,7 +169,11 @@ class EventLoopMonitor:
         return loop
 
     async def serve(self, *, task_status: TaskStatus[None] | None = None) -> None:
-        """Tick until cancelled: ``await task_group.start(monitor.serve)``."""
+        """Tick until cancelled: ``await task_group.start(monitor.serve)``.
+
+        :param task_status: set by ``task_group.start``.
+        :raises RuntimeError: the monitor is already started.
+        """
         from anyio import sleep_forever  # here, because most monitors are started otherwise, in processes without anyio
 
         async with self:
@@ -166,13 +191,13 @@ class EventLoopMonitor:
         self.stop()
 
     def show(self) -> None:
-        """Show the series also of a loop that was never late. From any thread."""
+        """Show the series from now on, even if the loop was never late. From any thread."""
         self.quiet = False
         if self._loops is not None:
             self._loops.show(self)
 
     def stall(self) -> float:
-        """Seconds for which the loop has now left its timer waiting; 0.0 while it is on time. From any thread."""
+        """The age of the overdue timer in seconds; 0.0 while the loop is on time. From any thread."""
         ticks = self._run
         if ticks is None:
             return 0.0

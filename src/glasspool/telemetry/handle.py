@@ -24,9 +24,9 @@ logger = logging.getLogger("glasspool")
 
 
 class TelemetryHandle:
-    """What ``configure()`` has set up, to be flushed or shut down.
+    """The telemetry that ``configure()`` has set up, to be flushed or shut down.
 
-    ``notes`` is everything that was said about it: what could not be had, what was there already.
+    ``notes`` lists the messages about it: what could not be set up, and which providers existed already.
     """
 
     def __init__(self, service_name: str) -> None:
@@ -41,35 +41,36 @@ class TelemetryHandle:
         self._lost = 0  # by the last flush
         if hasattr(os, "register_at_fork"):
             os.register_at_fork(after_in_child=self._after_fork)
-        # Workers of multiprocessing leave without atexit; their own exit functions are run instead.
+        # Workers of multiprocessing end without atexit; multiprocessing's own exit functions are run instead.
         process_util.register_after_fork(self, flush_when_worker_exits)
 
     @property
     def prometheus_port(self) -> int | None:
-        """The port on which this process's series are shown, by itself or by another one that shares it; or None."""
+        """The port that shows this process's series, served by it or by a process that shares the port; or None."""
         if self._port is None or not self._port.shown:
             return None
         return self._port.endpoint.port if self._port.endpoint is not None else self._asked
 
     @property
     def may_serve(self) -> bool:
-        """Whether this process can still ask for a port: it has none, or only shares the one of its parent."""
+        """Whether this process can still request a port: it has none, or only shares its parent's."""
         return self._inherited or self.prometheus_port is None
 
     @property
     def exporting(self) -> bool:
-        """Whether exporters of OpenTelemetry's SDK were set up here."""
+        """Whether this call of ``configure()`` has set up exporters of OpenTelemetry's SDK."""
         return self._pipeline is not None
 
     def force_flush(self, timeout: float = 10.0) -> bool:
-        """Export everything now, within ``timeout`` seconds.
+        """Export everything now.
 
-        True if all of it arrived, and no span or metric point was lost since the last flush (or the start):
-        False as soon as one was thrown away because too many waited, its export failed, the collector refused it or
-        telemetry was shut down. A metric export that failed loses nothing once a later one brings the totals.
+        Providers that the application has set are not flushed; the application must do that. A loss that was seen in
+        their logs also makes the result False.
 
-        Providers that the application has set are not flushed: they are the application's to flush. What they were
-        seen to lose makes this False, too.
+        :param timeout: seconds that the export may take in all, default 10.
+        :returns: True if everything arrived, and no span or metric point was lost since the last flush (or the start).
+            False if one was dropped because too many waited, its export failed, the collector refused it or telemetry
+            was shut down. A failed metric export loses nothing if a later one delivers the totals.
         """
         arrived = self._pipeline is None or self._pipeline.flush(timeout)
         lost = REGISTRY.lost()
@@ -78,16 +79,17 @@ class TelemetryHandle:
         return arrived and whole
 
     def flush_for_exit(self) -> None:
-        """Export everything, and stop nothing, within the seconds that ``shutdown()`` takes."""
+        """Export everything without stopping anything, within the time limit of ``shutdown()``."""
         if self._pipeline is not None:
             self._pipeline.flush(None)
 
     def shutdown(self, timeout: float | None = None) -> None:
-        """Export everything, within ``timeout`` seconds, then stop exports, endpoint and monitors for good. Idempotent.
+        """Export everything, then stop exports, endpoint and monitors permanently. Idempotent.
 
-        ``None`` is 5 seconds for an exporter that has ever succeeded, and 1 for one that never has: a collector that
-        is not there holds up no exit. In the worker of a pool of processes it is half a second, or what
-        ``GLASSPOOL_WORKER_EXIT_SECONDS`` says: whoever leaves the pool waits for all of them.
+        :param timeout: seconds that the last export may take. None (default): 5 seconds for an exporter that has ever
+            succeeded and 1 for one that never has, so that a missing collector does not delay the exit. In the worker
+            of a process pool it is half a second, or ``GLASSPOOL_WORKER_EXIT_SECONDS``, since leaving the pool waits
+            for all its workers.
         """
         if self._shut_down:
             return
@@ -106,7 +108,10 @@ class TelemetryHandle:
             self._leave_port()
 
     def serve(self, port: int) -> None:
-        """Be shown on this port, with the other processes that share it; a note says why if that cannot be."""
+        """Show this process's series on this port, with the other processes that share it; a note reports a failure.
+
+        :param port: the port; 0 is any free one.
+        """
         with self._port_lock:
             if not (self._inherited and self._port is not None and port == self._asked):
                 self._leave_port()
@@ -114,11 +119,16 @@ class TelemetryHandle:
             self._inherited = False
 
     def use(self, pipeline: Pipeline) -> None:
-        """Flush and close this one from now on."""
+        """Use this pipeline in ``force_flush()`` and ``shutdown()``."""
         self._pipeline = pipeline
 
     def note(self, text: str, level: int = logging.WARNING, *, error: Exception | None = None) -> None:
-        """Say something, and keep it."""
+        """Log a message and add it to ``notes``.
+
+        :param text: the message.
+        :param level: its level in the log; default ``logging.WARNING``.
+        :param error: an exception to log with it; default None.
+        """
         self.notes.append(text)
         logger.log(level, "%s", text, exc_info=error)
 
@@ -141,7 +151,7 @@ class TelemetryHandle:
         if self._port is not None:  # its threads have stayed with the parent
             self._port.abandon()
             self._port = None
-        if self._asked:  # any free port is its parent's alone
+        if self._asked:  # port 0 was the parent's alone
             self._inherited = True
             providers.first_use = self._share_again
 

@@ -37,7 +37,7 @@ class EventLoops(Source):
         super().__init__()
         self._registry = registry
         self._series: dict[str, Histogram] = {}
-        # Weak: a loop that was thrown away takes its monitor along.
+        # Weak: the monitor of a destroyed loop is destroyed with it.
         self._live: weakref.WeakKeyDictionary[Monitor, str] = weakref.WeakKeyDictionary()
         self._shown: set[str] = set()
 
@@ -48,7 +48,7 @@ class EventLoops(Source):
         return found
 
     def join(self, monitor: Monitor) -> Histogram:
-        """From now on this monitor is read. Returns where its delays go."""
+        """Read this monitor from now on. Returns the histogram for its delays."""
         name, budget, room = monitor.name, self._registry.budget, series_of(catalog.EVENTLOOP_DELAY) + 1
         if name not in self._series and not budget.take(room):
             name, room = OTHER, 0
@@ -56,7 +56,7 @@ class EventLoops(Source):
         mine = self.series(catalog.EVENTLOOP_DELAY, {Key.EVENTLOOP_NAME: name})
         known = self._series.get(name)
         series = self._series.setdefault(name, mine) if known is None else known
-        if known is None and series is not mine:  # somebody was faster
+        if known is None and series is not mine:  # another thread was faster
             budget.use(-room)
         self.take(self._live.__setitem__, monitor, name)
         if not monitor.quiet:
@@ -64,7 +64,7 @@ class EventLoops(Source):
         return series
 
     def show(self, monitor: Monitor) -> None:
-        """The series of this monitor's loop are shown from now on, with all that they have counted."""
+        """Show the series of this monitor's loop from now on, including earlier counts."""
         name = self._live.get(monitor)
         if name is not None:
             self._shown.add(name)
@@ -74,11 +74,11 @@ class EventLoops(Source):
         return list(self._series.values())
 
     def ticked(self, series: Histogram, delay: float) -> None:
-        """A loop was so late."""
+        """Record a delay of a loop, in seconds."""
         self.change(self.measure, series, delay)
 
     def leave(self, monitor: Monitor) -> None:
-        """This monitor is not read any more."""
+        """Stop reading this monitor."""
         self.take(self._live.pop, monitor, None)
 
     def collect(
@@ -95,7 +95,7 @@ class EventLoops(Source):
             stalls[name] = max(stalls[name], monitor.stall())
         self._shown.update(name for name, stall in stalls.items() if stall > LATE)
         for name, stall in stalls.items():
-            if name != OTHER and name in self._shown:  # the stall of unlike loops would say nothing
+            if name != OTHER and name in self._shown:  # the stall of different loops would mean nothing
                 add(catalog.EVENTLOOP_STALL, {Key.EVENTLOOP_NAME: name}, stall)
         for name, series in self._series.items():
             if name in self._shown:

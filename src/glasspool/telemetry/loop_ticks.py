@@ -24,11 +24,11 @@ class Ticks(abc.ABC):
 
     @abc.abstractmethod
     def begin(self, tick: Callable[[], bool], interval: float, ended: Callable[[], None]) -> None:
-        """Call ``tick`` every ``interval`` seconds until it says False; ``ended`` if the loop goes before that."""
+        """Call ``tick`` every ``interval`` seconds until it returns False; ``ended`` if the loop ends before that."""
 
     @abc.abstractmethod
     def end(self) -> None:
-        """No more ticks. From any thread."""
+        """Stop the ticks. From any thread."""
 
     @abc.abstractmethod
     def loop(self) -> Any:
@@ -40,7 +40,7 @@ class Ticks(abc.ABC):
 
     @abc.abstractmethod
     def resumed(self) -> bool:
-        """Whether the loop was stopped and run again since this was last asked. In a tick."""
+        """Whether the loop was stopped and run again since the last call. Called in a tick."""
 
 
 class AsyncioTicks(Ticks):
@@ -53,7 +53,7 @@ class AsyncioTicks(Ticks):
         self._hook = sys.get_asyncgen_hooks().firstiter
 
     def begin(self, tick: Callable[[], bool], interval: float, ended: Callable[[], None]) -> None:
-        # A context of its own: a callback would keep the starter's, its current span included, for ever.
+        # In an empty context: a callback would otherwise keep the starter's context, with its span, for ever.
         context = contextvars.Context()
 
         def again() -> None:
@@ -63,7 +63,7 @@ class AsyncioTicks(Ticks):
         self._timer = self._loop.call_later(interval, again, context=context)
 
     def end(self) -> None:
-        # A timer may only be cancelled in the loop's thread; elsewhere it runs once more and does nothing.
+        # A timer may be cancelled only in the loop's thread; from another thread it runs once more and does nothing.
         if self._timer is not None and threading.get_ident() == self._thread:
             self._timer.cancel()
             self._timer = None
@@ -75,7 +75,7 @@ class AsyncioTicks(Ticks):
         return self._loop.is_running()
 
     def resumed(self) -> bool:
-        # Each run of a loop sets the hooks for asynchronous generators anew, to methods that it binds for that.
+        # Each run of a loop sets the hooks for asynchronous generators again, to newly bound methods.
         before, self._hook = self._hook, sys.get_asyncgen_hooks().firstiter
         return self._hook is not before
 
@@ -98,7 +98,7 @@ class TrioTicks(Ticks):
                     while tick():
                         await self._trio.sleep(interval)
             except Exception:
-                # An error that leaves a system task would end the whole of trio.run.
+                # An error that leaves a system task would end trio.run.
                 logger.exception("the event-loop monitor failed and has ended")
             finally:
                 ended()
@@ -108,7 +108,7 @@ class TrioTicks(Ticks):
         )
 
     def end(self) -> None:
-        # Not cancelled here and now: that would wake a run that is over. (OSError: it has broken down.)
+        # Not cancelled directly: that would wake a run that has ended. (OSError: the run has broken down.)
         with contextlib.suppress(self._trio.RunFinishedError, OSError):
             self._token.run_sync_soon(self._scope.cancel)
 
@@ -125,7 +125,7 @@ class TrioTicks(Ticks):
 def ticks_here() -> Ticks:
     """Ticks on the loop that runs in this thread.
 
-    :raises RuntimeError: none does.
+    :raises RuntimeError: no loop runs in this thread.
     """
     trio = running_trio()
     if trio is not None and trio.in_trio_task():

@@ -28,11 +28,17 @@ _IDENTITY: Final = (Key.EXECUTOR_NAME, Key.EXECUTOR_TYPE)
 
 @dataclass(frozen=True)
 class Metric:
-    """One metric of the contract.
+    """One metric.
 
-    ``attributes`` come after the identity (``glasspool.executor.name`` and ``.type``), which every metric but
-    the ``eventloop`` ones carries (``identity``). ``rare`` metrics are zero or empty in a healthy process.
-    ``exemplars`` says that sampled traces are attached to the buckets.
+    :param name: its name in OpenTelemetry.
+    :param kind: counter, updowncounter, gauge or histogram.
+    :param unit: its UCUM unit.
+    :param help: what it measures, for documentation and exporters.
+    :param attributes: the keys of its attributes, besides the identity; default none.
+    :param buckets: the upper bounds of a histogram, in seconds; default none.
+    :param identity: whether it carries ``glasspool.executor.name`` and ``.type``; default True.
+    :param rare: whether it is zero or absent in a healthy process; default False.
+    :param exemplars: whether its buckets carry the ids of sampled traces; default False.
     """
 
     name: str

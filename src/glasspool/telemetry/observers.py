@@ -1,7 +1,7 @@
-"""User hooks: plain callables that are told what becomes of every task.
+"""Observers: plain callables that are called with every event of an executor's tasks.
 
-An observer is for what metrics and spans cannot do: an audit line, a test's assertion, a counter of one's own. It
-runs synchronously on the event loop, after the task's move is complete, so statistics add up inside it.
+Use an observer for what metrics and spans cannot do: an audit line, a test's assertion, a counter of your own. It runs
+synchronously on the event loop, after the task's state has changed, so statistics are consistent inside it.
 """
 
 from __future__ import annotations
@@ -19,23 +19,29 @@ __all__ = ["EventKind", "FailureCounter", "Observer", "Observers", "TaskEvent", 
 logger = logging.getLogger("glasspool")
 
 EventKind = Literal["submitted", "started", "settled", "rejected"]
-"""``submitted`` and ``settled`` happen once for every accepted task, ``started`` for those whose function is called;
-``rejected`` is for calls that never became a task."""
+"""``submitted`` and ``settled`` occur once for every accepted task, ``started`` once for every task whose function is
+called, ``rejected`` for calls that never became a task."""
 
 
 @dataclass(frozen=True, slots=True)
 class TaskEvent:
-    """What an observer is told. Fields that the event knows nothing of keep their default.
+    """An event of one task. Fields that do not apply to the event have their default.
 
-    ``executor``, ``type``, ``name``, ``runner``: as metrics and spans spell them, the task's name uncapped.
-    ``task_id``: number of the task in its process, from 1; 0 for ``rejected``.
-    ``wait``: seconds from acceptance to start, or to leaving the queue; for ``rejected`` how long submit had blocked.
-    ``duration``: seconds of running, ``None`` if the function was never called.
-    ``outcome``: success, error, timeout or cancelled; only when ``settled``.
-    ``error_type``: the contract's ``error.type``; for ``rejected`` the reason (``queue_full``, …).
-    ``reason``: who asked for a cancellation (``explicit``, ``shutdown``, …).
-    ``context``: the task's own context variables, with what it has set until then. They need *not* be current in the
-    observer; read one by ``event.context[variable]`` or enter them with ``event.context.run(...)``.
+    :param kind: ``"submitted"``, ``"started"``, ``"settled"`` or ``"rejected"``.
+    :param executor: the executor's name, as in metrics and spans.
+    :param type: the executor's type, such as ``"hybrid"``.
+    :param task_id: number of the task in its process, from 1; 0 for ``rejected``.
+    :param name: the task's name, also if metrics fold it into ``_OTHER``.
+    :param runner: how the function is run, such as ``"thread"``.
+    :param wait: seconds from acceptance to start, or to leaving the queue; for ``rejected`` the seconds that submit had
+        blocked. None before the task has started or left the queue.
+    :param duration: seconds of running; None if the function was never called.
+    :param outcome: success, error, timeout or cancelled; empty unless ``settled``.
+    :param error_type: the attribute ``error.type``; for ``rejected`` the reason (``queue_full``, …).
+    :param reason: the reason of a cancellation (``explicit``, ``shutdown``, …); else empty.
+    :param context: the task's own context, with the values that the task has set so far. It need *not* be current in
+        the observer; read a variable with ``event.context[variable]``, or enter the context with
+        ``event.context.run(...)``.
     """
 
     kind: EventKind
@@ -53,23 +59,28 @@ class TaskEvent:
 
 
 class Observer(Protocol):
-    """Anything that takes a ``TaskEvent``. What it returns is ignored; if it raises, it is not called again."""
+    """A callable that takes a ``TaskEvent``. Its result is ignored; if it raises, it is not called again."""
 
     def __call__(self, event: TaskEvent, /) -> object:
-        """Be told. Must neither block nor await; may submit to the executor and read its statistics."""
+        """Handle one event. It must not block; it may submit to the executor and read its statistics.
+
+        :param event: the event.
+        """
 
 
 class FailureCounter(Protocol):
-    """Where failing observers are counted: an executor's recorder."""
+    """Counts failures of observers: the interface of an executor's recorder."""
 
     def telemetry_failed(self, kind: str) -> None:
-        """Count one failure of this kind."""
+        """Count one failure of this kind, ``"observer"``."""
 
 
 class Observers:
-    """The observers of one executor. False when there are none, so that nobody builds an event for nobody.
+    """The observers of one executor. It is false if there are none, so that no event is made without a receiver.
 
-    Raises ``TypeError`` for an observer that is not callable or is a coroutine function.
+    :param observers: the callables.
+    :param failures: counts the observers that fail.
+    :raises TypeError: an observer is not callable or is a coroutine function.
     """
 
     __slots__ = ("_failures", "_observers")
@@ -90,9 +101,10 @@ class Observers:
         return iter(self._observers)
 
     def notify(self, event: TaskEvent) -> None:
-        """Tell every observer. One that fails is dropped, logged once and counted; the work never notices.
+        """Call every observer. One that raises is dropped, logged once and counted; the task is not affected.
 
-        ``KeyboardInterrupt`` and ``SystemExit`` are no failures of an observer: they pass through.
+        :param event: the event.
+        :raises KeyboardInterrupt, SystemExit: an observer raised it; this does not count as its failure.
         """
         # The tuple is replaced, never changed: an observer may cause further events, and those may drop one that this
         # event has not reached yet.
@@ -104,7 +116,7 @@ class Observers:
                 observer(event)
             except (KeyboardInterrupt, SystemExit):
                 raise
-            except BaseException:  # noqa: BLE001 - a CancelledError raised by a plain call cancels nobody: its bug
+            except BaseException:  # noqa: BLE001 - a plain call that raises CancelledError has a bug: it cancels nothing
                 self._drop(observer)
 
     def _drop(self, observer: Observer) -> None:
@@ -119,7 +131,10 @@ class Observers:
 
 
 def check_observer(observer: object) -> None:
-    """Raise ``TypeError`` for what cannot be an observer."""
+    """Check that this can be an observer.
+
+    :raises TypeError: it is not callable or is a coroutine function.
+    """
     if not callable(observer):
         raise TypeError(f"observers: {text(observer)} is not callable; pass a function that takes one TaskEvent")
     if is_coroutine_function(observer) or is_coroutine_function(type(observer).__call__):

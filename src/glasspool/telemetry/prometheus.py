@@ -1,8 +1,8 @@
-"""The recorder's figures for prometheus_client: one custom collector, and a small /metrics endpoint.
+"""The recorder's figures for prometheus_client: a custom collector, and a small /metrics endpoint.
 
-The collector is read by whatever serves the registry; text and OpenMetrics come from prometheus_client itself, which
-writes exemplars in OpenMetrics only. A series leaves a process by one path per registry: beside OpenTelemetry's
-PrometheusMetricReader, or in a registry that adds up several processes, the collector stays away and says so.
+Any server of the registry reads the collector. prometheus_client writes the text and OpenMetrics formats, with
+exemplars in OpenMetrics only. No series appears twice in a registry: beside OpenTelemetry's PrometheusMetricReader, or
+in a registry that adds up several processes, the collector yields nothing and logs a warning.
 """
 
 from __future__ import annotations
@@ -40,14 +40,18 @@ _RIVALS = {
         "(glasspool.telemetry.configure(prometheus_port=...)) or export by OTLP"
     ),
 }
-"""Collectors, by module, beside which ours shows nothing, and what is said then."""
+"""The modules of collectors beside which ours yields nothing, each with the warning that is logged then."""
 
 
 def register(registry: CollectorRegistry | None = None, *, source: Registry = REGISTRY) -> Collector:
-    """Show all ``glasspool_*`` series in a prometheus_client registry, by default the process-wide one.
+    """Add all ``glasspool_*`` series to a prometheus_client registry.
 
-    A second call for the same registry returns the collector that is there. ``registry.unregister(collector)``
-    takes it out. Raises ``ConfigurationError`` when prometheus_client is not installed.
+    ``registry.unregister(collector)`` removes them.
+
+    :param registry: the registry; default prometheus_client's process-wide one.
+    :param source: glasspool's own registry; default the process's.
+    :returns: the collector; a second call for the same registry returns the same one.
+    :raises ConfigurationError: prometheus_client is not installed.
     """
     client = _client()
     target = default_registry() if registry is None else registry
@@ -56,7 +60,7 @@ def register(registry: CollectorRegistry | None = None, *, source: Registry = RE
             if isinstance(known, Collector) and known.source is source:
                 return known
         collector = Collector(target, source, client)
-        collector.stands_aside()  # said here and now, not only at the first scrape
+        collector.stands_aside()  # warns now, not only at the first scrape
         target.register(collector)
     if "PROMETHEUS_MULTIPROC_DIR" in os.environ or "prometheus_multiproc_dir" in os.environ:
         logger.warning(
@@ -68,7 +72,12 @@ def register(registry: CollectorRegistry | None = None, *, source: Registry = RE
 
 
 class Collector:
-    """A prometheus_client collector over one glasspool registry. Made by ``register``."""
+    """A prometheus_client collector for one glasspool registry; made by ``register``.
+
+    :param registry: the prometheus_client registry that it is added to.
+    :param source: glasspool's registry.
+    :param client: the module ``prometheus_client``.
+    """
 
     def __init__(self, registry: CollectorRegistry, source: Registry, client: Any) -> None:
         self.source = source
@@ -86,12 +95,15 @@ class Collector:
         return [self._family(metric) for metric in catalog.ALL_METRICS]
 
     def collect(self) -> Iterator[Family]:
-        """One snapshot of every series that exists, family by family in the catalog's order."""
+        """All series that exist, from one snapshot, family by family in the catalog's order."""
         if not self.stands_aside():
             yield from self.families(self.source.collect())
 
     def families(self, snapshot: Snapshot) -> Iterator[Family]:
-        """A snapshot as prometheus_client spells it, family by family in the catalog's order."""
+        """The series of a snapshot as prometheus_client's families, in the catalog's order.
+
+        :param snapshot: the figures of one moment.
+        """
         for metric in (*catalog.ALL_METRICS, *catalog.PORT_METRICS):
             points = snapshot.points.get(metric.name, ())
             histograms = snapshot.histograms.get(metric.name, ())
@@ -104,7 +116,8 @@ class Collector:
                 yield family
 
     def stands_aside(self) -> bool:
-        """Whether another collector of this registry makes ours wrong; said once, whenever that begins."""
+        """Whether another collector of this registry makes this one yield nothing; logs a warning once for each
+        kind."""
         for known in collectors_of(self._registry):
             for module, message in _RIVALS.items():
                 if type(known).__module__.startswith(module):
@@ -121,7 +134,7 @@ class Collector:
         return family
 
     def _add_point(self, family: Family, metric: Metric, point: Point) -> None:
-        # Families of the public helper classes have one fixed set of labels; ours leave out what is absent.
+        # Families of the public helper classes have a fixed set of labels; ours leave out absent labels.
         family.samples.append(self._core.Sample(metric.prometheus_name, _labels(point.attributes), point.value))
 
     def _add_histogram(self, family: Family, metric: Metric, point: HistogramPoint) -> None:
@@ -143,7 +156,10 @@ class Collector:
 
 
 class Endpoint:
-    """An HTTP server for /metrics in a thread of its own, so that a blocked event loop can still be read."""
+    """An HTTP server for /metrics in its own thread, so that scrapes work while the event loop is blocked.
+
+    ``port`` is the port that it listens on.
+    """
 
     def __init__(self, server: Any, thread: threading.Thread) -> None:
         self._server = server
@@ -164,18 +180,27 @@ class Endpoint:
 def serve(
     port: int, host: str = "127.0.0.1", registry: CollectorRegistry | None = None, *, source: Registry = REGISTRY
 ) -> Endpoint:
-    """Serve ``registry`` (default: the process-wide one) with our series in it on ``host:port``; 0: any free port.
+    """Add glasspool's series to a registry, and serve it over HTTP.
 
-    Raises ``ConfigurationError`` when prometheus_client is not installed or the port cannot be had.
+    :param port: the port; 0 is any free one.
+    :param host: the address, default 127.0.0.1.
+    :param registry: the prometheus_client registry; default the process-wide one.
+    :param source: glasspool's own registry; default the process's.
+    :returns: the endpoint, with its ``port`` and ``close()``.
+    :raises ConfigurationError: prometheus_client is not installed, or the port is not available.
     """
     register(registry, source=source)
     return listen(port, host, default_registry() if registry is None else registry)
 
 
 def listen(port: int, host: str, registry: Any) -> Endpoint:
-    """Serve what is in ``registry``, or whatever is collected like one, on ``host:port``.
+    """Serve a registry over HTTP.
 
-    Raises ``ConfigurationError`` when the port cannot be had.
+    :param port: the port; 0 is any free one.
+    :param host: the address.
+    :param registry: a prometheus_client registry, or an object with its ``collect()``.
+    :returns: the endpoint.
+    :raises ConfigurationError: prometheus_client is not installed, or the port is not available.
     """
     try:
         server, thread = _client().start_http_server(port, host, registry)
@@ -188,7 +213,11 @@ def listen(port: int, host: str, registry: Any) -> Endpoint:
 
 
 def default_registry() -> CollectorRegistry:
-    """The process-wide one. Raises ``ConfigurationError`` when prometheus_client is not installed."""
+    """prometheus_client's process-wide registry.
+
+    :returns: the registry.
+    :raises ConfigurationError: prometheus_client is not installed.
+    """
     found: CollectorRegistry = _client().REGISTRY
     return found
 

@@ -1,6 +1,8 @@
-"""Is anybody listening? The OpenTelemetry providers of this process, asked for on the hot path at no cost.
+"""The OpenTelemetry providers of this process: whether one was set, and what is bound to it.
 
-The API's own globals answer without a call (see ``_foreign.otel_globals``). Where they are not known the getters do.
+The hot path must learn cheaply that no provider was set. The public getters search the environment at each call, so
+this module reads the API's own globals without a call (see ``_foreign.otel_globals``). If they are missing, it uses the
+getters.
 """
 
 from __future__ import annotations
@@ -40,21 +42,21 @@ logger = logging.getLogger("glasspool")
 
 _MISSING: Any = object()
 SCOPE: Final = "glasspool"
-"""Instrumentation scope of all our spans and metrics."""
+"""The instrumentation scope of all of glasspool's spans and metrics."""
 
 sink: Instruments | None = None
-"""What takes measurements, besides the recorder's own buckets, for the SDK: None while no meter provider is set."""
+"""The SDK's instruments, which get each measurement in addition to the recorder's buckets; None without a provider."""
 
 renew: Callable[[], metrics.MeterProvider] | None = None
-"""How a forked child gets a meter provider that inherited no sums; set by configure() for the SDK that it set up."""
+"""Makes a meter provider without inherited sums in a forked child; set by configure() for the SDK that it set up."""
 
 first_use: Callable[[], None] | None = None
-"""What a forked child does as soon as it has metrics, once; set by configure() for the port that it shares."""
+"""Called once in a forked child, as soon as it has metrics; set by configure() for the port that it shares."""
 
 own: set[str] = set()
-"""The signals, traces and metrics, whose provider configure() has set."""
+"""The signals (``"traces"``, ``"metrics"``) whose provider configure() has set."""
 
-_lock = threading.RLock()  # what re-enters it finds that the instruments are being made
+_lock = threading.RLock()  # a call that re-enters it sees by _binding that the instruments are being made
 _binding = False
 _forked = False
 _instruments: Instruments | None = None
@@ -64,7 +66,10 @@ _tracer: trace.Tracer | None = None
 
 
 def bind(registry: Registry) -> None:
-    """Make the instruments of the global meter over ``registry``, once per process, and look for providers."""
+    """Make the instruments of the global meter for a registry, once per process, and look for providers.
+
+    :param registry: the registry whose figures the instruments show.
+    """
     global _binding, _instruments, first_use
     registry.listening = listening
     made = False
@@ -79,7 +84,7 @@ def bind(registry: Registry) -> None:
                 made = True
             finally:
                 _binding = False
-    if made:  # without the lock: taking over takes those of the executors, whose holders may come here
+    if made:  # without the lock: taking over acquires the executors' locks, whose holders may call this function
         _find_meter_provider()
     begin, first_use = first_use, None
     if begin is not None:
@@ -94,7 +99,7 @@ def _joined(registry: Registry, holder: Holder) -> None:
 
 
 def refresh() -> None:
-    """Notice a provider that was set meanwhile."""
+    """Notice a provider that was set since the last look."""
     if _globals_meter() is not _meter_provider:
         _find_meter_provider()
     if _globals_tracer() is not _tracer_provider:
@@ -102,14 +107,17 @@ def refresh() -> None:
 
 
 def tracer() -> trace.Tracer | None:
-    """The tracer of the provider that the application (or configure()) has set, or None while there is none."""
+    """The tracer of the provider that the application (or configure()) has set.
+
+    :returns: the tracer, or None while no provider is set.
+    """
     if not KNOWN or (METRICS[METER_PROVIDER] is not _meter_provider or TRACE[TRACER_PROVIDER] is not _tracer_provider):
         refresh()
     return _tracer
 
 
 def listening() -> bool:
-    """Whether a provider of metrics or traces was set, as far as it has been noticed."""
+    """Whether a provider of metrics or traces has been noticed."""
     return sink is not None or _tracer is not None
 
 
@@ -122,18 +130,18 @@ def _globals_tracer() -> Any:
 
 
 def has_meter_provider() -> bool:
-    """Whether a meter provider was set that is more than the API's stand-in."""
-    # The proxy provider has no public name: an SDK provider is told by not living in the API package.
+    """Whether a meter provider was set, other than the API's proxy."""
+    # The proxy has no public name: a real provider is recognised by its class, which is not of the API package.
     return not type(metrics.get_meter_provider()).__module__.startswith("opentelemetry.metrics")
 
 
 def has_tracer_provider() -> bool:
-    """Whether a tracer provider was set that is more than the API's stand-in."""
+    """Whether a tracer provider was set, other than the API's proxy and no-op provider."""
     return not isinstance(trace.get_tracer_provider(), (trace.ProxyTracerProvider, trace.NoOpTracerProvider))
 
 
 def _after_fork() -> None:
-    """In a forked child: look for providers anew, and where ``renew`` says how, leave the parent's instruments."""
+    """In a forked child: look for providers again, and make new instruments if ``renew`` is set."""
     global _binding, _forked, _instruments, _lock, _meter_provider, _tracer_provider, sink
     _lock = threading.RLock()
     _binding = False
@@ -145,7 +153,7 @@ def _after_fork() -> None:
     _meter_provider = _tracer_provider = _MISSING
 
 
-# What is found is set before it is noted whose it is: another thread may look in between.
+# The result is set before the provider that it belongs to: another thread may look in between.
 
 
 def _find_meter_provider() -> None:
@@ -175,7 +183,8 @@ def _watch_what_is_not_ours(signal: str) -> None:
 
 
 def _load_named(variable: str, load: Callable[[], object]) -> None:
-    """Load a provider that the environment names: the getters do that on first use, the globals do not show it yet."""
+    """Load a provider that the environment names: the getters load it at first use, until when the globals are
+    empty."""
     given = os.environ.get(variable)
     if given is None:
         return
@@ -183,7 +192,7 @@ def _load_named(variable: str, load: Callable[[], object]) -> None:
     try:
         load()
     except Exception as error:  # noqa: BLE001 - what a provider raises when it is imported or made
-        # The getters would raise each time, the application's own calls of them too.
+        # The getters would raise at each call, including the application's calls.
         del os.environ[variable]
         logger.warning(
             "%s=%r cannot be loaded and is ignored, as if it were not set (%s: %s)",

@@ -1,4 +1,4 @@
-"""The only place that touches what asyncio, anyio or trio keep private, and the only one that tells them apart."""
+"""The only package that uses private parts of asyncio, anyio and trio, and that distinguishes between them."""
 
 from __future__ import annotations
 

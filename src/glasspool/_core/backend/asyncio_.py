@@ -1,9 +1,9 @@
-"""asyncio, uvloop included.
+"""The asyncio backend, including uvloop.
 
-anyio's own ``start_soon`` costs twice what a task costs here, and a cancel scope per task a third of it. So a task is
-started natively and entered into the nursery's cancel scope by hand, and its own scope is put around it only when
-somebody cancels it (``_enter_late``). That needs a few private names of anyio; they are checked once, at import, and if
-one is missing ``start_soon`` and ordinary scopes are used instead: slower, the same semantics.
+A task started by anyio's ``start_soon`` costs twice as much as one here, and a cancel scope per task a third. So tasks
+are started natively and entered into the nursery's cancel scope directly, and a task gets its own scope only when it is
+cancelled (``_enter_late``). This needs a few private names of anyio. They are checked once, at import; if one is
+missing, ``start_soon`` and ordinary scopes are used instead, which is slower, with the same semantics.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ logger = logging.getLogger("glasspool")
 
 
 def _anyio_parts() -> tuple[Any, Any] | None:
-    """anyio's table of task states and their class, if both are where and what they were when this was written."""
+    """anyio's table of task states and their class, or None if they are not as expected."""
     try:
         from anyio._backends import _asyncio as backend
 
@@ -69,8 +69,9 @@ class _Pause:
 class _FastSpawner:
     """Native asyncio tasks, entered into ``scope`` (the scope of the task that serves) by hand.
 
-    Each coroutine is run up to its ``pause`` before its task is made. A task that is cancelled before its first step
-    is then told so like any other, where asyncio would silently drop the coroutine; that saves a callback per task.
+    Each coroutine runs up to its ``pause`` before its task is made. A task that is cancelled before its first step then
+    receives the cancellation like any other, where asyncio would silently drop the coroutine; this saves a callback per
+    task.
     """
 
     def __init__(self, loop: asyncio.AbstractEventLoop, scope: Any, parts: Any) -> None:
@@ -126,7 +127,7 @@ def _new_task(coro: Coroutine[Any, Any, None], loop: asyncio.AbstractEventLoop, 
 
 
 def _enter_late(scope: Any, task: asyncio.Task[Any], outer: Any, states: Any) -> None:
-    """Put ``scope`` around all that ``task`` runs: between ``outer``, the nursery's, and those it has opened itself."""
+    """Insert ``scope`` around ``task``: between the nursery's scope, ``outer``, and those that the task has opened."""
     state = states[task]
     scope._host_task, scope._parent_scope, scope._active = task, outer, True
     own = state.cancel_scope
@@ -159,11 +160,11 @@ class _GroupSpawner:
 
 @cache
 def _apart(scope_class: Any) -> Any:
-    """A cancel scope that leaves alone what its task's parent has to settle with asyncio.
+    """A cancel scope that does not pass its count of cancellations on to a scope of another task.
 
-    anyio counts how often a scope has called ``task.cancel()``, to take that back by ``uncancel()``, and a scope that
-    is left hands its count on to the one around it: also where that belongs to another task. That one would take back
-    a cancellation that somebody else has asked for.
+    anyio counts how often a scope has called ``task.cancel()``, to undo that by ``uncancel()``. A scope that is left
+    passes its count on to the enclosing scope, even if that belongs to another task, which would then undo a
+    cancellation that was requested by others.
     """
 
     class ApartScope(scope_class):  # type: ignore[misc]  # the class is known at run time only
@@ -184,10 +185,10 @@ def _apart(scope_class: Any) -> Any:
 
 @cache
 def _timed(scope_class: Any) -> Any:
-    """A cancel scope whose timer is started in a context of its own.
+    """A cancel scope whose timer is started in a separate context.
 
-    asyncio keeps a timer that was cancelled, and the context in which it was started, until its time has come: the
-    task's context would outlive the task by the rest of its timeout.
+    asyncio keeps a cancelled timer, with the context in which it was started, until it is due: the task's context would
+    outlive the task by the rest of its timeout.
     """
 
     class TimedScope(scope_class):  # type: ignore[misc]  # the class is known at run time only
@@ -207,7 +208,7 @@ class AsyncioBackend:
     """A running asyncio loop (uvloop's too)."""
 
     name = "asyncio"
-    # Anybody may cancel a native task, also before its first step.
+    # Any code may cancel a native task, also before its first step.
     cancels: tuple[tuple[str, str], ...] = (
         ("parent_scope", "queued"), ("parent_scope", "running"), ("unknown", "queued"), ("unknown", "running"),
     )  # fmt: skip
@@ -223,8 +224,8 @@ class AsyncioBackend:
         if hasattr(scope, "_pending_uncancellations"):
             self._scope_class = _apart(cast("Any", self._scope_class))
         self._timed_class = _timed(cast("Any", self._scope_class))
-        # uvloop's own clock has milliseconds and stands still within a loop turn. A clock that somebody has put in the
-        # place of asyncio's, to test without waiting, is asked itself.
+        # uvloop's own clock has milliseconds and does not advance within a loop turn. If a test has replaced asyncio's
+        # clock, the replacement is used.
         loops_time = getattr(self._loop.time, "__func__", None)
         replaced = isinstance(self._loop, asyncio.BaseEventLoop) and loops_time is not _TIME
         self.clock: Callable[[], float] = self._loop.time if replaced else time.perf_counter
@@ -267,7 +268,7 @@ class AsyncioBackend:
             return True
         if sys.version_info >= (3, 11):
             return cast("asyncio.Task[Any]", asyncio.current_task()).cancelling() > 0
-        # A native cancellation leaves no trace in its task, but that of a scope says what it is.
+        # A native cancellation leaves no trace in its task; that of a scope is recognised by its message.
         return not str(cancellation).startswith("Cancelled ")
 
     def cancellation_source(self, error: BaseException | None) -> str | None:

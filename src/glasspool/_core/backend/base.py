@@ -1,4 +1,4 @@
-"""What the executor needs of an event loop, whichever it is."""
+"""The interface of the backends: the operations that the executor needs of an event loop."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ __all__ = [
 T = TypeVar("T")
 
 Main = Callable[[Any], Coroutine[Any, Any, None]]
-"""The body of a spawned task; it takes the task it is spawned for and raises only cancellation."""
+"""The body of a spawned task; it takes the task for which it is spawned and raises only cancellation."""
 
 
 Call = Callable[[Any, tuple[Any, ...]], Coroutine[Any, Any, Any]]
@@ -76,22 +76,23 @@ class Spawner(Protocol):
 
 
 class Threads(Protocol):
-    """The threads in which an executor's plain functions run. As many run at once as are asked to."""
+    """The threads in which an executor's plain functions run. Their number has no bound."""
 
     @property
     def alive(self) -> int:
-        """How many there are, busy or idle, that nobody else uses. Any thread may ask."""
+        """The number of threads, busy or idle, that belong to this executor only. May be called from any thread."""
         ...
 
     async def run(self, call: Callable[[], None], scope: Any, *, abandon: bool) -> None:
         """Call ``call`` in a thread, in a copy of the current context, and wait for its end.
 
-        ``anyio.from_thread`` works inside; ``scope``, the task's own and innermost one, is what ``check_cancelled``
-        asks. Cancelled, it waits on unless ``abandon``; then the thread goes on by itself.
+        ``anyio.from_thread`` works inside; ``check_cancelled`` uses ``scope``, the innermost scope of the task. When
+        cancelled, this waits for the thread, or with ``abandon`` leaves the thread running.
         """
 
     def end(self) -> None:
-        """No more calls come: idle threads end now, busy ones after their call. Any thread may ask for it."""
+        """End idle threads now and busy ones after their call; there are no more calls. May be called from any
+        thread."""
 
 
 class Backend(Protocol):
@@ -100,18 +101,18 @@ class Backend(Protocol):
     name: str
     pause: Awaitable[None] | None
     call: Call | None
-    """For what users bring along, where that has to be told from our own code."""
+    """Calls users' code, where that must be distinguished from our own."""
     take: Callable[[Any], Any]
     """``next``, likewise."""
     cancels: tuple[tuple[str, str], ...]
-    """Reason and phase of the cancellations that can come to a task from the backend, without anybody's request."""
+    """Reason and phase of cancellations that the backend can deliver to a task without a request."""
 
     def is_current(self) -> bool:
         """Whether the caller runs on this loop."""
         ...
 
     def clock(self) -> float:
-        """Monotonic seconds; the loop's own clock where tests replace it. Any thread may ask."""
+        """Monotonic seconds; the loop's own clock where tests replace it. May be called from any thread."""
         ...
 
     def call_soon_threadsafe(self, fn: Callable[[], object]) -> bool:
@@ -141,20 +142,20 @@ class Backend(Protocol):
         """The current backend task, to tell one from another."""
 
     def is_cancelled(self, cancellation: BaseException) -> bool:
-        """Whether the current task is being cancelled: if not, the cancellation that it has met is somebody else's,
-        kept from another scope or raised by hand."""
+        """Whether the current task is being cancelled. If not, the cancellation that it raised is foreign: kept from
+        another scope, or made by user code."""
         ...
 
     def cancellation_source(self, error: BaseException | None) -> str | None:
-        """Which enclosing scope's cancellation meets the current task: parent_scope, deadline, or None for neither."""
+        """Why an enclosing scope cancels the current task: parent_scope, deadline, or None if none does."""
 
     async def serve(self, started: Callable[[Spawner], None], until: Callable[[], Awaitable[None]]) -> None:
         """Run a spawner in the calling task until ``until()`` and all its tasks have ended."""
 
 
 def cancellation_in(error: BaseException) -> BaseException | None:
-    """The backend's cancellation in ``error``, the first if there are several: as good as all of them, and no group
-    that the backend would ask to split itself."""
+    """The backend's cancellation in ``error``, the first if there are several: it is equivalent to all of them, and not
+    a group that the backend would split."""
     return _parts(error, anyio.get_cancelled_exc_class())[0]
 
 
@@ -165,7 +166,7 @@ def cancels_only(error: BaseException) -> bool:
 
 
 def split_cancellation(error: BaseException) -> tuple[BaseException | None, BaseException | None]:
-    """What of ``error`` is the backend's cancellation, and what is left of it."""
+    """Split ``error`` into the backend's cancellation and the rest."""
     cancelled = anyio.get_cancelled_exc_class()
     found, mixed = _parts(error, cancelled)
     return found, without(error, cancelled) if mixed else error if found is None else None
@@ -189,8 +190,8 @@ def enclosing_cancelled() -> bool:
 
 
 async def to_the_end(body: Callable[[], Awaitable[T]]) -> T:
-    """Await ``body()``, shielded, until it has ended, called anew after each native cancellation (asyncio's own, which
-    no shield keeps off). The last of these is raised then."""
+    """Await ``body()``, shielded, until it has ended; it is called again after each native cancellation (asyncio's own,
+    from which a shield does not protect). Then the last of these is raised."""
     cancelled: BaseException | None = None
     found: list[T] = []
     try:

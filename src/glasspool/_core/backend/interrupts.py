@@ -1,4 +1,4 @@
-"""Ctrl-C: whose handler is it, the program's or that of whatever runs its event loop, and which code it interrupts."""
+"""Ctrl-C: whether its handler is the program's own or that of the event loop, and which code it may interrupt."""
 
 from __future__ import annotations
 
@@ -10,8 +10,7 @@ from typing import Any
 __all__ = ["INTERRUPTIBLE", "own_interrupt"]
 
 INTERRUPTIBLE: set[CodeType] = set()
-"""Code that calls what users bring along and does nothing else: where the loop keeps Ctrl-C back from our own code, it
-does not from this."""
+"""Code that only calls users' code: where the loop defers Ctrl-C in our own code, it does not in this code."""
 
 _OWN = {
     ("asyncio.runners", "_on_sigint"),

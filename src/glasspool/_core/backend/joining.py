@@ -1,4 +1,5 @@
-"""Whom the interpreter waits for when it ends. Touches what ``threading`` and ``concurrent.futures`` keep private."""
+"""Controls which threads the interpreter waits for at exit, through private parts of ``threading`` and
+``concurrent.futures``."""
 
 from __future__ import annotations
 
@@ -15,7 +16,8 @@ _let_go: set[threading.Thread] = set()
 
 
 def before_joining(hook: Callable[[], None]) -> None:
-    """Call ``hook`` when the program is over, before the interpreter waits for threads. The last one comes first."""
+    """Call ``hook`` when the program has ended, before the interpreter waits for threads. Hooks run in reverse
+    order."""
     register: Callable[[Callable[[], None]], object] = getattr(threading, "_register_atexit", atexit.register)
     try:
         register(hook)
@@ -24,9 +26,9 @@ def before_joining(hook: Callable[[], None]) -> None:
 
 
 def let_go(threads: Iterable[threading.Thread]) -> bool:
-    """Have the interpreter end without these threads of pools, as if they were daemons. Called by such a hook.
+    """Let the interpreter end without these threads of pools, as if they were daemons. Called by such a hook.
 
-    False: this Python keeps account of its threads elsewhere than expected, and will wait.
+    Returns False if this Python records its threads elsewhere than expected; then it will wait.
     """
     threads = list(threads)
     queues = getattr(pools, "_threads_queues", None)
@@ -47,7 +49,7 @@ def let_go(threads: Iterable[threading.Thread]) -> bool:
 
 
 def _join_the_others() -> None:
-    # In the place of an account that is kept in C from Python 3.13 on, from which no thread can be taken out.
+    # From Python 3.13 on the record of threads is kept in C and none can be removed: this joins the others instead.
     here = threading.current_thread()
     while others := [t for t in threading.enumerate() if not t.daemon and t is not here and t not in _let_go]:
         for thread in others:

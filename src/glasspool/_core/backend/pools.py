@@ -1,4 +1,4 @@
-"""What pools of threads and processes are doing. Touches what ``sys``, ``concurrent.futures`` and loky keep private."""
+"""The state of pools of threads and processes, read from private parts of ``sys``, ``concurrent.futures`` and loky."""
 
 from __future__ import annotations
 
@@ -23,7 +23,8 @@ def frames_of(thread: int | None) -> Iterator[FrameType]:
 
 
 class PoolParts:
-    """What must be known of a pool. Not the pool: it ends its idle workers when nobody refers to it any more.
+    """The needed parts of a pool, without the pool itself: it ends its idle workers when the last reference to it is
+    lost.
 
     ``threads`` of a thread pool; of the process pools of concurrent.futures and loky ``processes`` by pid, and
     ``pending`` by number what has the future of a call. Each is None where the pool has no such thing.

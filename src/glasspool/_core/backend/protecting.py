@@ -1,6 +1,8 @@
-"""Ctrl-C on trio: it raises KeyboardInterrupt between any two instructions of the main thread, but for code that asks
-trio to keep it back until the main task waits. All of ours asks for that: what is half done there is for nobody to see.
-What users bring along runs between; trio goes by the innermost frame that has asked for one or the other.
+"""Ctrl-C on trio: protection of glasspool's code.
+
+Ctrl-C raises KeyboardInterrupt between any two instructions of the main thread, except in code for which trio defers it
+until the main task waits. All of glasspool's code is protected in this way, since it must not be left half done. It
+calls users' code, which is not protected; trio uses the innermost frame that is marked as one or the other.
 """
 
 from __future__ import annotations
@@ -42,7 +44,7 @@ class _Carrier:
 
 
 def protect() -> None:
-    """Have Ctrl-C kept back in all functions of this package that have been imported, but for ``INTERRUPTIBLE``."""
+    """Defer Ctrl-C in all imported functions of this package except ``INTERRUPTIBLE``."""
     for name in [name for name in sys.modules if name.startswith("glasspool.") and name not in _protected]:
         _protected.add(name)
         namespace = vars(sys.modules[name])

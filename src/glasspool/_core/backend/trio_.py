@@ -1,4 +1,4 @@
-"""trio. As on asyncio, a task's own cancel scope is put around it only when somebody cancels it."""
+"""The trio backend. As on asyncio, a task gets its own cancel scope only when it is cancelled."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ logger = logging.getLogger("glasspool")
 
 
 def _status_class() -> Any:
-    """trio's CancelStatus, if it and what uses it are what they were when this was written; else None."""
+    """trio's CancelStatus, or None if it and its users are not as expected."""
     try:
         from trio._core import _run
 
@@ -43,7 +43,7 @@ if _STATUS is None:
 
 
 def _enter_late(scope: Any, task: Any) -> None:
-    """Put ``scope`` around all that ``task`` runs: between its nursery's and those it has opened itself."""
+    """Insert ``scope`` around ``task``: between its nursery's scope and those that the task has opened."""
     outer, own = task.parent_nursery._cancel_status, task._cancel_status
     scope._has_been_entered = True
     status = scope._cancel_status = _STATUS(scope=scope, parent=outer)
@@ -71,7 +71,7 @@ class TrioBackend:
         self.take: Callable[[Any], Any] = take_unprotected
         self._token = trio.lowlevel.current_trio_token()
         clock = trio.lowlevel.current_clock()
-        # trio's own clock is perf_counter with an offset; a clock that a test has put in its place is asked itself.
+        # trio's own clock is perf_counter with an offset; if a test has replaced it, the replacement is used.
         self.clock = time.perf_counter if type(clock).__name__ == "SystemClock" else clock.current_time
         self.is_current = self._is_current
 
@@ -114,7 +114,7 @@ class TrioBackend:
     def cancellation_source(self, error: BaseException | None) -> str | None:
         if not enclosing_cancelled():
             return None
-        # trio 0.31 and later say what cancelled; earlier ones do not.
+        # trio 0.31 and later report the source of a cancellation; earlier versions do not.
         return "deadline" if getattr(error, "source", None) == "deadline" else "parent_scope"
 
     async def serve(self, started: Callable[[Spawner], None], until: Callable[[], Awaitable[None]]) -> None:

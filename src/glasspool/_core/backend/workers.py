@@ -1,8 +1,9 @@
-"""Threads for plain functions: daemons of the executor's own on asyncio, anyio's elsewhere.
+"""Threads for plain functions: the executor's own daemon threads on asyncio, anyio's threads elsewhere.
 
-anyio's worker threads on asyncio are no daemons. The interpreter waits for them when it ends, for ever if a call never
-returns, although its task has long been cancelled. ``DaemonThreads`` runs the same calls with the same connection to
-the loop (``anyio.from_thread``) and is not waited for. On trio anyio's threads are trio's, which are daemons.
+anyio's worker threads on asyncio are not daemons. The interpreter waits for them at exit, for ever if a call never
+returns, even if its task was cancelled long ago. ``DaemonThreads`` runs the same calls with the same connection to the
+loop (``anyio.from_thread``), and the interpreter does not wait for it. On trio anyio uses trio's threads, which are
+daemons.
 """
 
 from __future__ import annotations
@@ -24,11 +25,11 @@ from anyio.lowlevel import checkpoint_if_cancelled
 __all__ = ["AnyioThreads", "DaemonThreads", "ThreadParts", "thread_parts"]
 
 IDLE = 10.0
-"""Seconds after which an idle thread ends. Longer keeps more threads, shorter starts them anew more often."""
+"""Seconds after which an idle thread ends. A longer time keeps more threads, a shorter one starts them more often."""
 
 
 class ThreadParts(NamedTuple):
-    """What makes a thread one of anyio's worker threads on asyncio."""
+    """The parts of anyio that make a thread one of its worker threads on asyncio."""
 
     claim: Callable[[Any, object], Any]  # a context manager: what runs in it may call back into the loop
     local: Any  # where a worker thread keeps the cancel scope of the call that it runs
@@ -37,7 +38,7 @@ class ThreadParts(NamedTuple):
 
 
 def thread_parts() -> ThreadParts | None:
-    """anyio's parts, if they are where and what they were when this was written."""
+    """anyio's parts, or None if they are not as expected."""
     try:
         from anyio._backends._asyncio import AsyncIOBackend
         from anyio._core._eventloop import claim_worker_thread, threadlocals
@@ -66,7 +67,7 @@ class AnyioThreads:
 
     async def run(self, call: Callable[[], None], scope: Any, *, abandon: bool) -> None:
         """See Threads."""
-        # In a copy of the copy that is made for the thread: what an error's traceback leads to has that one as a local.
+        # In a second copy: a frame in the error's traceback has the thread's own copy of the context as a local.
         await anyio.to_thread.run_sync(
             lambda: copy_context().run(call), abandon_on_cancel=abandon, limiter=self._limiter
         )
@@ -130,12 +131,12 @@ class DaemonThreads:
         return thread
 
     def rest(self, thread: _Thread) -> bool:
-        """The thread has done its job and may be given another one; False: it is to end."""
+        """The thread has finished its job and may get another one; False: it must end."""
         self._idle[thread] = None
         return not self._ended or not self.leave(thread)
 
     def leave(self, thread: _Thread) -> bool:
-        """The idle thread wants to end; False: at this moment it is given a job, or told to end."""
+        """Whether the idle thread may end; False: it has just got a job, or was told to end."""
         try:
             del self._idle[thread]
         except KeyError:
@@ -143,7 +144,7 @@ class DaemonThreads:
         return True
 
     def gone(self, thread: _Thread) -> None:
-        """The thread is at its end."""
+        """The thread has ended."""
         self._threads.pop(thread, None)
 
     def end(self) -> None:
@@ -171,11 +172,11 @@ class _Thread:
     def start(self, name: str) -> None:
         """Start it, without a job."""
         thread = threading.Thread(target=self._work, name=name, daemon=True)
-        # In an empty context: what an instrumented Thread.start() finds there belongs to one task, the thread to many.
+        # In an empty context: an instrumented Thread.start() would otherwise tie a thread of many tasks to one of them.
         Context().run(thread.start)
 
     def give(self, job: _Job | None) -> None:
-        """Do this job, or end. Called once for each time that it was idle, or new."""
+        """Do this job, or end. Called once each time that the thread is new or idle."""
         self._job = job
         self._jobs.release()
 
@@ -193,7 +194,7 @@ class _Thread:
             threads.gone(self)
 
     def _do(self) -> bool:
-        """Do the job; whether there may be another one."""
+        """Do the job; returns whether another one may follow."""
         context, call, scope, returned = cast("_Job", self._job)
         self._job = None
         threads, error = self._threads, None
@@ -205,7 +206,7 @@ class _Thread:
         finally:
             del threads.parts.local.current_cancel_scope
         try:
-            del context, call, scope  # whoever hears of the task's end finds that it has been let go of
+            del context, call, scope  # before the waiters learn of the task's end
             stay = threads.rest(self)
             if not threads.tell(partial(_return, returned, error)):
                 threads.end()
@@ -220,5 +221,5 @@ def _return(returned: asyncio.Future[None], error: BaseException | None) -> None
             returned.set_result(None)
         else:
             returned.set_exception(error)
-    elif error is not None:  # nobody waits any more: the loop's exception handler says so
+    elif error is not None:  # nothing waits for it any more: it goes to the loop's exception handler
         raise error

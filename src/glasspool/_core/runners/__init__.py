@@ -1,1 +1,1 @@
-"""How a task's function is run: on the loop, in a thread, or on any ``concurrent.futures`` executor."""
+"""Runners: they run a task's function on the loop, in a thread, or on any ``concurrent.futures`` executor."""

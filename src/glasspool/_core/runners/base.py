@@ -1,4 +1,4 @@
-"""What the executor asks of a runner."""
+"""The interface of runners."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ Freed = Callable[[Task], object]
 """Called once, from any thread, when a thread that its task left behind has ended."""
 
 HIDDEN: set[CodeType] = set()
-"""Code whose frames are taken off the top of a task's traceback: it is ours, not the user's."""
+"""Code of glasspool whose frames are removed from the top of a task's traceback."""
 
 
 class Raised:
-    """An exception that a function raised elsewhere, handed back as a value so that no foreign frames cling to it."""
+    """An exception that a function raised elsewhere, returned as a value so that it gets no frames of ours."""
 
     __slots__ = ("error",)
 
@@ -34,6 +34,6 @@ class Runner(Protocol):
     async def run(self, task: Task, freed: Freed) -> Any:
         """Run the task's function and return its value, or ``Raised`` for what it raised.
 
-        Cancellation passes through. If work goes on elsewhere after that, ``task.leave_running()`` was called and
-        ``freed`` is called when it has ended.
+        A cancellation is raised. If the function still runs elsewhere then, ``task.leave_running()`` has been called,
+        and ``freed`` is called when the function has ended.
         """

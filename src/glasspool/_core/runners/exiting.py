@@ -1,7 +1,7 @@
-"""What still runs when the program is over: named on stderr, and not waited for.
+"""Calls that still run when the program has ended: they are named on stderr, and the process does not wait for them.
 
-Threads of the executor's own are daemons, without which the interpreter ends. For the threads and processes of a user's
-pool it would wait: it is kept from that where they are busy with nothing but calls that our tasks have left behind.
+The executor's own threads are daemons, for which the interpreter does not wait. It would wait for the threads and
+processes of a user's pool; this is prevented if they are busy only with calls that tasks have left behind.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ class RunningCall:
 
 
 running: dict[RunningCall, None] = {}
-"""Calls in threads of executors. Each thread puts its own in and takes it out; one operation of a dict is atomic."""
+"""Calls in threads of executors. Each thread adds and removes its own; a single dict operation is atomic."""
 
 
 _left: dict[Future[Any], tuple[PoolParts, RunningCall]] = {}  # calls in pools that their tasks have left behind
@@ -55,10 +55,10 @@ _kinds: set[type] = set()  # of pools in which that has happened
 
 
 def leave_in_pool(pool: Executor, future: Future[Any], call: RunningCall) -> None:
-    """A task has ended while ``pool`` goes on with its call."""
+    """Note that a task has ended while ``pool`` still runs its call."""
     if type(pool) not in _kinds:
         _kinds.add(type(pool))
-        # Once a kind: what makes a pool may have such a hook of its own, which waits, and the last one comes first.
+        # Once for each kind: the module of a pool may have such a hook, which waits, and hooks run in reverse order.
         before_joining(_before_joining)
     _left[future] = PoolParts(pool), call
     future.add_done_callback(lambda done: _left.pop(done, None))

@@ -1,4 +1,4 @@
-"""On any ``concurrent.futures`` executor: the user's own pool, which must have room for what is sent to it."""
+"""The runner that uses any ``concurrent.futures`` executor; the pool should have room for the calls sent to it."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ __all__ = ["FuturesRunner"]
 
 
 class FuturesRunner:
-    """Runs functions on ``pool``. The task's context goes along into a ThreadPoolExecutor.
+    """Runs functions on ``pool``. In a ThreadPoolExecutor they run in the task's context.
 
-    Into a ProcessPoolExecutor or InterpreterPoolExecutor goes what ``carry`` puts around the function; pools of other
-    kinds may run it where this package is not installed, so they get it as it is.
+    A ProcessPoolExecutor or InterpreterPoolExecutor gets the function wrapped by ``carry``. Pools of other kinds may
+    run it where this package is not installed, so they get the plain function.
     """
 
     name = "futures"
@@ -74,7 +74,7 @@ class FuturesRunner:
 
 
 def _result(future: Future[Any]) -> Any:
-    # Asked for and not raised: an exception that was raised here would lead back to the future, and it to it.
+    # Read and not raised: an exception that was raised here would form a reference cycle with the future.
     try:
         error = future.exception()
     except BaseException as cancelled:  # noqa: BLE001 - by the pool; handed to the executor, which decides

@@ -1,4 +1,4 @@
-"""On the event loop: coroutine functions, and plain ones by ``runner="inline"``."""
+"""The runner on the event loop: for coroutine functions, and for plain ones with ``runner="inline"``."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""In a thread: a daemon of the executor's own on asyncio, one of trio's on trio."""
+"""The runner in threads: the executor's own daemon threads on asyncio, trio's threads on trio."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ class ThreadRunner:
 
 
 class ThreadCall:
-    """One call in a thread. The end of the function or the end of waiting: whoever comes first decides."""
+    """One call in a thread. The end of the function or the end of waiting, whichever comes first, decides."""
 
     __slots__ = ("_executor", "_freed", "_item", "_left", "_lock", "_result", "_started", "called")
 
@@ -91,7 +91,7 @@ class ThreadCall:
         return result
 
     def leave(self, task: Task) -> bool:
-        """Wait no longer; True if the function is running and will go on by itself, which the task then knows."""
+        """Stop waiting. Returns whether the function still runs and continues; the task has been notified then."""
         with self._lock:
             if self.called:
                 return False

@@ -4,8 +4,7 @@
 
 * The *submitter* waits in line while there is no room (_core/admission.py); that is the backpressure.
 * The *engine* (_core/engine.py) is the synchronous state machine behind it: slots, queue, outcomes.
-* A *task* runs as a backend task of its own in the nursery, in its submitter's context, on a *runner*
-  (_core/task_body.py); its state is kept by _core/task_state.py.
+* A *task* runs in the nursery, in its submitter's context, on a *runner* (_core/task_body.py, _core/task_state.py).
 * The *reporter* (_core/reporter.py) reports each event to recorder, span and observers.
 * The *block* (_core/block.py) is the executor between entering and leaving.
 """

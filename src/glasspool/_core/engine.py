@@ -182,8 +182,6 @@ class Engine:
                     self.settle_timeout(task)
         self.dispatch()
 
-    # -- ending ----------------------------------------------------------------------------------------------------
-
     def settle(
         self, task: Task, outcome: str, value: Any = None, error: BaseException | None = None, reason: str = ""
     ) -> None:
@@ -200,9 +198,7 @@ class Engine:
         else:
             self.queue.remove(task)
         # Notify. Telemetry counts first; then the waiters are woken, even if something has raised meanwhile.
-        tell = None
-        duration = 0.0
-        span = None
+        tell, span, duration = None, None, 0.0
         try:
             if outcome == "success" and not self.reporter.observed:
                 duration = self.reporter.succeeded(task.record)
@@ -291,8 +287,6 @@ class Engine:
     def _thread_freed(self) -> None:
         self.slots.used -= 1
         self.dispatch()
-
-    # -- closing ---------------------------------------------------------------------------------------------------
 
     def begin_closing(self, signal: Signals | None = None, reason: str = "") -> None:
         """Accept no more submissions; accepted tasks go on. Blocked producers get an error."""

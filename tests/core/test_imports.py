@@ -1,4 +1,4 @@
-"""``import glasspool`` imports what an executor needs to run; ways out and their servers come when they are used."""
+"""``import glasspool`` imports only what an executor needs; exporters and servers are imported at their first use."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What all tests share: the backends as a parameter, and a time limit on every asynchronous test."""
+"""Fixtures for all tests: the backends as a parameter, and a time limit for every asynchronous test."""
 
 from __future__ import annotations
 

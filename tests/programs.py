@@ -1,4 +1,4 @@
-"""Programs in a process of their own that are talked to by lines and signals, and watched as they end."""
+"""Controls programs in separate processes by lines and signals, and waits for their end."""
 
 from __future__ import annotations
 

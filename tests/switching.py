@@ -1,4 +1,4 @@
-"""A thread that ends at a chosen line of another one: whatever two threads share is seen at each of its steps."""
+"""Lets a thread end at a chosen line of another one, to test every step of their shared state."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Trace functions, for tests that look at or step into each line of somebody's code."""
+"""Trace functions, for tests that stop at each line of some code."""
 
 from __future__ import annotations
 

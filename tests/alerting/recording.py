@@ -1,4 +1,5 @@
-"""What a program's /metrics said every fifteen seconds: kept as compressed text, and continued where it is steady."""
+"""Recordings of a program's /metrics every fifteen seconds: compressed text, which can be continued where it is
+steady."""
 
 from __future__ import annotations
 

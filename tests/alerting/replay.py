@@ -1,4 +1,4 @@
-"""Recorded series through the shipped rules: what Prometheus' own rule tester makes of them."""
+"""Evaluates the shipped rules over recorded series with Prometheus' own rule tester."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The programs, and what each must and must not raise."""
+"""The programs, with the alerts that each must raise; it must raise no others."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Recordings: written and read without loss, continued as a steady program goes on."""
+"""Tests of recordings: written and read without loss, and continued as a steady program continues."""
 
 from __future__ import annotations
 

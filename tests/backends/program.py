@@ -1,4 +1,4 @@
-"""A program that provokes every metric of the contract, then stands still and tells what it knows.
+"""A program that produces every metric of the catalog, then stops working and reports its figures.
 
 Run as a script. It answers each line on its standard input with one line of JSON: ``snapshot`` with every series it
 has, ``flush`` with whether everything was exported, ``end`` with its account after closing.

@@ -1,4 +1,4 @@
-"""Real stores that answer Prometheus' query API, and the program whose series they are to hold."""
+"""Real stores with Prometheus' query API, and the program whose series they get."""
 
 from __future__ import annotations
 

@@ -1,4 +1,5 @@
-"""What the tests against real back ends share: processes, waiting, and series compared by name, labels and value."""
+"""Helpers of the tests against real back ends: processes, waiting, and comparison of series by name, labels and
+value."""
 
 from __future__ import annotations
 

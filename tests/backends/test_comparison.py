@@ -1,4 +1,4 @@
-"""The comparison that the round trips rest on must be able to fail."""
+"""Tests that the comparison used by the round trips can fail."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Forked workers export over connections of their own: a channel that was opened before the fork is dead."""
+"""Forked workers export over their own connections: a channel that was opened before the fork does not work."""
 
 from __future__ import annotations
 

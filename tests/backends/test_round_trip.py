@@ -1,4 +1,4 @@
-"""One run, read back from real back ends: the same names, the same labels, the same numbers on every path."""
+"""One run, read back from real back ends: names, labels and numbers are the same on every path."""
 
 from __future__ import annotations
 

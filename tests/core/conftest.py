@@ -1,4 +1,4 @@
-"""An OpenTelemetry SDK for the tests that look at spans and metrics, in place for just as long as they run."""
+"""An OpenTelemetry SDK for the tests that examine spans and metrics, set only while they run."""
 
 from __future__ import annotations
 

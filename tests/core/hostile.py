@@ -1,4 +1,4 @@
-"""Ways to have hostile things done by an executor, and to see that it goes on."""
+"""Helpers that pass hostile objects to an executor, and check that it still works."""
 
 from __future__ import annotations
 

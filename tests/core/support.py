@@ -1,4 +1,4 @@
-"""What the core tests share: tasks that wait until told, loop turns, figures that must add up."""
+"""Helpers of the core tests: tasks that wait for a signal, loop turns, figures that must be consistent."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Bad input: each is refused at the call, names the parameter and the value, and loses nothing."""
+"""Invalid arguments: each is refused at the call, by an error that names parameter and value; nothing is lost."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Cancellation: who asks, where it meets the task, and that it is passed on."""
+"""Cancellation: its reasons, the phase of the task, and that it is passed on."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""An executor that is cancelled from outside a few checkpoints after it was opened, while everybody uses it."""
+"""An executor that is cancelled from outside a few checkpoints after it was opened, while it is in use."""
 
 from __future__ import annotations
 

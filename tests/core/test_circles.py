@@ -1,4 +1,5 @@
-"""Circles of waits across executors, threads and event loops: refused when they close, and nothing else is."""
+"""Circles of waits across executors, threads and event loops: the wait that closes one is refused, and no other
+wait."""
 
 from __future__ import annotations
 

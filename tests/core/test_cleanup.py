@@ -1,4 +1,4 @@
-"""Cleanup that awaits, as docs/semantics.md tells people to write it."""
+"""Cleanup that awaits, written as docs/semantics.md recommends."""
 
 from __future__ import annotations
 

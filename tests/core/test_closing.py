@@ -1,4 +1,4 @@
-"""Closing: drain or cut, reports, escalation, and leaving a block by an exception."""
+"""Closing: draining, cancelling, reports, escalation, and leaving a block by an exception."""
 
 from __future__ import annotations
 

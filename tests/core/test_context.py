@@ -1,4 +1,4 @@
-"""Context variables: the submitter's, isolated, and dropped at the end along with everything else."""
+"""Context variables: copied from the submitter, isolated, and released at the end of the task."""
 
 from __future__ import annotations
 

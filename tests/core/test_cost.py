@@ -1,4 +1,4 @@
-"""Cost is gated by counting: Python calls per task are the same on every machine, microseconds are not."""
+"""Limits on the number of Python calls per task, which is the same on every machine, unlike the time."""
 
 from __future__ import annotations
 

@@ -1,4 +1,5 @@
-"""Ctrl-C all over our own code, and in what users bring along: KeyboardInterrupt leaves, and nothing is lost."""
+"""Ctrl-C at every point of our own code, and in users' code: the block raises KeyboardInterrupt, and nothing is
+lost."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Errors are outcomes: raised again and again as the task left them."""
+"""Errors of tasks: raised unchanged, however often they are awaited."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The process ends when the program is over, whatever still runs in threads and pools, and says what that is."""
+"""The process exits when the program has ended, and names the calls that still run in threads and pools."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Fair and cancellable: the executor never holds the loop for more than a burst of task starts."""
+"""Fairness: the executor yields to the loop after a limited number of task starts, and can be cancelled there."""
 
 from __future__ import annotations
 

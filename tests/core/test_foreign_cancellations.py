@@ -1,5 +1,5 @@
-"""Cancellations that are not meant for the one who meets them: kept from elsewhere, raised by hand, of the other
-backend, alone or in a group. They are the end of whoever raises them, and of nobody else."""
+"""Foreign cancellations: kept from elsewhere, raised by hand, or of the other backend, alone or in a group. They end
+only the task that raises them."""
 
 from __future__ import annotations
 

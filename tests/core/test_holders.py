@@ -1,4 +1,4 @@
-"""Who holds what of a task that has ended: its context, handle, outcome or error, and what that keeps alive."""
+"""References to a task that has ended: which objects its context, handle, outcome or error keep alive."""
 
 from __future__ import annotations
 

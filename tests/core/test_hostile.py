@@ -1,5 +1,5 @@
-"""Nothing that is handed in can break the executor: objects whose every special method and attribute raises, in each
-role, on each runner. The task ends once, its slot is free, the next task runs, the block leaves."""
+"""Hostile objects cannot break the executor: every special method and attribute of theirs raises, in each role, on each
+runner. The task ends once, its slot becomes free, the next task runs, and the block can be left."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
-"""What else is handed in: functions, arguments, names, notes, observers, sources, spans. None of it is looked at in a
-way that could harm the executor, and where it must be, what it raises is told to whoever made the call."""
+"""Other hostile objects: functions, arguments, names, notes, observers, sources, spans. Examining them cannot harm the
+executor; where foreign code must run, its exception is raised to the caller."""
 
 from __future__ import annotations
 

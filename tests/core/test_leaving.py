@@ -1,4 +1,4 @@
-"""Where executors live: plugin fixtures, lifespans, the wrong task, and loops that stop."""
+"""Executors in fixtures and lifespans, blocks left in the wrong task, and loops that stop."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What leaves the block is what happened: the table of the semantics, beside what leaves a plain task group."""
+"""The exception that leaves the block: the table of docs/semantics.md, compared with a plain task group."""
 
 from __future__ import annotations
 

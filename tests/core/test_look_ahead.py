@@ -1,4 +1,4 @@
-"""How far iterators run ahead of their consumer, and that nothing which could run is left waiting by that."""
+"""Iterators take a bounded number of items ahead of their consumer, and this never delays a task that could run."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Metrics equal to what happened: the SDK's, the registry's and stats() say the same numbers."""
+"""Metrics are exact: the SDK, the registry and stats() have the same numbers."""
 
 from __future__ import annotations
 

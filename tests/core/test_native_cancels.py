@@ -1,5 +1,5 @@
-"""asyncio's own ``task.cancel()``, several times: whoever waits for cleanup waits until it is finished, and the
-cancellations are not eaten."""
+"""asyncio's own ``task.cancel()``, several times: a wait for cleanup lasts until the cleanup has finished, and the
+cancellations are not lost."""
 
 from __future__ import annotations
 

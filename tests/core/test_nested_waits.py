@@ -1,4 +1,4 @@
-"""Whatever waits inside its own executor ends, or is told: every operation that waits, from every place.
+"""A wait inside its own executor ends or raises NestedWait: every operation that waits, from every place.
 
 Nothing here has a time limit of its own, and every task ends by itself: what hung would hang until the test's limit.
 """

@@ -1,4 +1,4 @@
-"""Observers: what they are told of a task's context, and that they may call whatever can be called from outside."""
+"""Observers: the task's context in their events, and that they may call every public method."""
 
 from __future__ import annotations
 

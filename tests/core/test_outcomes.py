@@ -1,4 +1,4 @@
-"""The outcome follows how the function ended; a request only names a cancellation."""
+"""The outcome depends on how the function ended; a request only determines the reason of a cancellation."""
 
 from __future__ import annotations
 

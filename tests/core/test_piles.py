@@ -1,4 +1,4 @@
-"""Piles: outcomes once each in order of ending, views that do not see each other, fail-fast, producers."""
+"""Piles: each outcome once, in order of ending; independence of several piles; fail-fast; producers."""
 
 from __future__ import annotations
 

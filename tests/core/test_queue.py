@@ -1,4 +1,4 @@
-"""AdmissionQueue on its own: it is synchronous, so what it keeps can be looked at."""
+"""AdmissionQueue alone: it is synchronous, so its contents can be examined."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a public read costs: the same however many tasks have passed, wherever they left from."""
+"""The cost of public reads does not depend on how many tasks have ended, or on where they ended."""
 
 from __future__ import annotations
 

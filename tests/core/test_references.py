@@ -1,4 +1,4 @@
-"""A task that has ended is let go of, however it was waited for and however it ended, without the collector."""
+"""A task that has ended is released without the garbage collector, however it ended and was awaited."""
 
 from __future__ import annotations
 

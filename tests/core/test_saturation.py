@@ -1,4 +1,4 @@
-"""An executor for whose slots tasks wait is at its limit, whatever is handed over, also beside a loop that works."""
+"""An executor with waiting tasks counts as saturated, also while a slot changes hands or the loop is busy."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a HybridExecutor costs in series, and that thrift loses no first event: counters are there before they count."""
+"""The number of series of a HybridExecutor, and that counters exist before their first event."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a snapshot says of HybridExecutor while it works: the figures add up and are what happened, on every backend."""
+"""Snapshots of a working HybridExecutor are consistent and correct, on every backend."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Asynchronous sources: whose context they see, and that their closing is waited for, and cut."""
+"""Asynchronous sources: the context in which they run, and that their closing is awaited and can be cancelled."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Spans of tasks: parents, currency, status and attributes for every outcome."""
+"""Spans of tasks: parents, when they are current, status and attributes for every outcome."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Conservation: the figures add up inside observers, from other threads, and agree with metrics and spans."""
+"""Statistics are consistent inside observers and from other threads, and agree with metrics and spans."""
 
 from __future__ import annotations
 

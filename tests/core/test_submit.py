@@ -1,4 +1,4 @@
-"""Submitting, waiting and running: what comes back, and which functions run where."""
+"""Submitting, waiting and running: the results, and where each kind of function runs."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What users see of the package: exports, representations."""
+"""The public interface of the package: exports and representations."""
 
 from __future__ import annotations
 

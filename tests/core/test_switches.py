@@ -1,4 +1,4 @@
-"""A thread that ends in the moment in which its task leaves it behind: at each line of the loop's, one by one."""
+"""A thread that ends at the moment at which its task abandons it: at each line of the loop's code."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Tasks that were asked to end and do not: they are counted, said, and named in the report of the closing."""
+"""Tasks that were asked to end and do not: they are counted, logged, and named in the report of the shutdown."""
 
 from __future__ import annotations
 

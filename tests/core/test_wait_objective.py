@@ -1,4 +1,4 @@
-"""A declared wait objective: late starts are counted, exactly, and executors without one show nothing of it."""
+"""A declared wait objective: late starts are counted exactly; executors without one have no such series."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The threads of plain functions: whose they are, how long they live, what they know of their task and keep of it."""
+"""The threads of plain functions: their owner, their lifetime, and their references to tasks."""
 
 from __future__ import annotations
 

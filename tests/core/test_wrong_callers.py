@@ -1,4 +1,4 @@
-"""Calls from another thread or event loop: each is refused before it touches anything, and waits for nobody."""
+"""Calls from another thread or event loop: each is refused before it changes anything, without waiting."""
 
 from __future__ import annotations
 

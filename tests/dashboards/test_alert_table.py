@@ -1,4 +1,4 @@
-"""The overview's table of alerts: which of them it shows where more fire than it has room for."""
+"""The overview's table of alerts: the choice of alerts if more fire than there are rows."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Every alert fires when it must and stays silent otherwise, as Prometheus' own rule tester sees it."""
+"""Every alert fires when it must and not otherwise, tested by Prometheus' own rule tester."""
 
 from __future__ import annotations
 

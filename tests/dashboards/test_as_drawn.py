@@ -1,4 +1,4 @@
-"""What Grafana makes of the dashboards' settings: faults that were seen in drawn pictures, each held as a kind."""
+"""The effect of the dashboards' settings in Grafana: one test for each kind of fault that drawn pictures have shown."""
 
 from __future__ import annotations
 

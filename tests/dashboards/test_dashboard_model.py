@@ -1,4 +1,4 @@
-"""The shipped dashboards: valid, complete, readable, and nothing in them typed twice."""
+"""The shipped dashboards are valid, complete and readable, and repeat no literal of the catalog."""
 
 from __future__ import annotations
 

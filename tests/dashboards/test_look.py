@@ -1,4 +1,4 @@
-"""The parts of `make dashboards-look` that stand in for Grafana's server, and what it calls a fault."""
+"""The parts of `make dashboards-look` that replace Grafana's server, and its checks."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is not known is never drawn as if all were well: the dashboards on stores that lack something."""
+"""Unknown values are never shown as healthy: the dashboards on stores with missing series."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Every expression on a real run, by scrape, by OTLP and through the Collector; the run's own account is the judge."""
+"""Every expression on a real run, by scrape, by OTLP and through the Collector, compared with the run's own record."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The example stack: its files are valid, agree with each other, and point at what is there."""
+"""The example stack: its files are valid, consistent, and refer to existing files."""
 
 from __future__ import annotations
 

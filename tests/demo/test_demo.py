@@ -1,4 +1,4 @@
-"""The demo, run as a user runs it: its numbers add up, it can be scraped, interrupted and piped."""
+"""The demo, run as a user runs it: its counts agree, and it can be scraped, interrupted and piped."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the views show: quantiles out of buckets, and a picture that fits its terminal."""
+"""The figures of the views: quantiles from buckets, and a picture that fits its terminal."""
 
 from __future__ import annotations
 

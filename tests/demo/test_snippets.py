@@ -1,4 +1,4 @@
-"""What the pages show runs: their Python blocks, each as it stands, and the options of the commands that they name."""
+"""The Python blocks of the pages run as they are, and the command-line options that the pages name exist."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Every test starts with nothing observed and leaves nothing behind; spans are kept in memory."""
+"""Every test starts and ends without instrumentation; spans are kept in memory."""
 
 from __future__ import annotations
 

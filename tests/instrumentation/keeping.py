@@ -1,4 +1,4 @@
-"""What is alive at the checkpoints of a scenario: it runs bare first and then observed, where no more may be.
+"""Objects alive at the checkpoints of a scenario: it runs bare and then observed, where no additional ones may be.
 
 Nothing is collected meanwhile. A worker may hold its last call until it takes the next: scenarios give it one before a
 checkpoint.

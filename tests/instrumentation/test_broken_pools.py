@@ -1,4 +1,5 @@
-"""Pools whose workers have died, could not begin or were killed on purpose: what is shown, and how their calls end."""
+"""Pools whose workers have died, could not start or were killed on purpose: their metrics, and the ends of their
+calls."""
 
 from __future__ import annotations
 

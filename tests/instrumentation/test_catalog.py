@@ -1,4 +1,4 @@
-"""Nothing is in the catalog that nothing produces.
+"""Every entry of the catalog is produced.
 
 Real executors get into every situation; each metric with each of its attributes, each value of a fixed set, each span
 attribute and span event must then have been seen. What only processes that share a port produce is looked for in

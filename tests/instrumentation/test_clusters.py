@@ -1,4 +1,4 @@
-"""loky, joblib and Dask: calls that leave the process by other people's pools."""
+"""loky, joblib and Dask: calls that other processes run."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Dask's ways in: what is counted, what reaches the function, and that nothing of it keeps a future."""
+"""The ways to submit to Dask: counts, the context of the function, and that no future is kept alive."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Coroutines that are destroyed elsewhere than they ran: counted as cancelled, with their span ended, and not a word.
+"""Coroutines that are destroyed elsewhere than they ran: they count as cancelled, their span ends, nothing is logged.
 
 Loops that are closed with tasks pending, coroutines that somebody else closes or that the collector finds in another
 context or thread.

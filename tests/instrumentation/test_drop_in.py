@@ -1,4 +1,4 @@
-"""An observed pool is used as a bare one: its methods take what they took, and it is hashed and copied alike."""
+"""An observed pool works like a bare one: the same arguments of methods, hashing and copying."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""An iterator that has no more is no failure of the call that asked it, in whatever its end travels."""
+"""The end of an iterator is not a failure of the call that advances it, whatever exception carries it."""
 
 from __future__ import annotations
 

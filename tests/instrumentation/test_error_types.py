@@ -1,4 +1,4 @@
-"""The failures of task groups inside observed calls go by the type of their errors, in every way to be observed."""
+"""The error type of task groups that fail in observed calls is that of their errors, however they are observed."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Tasks of asyncio, anyio and trio; limiters; @instrumented; what a loop's end leaves."""
+"""Tasks of asyncio, anyio and trio; limiters; @instrumented; the end of a loop."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Every example runs, and prints what it promises to show."""
+"""Every example runs and prints what it documents."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""@instrumented follows what a plain function returns, and an exit that was meant is no error."""
+"""@instrumented waits for the awaitable that a plain function returns, and a successful exit is not an error."""
 
 from __future__ import annotations
 

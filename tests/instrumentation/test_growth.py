@@ -1,4 +1,4 @@
-"""What is remembered of the user's things is bounded, however many of them there are."""
+"""The memory for users' objects is bounded, however many of them there are."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Optional libraries while another thread imports them: what is in ``sys.modules`` then is half made."""
+"""Optional libraries while another thread imports them: the module in ``sys.modules`` is incomplete then."""
 
 from __future__ import annotations
 

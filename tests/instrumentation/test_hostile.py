@@ -1,5 +1,5 @@
-"""What is observed may be anything: exceptions that refuse to be changed, objects that refuse to be looked at. It goes
-the same way with and without observation, and is counted."""
+"""Hostile objects in observed calls: exceptions that cannot be changed, objects that cannot be examined. The calls end
+in the same way with and without observation, and are counted."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A library that is imported after the instrumentation is observed, whatever was done with its name before."""
+"""A library that is imported after the instrumentation is observed, even if it was looked up before."""
 
 from __future__ import annotations
 

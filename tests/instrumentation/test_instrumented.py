@@ -1,4 +1,4 @@
-"""@instrumented within tasks that are observed already: a child span, and no second count of the same work."""
+"""@instrumented within tasks that are already observed: a child span, but no second count of the same work."""
 
 from __future__ import annotations
 

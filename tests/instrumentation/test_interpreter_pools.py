@@ -1,4 +1,4 @@
-"""Interpreter pools, which came with Python 3.14: as process pools, but for the process."""
+"""Interpreter pools (Python 3.14): they behave like process pools, but within one process."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""One call, one task: through every layered path, with everything turned on."""
+"""One call is one task on every path through several layers, with all instrumentation on."""
 
 from __future__ import annotations
 

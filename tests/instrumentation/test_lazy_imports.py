@@ -1,4 +1,4 @@
-"""``import glasspool_instrumentation`` imports nothing but itself: what it patches is the application's to import."""
+"""``import glasspool_instrumentation`` imports none of the libraries that it patches."""
 
 from __future__ import annotations
 

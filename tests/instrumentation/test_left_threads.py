@@ -1,4 +1,4 @@
-"""A thread that ends in the moment in which its call is given up: at each line of the loop's, one by one."""
+"""A thread that ends at the moment at which its call is abandoned: at each line of the loop's code."""
 
 from __future__ import annotations
 

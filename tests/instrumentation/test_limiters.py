@@ -1,4 +1,4 @@
-"""Capacity limiters: what is shown is the limiter's own, whoever uses it, now and over time."""
+"""Capacity limiters: their metrics are the limiter's own figures, now and over time, whatever code uses it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is a counter never falls, whoever reads it and whenever: Prometheus would take that for a restart."""
+"""Counters never decrease, at whatever time they are read: Prometheus would take that for a restart."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A submission within a submission leaves the outer one as it was: what follows is recorded as if it had not been."""
+"""A submission within a submission does not affect how the outer one is recorded."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Names and texts that cannot be encoded, or have no end: wherever they come in, metrics and spans can be exported."""
+"""Names and texts that cannot be encoded or are very long: metrics and spans can be exported in any case."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Process pools, by every start method: context, outcomes, times, and the wounds that fork inflicts."""
+"""Process pools, by every start method: context, outcomes, times, and the effects of fork."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A pool that cannot start a worker has queued the call all the same: it is a task, and no refused call."""
+"""A pool that cannot start a worker has nevertheless queued the call: it counts as a task, not as a rejection."""
 
 from __future__ import annotations
 

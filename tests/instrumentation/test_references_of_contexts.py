@@ -1,4 +1,4 @@
-"""A call's context ends with the call, whoever keeps its future and although nobody has read the figures yet."""
+"""A call's context is released with the end of the call, even if its future is kept and no figures have been read."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Dask's futures are let go of when they would be without us: a future that nobody holds cancels its task."""
+"""Dask's futures are released as without observation: dropping the last reference to a future cancels its task."""
 
 from __future__ import annotations
 

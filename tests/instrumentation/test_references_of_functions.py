@@ -1,4 +1,4 @@
-"""Functions under ``@instrumented`` keep nothing of their calls."""
+"""Functions under ``@instrumented`` keep no references to their calls."""
 
 from __future__ import annotations
 

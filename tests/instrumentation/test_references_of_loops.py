@@ -1,4 +1,4 @@
-"""Tasks of event loops are let go of when they would be without us, with what they were called with."""
+"""Tasks of event loops and their arguments are released as without observation."""
 
 from __future__ import annotations
 

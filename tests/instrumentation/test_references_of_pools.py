@@ -1,4 +1,4 @@
-"""Pools let go of a call, its future and its outcome when they would without us, also as runners of an executor."""
+"""Pools release a call, its future and its outcome as without observation, also as runners of an executor."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Calls from an event loop into threads, and from threads into a loop, are let go of when they would be without us."""
+"""Calls from an event loop into threads, and from threads into a loop, are released as without observation."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Pools that run a function again, or look at what it returned: it is the user's function that they run."""
+"""Pools that run a function again, or examine its result, see the user's function and result."""
 
 from __future__ import annotations
 

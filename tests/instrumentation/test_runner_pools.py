@@ -1,4 +1,4 @@
-"""Pools as the runner of a HybridExecutor: its tasks and spans once, the pool's own workers beside them."""
+"""Pools as the runner of a HybridExecutor: each task and span once, and the pool's own workers."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Pools for which calls wait are at their limit, also while a worker comes back from one call for the next."""
+"""Pools with waiting calls count as saturated, also while a worker changes from one call to the next."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Spans of tasks that are given a context: each in its own task's steps, and never over a stranger."""
+"""Spans of tasks with an explicit context: each is current only in the steps of its own task."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which sibling's failure cancelled whom: task groups of anyio and asyncio, trio's nurseries."""
+"""The sibling whose failure cancelled a task: task groups of anyio and asyncio, trio's nurseries."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which attributes a span has is what the catalog, and so README and docs/metrics.md, say of them."""
+"""Spans have the attributes that the catalog, and so docs/metrics.md, documents."""
 
 from __future__ import annotations
 

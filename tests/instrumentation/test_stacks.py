@@ -1,4 +1,4 @@
-"""One call, one task: for every stack of up to three layers that a call may pass on its way to a pool of each kind."""
+"""One call is one task for every stack of up to three layers above a pool of each kind."""
 
 from __future__ import annotations
 

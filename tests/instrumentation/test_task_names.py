@@ -1,4 +1,4 @@
-"""How many task names are shown can be said wherever executors are observed; what finds no room alerts nobody."""
+"""``max_task_names`` can be set wherever executors are observed; names beyond the cap raise no alert."""
 
 from __future__ import annotations
 

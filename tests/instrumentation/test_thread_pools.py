@@ -1,4 +1,4 @@
-"""Wrapped thread pools: what is seen, what stays as it was."""
+"""Wrapped thread pools: what is recorded, and what does not change."""
 
 from __future__ import annotations
 

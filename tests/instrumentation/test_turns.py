@@ -1,4 +1,4 @@
-"""Observed calls keep their figures whole whatever re-enters: trace functions, signals, finalizers.
+"""The figures of observed calls stay consistent under re-entrance: trace functions, signals, finalizers.
 
 Without spans: a test before these may have set the SDK up with its in-memory exporter, whose lock cannot be re-entered.
 """

@@ -1,4 +1,4 @@
-"""What can be known of cancellations that tasks of observed task groups and nurseries do not obey."""
+"""Metrics of cancellations that tasks of observed task groups and nurseries do not obey."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Names beside other vendors and under frameworks: every call has the name of the user's function.
+"""Task names together with other vendors' instrumentation and under frameworks: those of the user's functions.
 
 What patches globally runs in processes of its own, with the real packages.
 """

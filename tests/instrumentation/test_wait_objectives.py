@@ -1,4 +1,4 @@
-"""Wait objectives of executors that people run already: given to the wrapper, or found by name by an instrumentor."""
+"""Wait objectives of observed executors: passed to the wrapper, or matched by name by an instrumentor."""
 
 from __future__ import annotations
 

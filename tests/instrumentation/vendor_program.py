@@ -1,4 +1,5 @@
-"""A program under other vendors' instrumentation: what its calls are called. Run by test_vendors.py, in processes.
+"""A program under other vendors' instrumentation that prints the names of its calls. Run by test_vendors.py, in
+processes.
 
     python -m tests.instrumentation.vendor_program ORDER VENDOR…
 

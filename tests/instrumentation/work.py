@@ -1,4 +1,4 @@
-"""What tests run in pools of every kind, and how they read the figures."""
+"""Functions that tests run in pools of every kind, and helpers that read the figures."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Mistakes that the protocol's code could make: each is a change of the model and names the promise that it breaks."""
+"""Possible mistakes of the protocol's code: each is a change of the model and names the property that it breaks."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The protocol's model: every state that it can reach is searched, and every mistake that is put into it is found."""
+"""Tests of the protocol's model: all reachable states are searched, and every mistake put into it is found."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What must be true of an executor, worked out from what its user did and what the functions of its tasks saw.
+"""A model of an executor: the expected figures, computed from its user's calls and from the functions of its tasks.
 
 The account never looks at the executor. It is told of calls (by the machine), of beginnings and ends of functions (by
 the functions themselves) and of acceptances (by the observer), and knows the rules: who gets a slot, who waits where,

@@ -1,4 +1,4 @@
-"""Holds everything that an executor says of itself against the account: statistics, Prometheus samples, events."""
+"""Compares an executor's statistics, Prometheus samples and events with the model."""
 
 from __future__ import annotations
 

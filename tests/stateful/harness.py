@@ -1,4 +1,4 @@
-"""One executor on a virtual loop, the account of it, and everything that its user does, done to both."""
+"""One executor on a virtual loop and the model of it; every operation is applied to both."""
 
 from __future__ import annotations
 

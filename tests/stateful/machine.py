@@ -1,4 +1,4 @@
-"""A state machine over one executor: what a user may do, in any order, and the account that must agree with it."""
+"""A state machine over one executor: the operations of a user in any order, compared with the model."""
 
 from __future__ import annotations
 

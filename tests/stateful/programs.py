@@ -1,4 +1,4 @@
-"""What the machines' tasks do: wait or not, end in every way, and obey a cancellation or not."""
+"""The functions of the machines' tasks: they wait or not, end in every way, and obey a cancellation or not."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The machines, on each backend: a fixed number of runs that are the same every time, or as many as one asks for."""
+"""Runs of the machines on each backend: a fixed number that is the same every time, or as many as requested."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Event loops whose time is virtual, driven step by step from outside: what a run did once, it does again."""
+"""Event loops with virtual time, driven step by step from outside, so that runs are reproducible."""
 
 from __future__ import annotations
 

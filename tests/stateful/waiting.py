@@ -1,4 +1,4 @@
-"""Those who wait: until when, and what must come of it."""
+"""The waiters of the model: the end of each wait, and its expected result."""
 
 from __future__ import annotations
 

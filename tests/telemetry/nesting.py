@@ -1,4 +1,4 @@
-"""Running something else in the middle of something: at every line, at every bytecode, of our own code."""
+"""Runs other code in the middle of our own code, at every line or at every bytecode."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A collector for tests, over HTTP and gRPC: real servers that answer as they are told, and keep what they took."""
+"""A collector for tests, over HTTP and gRPC: real servers with configurable answers that keep what they receive."""
 
 from __future__ import annotations
 

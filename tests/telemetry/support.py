@@ -1,4 +1,4 @@
-"""What the telemetry tests share: a recorder with every part of the contract, a clock, tasks, subprocesses, scrapes."""
+"""Helpers of the telemetry tests: a recorder with all metrics, a clock, tasks, subprocesses, scrapes."""
 
 from __future__ import annotations
 

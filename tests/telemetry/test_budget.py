@@ -1,4 +1,5 @@
-"""The room for series: what was taken is what a scrape shows, and what finds none is folded, said once, never lost."""
+"""The cap on series: a scrape shows what was counted against it; series beyond it are folded, logged once, never
+lost."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""configure(): what it sets up, what it leaves alone, and the words when something cannot be had.
+"""configure(): what it sets up, what it does not change, and its messages when something is missing.
 
 Providers can be set once per process, so each case runs in an interpreter of its own.
 """

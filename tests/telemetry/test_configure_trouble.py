@@ -1,4 +1,4 @@
-"""configure() when something cannot be had: clear words, and the work goes on."""
+"""configure() when something is missing: clear messages, and the program goes on."""
 
 from __future__ import annotations
 

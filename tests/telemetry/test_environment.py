@@ -1,4 +1,4 @@
-"""Every variable of OpenTelemetry's SDK with values that make no sense: the program runs, and exports what it can."""
+"""Every variable of OpenTelemetry's SDK with invalid values: the program runs and exports what it can."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The event-loop monitor: delays are measured, a blocked loop is seen from another thread, loops are told apart."""
+"""The event-loop monitor: delays are measured, another thread sees a blocked loop, loops are distinguished."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How long a collector may hold up the end of a program: not a second where it was never there, five where it was."""
+"""The time for which a collector may delay the exit: one second if it never answered, five if it did."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What errors are called: groups whose errors are of one type go by that, whatever the group's class does."""
+"""The error type of groups: if all errors have one type it is that, whatever the group's class does."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Losses of an SDK that the application has set up: what its warnings show is counted, and they go where they went."""
+"""Losses of an SDK that the application has set up: its warnings are counted, and still logged as before."""
 
 from __future__ import annotations
 

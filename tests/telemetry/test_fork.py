@@ -1,4 +1,4 @@
-"""Processes: a forked child starts with nothing, exports only what it ran, and pre-fork servers add up."""
+"""Forks: a child starts at zero and exports only its own tasks; the processes of pre-fork servers add up."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Golden scrape: one recorded run, the whole text compared. GLASSPOOL_UPDATE_GOLDEN=1 writes the files anew."""
+"""Golden scrape: the whole text of one recorded run is compared. GLASSPOOL_UPDATE_GOLDEN=1 rewrites the files."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A meter provider that is set late: its readers see every histogram as the recorder has it, from process start on."""
+"""A meter provider that is set late: its readers get every histogram from process start on."""
 
 from __future__ import annotations
 

@@ -1,4 +1,5 @@
-"""Spans and points that are lost on their way out: each is counted by kind, spoken of once, and force_flush() says so.
+"""Spans and points that are lost during export: each is counted by kind, each kind is logged once, and force_flush()
+reports it.
 
 The collector is a real server, over gRPC and HTTP, in the program's own process, so that the program can tell it how to
 answer next.

@@ -1,4 +1,4 @@
-"""Names of functions and coroutines behind wrappers of every kind, and objects that do not like to be asked."""
+"""Names of functions and coroutines behind wrappers of every kind, and of objects whose attributes raise."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Observers are told everything, and can break nothing."""
+"""Observers get every event, and their failures break nothing."""
 
 from __future__ import annotations
 

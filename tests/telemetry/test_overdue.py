@@ -1,4 +1,4 @@
-"""Overdue tasks: compared with the runs before them, and nothing said where there are none to compare with."""
+"""Overdue tasks: compared with earlier runs, and not reported if there are none."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The prometheus_client collector and the endpoint: one path per registry, clear words, readable while loops block."""
+"""The prometheus_client collector and the endpoint: one path per registry, clear messages, scrapes of blocked loops."""
 
 from __future__ import annotations
 

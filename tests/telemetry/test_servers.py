@@ -1,4 +1,4 @@
-"""What uvicorn's last interval has measured arrives, however the server was started and told to stop."""
+"""The measurements of uvicorn's last interval arrive, however the server was started and stopped."""
 
 from __future__ import annotations
 

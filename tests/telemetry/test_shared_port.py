@@ -1,4 +1,4 @@
-"""Several processes on one Prometheus port: a scrape shows all of them, or says how many it shows."""
+"""Several processes on one Prometheus port: a scrape shows all of them, or how many are missing."""
 
 from __future__ import annotations
 

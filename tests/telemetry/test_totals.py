@@ -1,4 +1,4 @@
-"""What the registry adds up: identities, closed executors, caps, and snapshots that never tear."""
+"""The sums of the registry: identities, closed executors, caps, and consistent snapshots."""
 
 from __future__ import annotations
 

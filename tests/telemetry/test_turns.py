@@ -1,4 +1,4 @@
-"""No update of a figure is torn by what re-enters it on its own thread: trace functions, signals, finalizers."""
+"""Updates of figures stay consistent under re-entrance on their own thread: trace functions, signals, finalizers."""
 
 from __future__ import annotations
 

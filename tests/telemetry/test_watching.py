@@ -1,4 +1,4 @@
-"""configure() watches the event loops in which executors are open: once each, for as long as somebody uses them.
+"""configure() monitors the event loops in which executors are open: each once, as long as one is open.
 
 configure() is called once per process, so each case runs in an interpreter of its own.
 """

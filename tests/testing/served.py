@@ -1,4 +1,4 @@
-"""A service for the tests of servers: what it has accepted ends only once it takes no more, and is written down."""
+"""A service for the tests of servers: accepted work ends only after it stops accepting, and is recorded."""
 
 from __future__ import annotations
 

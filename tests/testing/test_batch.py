@@ -1,4 +1,4 @@
-"""Ctrl-C in the middle of a batch of files: what was processed was delivered, and the rest is counted."""
+"""Ctrl-C during a batch of files: the results of processed files are delivered, and the rest is counted."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Handlers of a signal beside shutdown_on_signals: those that were there before, and those that come later."""
+"""Other handlers of a signal beside shutdown_on_signals: earlier and later ones."""
 
 from __future__ import annotations
 

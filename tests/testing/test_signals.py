@@ -1,4 +1,4 @@
-"""shutdown_on_signals, in a process of its own that is really sent the signals."""
+"""shutdown_on_signals, in a separate process that gets real signals."""
 
 from __future__ import annotations
 

@@ -1,4 +1,5 @@
-"""After a drain that a signal began, iterators and piles deliver what was accepted, end, and say what they left."""
+"""After a drain that a signal began, iterators and piles deliver all accepted outcomes, end, and report what is
+left."""
 
 from __future__ import annotations
 

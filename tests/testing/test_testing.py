@@ -1,4 +1,4 @@
-"""The helpers that users test their own instrumented code with."""
+"""The helpers for users' own tests."""
 
 from __future__ import annotations
 

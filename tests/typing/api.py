@@ -1,4 +1,4 @@
-"""What type checkers make of the public interface. Checked by mypy --strict and pyright, never run."""
+"""The public interface under type checkers. Checked by mypy --strict and pyright, never run."""
 
 from __future__ import annotations
 

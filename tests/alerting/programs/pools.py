@@ -1,4 +1,4 @@
-"""Healthy batches on pools: all calls are handed in at once, and the pool works them off for as long as it takes."""
+"""Healthy batches on pools: all calls are submitted at once, and the pool works through them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Programs in trouble: well for two minutes, then each in its own way. ``python sick.py TROUBLE``."""
+"""Programs in trouble: healthy for two minutes, then each with its own problem. ``python sick.py TROUBLE``."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Healthy programs that wait for nothing but time: three hours of each on trio's mock clock, scraped as in real time.
+"""Healthy programs that wait only for time: three hours of each on trio's mock clock, scraped as in real time.
 
 Every task is a coroutine of a real HybridExecutor, and every series is what its recorder shows; only the clock is not
 the machine's. (Threads do not know a mock clock: programs with threads are recorded in real time.)

@@ -1,4 +1,4 @@
-"""A web application as people write them, which knows nothing of metrics: opentelemetry-instrument sees it.
+"""A typical web application without metrics of its own; opentelemetry-instrument observes it.
 
 Endpoints: an async one, a sync one, jobs on an executor of its own, a long poll, a stream of events. With START=slow
 its start takes a minute: a model is loaded on the loop, caches are warmed in threads, indexes are built bit by bit.

@@ -1,4 +1,4 @@
-"""What the run's own account says a query must return, worked out without any telemetry."""
+"""The expected results of queries, computed from the run's own record without any telemetry."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Finds the real back ends, and says how to get them where they are missing."""
+"""Finds the real back ends, and explains how to install missing ones."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Time series as curves over seconds, as the unit tests of alerts are written: what an executor of one process says."""
+"""Time series as curves over seconds, for the unit tests of alerts: the series of an executor of one process."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""For every rule and alert: the value that the run's account gives it, and how near the store must come.
+"""For every rule and alert: the value expected from the run's record, and the tolerance.
 
 Keys are their names. Tolerances: a rate may differ by the part of an
 interval that Prometheus extrapolates or has not yet scraped, an age by one scrape, a quantile by what lies between the

@@ -1,4 +1,4 @@
-"""Executes every expression that is shipped on every store of a run, and holds the answers against the account."""
+"""Evaluates every shipped expression on every store of a run, and compares the answers with the run's record."""
 
 from __future__ import annotations
 

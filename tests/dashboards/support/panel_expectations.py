@@ -1,4 +1,4 @@
-"""For every panel: the value that the run's account gives each of its expressions, and how near a store must come.
+"""For every panel: the value of each of its expressions expected from the run's record, and the tolerance.
 
 Keys are (dashboard, panel, letter).
 """

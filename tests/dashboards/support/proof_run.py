@@ -1,4 +1,4 @@
-"""One run of the situations, seen by three stores at once: by scrape, by OTLP, and by OTLP through the Collector."""
+"""One run of the situations, recorded by three stores: by scrape, by OTLP, and by OTLP through the Collector."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Expressions as Grafana would send them, and what they read."""
+"""Expressions as Grafana would send them, and the series that they read."""
 
 from __future__ import annotations
 

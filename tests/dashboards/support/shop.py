@@ -1,4 +1,4 @@
-"""The program of the proof: one method a situation, and a book of every task that no telemetry has a part in."""
+"""The program of the situations: one method per situation, and a record of every task that does not use telemetry."""
 
 from __future__ import annotations
 

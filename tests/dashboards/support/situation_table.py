@@ -1,4 +1,4 @@
-"""Each situation of the run with the panels and alerts that name it, and what must stay quiet."""
+"""Each situation of the run with the panels and alerts that show it, and the alerts that must not fire."""
 
 from __future__ import annotations
 

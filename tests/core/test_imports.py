@@ -1,8 +1,4 @@
-<<<<<<< HEAD
 """``import glasspool`` imports next to nothing, the first executor what it needs; the rest comes with its use."""
-=======
-"""``import glasspool`` imports only what an executor needs; exporters and servers are imported at their first use."""
->>>>>>> w-docs
 
 from __future__ import annotations
 

@@ -235,7 +235,7 @@ def _call_exception_handler(patch: Patch, original: Any) -> Any:
     def call_exception_handler(self: Any, context: Any) -> None:
         observed = _tasks.observed if patch.active else None
         if observed is not None and isinstance(context, dict) and context.get("message") == _NOT_RETRIEVED:
-            observed.recorder.error_unretrieved()  # which task it was can no longer be chosen by name
+            observed.record.error_unretrieved()  # which task it was can no longer be chosen by name
         original(self, context)
 
     return call_exception_handler

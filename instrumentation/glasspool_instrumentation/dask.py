@@ -201,7 +201,7 @@ def _accepted(call: Away, client: Any, future: Any) -> None:
 
 def _refused(observed: Observed, error: BaseException) -> None:
     if type(error).__name__ == "ClosedClientError":
-        observed.recorder.reject("already_shutdown")
+        observed.record.reject("already_shutdown")
     else:
         observed.refuse(error)
 
@@ -255,7 +255,7 @@ def _graph_to_futures(patch: Patch, original: Any) -> Any:
             _refused(observed, error)
             raise
         if inject():
-            observed.recorder.context_lost("missing")
+            observed.record.context_lost("missing")
         for key, future in futures.items():
             call = Away(observed, str(key_split(key)), capture())
             call.parts()

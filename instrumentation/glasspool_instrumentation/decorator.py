@@ -147,7 +147,7 @@ class _Calls:
         task = recorder.task(self._name, "inline")
         span = task.span = observed.start_span(task, self._code, None)
         if within_task():
-            task.started = recorder.clock()  # all that its span needs
+            task.started = recorder.record.clock()  # all that its span needs
         else:
             recorder.accept(task, queued=False)
             recorder.begin(task)
@@ -164,7 +164,7 @@ class _Calls:
         if task.began:
             self._observed.settle(task, ending)
         elif task.span is not None:  # counted by the task around it
-            TaskTracer.end(task.span, ending, duration=self._observed.recorder.clock() - task.started)
+            TaskTracer.end(task.span, ending, duration=self._observed.record.clock() - task.started)
 
 
 def _ending_of(error: BaseException | None, reason: str) -> Ending:

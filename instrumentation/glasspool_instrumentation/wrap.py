@@ -77,7 +77,7 @@ def wrap_executor(
     check_max_task_names(max_task_names)
     state = pools.find(pool)
     if type(pool) in _made or pools.is_wrapped(pool):
-        known = state.observed.recorder.name if state is not None else "?"
+        known = state.observed.record.name if state is not None else "?"
         raise ValueError(f"{pool!r} is wrapped already, as {known!r}; unwrap_executor(pool) first to rename it")
     made = _observing(type(pool))
     pools.drop(pool)  # an instrumentor may observe it under a default name

@@ -89,5 +89,8 @@ _HOME = {
     "WrongThread": "errors",
 }
 
-# A program may import glasspool long before it needs an executor, or for its errors only.
-__getattr__, __dir__ = lazy(__name__, _HOME, ("errors", "executor", "iterators", "pile", "stats", "task", "telemetry"))
+if not TYPE_CHECKING:  # for a type checker, a name that is misspelt is an error
+    # A program may import glasspool long before it needs an executor, or for its errors only.
+    __getattr__, __dir__ = lazy(
+        __name__, _HOME, ("errors", "executor", "iterators", "pile", "stats", "task", "telemetry")
+    )

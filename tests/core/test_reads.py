@@ -45,8 +45,8 @@ def active(recorder: Recorder) -> Callable[[], object]:
 
 def pending(recorder: Recorder) -> Callable[[], object]:
     producer = object()
-    recorder.producer_blocked(producer)
-    return lambda: recorder.producer_released(producer)
+    recorder.record.producer_blocked(producer)
+    return lambda: recorder.record.producer_released(producer)
 
 
 @pytest.mark.parametrize("come", [queued, active, pending])
@@ -55,12 +55,12 @@ def test_the_oldest_is_found_however_many_have_left_before_it(come: Callable[[Re
     shape = Shape(runners=("inline",), queue=True, submit=True, slots=True)
     recorder = Recorder("mail", "hybrid", shape, limit=1, registry=registry).open()
     come(recorder)
-    ages, collect = best(recorder.oldest_ages), best(registry.collect)
+    ages, collect = best(recorder.record.oldest_ages), best(registry.collect)
     recorder = Recorder("mail", "hybrid", shape, limit=1, registry=(registry := Registry())).open()
     for leave in [come(recorder) for _ in range(PASSED)]:
         leave()
     come(recorder)
-    assert best(recorder.oldest_ages) < 10 * ages
+    assert best(recorder.record.oldest_ages) < 10 * ages
     assert best(registry.collect) < 10 * collect
 
 

@@ -97,7 +97,7 @@ async def test_what_ends_at_once_is_not_seen_as_refusing(seen):
         run_out_of_time(running)
         assert (await running.outcome()).outcome is Outcome.TIMEOUT
         assert cancelling(seen) == (0, False)
-        assert block_of(executor, "the test").engine.reporter.recorder.asked == {}
+        assert block_of(executor, "the test").engine.reporter.recorder.record.asked == {}
 
 
 async def test_a_thread_that_is_waited_for_is_counted_and_one_that_is_left_is_not(seen):

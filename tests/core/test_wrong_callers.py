@@ -64,7 +64,7 @@ class Scene:
             [getattr(stats, name) for name in vars(stats) if "age" not in name], repr(pile), repr(executor),
             [handle.state for handle in (self.running, self.queued, self.done)],
             [feed.what for feed in engine.feeds], len(engine.nursery.services),
-            dict(engine.reporter.recorder.totals.task_names),
+            dict(engine.reporter.recorder.record.totals.task_names),
         )  # fmt: skip
 
     async def leave(self) -> None:

@@ -18,7 +18,7 @@ import glasspool_instrumentation as gi
 from glasspool import HybridExecutor, _recorded_calls
 from glasspool.telemetry.recording.registry import REGISTRY
 from glasspool_instrumentation._observe import pools
-from glasspool_instrumentation._observe.batched_recorder import BATCH, NotingRecorder
+from glasspool_instrumentation._observe.batched_recorder import BATCH, BatchedRecorder
 from tests.telemetry.support import run_python
 
 from .work import LIMIT, outcomes
@@ -143,7 +143,7 @@ def test_a_pool_that_runs_the_last_first_and_never_runs_dry() -> None:
     state = pools.find(made)
     assert state is not None
     recorder = state.observed.recorder
-    assert isinstance(recorder, NotingRecorder)
+    assert isinstance(recorder, BatchedRecorder)
     most = 0
     done: Future[None] = Future()
 

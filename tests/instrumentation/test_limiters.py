@@ -390,8 +390,8 @@ class Clock:
 def under_a_clock(library: Library, limiter: Any) -> Clock:
     """Begin to observe the limiter, under a clock of its own. Called on the limiter's loop."""
     observed: ObservedLimiter = library.observed.find(limiter, None)
-    clock = Clock(limiter, observed.recorder.clock())
-    observed.recorder.clock = clock
+    clock = Clock(limiter, observed.recorder.record.clock())
+    observed.recorder.record.clock = clock
     return clock
 
 

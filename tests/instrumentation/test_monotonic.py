@@ -21,7 +21,7 @@ from glasspool.telemetry.recording.ending import SUCCESS
 from glasspool.telemetry.recording.recorder import Recorder
 from glasspool.telemetry.recording.registry import REGISTRY, Registry
 from glasspool.telemetry.recording.shape import Shape
-from glasspool_instrumentation._observe.batched_recorder import NotedCall, NotingRecorder
+from glasspool_instrumentation._observe.batched_recorder import BatchedRecorder, NotedCall
 
 from . import work
 from .work import LIMIT
@@ -142,7 +142,8 @@ def times(registry: Registry) -> list[float]:
 def test_a_call_whose_end_is_noted_after_a_reading() -> None:
     """Its thread has looked at the clock, and was interrupted before it noted what it saw."""
     clock, registry = Ticking(), Registry()
-    recorder = NotingRecorder("pool", "thread_pool", SHAPE, limit=1, clock=clock, registry=registry).open()
+    recorder = BatchedRecorder("pool", "thread_pool", SHAPE, limit=1, clock=clock, registry=registry)
+    recorder.record.open()
     call = NotedCall("work", "thread", "work")
     call.ending, call.phase, call.accepted, call.began, call.started = None, 0, 100.0, True, 100.0
     recorder.fresh.append(call)
@@ -155,7 +156,7 @@ def test_a_call_whose_end_is_noted_after_a_reading() -> None:
     assert times(registry) == before
     clock.now = 120.0
     assert times(registry) == [20.0, 10.0, 20.0, 10.0]
-    recorder.close()
+    recorder.record.close()
     assert times(registry) == [20.0, 10.0, 20.0, 10.0]
 
 
@@ -174,7 +175,7 @@ def test_a_reading_in_the_middle_of_an_update_and_an_end_that_is_put_off_until_a
         clock.now = 110.0
         found.append(times(registry))
 
-    recorder.in_turn(update)
+    recorder.record.in_turn(update)
     found.append(times(registry))
     assert found == [[4.0, 4.0, 4.0, 4.0], [4.0, 4.0, 4.0, 4.0], [10.0, 5.0, 10.0, 5.0]]
 

@@ -162,8 +162,8 @@ def test_time_is_counted_from_grant_to_release(kind: str, how: str, monkeypatch:
     pool.submit(gate.set).result(LIMIT)
     state = pools.find(pool)
     assert state is not None
-    now = state.observed.recorder.clock()  # later than anything that was counted yet
-    state.observed.recorder.clock = lambda: now
+    now = state.observed.recorder.record.clock()  # later than anything that was counted yet
+    state.observed.recorder.record.clock = lambda: now
     work.REGISTRY.collect()
     used = full = 0.0
 

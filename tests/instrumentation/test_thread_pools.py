@@ -22,6 +22,7 @@ from opentelemetry.trace import StatusCode, Tracer
 from glasspool.telemetry import catalog
 from glasspool.telemetry.catalog import Key
 from glasspool_instrumentation import FuturesInstrumentor, unwrap_executor, wrap_executor
+from glasspool_instrumentation._observe import batched_recorder
 
 from . import work
 from .work import LIMIT, histogram, outcomes, value
@@ -445,7 +446,7 @@ def test_a_reading_that_is_interrupted_keeps_what_it_has_entered(monkeypatch: py
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
-        patched.setattr("glasspool_instrumentation._observe.batched_recorder.NotingRecorder._unsuccessful", interrupted)
+        patched.setattr(batched_recorder.BatchedRecorder, "_unsuccessful", interrupted)
         value(catalog.TASK_SUBMITTED, "etl")
     pool.submit(work.add, 1).result(LIMIT)
     assert value(catalog.TASK_SUBMITTED, "etl") == 7

@@ -24,7 +24,7 @@ from glasspool.telemetry.recording.recorder import Recorder
 from glasspool.telemetry.recording.registry import REGISTRY
 from glasspool.telemetry.recording.snapshot_queries import merged, total
 from glasspool_instrumentation import AnyioInstrumentor, instrumented, wrap_executor
-from glasspool_instrumentation._observe.batched_recorder import NotingRecorder
+from glasspool_instrumentation._observe.batched_recorder import BatchedRecorder
 from glasspool_instrumentation._observe.limiter_calls import ObservedLimiter, ThreadedCall
 from glasspool_instrumentation._observe.limiter_tokens import Claim
 from glasspool_instrumentation._observe.observation import Observed
@@ -73,7 +73,7 @@ def test_noted_calls(what: str) -> None:
     """A pool's calls are noted, and entered by whoever comes: here somebody comes in the middle of that."""
 
     def make() -> tuple[Callable[[], Any], Callable[[], Any], Callable[[], Any]]:
-        pool = observed("thread_pool", NotingRecorder)
+        pool = observed("thread_pool", BatchedRecorder)
         recorder: Any = pool.recorder
         counts = dict.fromkeys(("ran", "cancelled", "rejected"), 0)
 
@@ -98,7 +98,7 @@ def test_noted_calls(what: str) -> None:
 
         def refuse() -> None:
             counts["rejected"] += 1
-            recorder.reject("already_shutdown")
+            recorder.record.reject("already_shutdown")
 
         def nested() -> None:
             run()
@@ -106,8 +106,8 @@ def test_noted_calls(what: str) -> None:
             cancel()
             refuse()
             recorder.enter_some()
-            recorder.catch_up()
-            recorder.counts()
+            recorder.record.catch_up()
+            recorder.record.counts()
             REGISTRY.collect()
 
         def outer() -> None:
@@ -168,14 +168,14 @@ def test_slots_of_a_remote_pool(what: str) -> None:
             admit()
             end("success")
             end("cancelled", -1)
-            most = max(most, recorder.counts().in_flight)
+            most = max(most, recorder.record.counts().in_flight)
 
         def outer() -> None:
             admit() if what == "admit" else end("success" if what == "end" else "cancelled")
 
         def check() -> None:
             assert most <= 3, "one that overtook the order we know of, at most, above the two slots"
-            counts_now = recorder.counts()
+            counts_now = recorder.record.counts()
             if counts_now.queued:
                 assert counts_now.in_flight == 2, "nobody waits while a slot is free"
             while under_way:
@@ -232,7 +232,7 @@ def test_calls_under_a_limiter(told: bool) -> None:
             give_up()
             limiter.acquire_on_behalf_of_nowait(limiter)
             limiter.total_tokens = 101 if limiter.total_tokens == 100 else 100
-            pool.recorder.look()
+            pool.tokens.look()
             REGISTRY.collect()
             limiter.release_on_behalf_of(limiter)
 
@@ -242,7 +242,8 @@ def test_calls_under_a_limiter(told: bool) -> None:
             assert total(found, catalog.SLOT_LIMIT, wanted) == limiter.total_tokens
             used, there = (total(found, each, wanted) for each in (catalog.SLOT_TIME, catalog.SLOT_LIMIT_TIME))
             assert 0 < used < there
-            assert pool.recorder.slot_time(1e9) == pytest.approx(pool.recorder.slot_time(0.0), abs=1e-6)
+            used_time = pool.record.figures.used_time
+            assert used_time(1e9) == pytest.approx(used_time(0.0), abs=1e-6)
             assert not pool.waiting
 
         return lambda: run(told), nested, check
@@ -272,10 +273,10 @@ def test_a_limiters_call_that_is_given_up_by_a_finalizer_while_it_starts(told: b
             assert total(found, catalog.TASK_COMPLETED, wanted) == total(found, catalog.TASK_SUBMITTED, wanted) == 1
             for gauge in (catalog.TASK_ACTIVE, catalog.QUEUE_SIZE, catalog.SLOT_USAGE, catalog.TASK_ABANDONED):
                 assert total(found, gauge, wanted) == 0
-            counts = pool.recorder.counts()
+            counts = pool.recorder.record.counts()
             assert counts.queued == counts.in_flight == counts.abandoned == 0
-            assert not pool.recorder.active_tasks
-            assert not pool.recorder.slots.waiting
+            assert not pool.recorder.record.active_tasks
+            assert not pool.recorder.record.slots.waiting
 
         return outer, lambda: call.given_up(GeneratorExit(), "parent_scope"), check
 
@@ -287,7 +288,7 @@ def test_a_limiters_call_that_is_given_up_by_a_finalizer_while_it_starts(told: b
 
 def test_a_call_that_is_cancelled_twice_one_within_the_other_ends_once() -> None:
     def make() -> tuple[Callable[[], Any], Callable[[], Any], Callable[[], Any]]:
-        pool = observed("thread_pool", NotingRecorder)
+        pool = observed("thread_pool", BatchedRecorder)
         recorder: Any = pool.recorder
         call = Call(pool, recorder, nothing, None, False)
         recorder.fresh.append(call)

@@ -60,7 +60,9 @@ def full_recorder(registry: Registry, name: str = "mail", **options: Any) -> Rec
     chosen: dict[str, Any] = {
         "limit": 2, "capacity": 10, "worker_limits": {"thread": 2}, "wait_objective": 0.5, **options
     }  # fmt: skip
-    return Recorder(name, "hybrid", FULL, registry=registry, **chosen).open()
+    recorder = Recorder(name, "hybrid", FULL, registry=registry, **chosen)
+    recorder.record.open()
+    return recorder
 
 
 def run_task(

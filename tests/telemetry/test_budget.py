@@ -65,7 +65,7 @@ def shown(registry: Registry) -> Counter[tuple[str, frozenset[tuple[str, str]]]]
 
 def everything(recorder: Recorder) -> None:
     """All that can happen to an executor of this shape, once."""
-    shape = recorder.shape
+    shape = recorder.record.shape
     for runner in shape.runners:
         for name in ("first", "second"):
             run_task(recorder, name, runner=runner)
@@ -76,26 +76,26 @@ def everything(recorder: Recorder) -> None:
             recorder.accept(task, queued=False)
             recorder.begin(task)
             recorder.settle(task, Ending.timed_out(abandoned=True))
-            recorder.thread_freed(runner)
+            recorder.record.thread_freed(runner)
             queued = recorder.task("first", runner)
             recorder.accept(queued, queued=True)
             recorder.settle(queued, Ending.timed_out(), assigned=False)
     for reason, phase in shape.cancels:
         if phase == "running":
-            run_task(recorder, "first", "cancelled", "cancelled", reason=reason, requested=recorder.clock())
+            run_task(recorder, "first", "cancelled", "cancelled", reason=reason, requested=recorder.record.clock())
         else:
             queued = recorder.task("first", shape.runners[0])
             recorder.accept(queued, queued=True)
             recorder.settle(queued, Ending.cancelled(reason), assigned=False)
     for reason in shape.rejects:
-        recorder.reject(reason)
+        recorder.record.reject(reason)
     if shape.submit:
-        recorder.producer_blocked("producer")
-        recorder.reject("submit_cancelled", blocked=recorder.producer_released("producer"))
+        recorder.record.producer_blocked("producer")
+        recorder.record.reject("submit_cancelled", blocked=recorder.record.producer_released("producer"))
     for kind in shape.losses:
-        recorder.context_lost(kind)
+        recorder.record.context_lost(kind)
     for cut in (True, False):
-        recorder.shutdown_took(1.0, cut=cut)
+        recorder.record.shutdown_took(1.0, cut=cut)
 
 
 @pytest.mark.parametrize("name", SHAPES)
@@ -107,12 +107,12 @@ def test_what_was_taken_is_what_is_shown(name):
     assert len(at_open) - series_of(catalog.QUEUE_WAIT) * shape.queue <= shape.series(25)
     everything(recorder)
     if not shape.timeouts:  # then no thread can be left behind either, whose gauge is counted with the runner
-        recorder.totals.abandoned = dict.fromkeys(shape.runners, 0)
+        recorder.record.totals.abandoned = dict.fromkeys(shape.runners, 0)
     assert len(shown(registry)) == registry.budget.used
     before = registry.budget.used
     for _ in range(3):
         everything(recorder)
-    recorder.close()
+    recorder.record.close()
     Recorder("mail", name, shape, limit=limit, capacity=5, registry=registry).open()
     assert registry.budget.used == before, "what there is takes no more room"
 
@@ -132,8 +132,8 @@ def test_what_was_not_expected_is_counted_all_the_same():
     registry = Registry()
     recorder = Recorder("mail", "function", SHAPES["function"], registry=registry).open()
     run_task(recorder, "a", "cancelled", "cancelled", reason="unknown", runner="elsewhere")
-    recorder.reject("queue_full")
-    recorder.context_lost("stale")
+    recorder.record.reject("queue_full")
+    recorder.record.context_lost("stale")
     found = registry.collect()
     assert value(found, catalog.TASK_COMPLETED, glasspool_runner="elsewhere") == 1
     for metric in (catalog.TASK_CANCELLATIONS, catalog.TASK_REJECTED, catalog.CONTEXT_LOSSES):
@@ -181,7 +181,7 @@ def test_first_the_name_of_a_task_goes_then_its_executors():
     recorder = Recorder("mail", "function", shape, max_task_names=1, registry=registry).open()
     for name in ("first", "beyond the cap"):
         run_task(recorder, name)
-    recorder.totals.task_names["third"] = "third"  # as if the cap were higher
+    recorder.record.totals.task_names["third"] = "third"  # as if the cap were higher
     run_task(recorder, "third")
     run_task(recorder, "third", "error", "ValueError")
     found = registry.collect().histograms[catalog.TASK_DURATION.name]
@@ -200,7 +200,7 @@ def test_the_newest_exemplar_of_folded_histograms_is_kept():
     registry = small(0, per_name=SHAPES["function"].series(25))
     for number in range(3):
         recorder = Recorder(f"mail-{number}", "function", SHAPES["function"], registry=registry).open()
-        series = recorder.totals.duration_of("success", "t", "inline")
+        series = recorder.record.totals.duration_of("success", "t", "inline")
         series.observe(0.0, (0.0, number, number, 100.0 - number))
     (point,) = registry.collect().histograms[catalog.TASK_DURATION.name]
     assert point.count == 3
@@ -222,9 +222,9 @@ def test_whatever_happens_the_series_stay_within_the_room_and_the_sums_stay_whol
                 )
                 recorders.append(recorder.open())
             recorder = chance.choice(recorders)
-            runner, name = chance.choice(recorder.shape.runners), f"task-{chance.randrange(40)}"
+            runner, name = chance.choice(recorder.record.shape.runners), f"task-{chance.randrange(40)}"
             if chance.random() < 0.1:
-                recorder.reject("already_shutdown", blocked=chance.choice([None, 0.5]))
+                recorder.record.reject("already_shutdown", blocked=chance.choice([None, 0.5]))
                 rejected += 1
                 continue
             outcome, error = chance.choice([("success", ""), ("error", f"Error{chance.randrange(30)}")])

@@ -172,7 +172,8 @@ recorder.accept(running, queued=False)
     print("empty", REGISTRY.collect().points == {})
     run_task(recorder)
     found = REGISTRY.collect()
-    print("child", value(found, catalog.TASK_SUBMITTED), value(found, catalog.TASK_ACTIVE), recorder.counts().succeeded)
+    figures = value(found, catalog.TASK_SUBMITTED), value(found, catalog.TASK_ACTIVE)
+    print("child", *figures, recorder.record.counts().succeeded)
 """
         )
         + "print('parent', value(REGISTRY.collect(), catalog.TASK_SUBMITTED))"

@@ -263,7 +263,7 @@ def test_what_a_week_has_counted_is_handed_over_at_once():
         TASKS
         + """
 tasks(10)
-for series in mail.totals.histograms():
+for series in mail.record.totals.histograms():
     series.counts = [10 ** 9] * len(series.counts)
     series.sum = 4e14
     series.least, series.most = 0.0, 1e6
@@ -436,7 +436,7 @@ class Kept:
 @pytest.mark.parametrize("change", ["accept", "change"])
 def test_what_one_thread_measures_is_not_told_by_another_that_measured_nothing(change):
     recorder = full_recorder(Registry())
-    totals, sink = recorder.totals, Kept()
+    totals, sink = recorder.record.totals, Kept()
     totals.sink = sink
     for series in totals.histograms():
         series.one_by_one = True

@@ -63,9 +63,9 @@ def test_executors_of_one_name_each_count_by_their_own_objective():
         run_task(recorder, clock=clock, wait=1.0)
     assert late(registry.collect()) == 1
     assert value(registry.collect(), catalog.QUEUE_WAIT_OBJECTIVE) == 0.1
-    strict.close()
+    strict.record.close()
     assert value(registry.collect(), catalog.QUEUE_WAIT_OBJECTIVE) == 5.0
-    patient.close()
+    patient.record.close()
     found = registry.collect()
     assert catalog.QUEUE_WAIT_OBJECTIVE.name not in found.points
     assert late(found) == 1, "counters live on after close"
@@ -76,7 +76,7 @@ def test_a_forked_child_counts_its_own():
     mail = full_recorder(registry, clock=clock, wait_objective=0.1)
     run_task(mail, clock=clock, wait=1.0)
     registry.reset()  # what the child does
-    mail.open()
+    mail.record.open()
     assert late(registry.collect()) == 0
     run_task(mail, clock=clock, wait=1.0)
     assert late(registry.collect()) == 1

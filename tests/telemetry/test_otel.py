@@ -68,16 +68,16 @@ def sdk(monkeypatch) -> Iterator[Sdk]:
 def test_every_metric_arrives_with_kind_and_labels_of_the_catalog(sdk):
     clock = Clock()
     mail = full_recorder(sdk.registry, clock=clock)
-    run_task(mail, outcome="cancelled", error_type="cancelled", reason="explicit", requested=mail.clock())
+    run_task(mail, outcome="cancelled", error_type="cancelled", reason="explicit", requested=mail.record.clock())
     for _ in range(ENOUGH_RUNS):
         run_task(mail, clock=clock, run=0.25)
     overdue = mail.task("send", "inline")
     mail.accept(overdue, queued=False)
     mail.begin(overdue)
     clock.pass_(100.0)
-    mail.shutdown_took(0.1, cut=False)
-    mail.producer_blocked("producer")
-    mail.reject("submit_cancelled", blocked=mail.producer_released("producer"))
+    mail.record.shutdown_took(0.1, cut=False)
+    mail.record.producer_blocked("producer")
+    mail.record.reject("submit_cancelled", blocked=mail.record.producer_released("producer"))
     abandoned = mail.task("slow", "thread")
     mail.accept(abandoned, queued=False)
     mail.begin(abandoned)
@@ -159,7 +159,7 @@ def test_an_instrument_that_raises_is_counted_and_the_task_goes_on(sdk, monkeypa
     with caplog.at_level(logging.ERROR, "glasspool"):
         run_task(mail)
         sdk.metrics()
-    assert mail.counts().succeeded == 1
+    assert mail.record.counts().succeeded == 1
     assert len(caplog.records) == 1
     failures = {
         point.attributes[Key.FAILURE_KIND]: point.value
@@ -241,7 +241,7 @@ gc.set_threshold(0)
 gc.collect()
 (scope,) = reader.get_metrics_data().resource_metrics[0].scope_metrics
 found = {metric.name: metric.data.data_points for metric in scope.metrics}
-print("recorded", found[catalog.TASK_DURATION.name][0].count, recorder.counts().failed)
+print("recorded", found[catalog.TASK_DURATION.name][0].count, recorder.record.counts().failed)
 print("failures", sum(point.value for point in found[catalog.TELEMETRY_FAILURES.name]))
 """
     done = run_python(code)

@@ -76,8 +76,8 @@ def test_a_task_that_was_asked_to_end_has_figures_of_its_own():
     case = Situation()
     case.ended("fetch", 0.08)
     asked, timed = case.begun("fetch"), case.begun("fetch")
-    case.recorder.ask(asked, case.clock())
-    case.recorder.ask(timed, case.clock() + 100.0)  # its timeout
+    case.recorder.record.ask(asked, case.clock())
+    case.recorder.record.ask(timed, case.clock() + 100.0)  # its timeout
     case.clock.pass_(90.0)
     assert case.overdue() == {"fetch": (90.0, 0.1)}
     case.clock.pass_(20.0)
@@ -174,13 +174,13 @@ def test_names_beyond_their_cap_are_one_and_looking_counts_nothing():
     case = Situation(max_task_names=1)
     case.ended("fetch", 0.08)
     case.ended("store", 0.2)
-    failures = case.recorder.totals.failures["name_cap"]
+    failures = case.recorder.record.totals.failures["name_cap"]
     case.begun("store")
     case.begun("other")
     case.clock.pass_(100.0)
     assert case.overdue() == {"_OTHER": (100.0, 0.25)}
     # Both tasks' names were folded when they were submitted.
-    assert case.recorder.totals.failures["name_cap"] == failures + 2
+    assert case.recorder.record.totals.failures["name_cap"] == failures + 2
 
 
 def test_names_that_are_switched_off():

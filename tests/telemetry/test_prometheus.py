@@ -43,7 +43,7 @@ def client() -> prometheus_client.CollectorRegistry:
 def test_names_types_and_suffixes_are_the_catalogs(client):
     registry = Registry()
     mail = full_recorder(registry)
-    run_task(mail, "a", "cancelled", "cancelled", reason="explicit", requested=mail.clock())
+    run_task(mail, "a", "cancelled", "cancelled", reason="explicit", requested=mail.record.clock())
     prometheus.register(client, source=registry)
     text = openmetrics.generate_latest(client).decode()
     families = {family.name: family for family in parse_openmetrics(text)}  # the parser is strict
@@ -76,7 +76,7 @@ def test_every_bucket_bound_is_there_in_full_and_cumulative(client):
     registry = Registry()
     mail = full_recorder(registry)
     run_task(mail, "a")
-    mail.reject("submit_timeout", blocked=0.25)
+    mail.record.reject("submit_timeout", blocked=0.25)
     prometheus.register(client, source=registry)
     text = prometheus_client.generate_latest(client).decode()
     for metric in (catalog.TASK_DURATION, catalog.QUEUE_WAIT, catalog.SUBMIT_WAIT):
@@ -95,7 +95,13 @@ def test_exemplars_are_in_openmetrics_only_and_of_sampled_traces_only(client):
     run_task(mail, "sampled", span=sampled_span(0xAA, 0xBB), blocked=0.25)
     run_task(mail, "unsampled", span=sampled_span(0xCC, 0xDD, sampled=False))
     run_task(
-        mail, "cut", "cancelled", "cancelled", span=sampled_span(0xEE, 0xFF), reason="shutdown", requested=mail.clock()
+        mail,
+        "cut",
+        "cancelled",
+        "cancelled",
+        span=sampled_span(0xEE, 0xFF),
+        reason="shutdown",
+        requested=mail.record.clock(),
     )
     prometheus.register(client, source=registry)
     assert "trace_id" not in prometheus_client.generate_latest(client).decode()

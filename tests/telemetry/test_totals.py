@@ -55,9 +55,9 @@ def test_an_executor_opened_and_closed_a_hundred_times_between_two_scrapes_loses
         mail = full_recorder(registry, clock=clock)
         run_task(mail, clock=clock, run=0.5)
         run_task(mail, "bad", "error", "ValueError", clock=clock, run=0.25)
-        mail.reject("queue_full")
-        mail.close()
-        mail.close()
+        mail.record.reject("queue_full")
+        mail.record.close()
+        mail.record.close()
     found = registry.collect()
     assert value(found, catalog.TASK_SUBMITTED) == 200
     assert value(found, catalog.TASK_COMPLETED, glasspool_task_outcome="error", error_type="ValueError") == 100
@@ -79,12 +79,12 @@ def test_abandoned_threads_count_until_they_end_even_after_the_executor_closed()
     mail.begin(task)
     mail.settle(task, Ending.timed_out(abandoned=True))
     clock.pass_(3.0)
-    mail.close()
+    mail.record.close()
     found = registry.collect()
     assert value(found, catalog.TASK_ABANDONED, glasspool_runner="thread") == 1
     assert value(found, catalog.WORKER_COUNT, glasspool_worker_state="busy") == 1
     assert value(found, catalog.SLOT_TIME) == 3.0
-    mail.thread_freed("thread")
+    mail.record.thread_freed("thread")
     found = registry.collect()
     assert value(found, catalog.TASK_ABANDONED, glasspool_runner="thread") == 0
     assert value(found, catalog.SLOT_TIME) == 3.0, "a counter that was folded in at closing moves no more"
@@ -97,7 +97,7 @@ def test_requests_to_end_are_counted_from_their_instant_to_the_end_of_the_task()
     for task, recorder in zip(tasks, (mail, mail, other), strict=True):
         recorder.accept(task, queued=False)
         recorder.begin(task)
-    mail.ask(tasks[0], clock() + 5)  # its time will be out
+    mail.record.ask(tasks[0], clock() + 5)  # its time will be out
 
     def read() -> tuple[float, float]:
         found = registry.collect()
@@ -105,19 +105,19 @@ def test_requests_to_end_are_counted_from_their_instant_to_the_end_of_the_task()
 
     assert read() == (0, 0)
     clock.pass_(2.0)
-    other.ask(tasks[2], clock())
+    other.record.ask(tasks[2], clock())
     assert read() == (1, 0)
     clock.pass_(4.0)
-    mail.ask(tasks[0], clock())  # again: the first one counts
+    mail.record.ask(tasks[0], clock())  # again: the first one counts
     assert read() == (2, 4)
-    assert (mail.unobeyed(), other.unobeyed()) == ((1, 1), (1, 4))
+    assert (mail.record.unobeyed(), other.record.unobeyed()) == ((1, 1), (1, 4))
     other.succeed(tasks[2])
     assert read() == (1, 1)
     mail.settle(tasks[0], Ending.timed_out())
     mail.settle(tasks[1], SUCCESS)
     assert read() == (0, 0)
-    mail.close()
-    other.close()
+    mail.record.close()
+    other.record.close()
     assert read() == (0, 0)
 
 
@@ -182,7 +182,7 @@ def test_three_hundred_executors_with_many_names_and_errors_stay_under_20000_ser
         recorder = full_recorder(registry, f"executor-{number}")
         for index in range(60):
             run_task(recorder, f"task-{index}", "error", f"Error{index}")
-        recorder.close()
+        recorder.record.close()
     found = registry.collect()
     assert value(found, catalog.TASK_SUBMITTED) == 300 * 60, "what is folded into _OTHER is still counted"
     assert histogram_total(found, catalog.TASK_DURATION)[0] == 300 * 60
@@ -295,7 +295,7 @@ def test_no_snapshot_tears_while_threads_run_tasks(workers):
     assert snapshots > 10
     check()
     assert problems == []
-    assert mail.counts().queued == mail.counts().in_flight == 0
+    assert mail.record.counts().queued == mail.record.counts().in_flight == 0
     assert value(registry.collect(), catalog.TASK_COMPLETED) == ran >= 1500 * workers
 
 
@@ -308,7 +308,7 @@ def test_counts_are_whole_without_a_lock():
     def read() -> None:
         previous = 0
         while not done.is_set():
-            counts = mail.counts()
+            counts = mail.record.counts()
             total = counts.queued + counts.in_flight + counts.succeeded + counts.failed
             if total < previous:
                 seen.add(total - previous)
@@ -327,7 +327,7 @@ def test_counts_are_whole_without_a_lock():
         done.set()
         sys.setswitchinterval(interval)
     assert not seen, "a task that was counted once vanished in between"
-    assert mail.counts().succeeded + mail.counts().failed == 5000
+    assert mail.record.counts().succeeded + mail.record.counts().failed == 5000
 
 
 @pytest.mark.parametrize("seed", range(20))
@@ -377,7 +377,7 @@ def test_slots_are_in_use_from_grant_to_release_whoever_reads_meanwhile(seed):
                 mail.settle(task, Ending.cancelled("explicit", abandoned=True))
                 left += 1
         elif what < 0.8 and left:
-            mail.thread_freed("thread")
+            mail.record.thread_freed("thread")
             left -= 1
         elif what < 0.9 and waiting:
             task = waiting[-1]
@@ -385,11 +385,11 @@ def test_slots_are_in_use_from_grant_to_release_whoever_reads_meanwhile(seed):
             mail.settle(task, Ending.cancelled("explicit"), assigned=False)
         elif what > 0.95:
             limit = chance.randrange(1, 6)
-            mail.set_limit(limit)
+            mail.record.set_limit(limit)
         if chance.random() < 0.7:
             pass_(chance.choice((0.125, 0.5, 4.0)))
         if chance.random() < 0.7:
             hand_over()
-    mail.close()
+    mail.record.close()
     found = registry.collect()
     assert value(found, catalog.SLOT_TIME) == slots

@@ -107,25 +107,25 @@ class Account:
         recorder.accept(queued, queued=True, blocked=0.25)
         recorder.settle(queued, Ending.cancelled("explicit", requested=0.0), assigned=False)
         self.left_queue += 1
-        recorder.reject("queue_full", blocked=0.5)
+        recorder.record.reject("queue_full", blocked=0.5)
         self.rejected += 1
         self.blocked += 2
-        recorder.set_limit(4 if recorder.limit == 3 else 3)
-        recorder.context_lost("stale")
+        recorder.record.set_limit(4 if recorder.record.slots.limit == 3 else 3)
+        recorder.record.context_lost("stale")
         self.lost += 1
         self.registry.telemetry_failed("export")
         self.failed += 1
-        another = full_recorder(self.registry, clock=recorder.clock)
-        another.close()
+        another = full_recorder(self.registry, clock=recorder.record.clock)
+        another.record.close()
         self.opened += 1
-        recorder.counts()
-        recorder.oldest_ages()
+        recorder.record.counts()
+        recorder.record.oldest_ages()
         self.registry.collect()
 
     def check(self) -> None:
         found, recorder = self.registry.collect(), self.recorder
         submitted, completed = total(found, catalog.TASK_SUBMITTED, {}), total(found, catalog.TASK_COMPLETED, {})
-        counts = recorder.counts()
+        counts = recorder.record.counts()
         queued, active = total(found, catalog.QUEUE_SIZE, {}), total(found, catalog.TASK_ACTIVE, {})
         assert (queued, active) == (counts.queued, counts.in_flight)
         assert submitted == completed + queued + active
@@ -135,17 +135,19 @@ class Account:
         assert total(found, catalog.CONTEXT_LOSSES, {}) == self.lost
         assert total(found, catalog.TELEMETRY_FAILURES, {Key.FAILURE_KIND: "export"}) == self.failed
         assert total(found, catalog.EXECUTOR_OPENED, {}) == 1 + self.opened
-        assert total(found, catalog.EXECUTOR_CLOSED, {}) == self.opened + (not recorder.is_open)
+        assert total(found, catalog.EXECUTOR_CLOSED, {}) == self.opened + (not recorder.record.is_open)
         assert histogram_total(found, catalog.TASK_DURATION)[0] == self.ran
         assert histogram_total(found, catalog.SUBMIT_WAIT)[0] == self.blocked
         assert histogram_total(found, catalog.CANCEL_DURATION)[0] == self.left_queue
-        assert recorder.slots.saturated is (counts.in_flight + counts.abandoned >= recorder.slots.full_at)
+        assert recorder.record.slots.saturated is (counts.in_flight + counts.abandoned >= recorder.record.slots.full_at)
         assert 0 <= total(found, catalog.SLOT_SATURATED_TIME, {}) <= total(found, catalog.EXECUTOR_TIME, {})
         assert 0 <= total(found, catalog.SLOT_TIME, {}) <= total(found, catalog.SLOT_LIMIT_TIME, {})
         if not counts.in_flight + counts.abandoned + counts.queued:
-            assert recorder.slot_time(0.0) == recorder.slot_time(1e9), "nothing is held, so nothing grows"
-        assert not recorder.totals.later
-        assert not recorder.totals.busy
+            assert recorder.record.figures.used_time(0.0) == recorder.record.figures.used_time(1e9), (
+                "nothing is held, so nothing grows"
+            )
+        assert not recorder.record.totals.later
+        assert not recorder.record.totals.busy
 
 
 def started(account: Account, *, queued: bool = False, begun: bool = True, runner: str = "inline", span: Any = None):
@@ -199,7 +201,7 @@ def abandoning(account: Account) -> Callable[[], object]:
 
     def outer() -> None:
         account.recorder.settle(task, Ending.timed_out(abandoned=True))
-        account.recorder.thread_freed("thread")
+        account.recorder.record.thread_freed("thread")
 
     return outer
 
@@ -207,16 +209,16 @@ def abandoning(account: Account) -> Callable[[], object]:
 def rejecting(account: Account) -> Callable[[], object]:
     account.rejected += 1
     account.blocked += 1
-    return lambda: account.recorder.reject("submit_timeout", blocked=1.0)
+    return lambda: account.recorder.record.reject("submit_timeout", blocked=1.0)
 
 
 def resizing(account: Account) -> Callable[[], object]:
-    return lambda: account.recorder.set_limit(1)
+    return lambda: account.recorder.record.set_limit(1)
 
 
 def losing(account: Account) -> Callable[[], object]:
     account.lost += 1
-    return lambda: account.recorder.context_lost("missing")
+    return lambda: account.recorder.record.context_lost("missing")
 
 
 def erring(account: Account) -> Callable[[], object]:
@@ -230,23 +232,23 @@ def opening(account: Account) -> Callable[[], object]:
 
     def outer() -> None:
         Recorder(
-            "mail", "hybrid", FULL, limit=1, clock=account.recorder.clock, registry=account.registry
-        ).open().close()
+            "mail", "hybrid", FULL, limit=1, clock=account.recorder.record.clock, registry=account.registry
+        ).record.open().close()
 
     return outer
 
 
 def closing(account: Account) -> Callable[[], object]:
-    return account.recorder.close
+    return account.recorder.record.close
 
 
 def naming(account: Account) -> Callable[[], object]:
-    return lambda: account.recorder.label("a new name")
+    return lambda: account.recorder.record.label("a new name")
 
 
 def reading(account: Account) -> Callable[[], object]:
     started(account)
-    return lambda: (account.registry.collect(), account.recorder.oldest_ages())
+    return lambda: (account.registry.collect(), account.recorder.record.oldest_ages())
 
 
 OUTER = {
@@ -287,7 +289,7 @@ def test_an_executor_that_is_opened_within_the_opening_of_another_one_of_its_nam
         def opened() -> None:
             recorder = full_recorder(registry)
             run_task(recorder)
-            recorder.close()
+            recorder.record.close()
 
         count = 0
 
@@ -411,7 +413,7 @@ class Live:
 
     def look(self) -> None:
         self.looks += 1
-        counts = self.recorder.counts()
+        counts = self.recorder.record.counts()
         found: Snapshot = self.registry.collect()
         submitted, completed = total(found, catalog.TASK_SUBMITTED, {}), total(found, catalog.TASK_COMPLETED, {})
         queued, active = total(found, catalog.QUEUE_SIZE, {}), total(found, catalog.TASK_ACTIVE, {})
@@ -423,12 +425,12 @@ class Live:
     def check(self) -> None:
         self.look()
         assert self.problems == []
-        found, counts = self.registry.collect(), self.recorder.counts()
+        found, counts = self.registry.collect(), self.recorder.record.counts()
         assert (counts.queued, counts.in_flight) == (0, 0)
         assert total(found, catalog.TASK_SUBMITTED, {}) == total(found, catalog.TASK_COMPLETED, {}) == self.ran
         assert histogram_total(found, catalog.TASK_DURATION)[0] == self.ran
         assert histogram_total(found, catalog.QUEUE_WAIT)[0] == self.ran
-        assert self.recorder.slot_time(0.0) == pytest.approx(self.recorder.slot_time(1.0))
+        assert self.recorder.record.figures.used_time(0.0) == pytest.approx(self.recorder.record.figures.used_time(1.0))
 
 
 @pytest.mark.skipif(not hasattr(signal, "setitimer"), reason="needs signal.setitimer")

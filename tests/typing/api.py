@@ -8,6 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import Any
 
+import glasspool
 from glasspool import (
     AsCompleted,
     Completed,
@@ -21,6 +22,7 @@ from glasspool import (
     ShutdownReport,
     TaskHandle,
     TaskState,
+    telemetry,
 )
 
 if sys.version_info >= (3, 11):
@@ -92,3 +94,11 @@ async def closing() -> None:
         assert_type(executor, HybridExecutor)
         assert_type(executor.stats(), ExecutorStats)
         assert_type(await executor.shutdown(grace=1), ShutdownReport)
+
+
+def misspelt() -> tuple[Any, Any]:
+    """A name that does not exist is an error, although the package imports its names when they are used."""
+    return (
+        glasspool.HybridExecuter,  # type: ignore[attr-defined]  # pyright: ignore[reportAttributeAccessIssue]
+        telemetry.configur,  # type: ignore[attr-defined]  # pyright: ignore[reportAttributeAccessIssue]
+    )

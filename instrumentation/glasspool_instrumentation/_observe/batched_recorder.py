@@ -14,11 +14,14 @@ from typing import Any, TypeVar
 
 from glasspool.telemetry.recording import exemplars
 from glasspool.telemetry.recording.ending import SUCCESS, Ending
+from glasspool.telemetry.recording.executor_record import ExecutorRecord
 from glasspool.telemetry.recording.histograms import Histogram
-from glasspool.telemetry.recording.recorder import Recorder, TaskRecord
+from glasspool.telemetry.recording.part import Part
+from glasspool.telemetry.recording.shape import Shape
 from glasspool.telemetry.recording.slots import SlotClock
+from glasspool.telemetry.recording.task_record import TaskRecord
 
-__all__ = ["BATCH", "NotedCall", "NotingRecorder"]
+__all__ = ["BATCH", "BatchedRecorder", "NotedCall"]
 
 BATCH = 256
 """Notes before they are entered: the lock is taken a hundred times less often, and no more calls are kept alive."""
@@ -69,25 +72,30 @@ class _Batch:
         "waits",
     )
 
-    def __init__(self, recorder: NotingRecorder) -> None:
-        self.slots = recorder.slots.copy()
-        self.waits = recorder.totals.started_wait
+    def __init__(self, record: ExecutorRecord) -> None:
+        self.slots = record.slots.copy()
+        self.waits = record.totals.started_wait
         self.accepted = self.succeeded = self.failed = self.cancelled = self.late = 0
         self.ends: dict[tuple[str, str, str], int] = {}  # those that did not succeed
         self.reasons: dict[tuple[str, str], int] = {}
         self.sampled: dict[tuple[Histogram, int], tuple[float, Any]] = {}  # per bucket the latest value with a span
 
 
-class NotingRecorder(Recorder):
-    """``fresh`` takes calls that were accepted, ``notes`` calls that have started or ended, each in order."""
+class BatchedRecorder(Part):
+    """Notes the moves of calls, and enters them in the record of their pool in batches.
 
-    def __init__(self, *args: Any, **options: Any) -> None:
-        """Arguments: see ``BaseRecorder``."""
-        super().__init__(*args, **options, slots=PoolSlots)
+    ``fresh`` takes calls that were accepted, ``notes`` calls that have started or ended, each in order.
 
-    def clear(self) -> None:
-        """See BaseRecorder."""
-        super().clear()
+    :param options: those of ``ExecutorRecord``.
+    """
+
+    def __init__(self, name: str, type: str, shape: Shape, **options: Any) -> None:
+        self.record = ExecutorRecord(name, type, shape, slots=PoolSlots, **options)
+        self.record.part = self
+        self.cleared()
+
+    def cleared(self) -> None:
+        """See Part."""
         self.fresh: deque[NotedCall] = deque()
         self.notes: deque[NotedCall] = deque()
         self.unstarted: deque[NotedCall] = deque()  # entered as accepted; the head has not started
@@ -97,7 +105,7 @@ class NotingRecorder(Recorder):
 
     def enter_some(self) -> None:
         """Enter the notes, unless another thread is at it, or something further up this one's stack."""
-        totals = self.totals
+        totals = self.record.totals
         if not totals.lock.acquire(blocking=False):
             return
         try:
@@ -110,12 +118,11 @@ class NotingRecorder(Recorder):
         if measured:
             totals.tell(measured)
         if totals.capped:
-            self.log_caps()
+            self.record.log_caps()
 
     def enter(self) -> None:
-        """See BaseRecorder."""
+        """See Part."""
         self._enter_notes()
-        super().enter()
 
     def _enter_notes(self) -> None:
         """Enter the notes, in a turn, and what was accepted up to now.
@@ -123,7 +130,7 @@ class NotingRecorder(Recorder):
         Ctrl-C may come in between: what has been entered by then stays entered. So each note is entered in three steps:
         first what calls anything, then all its changes in a block without a call, whose end takes the note off.
         """
-        notes, fresh, batch = self.notes, self.fresh, _Batch(self)
+        notes, fresh, batch = self.notes, self.fresh, _Batch(self.record)
         enter_accepted, enter_start, enter_end = self._enter_accepted, self._enter_start, self._enter_end
         try:
             for _ in range(len(notes)):  # what comes while this is being done is entered next time
@@ -137,7 +144,7 @@ class NotingRecorder(Recorder):
                     enter_start(batch, call)
                 else:
                     enter_end(batch, call)
-            self._enter_accepted(batch, None, self.clock())
+            self._enter_accepted(batch, None, self.record.clock())
         finally:
             self._take_over(batch)
 
@@ -174,7 +181,7 @@ class NotingRecorder(Recorder):
         call.phase = _ACTIVE
         slots.queued -= 1
         slots.in_flight += 1
-        if wait > self.late_after:
+        if wait > self.record.late_after:
             batch.late += 1
         if series is not None:
             series.counts[index] += 1
@@ -232,10 +239,11 @@ class NotingRecorder(Recorder):
         if call.span is not None:
             batch.sampled[series, index] = value, call.span
         if series.one_by_one:
-            self.totals.measured.append((series, value, call.span))
+            self.record.totals.measured.append((series, value, call.span))
 
     def _take_over(self, batch: _Batch) -> None:
-        totals, slots, waiting, runner = self.totals, batch.slots, self.unstarted, self.shape.runners[0]
+        record, slots, waiting = self.record, batch.slots, self.unstarted
+        totals, runner = record.totals, record.shape.runners[0]
         active = [call for call in self._active if call.phase == _ACTIVE]
         while waiting and waiting[0].phase != _WAITING:
             waiting.popleft()
@@ -248,25 +256,25 @@ class NotingRecorder(Recorder):
         # One call-free block, so that counts() never sees half a move, nor a signal handler half of the batch.
         self._active = active
         self.unstarted = waiting
-        self.active_tasks = active_tasks
-        self.slots = slots
+        record.active_tasks = active_tasks
+        record.slots = slots
         totals.late += batch.late
         totals.submitted += batch.accepted
         totals.completed = completed
         totals.completed["success", "", runner] += batch.succeeded
         totals.cancellations = cancellations
-        self.succeeded += batch.succeeded
-        self.failed += batch.failed
-        self.cancelled += batch.cancelled
+        record.succeeded += batch.succeeded
+        record.failed += batch.failed
+        record.cancelled += batch.cancelled
         for (series, index), (value, span) in batch.sampled.items():
             exemplar = exemplars.of(span, value)
             if exemplar is not None:
                 series.keep(index, exemplar)
 
     def _successful(self, name: str) -> Histogram:
-        totals = self.totals
+        totals = self.record.totals
         label = totals.task_name(name)
-        series = totals.duration_of("success", label, self.shape.runners[0])
+        series = totals.duration_of("success", label, self.record.shape.runners[0])
         if label == name:  # no end of those that are folded
             self._successes[name] = series
         return series
@@ -278,7 +286,7 @@ class NotingRecorder(Recorder):
 
         From now on the counters are there, in the totals and in the batch.
         """
-        totals, ending, why = self.totals, call.ending or SUCCESS, None
+        totals, ending, why = self.record.totals, call.ending or SUCCESS, None
         end = totals.end_of(ending.outcome, ending.error_type, call.runner)
         batch.ends.setdefault(end, 0)
         if ending.outcome == "cancelled":

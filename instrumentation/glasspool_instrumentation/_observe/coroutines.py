@@ -56,7 +56,7 @@ def failure_text(name: str, error: BaseException) -> str:
 
 def start_task(observed: Observed, name: str, full: str, parent: Context | None, *, span: bool) -> TaskRecord:
     """The record of a task that runs from now on: tasks of an event loop wait in no queue that we could see."""
-    task = observed.recorder.task(name, observed.runner)
+    task: TaskRecord = observed.recorder.task(name, observed.runner)
     if span:
         task.span = observed.start_span(task, full, parent)
     observed.recorder.accept(task, queued=False)
@@ -209,8 +209,8 @@ class ObservedCoroutine(PassedThrough):
     def _look_for_request(self) -> None:
         """An exception is raised in the coroutine: perhaps because it is asked to end."""
         recorder = self._observed.recorder
-        if recorder.shape.requests and self._task is not None and cast("Any", self._ending).asked():
-            recorder.ask(self._task, recorder.clock())
+        if recorder.record.shape.requests and self._task is not None and cast("Any", self._ending).asked():
+            recorder.record.ask(self._task, recorder.record.clock())
 
     def _make_current(self, span: Span) -> None:
         # In the task's own context, at its first step and for its whole life: nobody else runs in that.

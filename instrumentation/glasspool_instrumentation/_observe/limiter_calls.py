@@ -23,7 +23,7 @@ from glasspool.telemetry.recording.recorder import TaskRecord
 from glasspool.telemetry.tracing.spans import TaskTracer, attach
 
 from . import loops
-from .limiter_tokens import Claim, LimiterRecorder, is_limiter
+from .limiter_tokens import Claim, LimiterTokens, is_limiter
 from .naming import caller_module, check_name
 from .observation import Observed
 from .task_name_limit import MAX_TASK_NAMES
@@ -58,13 +58,9 @@ def limiter_name(limiter: Any) -> str:
 class ObservedLimiter(Observed):
     """The calls under one limiter. All of them queue, since only the limiter says who gets a token, and when."""
 
-    recorder: LimiterRecorder
-
     def __init__(self, limiter: Any, name: str, type: str, runner: str, **options: Any) -> None:
-        recorder = functools.partial(LimiterRecorder, limiter)
-        super().__init__(
-            name, type, runner, slots=True, workers=False, recorder=recorder, failures=("callback",), **options
-        )
+        super().__init__(name, type, runner, slots=True, workers=False, failures=("callback",), **options)
+        self.tokens = LimiterTokens(limiter, self.record)
 
     def admit(self, task: TaskRecord) -> None:
         """See Observed."""
@@ -74,12 +70,12 @@ class ObservedLimiter(Observed):
     def granted(self, task: TaskRecord) -> None:
         """The limiter has lent a token for this call."""
         if task in self.waiting:
-            self.recorder.in_turn(self._grant, task)
+            self.recorder.record.in_turn(self._grant, task)
 
     def _grant(self, task: TaskRecord) -> None:
         # In a turn: whoever ends a task that is no longer waiting counts that after its slot was counted.
         if not self.withdraw(task):
-            self.recorder.assign(task, at=self.recorder.clock(), in_turn=True)
+            self.recorder.assign(task, at=self.recorder.record.clock(), in_turn=True)
 
     def promote(self) -> None:
         """See Observed. Who is next is for the limiter to say."""
@@ -174,7 +170,7 @@ class ThreadedCall:
         task, observed = self.task, self._observed
         recorder = observed.recorder
         enter_function(self)  # in a copy of its caller's context
-        with recorder.lock:
+        with recorder.record.lock:
             self._starting = True
             given_up = not self._unsettled
             if not given_up:
@@ -207,12 +203,12 @@ class ThreadedCall:
         return not self._unsettled and not self._abandoned
 
     def _settle(self, error: BaseException | None) -> None:
-        with self._observed.recorder.lock:
+        with self._observed.record.lock:
             if not self._claim():
                 if self._abandoned:
                     self._abandoned = False
                     if self._counted:
-                        self._observed.recorder.thread_freed("thread")
+                        self._observed.record.thread_freed("thread")
                 return
         self._observed.settle(self.task, Ending.raised(error), thread=self._thread)
 
@@ -225,7 +221,7 @@ class ThreadedCall:
 
     def given_up(self, error: BaseException, reason: str) -> None:
         """The awaiting side ended with ``error``: a cancellation, unless the function has settled already."""
-        with self._observed.recorder.lock:
+        with self._observed.record.lock:
             if self._starting:  # further up this thread's stack
                 self._late = error, reason
                 return
@@ -237,10 +233,10 @@ class ThreadedCall:
             ending = Ending.cancelled(reason, abandoned=abandoned)
             self._observed.settle(self.task, ending, assigned=assigned, thread=self._thread)
             if abandoned:
-                with self._observed.recorder.lock:
+                with self._observed.record.lock:
                     self._counted = True
                     if not self._abandoned:  # the thread has ended meanwhile
-                        self._observed.recorder.thread_freed("thread")
+                        self._observed.record.thread_freed("thread")
         else:  # the thread could not be started, the limiter refused
             self._observed.settle(self.task, Ending.raised(error), assigned=assigned)
 
@@ -261,9 +257,9 @@ async def run_in_thread(
 
     ``why`` gives the cancel reason of an exception, or "" if it is no cancellation.
     """
-    recorder = observed.recorder
-    if not recorder.told:
-        recorder.look()
+    tokens = observed.tokens
+    if not tokens.told:
+        tokens.look()
     call = ThreadedCall(observed, fn, args)
     claim = Claim(limiter, functools.partial(observed.granted, call.task))
     try:
@@ -276,8 +272,8 @@ async def run_in_thread(
         raise
     finally:
         claim.end()
-        if not recorder.told:
-            recorder.look()
+        if not tokens.told:
+            tokens.look()
 
 
 ours(run_in_thread)

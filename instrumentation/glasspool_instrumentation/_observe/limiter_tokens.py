@@ -17,14 +17,14 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from glasspool._foreign.limiter_parts import borrowers_of, put_borrowers, resolve, waiters_of
 from glasspool._foreign.trio_ import running_trio
-from glasspool.telemetry.recording.recorder import Recorder
-from glasspool.telemetry.recording.shape import Shape
+from glasspool.telemetry.recording.executor_record import ExecutorRecord
+from glasspool.telemetry.recording.part import Part
 from glasspool_instrumentation._patch.patching import Patch, Patches
 
 if TYPE_CHECKING:
-    from typing_extensions import Self
+    pass
 
-__all__ = ["Claim", "LimiterRecorder", "is_limiter", "patches"]
+__all__ = ["Claim", "LimiterTokens", "is_limiter", "patches"]
 
 
 def is_limiter(found: object) -> bool:
@@ -52,42 +52,44 @@ class _Lent(NamedTuple):
         return 0 if self.limit is None else self.used
 
 
-class LimiterRecorder(Recorder):
-    """Records the calls that pass a limiter; slots and queue are the limiter's."""
+class LimiterTokens(Part):
+    """The tokens of a limiter, as its record shows them.
 
-    def __init__(self, limiter: Any, name: str, type: str, shape: Shape, **options: Any) -> None:
+    :param record: that of the calls that pass the limiter.
+    """
+
+    def __init__(self, limiter: Any, record: ExecutorRecord) -> None:
         self._limiter = weakref.ref(limiter)
+        self._record = record
+        self._lent = _Lent()
         self.told = False  # of every token that is lent and given back
-        super().__init__(name, type, shape, **options)
+        record.part = self
+        record.shown_slots = self
+        self.opened()
 
-    def clear(self) -> None:
-        """See BaseRecorder."""
-        super().clear()
+    def cleared(self) -> None:
+        """See Part."""
         self._lent = _Lent()
 
-    def open(self) -> Self:
-        """See BaseRecorder."""
-        if self.dormant:
-            super().open()
-            self.told = _be_told(self._limiter(), self)
-            self.look()
-        return self
+    def opened(self) -> None:
+        """See Part."""
+        self.told = _be_told(self._limiter(), self)
+        self.look()
 
-    def close(self) -> None:
-        """See BaseRecorder."""
-        super().close()
+    def closed(self) -> None:
+        """See Part."""
         borrowers = _borrowers_of(self._limiter())
         if borrowers is not None:
-            borrowers.recorders = tuple(other for other in borrowers.recorders if other is not self)
+            borrowers.told = tuple(other for other in borrowers.told if other is not self)
 
     def enter(self) -> None:
-        """See BaseRecorder."""
+        """See Part."""
         self._look()
 
     def look(self) -> None:
         """Take over how the limiter is now."""
-        if self.joined:
-            self.in_turn(self._look)
+        if self._record.joined:
+            self._record.in_turn(self._look)
 
     def _look(self) -> None:
         limiter = self._limiter()
@@ -97,14 +99,14 @@ class LimiterRecorder(Recorder):
         try:
             borrowed, total = limiter.borrowed_tokens, limiter.total_tokens
         except Exception:  # noqa: BLE001 - somebody's own limiter; no reading and no call must fail for it
-            self.telemetry_failed("callback")
+            self._record.telemetry_failed("callback")
         else:
-            self._take_over(borrowed, self.queue_size(), None if total == inf else total)
+            self._take_over(borrowed, self.queued, None if total == inf else total)
 
     def lends(self, borrowers: Sized, waiters: Sized) -> None:
         """A token was lent or given back: these have one, those wait."""
-        if self.joined:
-            self.in_turn(self._lends, borrowers, waiters)
+        if self._record.joined:
+            self._record.in_turn(self._lends, borrowers, waiters)
 
     def _lends(self, borrowers: Sized, waiters: Sized) -> None:
         # Counted in the turn: what re-enters before it and lends another one comes first.
@@ -118,7 +120,7 @@ class LimiterRecorder(Recorder):
         old = self._lent
         if used == old.used and limit == old.limit and full is old.full:
             return
-        now = self.clock()
+        now = self._record.clock()
         new = _Lent(used, limit, full)
         self._lent = new._replace(
             used_offset=old.used_offset + (old.of_limit - new.of_limit) * now,
@@ -126,22 +128,28 @@ class LimiterRecorder(Recorder):
             full_offset=old.full_offset + (old.full - full) * now,
         )
 
-    # -- derived figures -------------------------------------------------------------------------------------------
+    # -- see SlotFigures -------------------------------------------------------------------------------------------
 
-    def queue_size(self) -> int:
-        """Who waits for a token now, of any kind."""
+    @property
+    def queued(self) -> int:
+        """Those who wait for a token now, of any kind."""
         waiters = waiters_of(self._limiter())
-        return self.queued if waiters is None else len(waiters)
+        return self._record.slots.queued if waiters is None else len(waiters)
 
-    def slots_used(self) -> float:
-        """Tokens that are lent now."""
-        return self._lent.used
-
-    def slots_there(self) -> float | None:
+    @property
+    def limit(self) -> float | None:
         """Tokens there are now; None when there is no bound."""
         return self._lent.limit
 
-    def slot_time(self, now: float) -> float:
+    def used(self) -> float:
+        """Tokens that are lent now."""
+        return self._lent.used
+
+    def handed_over(self) -> int:
+        """None: who waits is lent a token in the instant in which one is given back."""
+        return 0
+
+    def used_time(self, now: float) -> float:
         """Token-seconds lent since open, while there was a bound."""
         return self._lent.of_limit * now + self._lent.used_offset
 
@@ -198,15 +206,15 @@ class Claim:
 
 
 class _Borrowers(set[Any]):
-    """A limiter's set of borrowers that tells ``recorders``, and ``claims`` by their borrower. No way leads back to
+    """A limiter's set of borrowers that tells those in ``told``, and ``claims`` by their borrower. No way leads back to
     the limiter, which would be garbage only the collector can find."""
 
-    __slots__ = ("claims", "recorders", "waiters")
+    __slots__ = ("claims", "told", "waiters")
 
     def __init__(self, borrowers: set[Any], waiters: Sized) -> None:
         super().__init__(borrowers)
         self.waiters = waiters
-        self.recorders: tuple[LimiterRecorder, ...] = ()
+        self.told: tuple[LimiterTokens, ...] = ()
         self.claims: dict[object, Callable[[], None]] = {}
 
     def add(self, borrower: Any) -> None:
@@ -225,8 +233,8 @@ class _Borrowers(set[Any]):
         self._tell()
 
     def _tell(self) -> None:
-        for recorder in self.recorders:
-            recorder.lends(self, self.waiters)
+        for tokens in self.told:
+            tokens.lends(self, self.waiters)
 
 
 def _borrowers_of(limiter: Any) -> _Borrowers | None:
@@ -234,8 +242,8 @@ def _borrowers_of(limiter: Any) -> _Borrowers | None:
     return found if isinstance(found, _Borrowers) else None
 
 
-def _be_told(limiter: Any, recorder: LimiterRecorder) -> bool:
-    """Have the limiter's set of borrowers tell the recorder; called on the limiter's own loop. False if it cannot."""
+def _be_told(limiter: Any, tokens: LimiterTokens) -> bool:
+    """Have the limiter's set of borrowers tell these tokens; called on the limiter's own loop. False if it cannot."""
     resolve(limiter)
     waiters, borrowers = waiters_of(limiter), borrowers_of(limiter)
     if waiters is None or borrowers is None:
@@ -245,8 +253,8 @@ def _be_told(limiter: Any, recorder: LimiterRecorder) -> bool:
         put_borrowers(limiter, borrowers)
     if not isinstance(borrowers, _Borrowers):
         return False
-    if recorder not in borrowers.recorders:
-        borrowers.recorders += (recorder,)
+    if tokens not in borrowers.told:
+        borrowers.told += (tokens,)
     return True
 
 
@@ -254,8 +262,8 @@ def _total_tokens(patch: Patch, original: Any) -> Any:
     def set_total_tokens(self: Any, value: float) -> None:
         original.fset(self, value)
         borrowers = _borrowers_of(self) if patch.active else None
-        for recorder in borrowers.recorders if borrowers is not None else ():
-            recorder.look()
+        for tokens in borrowers.told if borrowers is not None else ():
+            tokens.look()
 
     return _Property(original.fget, set_total_tokens, doc=original.__doc__)
 

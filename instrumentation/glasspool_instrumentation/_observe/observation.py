@@ -14,6 +14,7 @@ from opentelemetry.trace import Span, SpanKind
 
 from glasspool._foreign.guarded import is_a
 from glasspool.telemetry.recording.ending import Ending
+from glasspool.telemetry.recording.executor_record import ExecutorRecord
 from glasspool.telemetry.recording.recorder import Recorder, TaskRecord
 from glasspool.telemetry.recording.shape import Shape
 from glasspool.telemetry.tracing.spans import Spans, TaskTracer
@@ -52,7 +53,7 @@ class Observed:
         explicit: bool = False,
         wait_objective: float | None = None,
         max_task_names: int = MAX_TASK_NAMES,
-        recorder: Callable[..., Recorder] = Recorder,
+        recorder: Callable[..., Any] = Recorder,
         alive: Callable[[], int] | None = None,
         queue_size: Callable[[], int] | None = None,
     ) -> None:
@@ -79,13 +80,14 @@ class Observed:
         self.runner = runner
         self.kind = kind
         self.explicit = explicit  # wrapped by name: stays observed when the instrumentors are taken off
-        self.recorder = recorder(
+        self.recorder: Any = recorder(
             name, type, shape, limit=limit, worker_limits=limits, wait_objective=wait_objective,
             max_task_names=max_task_names, alive=alive,
-        ).open()  # fmt: skip
+        )  # fmt: skip
+        self.record: ExecutorRecord = self.recorder.record.open()
         self.spans_all = spans == "all"
         self.tracer = TaskTracer(name, type, spans)
-        self.queue_size: Callable[[], int] = queue_size or self.recorder.queue_size
+        self.queue_size: Callable[[], int] = queue_size or self._queued
         # Mutable state. What counts changes by steps that cannot be torn: whoever takes a slot, or a task, has it.
         self.closing = False  # nothing more will be submitted: closed when the last task has settled
         self.cutting = False  # a shutdown that cancels what is queued is going on
@@ -94,6 +96,9 @@ class Observed:
         self.waiting: OrderedDict[TaskRecord, None] = OrderedDict()  # tasks of a remote pool without a slot, in order
         self._limit = limit
         self.free_slots: list[None] = [None] * (limit or 0)  # free ones
+
+    def _queued(self) -> int:
+        return self.record.figures.queued
 
     def start_span(self, task: TaskRecord, function: Any, parent: Context | None) -> Span | None:
         """The span of a task that is being submitted, if it gets one. ``function`` is it, or its qualified name."""
@@ -120,8 +125,8 @@ class Observed:
         duration = recorder.settle(task, ending, assigned=assigned)
         if span is not None:
             wait: float | None = None
-            if recorder.shape.queue:
-                wait = (task.started if task.began else recorder.clock()) - task.accepted
+            if recorder.record.shape.queue:
+                wait = (task.started if task.began else recorder.record.clock()) - task.accepted
             self.tracer.end(span, ending, wait=wait, duration=duration, thread=thread)
         if self.closing:
             self.close_when_empty()
@@ -129,20 +134,20 @@ class Observed:
     def refuse(self, error: BaseException) -> None:
         """The executor did not take a call. Wrong arguments are the caller's and are not counted."""
         if is_a(error, BrokenExecutor):  # its workers have died, or could not be set up
-            self.recorder.reject("broken")
+            self.record.reject("broken")
         elif is_a(error, RuntimeError):  # shut down, or the interpreter is ending
-            self.recorder.reject("already_shutdown")
+            self.record.reject("already_shutdown")
 
     def serves(self) -> None:
         """A call that is the task of another executor keeps one of its workers busy."""
-        recorder = self.recorder
-        if recorder.dormant:
-            recorder.open()
-        recorder.serves(1)
+        record = self.record
+        if record.dormant:
+            record.open()
+        record.serves(1)
 
     def served(self, _future: object) -> None:
         """Such a call has ended."""
-        self.recorder.serves(-1)
+        self.record.serves(-1)
         if self.closing:
             self.close_when_empty()
 
@@ -169,7 +174,7 @@ class Observed:
     def promote(self) -> None:
         """Give free slots to the tasks that have waited longest."""
         if self.waiting:
-            self.recorder.in_turn(self._promote)
+            self.record.in_turn(self._promote)
 
     def _promote(self) -> None:
         # In a turn: whoever ends a task that is no longer waiting counts that after its slot was counted.
@@ -180,12 +185,12 @@ class Observed:
             except (StopIteration, RuntimeError):  # somebody came or went this instant
                 continue
             # Of one that came in the middle of this turn the acceptance was put off, and a promotion after it.
-            if task not in recorder.slots.waiting or not self._take_slot():
+            if task not in recorder.record.slots.waiting or not self._take_slot():
                 return
             if waiting.pop(task, _HELD) is _HELD:  # withdrawn this instant
                 self.free_slots.append(None)
             else:
-                recorder.assign(task, at=recorder.clock(), in_turn=True)
+                recorder.assign(task, at=recorder.record.clock(), in_turn=True)
 
     def _take_slot(self) -> bool:
         if self._limit is None:
@@ -205,12 +210,12 @@ class Observed:
 
     def shut_down(self, shutdown: Callable[[], None], *, wait: bool, cancel: bool) -> None:
         """Run the pool's own ``shutdown`` and observe it: its duration, what it cut, the gauges' end."""
-        recorder = self.recorder
-        if self.closing or recorder.dormant:  # again, or in a forked child that never used the pool
+        record = self.record
+        if self.closing or record.dormant:  # again, or in a forked child that never used the pool
             shutdown()
             return
-        recorder.catch_up()
-        before = recorder.counts().cancelled
+        record.catch_up()
+        before = record.counts().cancelled
         self.cutting = cancel
         begun = time.perf_counter()
         self.closing = True
@@ -220,18 +225,18 @@ class Observed:
             self.closing = self.cutting = False
             raise
         finally:
-            recorder.catch_up()
+            record.catch_up()
             if self.closing:
                 if wait:
-                    recorder.shutdown_took(time.perf_counter() - begun, cut=recorder.counts().cancelled > before)
+                    record.shutdown_took(time.perf_counter() - begun, cut=record.counts().cancelled > before)
                 self.close_when_empty()
 
     def close_when_empty(self) -> None:
         """No more submissions will come: the gauges go to 0 when the last task has ended."""
         self.closing = True
-        self.recorder.when_caught_up(self._close_if_empty)
+        self.record.when_caught_up(self._close_if_empty)
 
     def _close_if_empty(self) -> None:
-        counts = self.recorder.counts()
-        if not counts.queued and not counts.in_flight and not self.recorder.serving:
-            self.recorder.close()
+        counts = self.record.counts()
+        if not counts.queued and not counts.in_flight and not self.record.serving:
+            self.record.close()

@@ -25,7 +25,7 @@ from glasspool_instrumentation._process import remote_calls
 from glasspool_instrumentation._process.worker_telemetry import Settings, parent_settings
 
 from . import thread_calls
-from .batched_recorder import NotingRecorder
+from .batched_recorder import BatchedRecorder
 from .observation import Observed
 from .pool_kinds import PoolKind, default_name, is_own, kind_of
 from .task_name_limit import MAX_TASK_NAMES, check_max_task_names
@@ -112,7 +112,7 @@ def observe(
             explicit=explicit,
             wait_objective=wait_objective,
             max_task_names=max_task_names,
-            recorder=Recorder if kind.remote else NotingRecorder,
+            recorder=Recorder if kind.remote else BatchedRecorder,
             cancels=product(("explicit", "shutdown"), CANCEL_PHASES if kind.type == "dask" else ("queued",)),
             rejects=("already_shutdown",) if kind.type == "dask" else ("already_shutdown", "broken"),
             losses=CONTEXT_LOSS_KINDS if kind.remote else (),

@@ -40,7 +40,7 @@ from glasspool.telemetry.tracing.spans import (
     leave,
 )
 
-from .batched_recorder import BATCH, NotedCall, NotingRecorder
+from .batched_recorder import BATCH, BatchedRecorder, NotedCall
 from .naming import peel
 from .observation import Observed
 
@@ -59,7 +59,7 @@ class Call(NotedCall):
 
     __slots__ = ("observed", "packed", "recorder")
 
-    def __init__(self, observed: Observed, recorder: NotingRecorder, named: Any, carried: Any, packed: bool) -> None:
+    def __init__(self, observed: Observed, recorder: BatchedRecorder, named: Any, carried: Any, packed: bool) -> None:
         self.observed = observed
         self.recorder = recorder
         self.packed = packed  # the user packed the call into a context, in which it runs
@@ -77,7 +77,7 @@ class Call(NotedCall):
         recorded = self.observed.spans_all or trace.get_current_span(carried).is_recording()
         if recorded and providers.tracer() is not None:
             self.id = next(_ids)
-            self.label = self.recorder.label(self.name)
+            self.label = self.recorder.record.label(self.name)
             self.span = self.observed.start_span(self, named, carried)
 
     def __call__(self, carried: Any, fn: Any, /, *args: Any, **kwargs: Any) -> Any:
@@ -230,9 +230,9 @@ def submit(observed: Observed, original: Callable[..., Future[Any]], pool: Any, 
         context, inner, args, more = peel(fn, args)
         if more:
             kwargs = {**more, **kwargs}
-    recorder: Any = observed.recorder  # a NotingRecorder, for pools of threads
-    if recorder.dormant:
-        recorder.open()
+    recorder: Any = observed.recorder  # a BatchedRecorder, for pools of threads
+    if observed.record.dormant:
+        observed.record.open()
     carried = current_context()
     call = Call(observed, recorder, named, carried, context is not None)
     handed = Handed(call, carried, inner) if context is None else Handed(call.within, context, inner)

@@ -59,17 +59,17 @@ class Away:
 
     def parts(self) -> tuple[str, dict[str, str], Sender | None]:
         """What the worker has to know of it. From here on a report is expected."""
-        recorder, task, context, sender = self.observed.recorder, self.task, self.context, None
+        record, task, context, sender = self.observed.record, self.task, self.context, None
         self.context = None
         if task.span is not None:
             context = trace.set_span_in_context(task.span, context)
-            sender = Sender(recorder.name, recorder.type, task.runner, task.name, task.label, task.id, self.code)
+            sender = Sender(record.name, record.type, task.runner, task.name, task.label, task.id, self.code)
         away[self.key] = self
         return self.key, inject(context), sender
 
     def accept(self) -> None:
         """The pool has it."""
-        with self.observed.recorder.lock:
+        with self.observed.record.lock:
             if not self.accepted:
                 self.observed.admit(self.task)
                 self.accepted = True
@@ -113,7 +113,7 @@ class Away:
         elif held and not cancelled:
             self.task.began = True  # as far as anyone can tell: it held a slot when its worker died
         if error is not None and report is None and self.task.span is not None and _is_pickling(error):
-            observed.recorder.context_lost("unpicklable")
+            observed.record.context_lost("unpicklable")
         if cancelled:
             ending = Ending.cancelled("shutdown" if observed.cutting else reason)
         elif report is None:
@@ -130,11 +130,11 @@ class Away:
         recorder, task = self.observed.recorder, self.task
         if not held:  # it overtook our model of the order
             recorder.assign(task)
-        recorder.begin(task, at=max(task.accepted, recorder.clock() - report.ran))
+        recorder.begin(task, at=max(task.accepted, recorder.record.clock() - report.ran))
         if report.stale:
-            recorder.context_lost("stale")
+            recorder.record.context_lost("stale")
         if report.missing:
-            recorder.context_lost("missing")
+            recorder.record.context_lost("missing")
 
     def _consumer_span(self, report: Report | None, ending: Ending) -> None:
         # The worker has no SDK: the span of its run is made here, from the time it measured.
@@ -144,8 +144,8 @@ class Away:
         end = time.time_ns()
         begun = end - int(report.ran * 1e9)
         TaskTracer.begin(span, at=begun)
-        recorder, task = self.observed.recorder, self.task
-        run = TaskTracer(recorder.name, recorder.type, "all").start(
+        record, task = self.observed.record, self.task
+        run = TaskTracer(record.name, record.type, "all").start(
             task_name=task.name,
             label=task.label,
             function=self.code,

@@ -67,17 +67,18 @@ class Reporter:
             worker_limits={"thread": settings.limit}, max_task_names=settings.max_task_names,
             wait_objective=settings.wait_objective, clock=backend.clock, alive=alive,
         )  # fmt: skip
+        self.record = record = recorder.record
         self._failed = failed
         self._tracer = TaskTracer(settings.name, "hybrid", settings.spans)
-        self._observers = Observers(settings.observers, recorder)
+        self._observers = Observers(settings.observers, record)
         self.observed = bool(self._observers)  # observers are only ever dropped, so False stays so
         self._traced = settings.spans != "off"
         # Events that concern only the recorder go to it directly, which saves a call per task.
         self.assigned = recorder.assign  # a queued task's record: it has got a slot
         self.counted_begin = recorder.begin  # the record of a task without span and observers: its function is called
         self.succeeded = recorder.succeed  # the record of a task without observers: it has ended as success
-        self.counts = recorder.counts
-        self._closing = (0.0, recorder.counts())  # when closing began, and what the counts were then
+        self.counts = record.counts
+        self._closing = (0.0, record.counts())  # when closing began, and what the counts were then
         self._cut: list[CutTask] = []
         self._late: list[CutTask] = []
         self._report: ShutdownReport | None = None
@@ -85,45 +86,45 @@ class Reporter:
 
     def open(self) -> None:
         """The executor is open, on the loop of the caller."""
-        self.recorder.open()
+        self.record.open()
         self._unwatch = loop_monitors.executor_opened()
 
     def records(self, name: str, runner: str) -> Callable[[], TaskRecord]:
         """A function that makes the record of each task with this name."""
-        return partial(TaskRecord, name, runner, self.recorder.label(name))
+        return partial(TaskRecord, name, runner, self.record.label(name))
 
     def resized(self, limit: int) -> None:
         """The number of slots has changed."""
-        self.recorder.set_limit(limit)
-        self.recorder.worker_limits["thread"] = limit
+        self.record.set_limit(limit)
+        self.record.worker_limits["thread"] = limit
 
     def blocked(self, producer: object) -> None:
         """A producer waits for room from now on."""
-        self.recorder.producer_blocked(producer)
+        self.record.producer_blocked(producer)
 
     def released(self, producer: object) -> float | None:
         """A producer stops waiting. Returns the seconds that it has waited."""
-        return self.recorder.producer_released(producer)
+        return self.record.producer_released(producer)
 
     def asked(self, task: Task, at: float) -> None:
         """A task that has begun was asked to end at this instant of the clock."""
-        self.recorder.ask(task.record, at)
+        self.record.ask(task.record, at)
 
     def asked_in(self, task: Task, seconds: float) -> None:
         """A task that is about to begin will be asked to end, by its own timeout or deadline."""
-        self.recorder.ask(task.record, self.recorder.clock() + seconds)
+        self.record.ask(task.record, self.record.clock() + seconds)
 
     def asked_at(self, task: Task) -> float | None:
         """The instant at which a task in flight was asked to end, or will be."""
-        return self.recorder.asked.get(task.record)
+        return self.record.asked.get(task.record)
 
     def thread_freed(self, task: Task) -> None:
         """An abandoned thread has ended. From any thread."""
-        self.recorder.thread_freed(task.record.runner)
+        self.record.thread_freed(task.record.runner)
 
     def fail_fast(self) -> None:
         """From now on a failing task may cancel others."""
-        self.recorder.expect(replace(self._shape, cancels=_cancels("sibling_failure")))
+        self.record.expect(replace(self._shape, cancels=_cancels("sibling_failure")))
 
     def accepted(self, task: Task, *, queued: bool, blocked: float | None) -> None:
         """The task is accepted, after its producer had been blocked so many seconds, if it had to wait."""
@@ -147,7 +148,7 @@ class Reporter:
             function=look_through(task.item.function, task.item.arguments),
             task_id=record.id,
             runner=record.runner,
-            queue_size=self.recorder.queued,
+            queue_size=self.record.slots.queued,
             mode="link" if task.plan.link else "parent",
         )
         if span is None or self.observed:
@@ -192,7 +193,7 @@ class Reporter:
         duration = self.recorder.settle(record, ending, assigned=assigned)
         if record.span is None and not self.observed:
             return None
-        wait = (record.started if record.began else self.recorder.clock()) - record.accepted
+        wait = (record.started if record.began else self.record.clock()) - record.accepted
         context = _context_of(task) if self.observed else None
 
         def tell() -> None:
@@ -223,7 +224,7 @@ class Reporter:
 
     def rejected(self, plan: Plan, reason: str, blocked: float | None = None) -> None:
         """A call never became a task."""
-        self.recorder.reject(reason, blocked)
+        self.record.reject(reason, blocked)
         if self.observed:
             self._tell(
                 TaskEvent(
@@ -233,7 +234,7 @@ class Reporter:
 
     def closing(self) -> None:
         """The executor begins to close: the report covers tasks that end from now on."""
-        self._closing = (self.recorder.clock(), self.recorder.counts())
+        self._closing = (self.record.clock(), self.record.counts())
 
     def ended_closing(self, task: Task, asked: float | None, *, cut: bool) -> None:
         """A task has ended while the executor closes.
@@ -243,12 +244,12 @@ class Reporter:
         """
         if cut:
             self._cut.append(self._cut_task(task, asked))
-        if asked is not None and self.recorder.clock() - asked >= LATE:
+        if asked is not None and self.record.clock() - asked >= LATE:
             self._late.append(self._cut_task(task, asked))
 
     def waits_for(self, tasks: list[Task]) -> None:
         """Log the tasks that were asked to end and that the closing still waits for."""
-        now, asked = self.recorder.clock(), self.recorder.asked
+        now, asked = self.record.clock(), self.record.asked
         named = [f"{task.name!r} (asked {now - asked.get(task.record, now):.1f} s ago)" for task in tasks[:_NAMED]]
         if len(tasks) > _NAMED:
             named.append(f"and {len(tasks) - _NAMED} more")
@@ -258,7 +259,7 @@ class Reporter:
         )  # fmt: skip
 
     def _cut_task(self, task: Task, asked: float | None) -> CutTask:
-        now = self.recorder.clock()
+        now = self.record.clock()
         obeyed = 0.0 if asked is None else now - asked
         phase = "running" if task.began else "queued"
         return CutTask(task.item.id, task.name, phase, now - task.record.accepted, obeyed)
@@ -267,29 +268,29 @@ class Reporter:
         """The executor has closed. Counts that once; later calls return the same report."""
         if self._report is None:
             since, before = self._closing
-            after, duration = self.recorder.counts(), self.recorder.clock() - since
+            after, duration = self.record.counts(), self.record.clock() - since
             self._report = ShutdownReport(
                 duration, after.succeeded - before.succeeded, after.failed - before.failed,
                 after.timed_out - before.timed_out, after.cancelled - before.cancelled, tuple(self._cut),
                 after.abandoned, tuple(self._late),
             )  # fmt: skip
-            self.recorder.shutdown_took(duration, cut=bool(self._cut))
+            self.record.shutdown_took(duration, cut=bool(self._cut))
             self.abandon()
         return self._report
 
     def abandon(self) -> None:
         """The executor has been destroyed, closed or not. From any thread."""
-        self.recorder.close()
+        self.record.close()
         if self._unwatch is not None:
             self._unwatch()
 
     def stats(self) -> ExecutorStats:
         """The figures now, from any thread."""
-        recorder = self.recorder
-        queued, active, pending = recorder.oldest_ages()
+        record = self.record
+        queued, active, pending = record.oldest_ages()
         return ExecutorStats(
-            *recorder.counts(), len(recorder.pending), recorder.limit or 0, queued, active, pending,
-            *recorder.unobeyed(),
+            *record.counts(), len(record.pending), record.slots.limit or 0, queued, active, pending,
+            *record.unobeyed(),
         )  # fmt: skip
 
     def _tell(self, event: TaskEvent) -> None:
@@ -306,7 +307,7 @@ class Reporter:
         """Log an exception that was raised while a task's end was reported, or while one of its objects was
         examined."""
         if not is_a(error, (KeyboardInterrupt, SystemExit)):
-            self.recorder.telemetry_failed("export")
+            self.record.telemetry_failed("export")
             log(logger.error, "telemetry of executor %r failed", self.name, exc_info=error)
         else:
             self._failed(error)

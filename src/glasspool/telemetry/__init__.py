@@ -28,4 +28,5 @@ _HOME = {
     "monitor_event_loop": "eventloop",
 }
 
-__getattr__, __dir__ = lazy(__name__, _HOME)
+if not TYPE_CHECKING:  # for a type checker, a name that is misspelt is an error
+    __getattr__, __dir__ = lazy(__name__, _HOME)

@@ -1,4 +1,4 @@
-"""What readings ask of the recorder of an open executor, whichever recorder that is."""
+"""What readings ask of the record of an open executor."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import Protocol
 
 from .shape import Shape
-from .slots import SlotClock
+from .slots import SlotClock, SlotFigures
 from .task_record import TaskRecord
 
 __all__ = ["ExecutorFigures"]
@@ -38,32 +38,9 @@ class ExecutorFigures(Protocol):
     def after_fork(self) -> None:
         """Forget everything inherited from the parent process."""
 
-    def queue_size(self) -> int:
-        """Tasks that wait for a slot now."""
-        ...
-
-    def slots_used(self) -> float:
-        """Slots in use now, those included that are being handed to waiting tasks at this instant."""
-        ...
-
-    def slots_there(self) -> float | None:
-        """Slots there are now; None when nothing bounds them."""
-        ...
-
-    def handed_over(self) -> int:
-        """Slots that became free while tasks waited for them, and are not assigned yet."""
-        ...
-
-    def slot_time(self, now: float) -> float:
-        """Slot-seconds used since open."""
-        ...
-
-    def limit_time(self, now: float) -> float:
-        """Slot-seconds on offer since open."""
-        ...
-
-    def saturated_time(self, now: float) -> float:
-        """Seconds since open with every slot in use."""
+    @property
+    def figures(self) -> SlotFigures:
+        """The slots as they are shown."""
         ...
 
     def asked_since(self, now: float) -> list[float]:

@@ -12,15 +12,19 @@ from bisect import bisect_left
 from collections import OrderedDict
 from functools import partial
 from math import inf
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from glasspool.telemetry import catalog
 
 from . import exemplars
-from .base_recorder import BaseRecorder
 from .ending import SUCCESS, Ending
+from .executor_record import ExecutorRecord
 from .histograms import Histogram
+from .shape import Shape
 from .task_record import Counts, TaskRecord
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
 
 __all__ = ["Counts", "Recorder", "TaskRecord"]
 
@@ -28,8 +32,19 @@ _ENDS = {outcome: tuple(int(outcome == each) for each in catalog.OUTCOMES) for o
 """What an end adds to the tasks that succeeded, failed, timed out and were cancelled."""
 
 
-class Recorder(BaseRecorder):
-    """The figures of one executor, told of each move of each task. Arguments: see ``BaseRecorder``."""
+class Recorder:
+    """Enters each move of each task in the record of their executor.
+
+    :param options: those of ``ExecutorRecord``.
+    """
+
+    def __init__(self, name: str, type: str, shape: Shape, **options: Any) -> None:
+        self.record = ExecutorRecord(name, type, shape, **options)
+
+    def open(self) -> Self:
+        """Open the record. Returns itself."""
+        self.record.open()
+        return self
 
     # Written for speed: no call that can be spared, because every task of every executor passes here. Each is a turn
     # (see Turns), written out; put off, it is called again in a turn (`in_turn`) with the instant at which it happened
@@ -38,7 +53,7 @@ class Recorder(BaseRecorder):
 
     def task(self, name: str, runner: str) -> TaskRecord:
         """A record for one call. Not a task yet: nothing is counted before ``accept``."""
-        return TaskRecord(name, runner, self.label(name))
+        return TaskRecord(name, runner, self.record.label(name))
 
     def accept(
         self,
@@ -53,17 +68,18 @@ class Recorder(BaseRecorder):
 
         ``blocked`` is how long the producer had to wait, in seconds, if it found no room at first.
         """
-        totals, slots = self.totals, self.slots
+        record = self.record
+        totals, slots = record.totals, record.slots
         with totals.lock:
             if not in_turn and (totals.busy or totals.later):
-                task.accepted = task.started = at = self.clock()
+                task.accepted = task.started = at = record.clock()
                 totals.put_off(partial(self.accept, task, queued=queued, blocked=blocked, at=at, in_turn=True))
                 return
             totals.busy = True
             try:
-                task.accepted = task.started = now = self.clock() if at is None else at
+                task.accepted = task.started = now = record.clock() if at is None else at
                 if blocked is not None:
-                    self.measure(totals.submit_wait_of(), blocked, task.span)
+                    record.measure(totals.submit_wait_of(), blocked, task.span)
                 if queued:
                     if slots.queued and slots.limit is not None and not slots.saturated:
                         slots.hand_over(now)
@@ -73,7 +89,7 @@ class Recorder(BaseRecorder):
                 else:
                     totals.submitted += 1
                     slots.in_flight += 1
-                    self.active_tasks[task] = None
+                    record.active_tasks[task] = None
                     slots.used_offset -= now
                     if slots.in_flight + slots.abandoned >= slots.full_at and not slots.saturated:
                         slots.saturated = True
@@ -93,21 +109,22 @@ class Recorder(BaseRecorder):
 
         A slot that became free while the task waited was handed over and never out of use, so it counts from then.
         """
-        totals, slots = self.totals, self.slots
+        record = self.record
+        totals, slots = record.totals, record.slots
         with totals.lock:
             if not in_turn and (totals.busy or totals.later):
-                task.started = at = self.clock()
+                task.started = at = record.clock()
                 totals.put_off(partial(self.assign, task, at=at, in_turn=True))
                 return
             totals.busy = True
             try:
-                task.started = since = self.clock() if at is None else at
+                task.started = since = record.clock() if at is None else at
                 if task.accepted <= slots.freed_at < since and slots.in_flight + slots.abandoned < slots.full_at:
                     since = slots.freed_at
                 slots.queued -= 1
                 slots.in_flight += 1
                 del slots.waiting[task]
-                self.active_tasks[task] = None
+                record.active_tasks[task] = None
                 slots.used_offset -= since
                 if slots.in_flight + slots.abandoned >= slots.full_at and not slots.saturated:
                     slots.saturated = True
@@ -123,20 +140,21 @@ class Recorder(BaseRecorder):
         :param at: the instant, if that is not now.
         :returns: the wait since acceptance, in seconds.
         """
-        totals = self.totals
+        record = self.record
+        totals = record.totals
         if not totals.shape.queue:
-            task.started = now = self.clock() if at is None else at
+            task.started = now = record.clock() if at is None else at
             task.began = True
             return now - task.accepted
         with totals.lock:
             if not in_turn and (totals.busy or totals.later):
-                task.started = at = self.clock() if at is None else at
+                task.started = at = record.clock() if at is None else at
                 task.began = True
                 totals.put_off(partial(self.begin, task, at=at, in_turn=True))
                 return at - task.accepted
             totals.busy = True
             try:
-                now = self.clock() if at is None else at
+                now = record.clock() if at is None else at
                 wait = now - task.accepted
                 found = None if task.span is None else exemplars.of(task.span, wait)
                 series: Any = totals.started_wait  # there since the first executor has opened
@@ -151,7 +169,7 @@ class Recorder(BaseRecorder):
                     series.least = wait
                 if wait > series.most:
                     series.most = wait
-                if wait > self.late_after:
+                if wait > record.late_after:
                     totals.late += 1
                 if found is not None:
                     series.keep(index, found)
@@ -168,15 +186,16 @@ class Recorder(BaseRecorder):
 
     def succeed(self, task: TaskRecord, *, at: float | None = None, in_turn: bool = False) -> float:
         """The common end, for speed: ``settle(task, SUCCESS)`` of a task that began. Returns its running time."""
-        totals, slots = self.totals, self.slots
+        record = self.record
+        totals, slots = record.totals, record.slots
         with totals.lock:
             if not in_turn and (totals.busy or totals.later):
-                at = self.clock()
+                at = record.clock()
                 totals.put_off(partial(self.succeed, task, at=at, in_turn=True))
                 return at - task.started
             totals.busy = True
             try:
-                now = self.clock() if at is None else at
+                now = record.clock() if at is None else at
                 duration = now - task.started
                 found = None if task.span is None else exemplars.of(task.span, duration)
                 key = ("success", "", task.runner)
@@ -188,15 +207,15 @@ class Recorder(BaseRecorder):
                 index = bisect_left(series.bounds, duration)
                 if series.one_by_one:
                     totals.measured.append((series, duration, task.span))
-                if self.asked:
-                    self.asked.pop(task, None)
+                if record.asked:
+                    record.asked.pop(task, None)
                 if slots.queued and slots.limit is not None and not slots.saturated:
                     slots.hand_over(now)
-                del self.active_tasks[task]
+                del record.active_tasks[task]
                 slots.used_offset += now
                 slots.freed_at = now
                 slots.in_flight -= 1
-                self.succeeded += 1
+                record.succeeded += 1
                 totals.completed[key] += 1
                 series.counts[index] += 1
                 series.sum += duration
@@ -219,7 +238,7 @@ class Recorder(BaseRecorder):
         if measured:
             totals.tell(measured)
         if totals.capped:
-            self.log_caps()
+            record.log_caps()
         return duration
 
     def settle(self, task: TaskRecord, ending: Ending, *, assigned: bool = True) -> float | None:
@@ -230,22 +249,24 @@ class Recorder(BaseRecorder):
         """
         if ending is SUCCESS and assigned and task.began:
             return self.succeed(task)
-        totals = self.totals
+        record = self.record
+        totals = record.totals
         with totals.lock:
-            now = self.clock()
+            now = record.clock()
             totals.take(self._settle, task, ending, assigned, now)
             measured = totals.taken() if totals.measured else ()
         if measured:
             totals.tell(measured)
         if totals.capped:
-            self.log_caps()
+            record.log_caps()
         if not task.began:
             return None
         return now - task.started if ending.ran is None else ending.ran
 
     def _settle(self, task: TaskRecord, ending: Ending, assigned: bool, now: float) -> None:
         # First what calls anything.
-        totals, slots, outcome, runner = self.totals, self.slots, ending.outcome, task.runner
+        record = self.record
+        totals, slots, outcome, runner = record.totals, record.slots, ending.outcome, task.runner
         end = totals.end_of(outcome, ending.error_type, runner)
         series, value = self._measured_by(task, ending, now)
         index = bisect_left(series.bounds, value)
@@ -255,11 +276,11 @@ class Recorder(BaseRecorder):
         cancellations = totals.ready(totals.cancellations, why) if cancelled else {why: 0}
         held, left = int(assigned), int(assigned and ending.abandoned)
         left_behind = totals.ready(totals.abandoned, runner, 0) if left else {runner: 0}
-        late = timeout if not task.began and self.late_after != inf else 0
-        tasks = self.active_tasks if assigned else slots.waiting
+        late = timeout if not task.began and record.late_after != inf else 0
+        tasks = record.active_tasks if assigned else slots.waiting
         if task not in tasks:
             tasks = OrderedDict({task: None})
-        self.asked.pop(task, None)
+        record.asked.pop(task, None)
         if slots.queued and slots.limit is not None and not slots.saturated:
             slots.hand_over(now)
         freed, freed_at = (now, now) if held > left else (0.0, slots.freed_at)
@@ -270,10 +291,10 @@ class Recorder(BaseRecorder):
         slots.abandoned += left
         slots.used_offset += freed
         slots.freed_at = freed_at
-        self.succeeded += success
-        self.failed += error
-        self.timed_out += timeout
-        self.cancelled += cancelled
+        record.succeeded += success
+        record.failed += error
+        record.timed_out += timeout
+        record.cancelled += cancelled
         totals.completed[end] += 1
         totals.late += late
         cancellations[why] += 1
@@ -293,11 +314,12 @@ class Recorder(BaseRecorder):
             totals.measured.append((series, value, task.span))
         if cancelled and ending.requested is not None:
             took = max(0.0, now - ending.requested)
-            self.measure(totals.cancel_duration_of(ending.reason or "unknown"), took, task.span)
+            record.measure(totals.cancel_duration_of(ending.reason or "unknown"), took, task.span)
 
     def _measured_by(self, task: TaskRecord, ending: Ending, now: float) -> tuple[Histogram, float]:
         """The series that an end is measured by, and the value: the running time, or else the wait."""
-        totals = self.totals
+        record = self.record
+        totals = record.totals
         if task.began:
             ran = now - task.started if ending.ran is None else ending.ran
             return totals.duration_of(ending.outcome, task.label, task.runner), ran

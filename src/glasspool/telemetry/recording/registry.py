@@ -255,9 +255,9 @@ def _times(totals: Totals, whole: bool) -> tuple[dict[ExecutorFigures, float], t
         shown = totals.shown_times
         totals.shown_times = (
             max(shown[0], totals.open_time + sum(now[r] - r.opened_at for r in now)),
-            max(shown[1], totals.slot_time + sum(r.slot_time(now[r]) for r in now)),
-            max(shown[2], totals.limit_time + sum(r.limit_time(now[r]) for r in now)),
-            max(shown[3], totals.saturated_time + sum(r.saturated_time(now[r]) for r in now)),
+            max(shown[1], totals.slot_time + sum(r.figures.used_time(now[r]) for r in now)),
+            max(shown[2], totals.limit_time + sum(r.figures.limit_time(now[r]) for r in now)),
+            max(shown[3], totals.saturated_time + sum(r.figures.saturated_time(now[r]) for r in now)),
         )
     return now, totals.shown_times
 
@@ -288,7 +288,7 @@ def _read_gauges(totals: Totals, now: dict[ExecutorFigures, float], out: _Collec
         add(catalog.TASK_OVERDUE_AGE, age, **extra)
         add(catalog.TASK_OVERDUE_LONGEST, longest, **extra)
     if shape.queue:
-        add(catalog.QUEUE_SIZE, sum(r.queue_size() for r in live))
+        add(catalog.QUEUE_SIZE, sum(r.figures.queued for r in live))
         add(catalog.QUEUE_OLDEST_AGE, oldest(lambda r: [task.accepted for task in islice(r.slots.waiting, 1)]))
         if not totals.unbounded:
             add(catalog.QUEUE_CAPACITY, sum(r.capacity or 0 for r in live))
@@ -299,14 +299,14 @@ def _read_gauges(totals: Totals, now: dict[ExecutorFigures, float], out: _Collec
         add(catalog.SUBMIT_PENDING, sum(len(r.pending) for r in live))
         add(catalog.SUBMIT_OLDEST_AGE, oldest(lambda r: list(islice(r.pending.values(), 1))))
     if shape.slots:
-        add(catalog.SLOT_USAGE, sum(r.slots_used() for r in live))
-        limits = [found for r in live if (found := r.slots_there()) is not None]
+        add(catalog.SLOT_USAGE, sum(r.figures.used() for r in live))
+        limits = [found for r in live if (found := r.figures.limit) is not None]
         if len(limits) == len(live):
             add(catalog.SLOT_LIMIT, sum(limits))
     for runner in filter(runners.__contains__, shape.workers):
         busy = active[runner] + totals.abandoned.get(runner, 0)
         if len(shape.runners) == 1:  # what waits, waits for these workers: one that it is handed to is not idle
-            busy += sum(r.handed_over() for r in live)
+            busy += sum(r.figures.handed_over() for r in live)
         alive = max(sum(r.workers.get(runner, 0) for r in live), busy)
         busy = min(busy + sum(r.serving for r in live), alive)  # those served may be waiting
         extra = {Key.RUNNER: runner}

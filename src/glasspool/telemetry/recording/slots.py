@@ -9,14 +9,48 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from math import inf
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from .task_record import TaskRecord
 
 if TYPE_CHECKING:
     from typing_extensions import Self
 
-__all__ = ["SlotClock"]
+__all__ = ["SlotClock", "SlotFigures"]
+
+
+class SlotFigures(Protocol):
+    """What is shown of an executor's slots. Read in turns of the identity."""
+
+    @property
+    def queued(self) -> int:
+        """Tasks that wait for a slot now."""
+        ...
+
+    @property
+    def limit(self) -> float | None:
+        """Slots there are now; None when nothing bounds them."""
+        ...
+
+    def used(self) -> float:
+        """Slots in use now, those included that are being handed to waiting tasks at this instant."""
+        ...
+
+    def handed_over(self) -> int:
+        """Slots that became free while tasks waited for them, and are not assigned yet."""
+        ...
+
+    def used_time(self, now: float) -> float:
+        """Slot-seconds used since open."""
+        ...
+
+    def limit_time(self, now: float) -> float:
+        """Slot-seconds on offer since open."""
+        ...
+
+    def saturated_time(self, now: float) -> float:
+        """Seconds since open with every slot in use."""
+        ...
 
 
 class SlotClock:

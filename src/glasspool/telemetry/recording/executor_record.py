@@ -1,6 +1,7 @@
-"""What both recorders have: an executor's lifecycle in the registry, its rare events, and its readings.
+"""The record of one executor, native or wrapped: its life in the registry, its rare events, what readings ask of it.
 
-The way of a task is recorded by ``recorder.Recorder``, or by the instrumentation's recorder that counts in batches.
+The moves of its tasks are entered by a recorder that holds the record: ``recorder.Recorder``, or the instrumentation's,
+which counts in batches.
 """
 
 from __future__ import annotations
@@ -21,21 +22,22 @@ from glasspool.telemetry import catalog
 from . import exemplars
 from .histograms import Histogram
 from .identity import Totals
+from .part import Part
 from .printable_text import printable
 from .registry import REGISTRY, Registry
 from .shape import Shape
-from .slots import SlotClock
+from .slots import SlotClock, SlotFigures
 from .task_record import Counts, TaskRecord
 
 if TYPE_CHECKING:
     from typing_extensions import Self
 
-__all__ = ["BaseRecorder"]
+__all__ = ["ExecutorRecord"]
 
 logger = logging.getLogger("glasspool")
 
 
-class BaseRecorder:
+class ExecutorRecord:
     """The figures of one executor, native or wrapped.
 
     ``type`` is the contract's ``glasspool.executor.type``; ``limit`` the number of slots and ``capacity`` the number
@@ -74,6 +76,8 @@ class BaseRecorder:
         self.totals: Totals
         self.dormant: bool
         self.is_open: bool
+        self.part = Part()
+        self.shown_slots: SlotFigures | None = None  # those of a limiter, which knows better than its calls do
         self._new_slots = slots
         self.clear()
 
@@ -91,6 +95,7 @@ class BaseRecorder:
                     "this process shows as many executors as it may (%d names); %r and later ones are counted as %s, "
                     "without gauges", self.registry.budget.names, self.name, catalog.OTHER,
                 )  # fmt: skip
+            self.part.opened()
         return self
 
     def _open(self) -> None:
@@ -116,13 +121,15 @@ class BaseRecorder:
         """Leave the registry: gauges go to 0, counters and histograms stay with the identity. Idempotent."""
         if self.joined:
             self.in_turn(self._close)
+        self.part.closed()
 
     def _close(self) -> None:
         if not self.is_open:
             return
         totals, now = self.totals, self.clock()
         left = [recorder for recorder in totals.live if recorder is not self]
-        slots, limit, saturated = self.slot_time(now), self.limit_time(now), self.saturated_time(now)
+        figures = self.figures
+        slots, limit, saturated = figures.used_time(now), figures.limit_time(now), figures.saturated_time(now)
         # Call-free: this executor's share is either here or there.
         totals.live = left
         totals.slot_time += slots
@@ -135,6 +142,7 @@ class BaseRecorder:
     def after_fork(self) -> None:
         """Forget everything inherited from the parent process; the next use joins the child's registry."""
         self.clear()
+        self.part.cleared()
 
     def clear(self) -> None:
         """Start anew: nothing was recorded in this process yet."""
@@ -153,10 +161,8 @@ class BaseRecorder:
         self.opened_at = 0.0
 
     def enter(self) -> None:
-        """Bring up to date what only a reading asks for; called before every one, in a turn.
-
-        Recorders that note first and count later count here.
-        """
+        """Bring up to date what only a reading asks for; called before every one, in a turn."""
+        self.part.enter()
         if self.alive is not None and self.shape.workers:
             self.workers[self.shape.workers[0]] = self.alive()
 
@@ -326,42 +332,9 @@ class BaseRecorder:
     # -- derived figures, in a turn --------------------------------------------------------------------------------
 
     @property
-    def queued(self) -> int:
-        """Tasks that wait for a slot, as they were entered."""
-        return self.slots.queued
-
-    @property
-    def limit(self) -> int | None:
-        """How many slots there are; None when nothing bounds them."""
-        return self.slots.limit
-
-    def queue_size(self) -> int:
-        """Tasks that wait for a slot now."""
-        return self.slots.queued
-
-    def slots_used(self) -> float:
-        """Slots in use now, those included that are being handed to waiting tasks at this instant."""
-        return self.slots.used()
-
-    def slots_there(self) -> float | None:
-        """Slots there are now; None when nothing bounds them."""
-        return self.slots.limit
-
-    def handed_over(self) -> int:
-        """Slots that became free while tasks waited for them, and are not assigned yet."""
-        return self.slots.handed_over()
-
-    def slot_time(self, now: float) -> float:
-        """Slot-seconds used since open."""
-        return self.slots.used_time(now)
-
-    def limit_time(self, now: float) -> float:
-        """Slot-seconds on offer since open."""
-        return self.slots.limit_time(now)
-
-    def saturated_time(self, now: float) -> float:
-        """Seconds since open with every slot in use."""
-        return self.slots.saturated_time(now)
+    def figures(self) -> SlotFigures:
+        """The slots as they are shown."""
+        return self.slots if self.shown_slots is None else self.shown_slots
 
     def asked_since(self, now: float) -> list[float]:
         """When the tasks were asked that have not ended; no order."""

@@ -1,8 +1,8 @@
-"""What was measured while there was no meter provider, handed to the SDK: as many measurements, bucket by bucket.
+"""Passes the measurements from before a meter provider was set to the SDK, bucket by bucket.
 
-The recorder keeps counts, sums and exemplars, not each value. A value that fits is recorded for each bucket, so that
-the SDK's views, readers and exemplars see it as they see any other; what is left of the bucket is added up. Counts,
-buckets and sums come out exact. Smallest and largest value are right to the bucket.
+The recorder keeps counts, sums and exemplars, not each value. For each bucket one suitable value is recorded, so that
+the SDK's views, readers and exemplars process it like any other; the rest of the bucket is added to the SDK's sums.
+Counts, buckets and sums are exact; the smallest and largest value are accurate to the bucket.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ _SAMPLED = TraceFlags(TraceFlags.SAMPLED)
 
 
 class Earlier(NamedTuple):
-    """What a series held when the provider was found."""
+    """The contents of a series when the provider was found."""
 
     series: Histogram
     counts: tuple[int, ...]
@@ -32,7 +32,7 @@ class Earlier(NamedTuple):
 
 
 def earlier(series: Histogram) -> Earlier:
-    """What the series holds now; its holder's lock is held."""
+    """The current contents of the series; the caller holds its holder's lock."""
     return Earlier(series, tuple(series.counts), series.sum, tuple(series.exemplars or ()))
 
 
@@ -84,10 +84,10 @@ def spread(counts: Sequence[int], total: float, bounds: Sequence[float]) -> list
 
 
 def _add(instrument: Any, series: Histogram, counts: Sequence[int], total: float) -> bool:
-    """Add what is left to the SDK's own sums, after one value of each bucket was recorded. False: nothing was done.
+    """Add the rest to the SDK's own sums, after one value of each bucket was recorded. False: nothing was done.
 
-    OpenTelemetry has no way to record a value many times, and a million records take many seconds. So this looks at
-    what the SDK keeps private, and only where everything is as expected: classic histograms with our bounds.
+    OpenTelemetry cannot record a value many times at once, and a million records take many seconds. So this uses
+    private parts of the SDK, but only if everything is as expected: classic histograms with our bounds.
     """
     try:
         real = getattr(instrument, "_real_instrument", instrument)  # behind the API's proxy
@@ -116,7 +116,7 @@ def _add(instrument: Any, series: Histogram, counts: Sequence[int], total: float
 
 
 def _aggregations(match: Any, attributes: dict[str, Any]) -> list[Any]:
-    """Where measurements with these attributes go: one place for each view, none where a view drops them."""
+    """The SDK's aggregations of measurements with these attributes: one for each view, none if a view drops them."""
     keys = match._view._attribute_keys
     kept = attributes if keys is None else {key: value for key, value in attributes.items() if key in keys}
     if type(match._aggregation).__name__ == "_DropAggregation":

@@ -1,9 +1,9 @@
 """The recorder's figures as OpenTelemetry instruments.
 
-Counters and gauges are observable instruments that read the registry; histograms are recorded measurement by
-measurement, because the API has no other way in. Instruments are made through the global API, whose proxies become
-real when a provider is set. However late that is, it sees everything since process start: what the histograms held by
-then is handed over within the first collection.
+Counters and gauges are observable instruments that read the registry. Histograms are recorded measurement by
+measurement, because the API offers nothing else. Instruments are made through the global API, whose proxies become real
+when a provider is set. However late that is, it gets everything since process start: the earlier contents of the
+histograms are passed on within the first collection.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ class Instruments:
         self._registry = registry
         self._reader = _SnapshotPerCollection(self._begin_collection)
         self._warned = False
-        self._earlier: deque[Earlier] = deque()  # measured before the provider was found, and not yet handed over
+        self._earlier: deque[Earlier] = deque()  # measured before the provider was found, and not yet passed on
         self._later: deque[tuple[Histogram, float, Context]] = deque()  # see catch_up
         self._inside = _Inside()
         _watch_garbage_collections()
@@ -64,12 +64,13 @@ class Instruments:
                 create[metric.kind](metric.name, callbacks=[callback], unit=metric.unit, description=metric.help)
 
     def take_over(self) -> None:
-        """Take all measurements from now on. What the registry's series hold already waits for the next collection."""
+        """Take all measurements from now on. The current contents of the registry's series wait for the next
+        collection."""
         for holder in self._registry.holders():
             self.take(holder)
 
     def take(self, holder: Holder) -> None:
-        """The same for one holder of histograms; nothing happens when its measurements are taken already."""
+        """The same for one holder of histograms; does nothing if its measurements are already taken."""
         if holder.sink is None:
             holder.take(self._take, holder)
 
@@ -80,12 +81,12 @@ class Instruments:
             holder.sink = self
 
     def forget(self) -> None:
-        """In a forked child: what waits is the parent's."""
+        """In a forked child: drop what waits, since it belongs to the parent."""
         self._earlier.clear()
         self._later.clear()
 
     def record(self, series: Histogram, value: float, span: Span | None) -> None:
-        """Hand one measurement in seconds to the SDK, its exemplar being the trace of ``span``. Never raises."""
+        """Record one measurement in seconds in the SDK, with the trace of ``span`` as its exemplar. Never raises."""
         context = set_span_in_context(span, Context()) if span is not None else _NO_SPAN
         inside = self._inside
         if inside.active or (_collecting_thread is not None and _collecting_thread == threading.get_ident()):
@@ -100,12 +101,12 @@ class Instruments:
             self.catch_up()
 
     def catch_up(self) -> None:
-        """Hand over what a signal handler or a finalizer measured while its thread was in the SDK.
+        """Record what a signal handler or a finalizer measured while its thread was in the SDK.
 
-        The SDK's locks are not re-entrant: to record there would wait for itself for ever.
+        The SDK's locks are not re-entrant: recording at that point would deadlock.
         """
         inside = self._inside
-        while self._later and not inside.active:  # asked again, since something may re-enter in the last instant
+        while self._later and not inside.active:  # checked again, since something may re-enter at the last moment
             inside.active = True
             try:
                 while self._later:
@@ -160,7 +161,7 @@ class Instruments:
 
 
 class _Inside(threading.local):
-    """``active`` is True while this thread is handing measurements over."""
+    """``active`` is True while this thread records measurements in the SDK."""
 
     active = False
 
@@ -184,8 +185,8 @@ class _SnapshotPerCollection(threading.local):
         return self._snapshot
 
 
-# A garbage collection can finalize a lost executor in any thread at any allocation, in the SDK's code too, while that
-# thread holds one of the SDK's locks, which are not re-entrant: to record then would wait for itself for ever.
+# A garbage collection can finalize a lost executor in any thread at any allocation, also in the SDK's code while that
+# thread holds one of the SDK's locks, which are not re-entrant: recording then would deadlock.
 _collecting_thread: int | None = None
 
 

@@ -1,6 +1,6 @@
-"""Calls that a capacity limiter lets through: anyio's and trio's ``to_thread.run_sync``, anyio's ``to_process``.
+"""Records calls under a capacity limiter: anyio's and trio's ``to_thread.run_sync``, anyio's ``to_process``.
 
-Slots and queue are the limiter's (see ``limiter_tokens.py``); what is counted and measured are the calls. A call is
+Slots and queue are the limiter's (see ``limiter_tokens.py``); this module counts and measures the calls. A call is
 active from the grant of its token, and its wait lasts until its function begins.
 """
 
@@ -57,7 +57,7 @@ def limiter_name(limiter: Any) -> str:
 
 
 class ObservedLimiter(Observed):
-    """The calls under one limiter. All of them queue, since only the limiter says who gets a token, and when."""
+    """The calls under one limiter. All of them queue, since the limiter decides which call gets a token, and when."""
 
     recorder: LimiterRecorder
 
@@ -83,7 +83,7 @@ class ObservedLimiter(Observed):
             self.recorder.assign(task, at=self.recorder.clock(), in_turn=True)
 
     def promote(self) -> None:
-        """See Observed. Who is next is for the limiter to say."""
+        """See Observed. The limiter decides which call is next."""
 
 
 class Limiters:
@@ -138,7 +138,7 @@ class Limiters:
         return observed
 
     def forget(self) -> None:
-        """Observe none of them any longer."""
+        """Stop observing all of them."""
         for observed, _, _ in list(self._observed.values()):
             observed.close_when_empty()
         self._observed.clear()
@@ -152,7 +152,7 @@ class Limiters:
 
 
 class _Threaded:
-    """The function in its thread. Looks like the user's to whoever asks for its name."""
+    """The function in its thread. It has the name of the user's function."""
 
     def __init__(self, observed: ObservedLimiter, fn: Callable[..., Any], args: tuple[Any, ...]) -> None:
         self._fn: Any = fn

@@ -1,9 +1,9 @@
-"""A capacity limiter's own figures: tokens lent, tokens there are, and who waits for one; now and over time.
+"""A capacity limiter's own figures: tokens lent, number of tokens, and waiters; now and over time.
 
-They are the limiter's whoever uses it, so tokens that coroutines hold are among them, and a token is lent from its
-grant to its release. What is shown now is read from the limiter, which any thread may do: a length or an attribute, no
-more. For what is counted over time the limiter's set of borrowers is replaced by one that says when a token is lent
-and given back. A limiter that is built differently is looked at when calls begin and end, and at each reading.
+They include tokens that coroutines hold; a token is lent from its grant to its release. Current figures are read from
+the limiter, from any thread, as a length or an attribute. For the figures over time the limiter's set of borrowers is
+replaced by a set that reports when a token is lent and returned. A limiter without such a set is read when calls begin
+and end, and at each collection.
 """
 
 from __future__ import annotations
@@ -84,7 +84,7 @@ class LimiterRecorder(Recorder):
         self._look()
 
     def look(self) -> None:
-        """Take over how the limiter is now."""
+        """Read the current state of the limiter."""
         if self.joined:
             self.in_turn(self._look)
 
@@ -101,7 +101,7 @@ class LimiterRecorder(Recorder):
             self._take_over(borrowed, self.queue_size(), None if total == inf else total)
 
     def lends(self, borrowers: Sized, waiters: Sized) -> None:
-        """A token was lent or given back: these have one, those wait."""
+        """A token was lent or returned: the numbers of borrowers and waiters."""
         if self.joined:
             self.in_turn(self._lends, borrowers, waiters)
 
@@ -128,7 +128,7 @@ class LimiterRecorder(Recorder):
     # -- derived figures -------------------------------------------------------------------------------------------
 
     def queue_size(self) -> int:
-        """Who waits for a token now, of any kind."""
+        """The number of waiters for a token now, of any kind."""
         waiters = _waiters_of(_core_of(self._limiter()))
         return self.queued if waiters is None else len(waiters)
 

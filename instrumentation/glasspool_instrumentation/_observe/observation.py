@@ -1,4 +1,4 @@
-"""One executor under observation: its recorder and tracer, and the bookkeeping that ends with it."""
+"""An observed executor: its recorder, its tracer, and the state that ends with it."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _HELD: Any = object()
 
 
 class Observed:
-    """What is kept for one executor object. From any thread, and within anything that it does itself.
+    """The observation of one executor object. It may be used from any thread, and within its own calls.
 
     ``cancels``, ``rejects`` and ``losses`` are what can happen in it: see ``Shape``.
     """
@@ -127,7 +127,7 @@ class Observed:
             self.close_when_empty()
 
     def refuse(self, error: BaseException) -> None:
-        """The executor did not take a call. Wrong arguments are the caller's and are not counted."""
+        """The executor refused a call. Errors of wrong arguments are not counted."""
         if is_a(error, BrokenExecutor):  # its workers have died, or could not be set up
             self.recorder.reject("broken")
         elif is_a(error, RuntimeError):  # shut down, or the interpreter is ending
@@ -197,7 +197,7 @@ class Observed:
         return True
 
     def after_fork(self) -> None:
-        """The calls that were under way have stayed with the parent process."""
+        """In a forked child: forget the calls under way, which belong to the parent process."""
         self.waiting.clear()
         self._slots = [None] * (self._limit or 0)
 

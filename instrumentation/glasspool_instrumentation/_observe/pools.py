@@ -1,4 +1,4 @@
-"""The pools of this process that are observed, whoever made them: by ``wrap_executor`` or by an instrumentor."""
+"""The observed pools of this process, wrapped by ``wrap_executor`` or found by an instrumentor."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ _CARRIES_NOTHING = ("loky", "futures")  # pools into which a HybridExecutor itse
 
 
 class PoolKind(NamedTuple):
-    """What kind of pool it is, in the contract's words, and whether its calls leave the process."""
+    """The kind of a pool, as the catalog names it, and whether its calls leave the process."""
 
     type: str
     runner: str
@@ -114,7 +114,7 @@ def kind_of(pool: Any) -> PoolKind:
 
 
 def is_dask(cls: type) -> bool:
-    """Is it the executor of a Dask client, whose ``map`` does not pass through its ``submit``?"""
+    """Whether it is the executor of a Dask client, whose ``map`` does not call its ``submit``."""
     return any(base.__module__ == "distributed.cfexecutor" for base in cls.__mro__)
 
 
@@ -206,7 +206,7 @@ def find(pool: Any) -> PoolState | None:
 
 
 def is_wrapped(pool: Any) -> bool:
-    """Was it given to ``wrap_executor``, so that it observes its own calls?"""
+    """Whether it was passed to ``wrap_executor``, so that it observes its own calls."""
     state = find(pool)
     return state is not None and state.observed.explicit
 
@@ -264,7 +264,7 @@ def _serves(state: PoolState, future: Future[Any]) -> None:
 
 
 def workers_of(pool: Any) -> int:
-    """How many of a pool's processes, or threads, are alive. Nobody is waited for: that is the pool's business."""
+    """The number of a pool's processes, or threads, that are alive. This waits for none of them."""
     processes = getattr(pool, "_processes", None)
     if not processes:
         return sum(thread.is_alive() for thread in list(getattr(pool, "_threads", None) or ()))
@@ -344,14 +344,15 @@ def drop(pool: Any) -> None:
 
 
 def is_plumbing(pool: Any) -> bool:
-    """Is it a library's own pool: no part of the application, or one whose calls a layer above records?"""
+    """Whether it is a library's internal pool: not part of the application, or with calls that a layer above
+    records."""
     if str(getattr(pool, "_thread_name_prefix", "")).startswith("Dask-"):  # made at import, before anybody noted it
         return True
     return type(pool).__module__.startswith(_PLUMBING) or _maker(pool).startswith(_PLUMBING)
 
 
 def forget(*types: str) -> None:
-    """End the observation of all pools of these types but those that were wrapped on purpose."""
+    """End the observation of all pools of these types except those that were passed to ``wrap_executor``."""
     with _lock:
         for key, state in list(_pools.items()):
             if state.kind.type in types and not state.observed.explicit:

@@ -1,4 +1,4 @@
-"""One call, one task: how an inner instrumented layer knows that an outer one already records this call.
+"""One call, one task: tells an inner instrumented layer that an outer one already records the call.
 
 ``to_thread`` calls ``run_in_executor`` calls ``submit``: the outermost instrumented layer records. Within one
 synchronous call it says so by a thread-local mark; across an ``await`` by a context variable. Whoever runs the user's
@@ -37,7 +37,7 @@ __all__ = [
 _Class = TypeVar("_Class", bound=type)
 
 RECORDED: set[type] = set()
-"""What an outer layer submits in place of the function that it records."""
+"""Classes of objects that an outer layer submits in place of the function that it records."""
 
 
 def recorded(cls: _Class) -> _Class:
@@ -47,7 +47,7 @@ def recorded(cls: _Class) -> _Class:
 
 
 def is_recorded(fn: Any, args: Any, kwargs: Any) -> bool:
-    """Is this call recorded by an outer layer, also when somebody has wrapped it on its way here?"""
+    """Whether an outer layer records this call, even if other code has wrapped it since."""
     return any(
         type(link) in RECORDED or type(attribute(link, "__self__")) in RECORDED for link in links(fn, args, kwargs)
     )
@@ -93,7 +93,7 @@ class every_pool:
 
 
 def is_own(submit: Any) -> bool:
-    """Is this ``submit``, of a pool's class, somebody's own?
+    """Whether this ``submit`` of a pool's class is custom, not a library's.
 
     It may hand a call on to another pool, put functions of its own around it and run it again; a library's does not.
     """
@@ -101,7 +101,7 @@ def is_own(submit: Any) -> bool:
 
 
 def handing_on(submit: Callable[..., Any]) -> Callable[..., Any]:
-    """A ``submit`` that is somebody's own, whose calls are recorded: pools that it hands them on to stay silent."""
+    """A custom ``submit`` whose calls are recorded: pools to which it passes them on do not record them."""
     return functools.partial(_hand_on, submit)
 
 
@@ -125,7 +125,7 @@ _kinds: dict[CodeType, int] = {}  # looking up a code object is cheaper than loo
 
 
 def core_calls(depth: int = 2) -> bool:
-    """Is the call from glasspool's own executor, which records its tasks itself?
+    """Whether the call comes from glasspool's own executor, which records its tasks itself.
 
     ``depth`` as in ``sys._getframe``; frames of the async libraries between it and the caller are passed over, and so
     is the ``submit`` of a pool that hands the call on.

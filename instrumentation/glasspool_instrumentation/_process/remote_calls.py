@@ -1,9 +1,9 @@
-"""A call submitted to a pool of other processes: its way through the recorder, seen from home.
+"""A call submitted to a pool of other processes, as the submitting process records it.
 
     submit() ─ accept, a slot if one is free ─► Errand ═══ worker: run ═══► Result + Report ─► done: settle, next slot
 
-Which calls hold a slot is known by order (pools start calls first in, first out); when a call really began is known
-when its report comes home, as its end less its running time.
+The order determines which calls hold a slot (pools start calls first in, first out). When a call really began is known
+when its report arrives: its end minus its running time.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ __all__ = ["Away", "submit"]
 
 
 class Away:
-    """One call while it is away."""
+    """One call while another process runs it."""
 
     __slots__ = ("accepted", "code", "context", "fired", "key", "observed", "report", "task")
 

@@ -1,8 +1,8 @@
-"""What runs in a worker process: the submitter's context put in place, the call timed, the findings sent home.
+"""The part that runs in a worker process: it sets the submitter's context, times the call, and sends a report.
 
-Nothing is sent beside the result: the result (or the exception) is pickled together with a ``Report``, and unpickling
-it at home hands the report over and leaves the plain value. So futures are the pool's own and hold what they always
-held.
+The report is sent with the result: the result (or the exception) is pickled together with a ``Report``, and unpickling
+it in the submitting process delivers the report and returns the plain value. So futures are the pool's own, with their
+usual results.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ __all__ = ["Errand", "Report", "Result"]
 
 
 class Report(NamedTuple):
-    """What a worker found: ``key`` names the call at home, ``ran`` is seconds of running."""
+    """A worker's report: ``key`` identifies the call in the submitting process, ``ran`` is seconds of running."""
 
     key: str
     ran: float
@@ -241,7 +241,7 @@ _cleared = False
 
 
 def _clear_inherited(carrier: dict[str, str]) -> bool:
-    """Forget, once per worker, whatever context it was born with. True if that was a stranger's trace."""
+    """Clear, once per worker, the context that it inherited. True if that had an unrelated trace."""
     global _cleared
     if _cleared:
         return False

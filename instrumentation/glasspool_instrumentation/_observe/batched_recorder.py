@@ -286,5 +286,5 @@ class NotingRecorder(Recorder):
 
 
 def _plus(family: dict[K, int], more: dict[K, int]) -> dict[K, int]:
-    """The family with these counts added: another one if there are any, so that nobody sees some of them only."""
+    """The family with these counts added: a new one if there are any, so that no reading sees a part of them."""
     return {key: count + more.get(key, 0) for key, count in family.items()} if more else family

@@ -28,7 +28,7 @@ try:
     # How trio raises in a coroutine: sent, as a value.
     from outcome import Error as _TriosError
 except ImportError:
-    _TriosError = None  # type: ignore[assignment, misc]  # nobody sends one, then
+    _TriosError = None  # type: ignore[assignment, misc]  # then it is never sent
 
 __all__ = [
     "EndingOf",

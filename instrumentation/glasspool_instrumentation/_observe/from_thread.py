@@ -207,7 +207,7 @@ class PortalCoroutine(ObservedCoroutine):
         if future is None or not is_a(error, StopIteration) or not future.done():
             super()._end(error)
         elif future.cancelled():
-            # By whoever has the future, unless the group is being cancelled.
+            # By the holder of the future, unless the group is being cancelled.
             ending = self._ending if scope.cancel_called else None
             self._settle(Ending.cancelled("explicit") if ending is None else ending(CancelledError()))
         else:

@@ -78,7 +78,7 @@ class ObservedLimiter(Observed):
             self.recorder.in_turn(self._grant, task)
 
     def _grant(self, task: TaskRecord) -> None:
-        # In a turn: whoever ends a task that is no longer waiting counts that after its slot was counted.
+        # In a turn: the end of a task that no longer waits is counted after its slot was counted.
         if not self.withdraw(task):
             self.recorder.assign(task, at=self.recorder.clock(), in_turn=True)
 
@@ -126,7 +126,7 @@ class Limiters:
 
         try:
             reference = weakref.ref(limiter, gone)
-        except TypeError:  # somebody's own, with slots
+        except TypeError:  # a custom class with slots
             return None
         name = default_name or limiter_name(limiter)
         observed = ObservedLimiter(
@@ -160,7 +160,7 @@ class _Threaded:
         named = look_through(fn, args)
         self.task = task = observed.recorder.task(function_name(named), "thread")
         task.span = observed.start_span(task, named, None)
-        self._unsettled: list[None] = [None]  # whoever pops it settles the call: no handler can come in between
+        self._unsettled: list[None] = [None]  # the code that pops it settles the call: popping is atomic
         self._abandoned = False  # its thread goes on
         self._counted = False  # as abandoned
         self._starting = False

@@ -95,7 +95,7 @@ class LimiterRecorder(Recorder):
             return
         try:
             borrowed, total = limiter.borrowed_tokens, limiter.total_tokens
-        except Exception:  # noqa: BLE001 - somebody's own limiter; no reading and no call must fail for it
+        except Exception:  # noqa: BLE001 - a custom limiter; no reading and no call may fail because of it
             self.telemetry_failed("callback")
         else:
             self._take_over(borrowed, self.queue_size(), None if total == inf else total)
@@ -112,7 +112,7 @@ class LimiterRecorder(Recorder):
     def _take_over(self, borrowed: int, waiting: int, limit: float | None) -> None:
         used: float = borrowed
         if waiting and limit is not None and borrowed < limit:
-            used = limit  # nobody waits but for a token that is on its way
+            used = limit  # tasks wait only for tokens that are being passed on
         full = limit is not None and (waiting > 0 or used >= max(limit, 1))
         old = self._lent
         if used == old.used and limit == old.limit and full is old.full:

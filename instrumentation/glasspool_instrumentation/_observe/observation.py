@@ -86,7 +86,7 @@ class Observed:
         self.spans_all = spans == "all"
         self.tracer = TaskTracer(name, type, spans)
         self.queue_size: Callable[[], int] = queue_size or self.recorder.queue_size
-        # Mutable state. What counts changes by steps that cannot be torn: whoever takes a slot, or a task, has it.
+        # Mutable state. Important parts change in atomic steps: the code that takes a slot, or a task, has it.
         self.closing = False  # nothing more will be submitted: closed when the last task has settled
         self.cutting = False  # a shutdown that cancels what is queued is going on
         self.reruns = False  # the pool's own submit() may run a function again: an error may not be its end
@@ -172,12 +172,12 @@ class Observed:
             self.recorder.in_turn(self._promote)
 
     def _promote(self) -> None:
-        # In a turn: whoever ends a task that is no longer waiting counts that after its slot was counted.
+        # In a turn: the end of a task that no longer waits is counted after its slot was counted.
         recorder, waiting = self.recorder, self.waiting
         while waiting:
             try:
                 task = next(iter(waiting))
-            except (StopIteration, RuntimeError):  # somebody came or went this instant
+            except (StopIteration, RuntimeError):  # a task was added or removed at this moment
                 continue
             # Of one that came in the middle of this turn the acceptance was put off, and a promotion after it.
             if task not in recorder.slots.waiting or not self._take_slot():

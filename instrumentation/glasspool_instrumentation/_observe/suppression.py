@@ -67,7 +67,7 @@ submitting = _Submitting()
 
 
 class recording:
-    """Within this block, what the thread submits is recorded by whoever has entered it; blocks may be nested."""
+    """Within this block, the code that entered it records what the thread submits; blocks may be nested."""
 
     __slots__ = ("_before",)
 

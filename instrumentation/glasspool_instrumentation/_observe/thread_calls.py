@@ -257,7 +257,7 @@ def submit(observed: Observed, original: Callable[..., Future[Any]], pool: Any, 
     recorder.fresh.append(call)
     if type(future) is _PLAIN and (_KEEPS_FRAMES or call.ending is None):
         # What add_done_callback does, without its lock: the callback list is read after the state is set, so either
-        # whoever cancels finds us in the list, or we see the state here. Called twice, done() does nothing.
+        # cancelling code finds us in the list, or we see the state here. Called twice, done() does nothing.
         future._done_callbacks.append(call.done)
         if future._state not in _UNDER_WAY:
             call.done(future)

@@ -79,7 +79,7 @@ class Errand:
         self.carrier = carrier
         self.sender = sender  # None: the call has no span
         self.settings = settings  # for an SDK in the worker; None: it gets none
-        self.enveloped = enveloped  # results are pickled on their way home, so a report can travel with them
+        self.enveloped = enveloped  # results are pickled to be returned, so a report can be sent with them
         self.topic = topic  # Dask: where the worker logs its report
 
     @classmethod
@@ -93,7 +93,7 @@ class Errand:
 
     @property
     def __wrapped__(self) -> Callable[..., Any]:
-        """The user's function, for whoever wants to name it."""
+        """The user's function, from which the name is taken."""
         return self.fn
 
     def __call__(self, /, *args: Any, **kwargs: Any) -> Any:
@@ -121,7 +121,7 @@ class Errand:
         return value
 
     def log(self, report: Report) -> None:
-        """Send the report home, where the result does not bring it."""
+        """Send the report, where it is not sent with the result."""
         if self.topic:
             from distributed import get_worker
 
@@ -146,7 +146,7 @@ class _Run:
     __slots__ = ("_begun", "_inside", "_missing", "_span", "_stale", "_token", "_within", "over")
 
     def __init__(self, errand: Errand) -> None:
-        self._inside = submitting.inside  # a pool of somebody's own may run it within its submit()
+        self._inside = submitting.inside  # a custom pool may run it within its submit()
         submitting.inside = False
         self.over = False  # see Running
         self._stale = _clear_inherited(errand.carrier)
@@ -182,7 +182,7 @@ class _Run:
 def _consumer_span(sender: Sender | None, context: Context) -> Span | None:
     if sender is None or providers.tracer() is None:
         return None
-    # "all": whether this is traced was decided at home, and the carrier says so to the sampler.
+    # "all": the submitting process has decided whether this is traced, and the carrier tells the sampler.
     return TaskTracer(sender.executor, sender.type, "all").start(
         task_name=sender.task,
         label=sender.label,
@@ -230,10 +230,10 @@ class _ErrorReduction:
 
 def _send_along(error: BaseException, report: Report) -> None:
     if type(error) in copyreg.dispatch_table:
-        return  # somebody's own reducer (tblib's, say) comes before __reduce_ex__; home measures for itself
+        return  # a custom reducer (such as tblib's) comes before __reduce_ex__; the submitter then measures itself
     try:
         error.__dict__["__reduce_ex__"] = _ErrorReduction(error, report)
-    except Exception:  # noqa: BLE001, S110 - without a __dict__, or with one of its own: home measures for itself
+    except Exception:  # noqa: BLE001, S110 - without a __dict__, or a custom one: the submitter measures itself
         pass
 
 

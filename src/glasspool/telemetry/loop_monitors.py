@@ -183,7 +183,7 @@ def _forked() -> None:
 
 _lock = threading.RLock()  # a garbage collection within it may end an executor
 _loops: weakref.WeakKeyDictionary[Any, _Loop] = weakref.WeakKeyDictionary()  # by loop or trio token
-_executors_wanted = _quiet = True  # until configure() says otherwise
+_executors_wanted = _quiet = True  # until configure() changes it
 eventloop.on_change.append(_changed)
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_forked)

@@ -82,5 +82,5 @@ def _result(future: Future[Any]) -> Any:
     return future.result() if error is None else Raised(error)
 
 
-CALLERS.add(FuturesRunner.run.__code__)  # of somebody's own pool, which runs its calls within submit()
+CALLERS.add(FuturesRunner.run.__code__)  # of a custom pool, which runs its calls within submit()
 HIDDEN.update((FuturesRunner.run.__code__, _result.__code__))

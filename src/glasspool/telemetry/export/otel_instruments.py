@@ -131,7 +131,7 @@ class Instruments:
                     self.catch_up()
                 points = self._reader.read(metric.name).points.get(metric.name, ())
                 return [Observation(point.value, point.attributes) for point in points]
-            except Exception:  # noqa: BLE001 - the SDK would log and drop it unseen; the contract counts it
+            except Exception:  # noqa: BLE001 - the SDK would only log and drop it; here it is counted
                 self._failed("callback", f"reading {metric.name}")
                 return []
 

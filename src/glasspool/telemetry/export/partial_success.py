@@ -13,7 +13,7 @@ from typing import Any
 
 __all__ = ["Answers", "listened_to"]
 
-_CREDENTIALS = "OTEL_PYTHON_EXPORTER_OTLP_HTTP_"  # ..._CREDENTIAL_PROVIDER: the session is somebody else's
+_CREDENTIALS = "OTEL_PYTHON_EXPORTER_OTLP_HTTP_"  # ..._CREDENTIAL_PROVIDER: the session is another module's
 
 
 class Answers:

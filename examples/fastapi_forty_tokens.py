@@ -1,8 +1,8 @@
-"""FastAPI's sync endpoints and the 40-token cliff, in numbers.
+"""The limit of 40 tokens for FastAPI's sync endpoints, in numbers.
 
 Sync endpoints run on anyio's default thread limiter: 40 tokens for the whole event loop. This program serves one such
-endpoint on a real port, with a loop that has work of its own for each answer, and prints what /metrics says about the
-limiter under three loads: 40 requests at once, 80 at once, and 70 users who ask again when they have their answer.
+endpoint on a real port, with some work on the event loop for each answer, and prints the limiter's series of /metrics
+under three loads: 40 requests at once, 80 at once, and 70 users who send the next request when they have their answer.
 
     python examples/fastapi_forty_tokens.py
 """

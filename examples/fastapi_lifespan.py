@@ -1,4 +1,4 @@
-"""A FastAPI application with an executor of its own, to be pasted whole.
+"""A FastAPI application with an executor of its own, to copy as a whole.
 
 uvicorn fastapi_lifespan:app
 gunicorn fastapi_lifespan:app --worker-class uvicorn_worker.UvicornWorker

@@ -1,7 +1,7 @@
 """Two users ask the same model many questions at once, through one executor with eight slots.
 
-Each user has a pile: its own tasks, its own outcomes. One wants everything or nothing, the other whatever there is
-after half a second. What each of them sees is printed, then what the executor saw.
+Each user has a pile with its own tasks and outcomes. One needs all answers or none, the other takes the answers that
+exist after half a second. The program prints the outcomes of each user, then the figures of the executor.
 """
 
 import random

@@ -1,9 +1,10 @@
-"""A process-pool ETL whose workers are in the same trace, by any start method, and whose dying worker is an outcome.
+"""A process-pool ETL whose workers are in the same trace, by any start method; a worker that dies makes its task an
+error.
 
     python examples/process_pool_etl.py [fork | forkserver | spawn]
 
-With OTEL_EXPORTER_OTLP_ENDPOINT set the workers export spans of their own; without, their running times come home
-with the results.
+With OTEL_EXPORTER_OTLP_ENDPOINT set the workers export their own spans; otherwise they return their running times with
+the results.
 """
 
 from __future__ import annotations

@@ -1,9 +1,9 @@
-"""A service that runs until Ctrl-C, so that its /metrics can be looked at while it works.
+"""A service that runs until Ctrl-C, so that its /metrics can be read while it works.
 
     python examples/until_ctrl_c.py [PORT]     # and in another terminal: curl http://127.0.0.1:9464/metrics
 
 It counts the functions in Python's own modules, over and over, as fast as two threads can: the slots are full, two
-calls wait, those that take longer than half a second time out, and those for a file that is not there fail.
+calls wait, those that take longer than half a second time out, and those for a missing file fail.
 """
 
 import random

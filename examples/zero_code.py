@@ -1,9 +1,9 @@
-"""Zero code: an application that knows nothing of glasspool or OpenTelemetry.
+"""Zero code: an application that imports neither glasspool nor OpenTelemetry.
 
     pip install 'glasspool[zero-code]' fastapi httpx
     opentelemetry-instrument --traces_exporter none --metrics_exporter console python examples/zero_code.py
 
-What it prints at its end includes ``glasspool.slot.usage``, ``glasspool.slot.saturated.time`` and
+The metrics that are printed at its end include ``glasspool.slot.usage``, ``glasspool.slot.saturated.time`` and
 ``glasspool.queue.wait.duration`` of ``anyio.to_thread``, the limiter of its sync endpoints. Disable single
 instrumentors with OTEL_PYTHON_DISABLED_INSTRUMENTATIONS=glasspool_asyncio,glasspool_dask,…
 """

@@ -17,7 +17,7 @@ class Trace(Protocol):
 
 @contextmanager
 def tracing(trace: Trace) -> Iterator[None]:
-    """Trace this thread by ``trace``, and then by whoever did before (a debugger, coverage)."""
+    """Trace this thread by ``trace``, and then by the previous trace function (a debugger's, coverage's)."""
     before = sys.gettrace()
     sys.settrace(trace)
     try:

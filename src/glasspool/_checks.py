@@ -128,7 +128,7 @@ def runner(value: Any) -> str | FuturesExecutor | None:
 
 
 def wait_objective(value: Any, parameter: str = "wait_objective") -> float | None:
-    """Seconds above 0, or None where nobody is hurt by waiting. Raises TypeError, ValueError for anything else."""
+    """Seconds above 0, or None for no objective. Raises TypeError, ValueError for anything else."""
     if value is None:
         return None
     if is_a(value, bool) or not is_a(value, (int, float)):

@@ -127,7 +127,7 @@ class HybridExecutor:
         report counts them.
 
         :param grace: seconds; ``None`` (default) waits without a limit, ``0`` cancels at once.
-        :return: how many tasks ended and how, which were cut off, and what held the shutdown up.
+        :returns: how many tasks ended and how, which were cut off, and what held the shutdown up.
         :raises TypeError, ValueError: ``grace`` is not a number of seconds, or is negative.
         :raises ExecutorClosed: the executor's block was not entered yet.
         :raises NestedWait: inside a task, where this closes a circle of waits.

@@ -230,7 +230,7 @@ class Pile:
         """Ask all outstanding tasks of this pile to end.
 
         :param message: free text for their spans and for the ``TaskCancelled`` that waiting raises; default None.
-        :return: how many requests were recorded: one for each task that had no earlier request.
+        :returns: how many requests were recorded: one for each task that had no earlier request.
         :raises TypeError: ``message`` is neither a str nor None.
         :raises WrongThread: from another thread or event loop.
         """

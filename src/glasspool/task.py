@@ -146,7 +146,7 @@ class TaskHandle(Generic[T_co]):
         abandoned unless ``abandon=False``.
 
         :param message: free text for the span and for the ``TaskCancelled`` that waiting raises; default None.
-        :return: True if the request was recorded: the task had not ended, and this is the first request.
+        :returns: True if the request was recorded: the task had not ended, and this is the first request.
         :raises TypeError: ``message`` is neither a str nor None.
         :raises WrongThread: from another thread or event loop; nothing is touched then.
         """

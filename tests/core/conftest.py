@@ -63,7 +63,7 @@ def fresh_registry() -> None:
 def sdk(monkeypatch: pytest.MonkeyPatch) -> Iterator[Sdk]:
     """A real SDK as the process's global one; providers can be set once only, so the API's globals are lent."""
     made = Sdk()
-    providers.bind(REGISTRY)  # so that nobody makes other instruments while the test runs
+    providers.bind(REGISTRY)  # so that no other instruments are made while the test runs
     monkeypatch.setattr(trace, "_TRACER_PROVIDER", made.tracing)
     monkeypatch.setattr(providers, "sink", Instruments(REGISTRY, made.metering.get_meter("glasspool")))
     yield made

@@ -74,7 +74,7 @@ async def test_blocked_submitters_are_served_in_order():
                 group.start_soon(partial(executor.submit, gate.hold, name=str(number)))
                 await anyio.wait_all_tasks_blocked()
             assert executor.stats().pending == 50
-            executor.resize(8)  # several are granted room in one turn, and keep their order whoever wakes first
+            executor.resize(8)  # several are granted room in one turn, and keep their order whichever wakes first
             gate.open()
     assert accepted == ["first", "second", *map(str, range(50))]
 

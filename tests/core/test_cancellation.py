@@ -231,7 +231,7 @@ def test_trio_tells_an_outer_deadline_from_a_cancellation():
                 await trio.sleep_forever()
         return [(await handle.outcome()).error.reason for handle in handles]
 
-    for _ in range(4):  # trio wakes tasks in random order: whoever is first, the reason is the same
+    for _ in range(4):  # trio wakes tasks in random order: whichever is first, the reason is the same
         assert trio.run(main, clock=testing.MockClock(autojump_threshold=0)) == ["deadline"] * 6
 
 

@@ -279,7 +279,7 @@ async def test_submit_without_room_is_a_wait():
         async def top_with_room() -> Any:
             return await b.run(mid_with_room)
 
-        assert await (await a.run(top_with_room)) == 2  # nobody has waited
+        assert await (await a.run(top_with_room)) == 2  # no task has waited
         gate.open()
 
 
@@ -347,7 +347,7 @@ async def test_the_own_executor_is_the_shortest_chain():
         assert "second executor" not in str(caught.value)
 
 
-# -- standstills: found by whoever closes them -------------------------------------------------------------------------
+# -- standstills: found by the wait that closes them -------------------------------------------------------------------
 
 
 async def test_a_ring_that_closes_from_its_other_end_is_found():

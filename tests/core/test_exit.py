@@ -330,7 +330,7 @@ def test_other_work_of_such_a_pool_is_done_first(kind: str, pools: Path) -> None
     arguments = ("asyncio", kind, "2", str(pools / "left"), str(pools / "other"))
     with Program(str(pools / "pools.py"), *arguments) as program:
         program.until_said("task 'reads' of executor 'net'")
-        (pools / "other").write_text("done\n")  # waits until somebody reads
+        (pools / "other").write_text("done\n")  # blocks until it is read
         assert program.end() == "over\ndone\n"
 
 

@@ -100,7 +100,7 @@ async def test_of_a_task(make, how):
 )  # fmt: skip
 @pytest.mark.parametrize("method", ["map", "as_completed"])
 async def test_of_a_source(method, make, later):
-    """And whatever else it raises: its consumer is given that, after the outcomes, and nobody else is harmed."""
+    """Any other exception of it: raised to its consumer, after the outcomes; no other task is affected."""
     error = await make()
     gate = Gate()
 

@@ -129,7 +129,7 @@ GROUPS: dict[str, Callable[[list[Any]], BaseException]] = {
 
 
 if sys.version_info < (3, 11):
-    del GROUPS["hostile"]  # the backport asks the class for the members, so nobody can know them
+    del GROUPS["hostile"]  # the backport asks the class for the members, so they cannot be known
 
 
 def ends_in_a_group(kind: str, started: anyio.Event, *failures: BaseException) -> Callable[[], Awaitable[None]]:

@@ -220,7 +220,7 @@ class TouchySampler(Sampler):
 
 
 class TouchySpan(trace.NonRecordingSpan):
-    """Of a provider of somebody's own: fails whatever it is told or asked."""
+    """A span of a custom provider: every method of it raises."""
 
     refusal: Callable[[], BaseException]
 

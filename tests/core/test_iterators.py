@@ -385,7 +385,7 @@ async def forever_with(_: int) -> None:
 @pytest.mark.parametrize("method", ["map", "as_completed"])
 @pytest.mark.parametrize("kind", ["sync", "async"])
 async def test_losing_an_iteration_whose_source_has_failed_cancels_at_once(method, kind):
-    """Nobody has been told of the source's error yet, whose traceback leads to the iteration."""
+    """The source's error has not been raised yet; its traceback leads to the iteration."""
 
     def broken():
         yield 0

@@ -86,7 +86,7 @@ async def test_every_number_of_a_mixed_run(sdk, anyio_backend, request):
     assert figures.of(catalog.QUEUE_WAIT) == 8
     assert figures.of(catalog.QUEUE_WAIT, glasspool_queue_outcome="started") == 6
     assert figures.of(catalog.CANCEL_DURATION) == 2
-    assert figures.of(catalog.SUBMIT_WAIT) == 0  # nobody had to wait for room
+    assert figures.of(catalog.SUBMIT_WAIT) == 0  # no producer had to wait for room
     for gauge in (catalog.TASK_ACTIVE, catalog.QUEUE_SIZE, catalog.SLOT_USAGE, catalog.SLOT_LIMIT):
         assert figures.of(gauge) == 0  # the executor has closed
     assert (figures.of(catalog.EXECUTOR_OPENED), figures.of(catalog.EXECUTOR_CLOSED)) == (1, 1)

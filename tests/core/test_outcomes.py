@@ -45,7 +45,7 @@ async def test_what_a_function_raises_is_its_error(error):
             completed = await failed.outcome()
             assert completed.outcome is Outcome.ERROR
             assert completed.error is error
-        assert await executor.run(echo, 1) == 1  # nobody else was harmed
+        assert await executor.run(echo, 1) == 1  # no other task is affected
         assert (executor.stats().failed, executor.stats().cancelled) == (2, 0)
 
 

@@ -36,7 +36,7 @@ async def test_outcomes_come_once_in_order_of_ending():
 
 async def test_include_all_then_drain():
     async with HybridExecutor("drain", max_in_flight=2, max_queued=3) as executor, executor.pile() as pile:
-        for number in range(500):  # far more than slots and queue places: untaken outcomes hold nobody up
+        for number in range(500):  # far more than slots and queue places: untaken outcomes block nothing
             await pile.include(echo, number)
         drained = await pile.drain()
         assert sorted(drained.values()) == list(range(500))

@@ -148,7 +148,7 @@ def test_a_timeout_counts_from_one_reading_of_the_clock():
     called = []
 
     class Rushing(trio.abc.Clock):
-        """A second passes whenever somebody looks."""
+        """A second passes at each reading."""
 
         now = 0.0
 

@@ -256,7 +256,7 @@ async def test_whatever_a_function_raises_is_its_outcome(error_type, kind):
 
 
 class Lies:
-    """Nobody can tell what it is."""
+    """Its class cannot be determined."""
 
     @property
     def __class__(self):

@@ -16,7 +16,7 @@ MOST = 20
 QUERY = filled_in(PANELS["glasspool-overview: Alerts"]["targets"][0]["expr"])
 
 Alerts = dict[str, tuple[str, float | None]]
-"""Name of an executor to the severity of its alert, and since how many seconds; None: nobody tells."""
+"""Name of an executor to the severity of its alert, and since how many seconds; None: unknown."""
 
 
 def test_pages_come_before_tickets_and_the_oldest_before_the_rest(tmp_path: Path) -> None:

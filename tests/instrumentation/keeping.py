@@ -148,7 +148,7 @@ FUNCTIONS: dict[str, Callable[..., Any]] = {"success": succeed, "failure": fail}
 
 
 async def step(argument: Any, outcome: str, begun: Any = None) -> Any:
-    """A coroutine that has an argument, and this outcome; ``cancelled`` is up to whoever waits for ``begun``."""
+    """A coroutine that has an argument, and this outcome; the code that waits for ``begun`` does the cancelling."""
     await checkpoint()
     if begun is not None:
         begun.set()
@@ -161,7 +161,7 @@ async def step(argument: Any, outcome: str, begun: Any = None) -> Any:
 
 
 def in_own_context(run: Run, function: Callable[..., Any], *args: Any) -> Any:
-    """Call it in a context that has something of the user's in it, which nobody else keeps."""
+    """Call it in a context that has an object of the user's in it, to which there is no other reference."""
     with run.carrying():
         context = contextvars.copy_context()
     context.run(VARIABLE.set, run.watch("value", Thing()))

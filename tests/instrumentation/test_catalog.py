@@ -245,7 +245,7 @@ def pools(seen: Seen, tracer: Tracer) -> None:
 
 
 def asyncio_tasks() -> None:
-    """An error that nobody retrieves."""
+    """An error that is never retrieved."""
     gi.AsyncioInstrumentor().instrument(monitor=False)
 
     async def main() -> None:

@@ -323,13 +323,13 @@ def test_the_40_tokens(backend: str) -> None:
 
     async def call() -> None:
         await anyio.to_thread.run_sync(block)
-        # The loop works on each result, while the token has gone to whoever was next.
+        # The loop works on each result, while the token has gone to the next waiter.
         end = time.perf_counter() + 0.005
         while time.perf_counter() < end:
             pass
         limiter = anyio.to_thread.current_default_thread_limiter().statistics()
         if backend == "asyncio" and version("anyio").startswith("4.9."):
-            # There a token that is handed on is nobody's until its new owner runs; here it is in use from the grant.
+            # There a token that is passed on has no owner until the new one runs; here it is in use from the grant.
             assert limiter.borrowed_tokens <= value(catalog.SLOT_USAGE, name) <= 40
         else:
             assert value(catalog.SLOT_USAGE, name) == limiter.borrowed_tokens

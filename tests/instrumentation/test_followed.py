@@ -179,7 +179,7 @@ def test_a_future_of_asyncio_is_followed(how: str) -> None:
 
     asyncio.run(main())
     assert outcomes("shop") == {how: 1}
-    assert len(messages) == (how == "error")  # that nobody retrieved it is still told
+    assert len(messages) == (how == "error")  # an error that was not retrieved is still logged
 
 
 def test_a_future_of_a_pool_ends_in_its_thread() -> None:

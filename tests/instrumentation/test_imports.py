@@ -24,7 +24,7 @@ _numbers = itertools.count()
 
 @pytest.fixture
 def library(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
-    """The name of a module that nobody has imported. It fails to be while its file ``broken`` is there."""
+    """The name of a module that was not imported. Its import fails while its file ``broken`` exists."""
     name = f"library_{next(_numbers)}"
     text = f"from pathlib import Path\nassert not Path({str(tmp_path / 'broken')!r}).exists()\nvalue = 1\n"
     (tmp_path / f"{name}.py").write_text(text, encoding="utf-8")

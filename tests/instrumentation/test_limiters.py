@@ -233,7 +233,7 @@ def test_no_tokens_at_all(library: Library) -> None:
         await library.in_thread(nothing, limiter=limiter)
         limiter.total_tokens = 0
         share = Share("none")
-        assert share.read() == (0, 0)  # and nobody wants one
+        assert share.read() == (0, 0)  # and none is requested
         async with anyio.create_task_group() as group:
             group.start_soon(functools.partial(library.in_thread, nothing, limiter=limiter))
             await until(lambda: limiter.statistics().tasks_waiting)
@@ -260,7 +260,7 @@ def _takes_zero(library: Library) -> bool:
 
 
 def test_tokens_of_loops_that_are_gone(library: Library) -> None:
-    """A limiter that outlives its loop, with tokens that nobody will give back."""
+    """A limiter that outlives its loop, with tokens that will never be returned."""
     limiter = gi.name_limiter(library.make(2), "outliving")
     gate, borrower = Gate(), object()
 
@@ -459,7 +459,7 @@ def test_a_changed_number_of_tokens_counts_from_its_change(library: Library) -> 
             for _ in range(2):
                 group.start_soon(hold, limiter, release)
             await until(lambda: limiter.borrowed_tokens == 2)
-            for tokens in (2, 1, 6):  # nobody acquires, releases or reads in between
+            for tokens in (2, 1, 6):  # there is no acquiring, releasing or reading in between
                 clock.pass_(8)
                 limiter.total_tokens = tokens
             clock.pass_(8)
@@ -517,7 +517,7 @@ def test_a_crowd_on_the_40_tokens(library: Library, milliseconds: int) -> None:
 
 
 class Foreign:
-    """Somebody's own limiter, as trio allows it."""
+    """A custom limiter, which trio allows."""
 
     def __init__(self, tokens: float) -> None:
         self.total_tokens = tokens

@@ -188,7 +188,7 @@ def test_errors_and_refusals_are_the_executors(run: Run, kind: str, wrapped: boo
 
 
 class _OwnPool(Executor):
-    """A pool of somebody's own: a thread for each call."""
+    """A custom pool: a thread for each call."""
 
     def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:
         future: Future[Any] = Future()

@@ -26,7 +26,7 @@ WORKERS = 2
 
 
 class OwnPool(Executor):
-    """Somebody's own pool, which says how many workers it has."""
+    """A custom pool that reports its number of workers."""
 
     def __init__(self, workers: int) -> None:
         self._max_workers = workers
@@ -66,7 +66,7 @@ POOLS: dict[str, Callable[[], Any]] = {
 def _cases(kinds: dict[str, Callable[[], Any]]) -> Iterator[Any]:
     for kind in kinds:
         for how in ("wrapped", "patched", "both"):
-            if kind != "own pool" or how == "wrapped":  # no class of somebody's own is patched
+            if kind != "own pool" or how == "wrapped":  # custom classes are not patched
                 yield pytest.param(kind, how, id=f"{kind}, {how}")
 
 
@@ -192,7 +192,7 @@ def test_time_is_counted_from_grant_to_release(kind: str, how: str, monkeypatch:
     first.leave.set()
     third.runs()
     pass_(32, slots=2)
-    second.ends()  # and nobody waits
+    second.ends()  # and no call waits
     pass_(64, slots=1)
     fourth = Held(pool)
     pass_(128, slots=2)

@@ -136,9 +136,9 @@ def _possible(kind: str, stack: tuple[str, ...]) -> bool:
         and any(layer in OBSERVING for layer in stack)
         and not ("wrapped inside" in stack and "delegating" not in stack)
         and not (remote and {"packs a context", "partial of a context"} & {*stack})
-        # Instrumentors find pools of somebody's own where the loop uses them.
+        # Instrumentors find custom pools where the loop uses them.
         and not (kind == "own" and observing <= {"patched", "instrumented"} and "run_in_executor" not in stack)
-        # Each run of an instrumented function is one, if nobody counts what was submitted.
+        # Each run of an instrumented function is one, if no layer counts the submission.
         and not (observing == {"instrumented"} and ("runs again" in stack or remote))
         # The task's context does not get there (Dask gets the plain function).
         and not ({"hybrid", "instrumented"} <= observing and ((unknown and kind == "threads") or kind == "dask"))

@@ -70,7 +70,7 @@ def fails() -> None:
 
 @pytest.mark.parametrize("what", ["run", "fail", "enter", "read"])
 def test_noted_calls(what: str) -> None:
-    """A pool's calls are noted, and entered by whoever comes: here somebody comes in the middle of that."""
+    """A pool's calls are queued and counted in batches; here counting is re-entered in the middle."""
 
     def make() -> tuple[Callable[[], Any], Callable[[], Any], Callable[[], Any]]:
         pool = observed("thread_pool", BatchedRecorder)
@@ -131,7 +131,7 @@ def test_noted_calls(what: str) -> None:
 
 @pytest.mark.parametrize("what", ["admit", "end", "cancel"])
 def test_slots_of_a_remote_pool(what: str) -> None:
-    """Which call holds a slot is known by order; nobody gets a slot that is taken, and none stays empty."""
+    """The order determines which call holds a slot: no slot is granted twice, and none stays empty."""
 
     def make() -> tuple[Callable[[], Any], Callable[[], Any], Callable[[], Any]]:
         pool = observed("process_pool")

@@ -38,7 +38,7 @@ def run(main: Callable[..., Awaitable[T]], *args: Any, backend: str) -> T:
 
 
 class Inline(Executor):
-    """An executor of somebody's own, which runs its calls within submit()."""
+    """A custom executor, which runs its calls within submit()."""
 
     def submit(self, fn: Any, /, *args: Any, **kwargs: Any) -> Future[Any]:
         future: Future[Any] = Future()
@@ -96,7 +96,7 @@ def hold(seconds: float) -> float:
 
 
 def wait_for_file(path: str) -> str:
-    """In a process that shares nothing else with whoever makes the file."""
+    """In a process that shares nothing with the creator of the file but the file."""
     until(lambda: os.path.exists(path), path)
     return "found"
 

@@ -28,7 +28,7 @@ class Collector(Protocol):
 
 @dataclass(frozen=True)
 class Request:
-    """Somebody or something wants the task to end: ``timeout``, or a reason of a cancellation."""
+    """A request to end the task: ``timeout``, or a reason of a cancellation."""
 
     reason: str
     at: float
@@ -139,7 +139,7 @@ class Account:
     step: int = 0
     """Counted up by the machine: ends within one step may come in any order."""
     faults: list[str] = field(default_factory=list)
-    """What was wrong, found where nobody could be told."""
+    """Faults that were found where nothing could be raised."""
 
     def __post_init__(self) -> None:
         self.now = self.opened = self.clock()
@@ -151,7 +151,7 @@ class Account:
         self.most = self.limit
 
     def require(self, holds: bool, fault: str) -> None:
-        """Note a fault: functions and observers are told of events, and what they raise tells nobody."""
+        """Note a fault: an exception in a function or an observer would not fail the test."""
         if not holds:
             self.faults.append(fault)
 
@@ -209,7 +209,7 @@ class Account:
         self.rejections.append((task.name, reason, blocked))
 
     def accept(self, task: Task) -> None:
-        """It is a task from now on: into a slot, else into the queue. Nobody overtakes who waits."""
+        """It becomes a task: into a slot, else into the queue. It does not overtake waiting ones."""
         now = self.tick()
         # An interrupt closes the executor when all observers have been told of its task's end; they may still submit.
         interrupting = self.closing == "keyboard_interrupt" and self.closing_at == now

@@ -212,7 +212,7 @@ class Harness:
             self.handles[task] = handle
 
     def submit(self, program: Program, *, run: bool = False) -> None:
-        """Somebody submits and waits for room, or runs and waits for the end."""
+        """A caller submits and waits for room, or runs a task and waits for its end."""
         script = self.script(program)
         if run:
             self.wait_for_room(ForEnd(script.task), script, self.executor.run)
@@ -285,7 +285,7 @@ class Harness:
         self.start(ForHandle(task), call)
 
     def stop_waiting(self, which: int) -> None:
-        """Whoever waits is cancelled, but for those who close or leave something."""
+        """Cancel all waiters, except those that close or leave something."""
         waiting = [waiter for waiter in self.waiters if not waiter.done and not waiter.patient]
         if waiting:
             waiter = chosen(waiting, which)
@@ -310,7 +310,7 @@ class Harness:
     # -- closing ---------------------------------------------------------------------------------------------------
 
     def shutdown(self, grace: int | None) -> None:
-        """Somebody closes the executor."""
+        """A caller closes the executor."""
         exact = self.unique(grace)
         self.account.close(exact)
         self.start(ForShutdown(), partial(self.executor.shutdown, grace=exact))
@@ -335,7 +335,7 @@ class Harness:
         return self._owner.done and not self.account.left and not self.waiters
 
     async def go_on(self) -> None:
-        """Towards the end: whoever waits to be let go may end."""
+        """Towards the end: functions that wait for their release may end."""
         self.reactions.clear()
         busy = [self.scripts[task.name] for task, future in self.pool.calls.items() if not future.done()]
         for script in busy[:1] or list(self.scripts.values()):  # a pool's call ends before its task does

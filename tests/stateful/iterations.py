@@ -108,7 +108,7 @@ class Items:
             self.account.reject(task, "submit_cancelled")
 
     def take(self, task: Task) -> None:
-        """Somebody was given this task's outcome."""
+        """A consumer got this task's outcome."""
         self.account.require(task in self.untaken, f"{task.name} was given twice, or too early")
         self.untaken.remove(task)
         self.taken += 1
@@ -245,7 +245,7 @@ class IterationHarness(Harness):
         items.close("sibling_failure")
 
     def close_iteration(self, which: int) -> None:
-        """Somebody closes an iteration and waits for its tasks."""
+        """A caller closes an iteration and waits for its tasks."""
         iterator, items = chosen(self.iterations, which)
 
         async def call() -> None:
@@ -255,7 +255,7 @@ class IterationHarness(Harness):
         self.start(ForClosed(items), call)
 
     def lose(self, which: int) -> None:
-        """Nobody has the iterator any more, as after a ``break``."""
+        """The last reference to the iterator is lost, as after a ``break``."""
         iterator, items = self.iterations[which % len(self.iterations)]
         if not any(isinstance(waiter, ForItem) and waiter.items is items for waiter in self.waiters):
             del iterator

@@ -108,7 +108,7 @@ class ExecutorMachine(RuleBasedStateMachine):
     @precondition(lambda self: self.it.waiters)
     @rule(which=some)
     def stop_waiting(self, which: int) -> None:
-        """Whoever waits for room or for a task's end is cancelled."""
+        """Callers that wait for room or for a task's end are cancelled."""
         self.take(lambda: self.it.stop_waiting(which))
 
     @rule(limit=st.sampled_from([1, 2, 3, 4]))
@@ -165,7 +165,7 @@ class ExecutorMachine(RuleBasedStateMachine):
     @precondition(lambda self: len(self.it.scripts) > 8)
     @rule(grace=st.sampled_from([None, 0, 2, 6]), really=seldom)
     def shutdown(self, grace: int | None, really: bool) -> None:
-        """Somebody closes the executor."""
+        """A caller closes the executor."""
         if really:
             self.take(lambda: self.it.shutdown(grace))
 

@@ -67,7 +67,7 @@ class Tasks:
         return sum(self.account.cancel(task, reason, message) for task in self.outstanding)
 
     def take(self, completed: Completed[Any]) -> None:
-        """Somebody was given this outcome."""
+        """A consumer got this outcome."""
         found = [task for task in self.untaken if task.name == completed.item.name]
         self.account.require(len(found) == 1, f"{completed.item.name} was given twice, or never included, or too early")
         for task in found:
@@ -178,7 +178,7 @@ class PileHarness(Harness):
         block.tasks.closed = block.tasks.closed or "shutdown"
 
     def include(self, which: int, program: Program) -> None:
-        """Somebody includes a task, and waits for room if there is none."""
+        """A caller includes a task, and waits for room if there is none."""
         pile, tasks, _ = chosen(self.piles, which)
         script = self.script(program, tasks)
         if tasks.closed is None:
@@ -187,7 +187,7 @@ class PileHarness(Harness):
             self.start(ForInclude(script.task), partial(self.call, pile.include, script))
 
     def next_of(self, which: int, *, iterate: bool) -> None:
-        """Somebody asks for the next outcome."""
+        """A caller requests the next outcome."""
         pile, tasks, _ = chosen(self.piles, which)
 
         async def call() -> None:
@@ -196,7 +196,7 @@ class PileHarness(Harness):
         self.start(ForNext(tasks), call)
 
     def drain(self, which: int) -> None:
-        """Somebody asks for all outcomes."""
+        """A caller requests all outcomes."""
         pile, tasks, _ = chosen(self.piles, which)
 
         async def call() -> None:

@@ -31,7 +31,7 @@ class Unshowable(Exception):
 
 
 class Odd(BaseException):
-    """No Exception, and nobody's cancellation."""
+    """Neither an Exception nor a cancellation."""
 
 
 ENDINGS = {

@@ -16,7 +16,7 @@ EXAMPLES = int(os.environ.get("GLASSPOOL_STATEFUL_EXAMPLES", "0"))
 """How many random runs each machine takes; 0: the same few each time."""
 
 MACHINES: dict[type[RuleBasedStateMachine], int] = {ExecutorMachine: 100, PileMachine: 60, IterationMachine: 60}
-"""How many runs they take when nobody asks for more."""
+"""The number of runs by default."""
 
 
 @pytest.mark.parametrize("backend", ["asyncio", "trio"])

@@ -17,7 +17,7 @@ __all__ = ["Caller", "ForEnd", "ForHandle", "ForRoom", "ForShutdown", "Waiter", 
 
 
 class Caller:
-    """Somebody who makes one call in a task of his own."""
+    """A caller that makes one call in a separate task."""
 
     def __init__(self) -> None:
         self.scope = anyio.CancelScope()
@@ -37,7 +37,7 @@ class Caller:
 
 
 class Waiter(Caller, abc.ABC):
-    """One whose call is over when the account says so. ``patient``: nobody stops him."""
+    """A caller whose call ends when the model says so. ``patient``: it is never cancelled."""
 
     patient = False
 
@@ -70,7 +70,7 @@ class _ForTask(Waiter):
 
 
 def verify_outcome(task: Task, value: Any, error: BaseException | None) -> None:
-    """What somebody got for the task is what it ended with."""
+    """The caller got the task's outcome."""
     if task.outcome == "success":
         assert (value, error) == (task.value, None)
     elif task.outcome == "error":

@@ -33,8 +33,8 @@ class Receiver:
         self.processes: dict[str, dict[str, float]] = {}  # the same for each service.instance.id
         self.port = 0
         self._lock = threading.Lock()
-        self.asked = threading.Event()  # somebody has come
-        self.released = threading.Event()  # whoever waits for an answer is let go, and nothing was taken
+        self.asked = threading.Event()  # a request has arrived
+        self.released = threading.Event()  # requests that wait for an answer end without one
 
     @property
     def endpoint(self) -> str:

@@ -132,7 +132,7 @@ show(**compare(reader))
 """
 
 
-@pytest.mark.parametrize("spans", ["all", "off"])  # without spans nobody asks for providers while tasks run
+@pytest.mark.parametrize("spans", ["all", "off"])  # without spans providers are not looked up while tasks run
 @pytest.mark.parametrize("backend", ["asyncio", "trio"])
 def test_executors_and_loops_that_were_there_before_it(backend, spans):
     found = shown(HYBRID, backend, spans)

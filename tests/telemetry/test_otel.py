@@ -44,7 +44,7 @@ class Sdk:
         self.registry = CountingRegistry()
         self.readers = [InMemoryMetricReader() for _ in range(readers)]
         self.provider = MeterProvider(self.readers, shutdown_on_exit=False, **options)
-        providers.bind(self.registry)  # so that nobody makes other instruments while the test runs
+        providers.bind(self.registry)  # so that no other instruments are made while the test runs
         monkeypatch.setattr(providers, "sink", Instruments(self.registry, self.provider.get_meter("glasspool")))
 
     def metrics(self, reader: int = 0) -> dict[str, Any]:

@@ -39,7 +39,7 @@ HOUR = "3600000"
 
 
 def ask(path: str) -> bool:
-    """One request; False while nobody answers."""
+    """One request; False while there is no answer."""
     with socket.socket(socket.AF_UNIX) as connection:
         connection.settimeout(LIMIT)
         try:

@@ -78,7 +78,7 @@ def fetch(port: int, query: str = "", **headers: str) -> bytes:
 
 
 def scrape(port: int) -> dict[str, dict[str, float]]:
-    """By series name: the sums of its values by process number, of all that there is; nothing while nobody serves."""
+    """By series name: the sums of its values by process number; empty while no process serves the port."""
     found: dict[str, dict[str, float]] = {}
     try:
         text = fetch(port).decode()
@@ -372,7 +372,7 @@ class Served:
                     answer = HTTPResponse(connection)
                     answer.begin()
                     found = json.loads(answer.read())
-                except (OSError, HTTPException):  # nobody yet, or the one that had accepted it was killed
+                except (OSError, HTTPException):  # no process serves yet, or the one that had accepted it was killed
                     continue
             self.said[found["pid"]] = found
         return True
@@ -451,7 +451,7 @@ def test_an_answer_that_cannot_be_read_is_none(answer, port, meeting):
                     try:
                         connection.sendall(answer)
                         replied.append(answer)
-                    except OSError:  # it only looked whether somebody is here
+                    except OSError:  # it only checked whether a process is here
                         pass
 
         thread = threading.Thread(target=reply)

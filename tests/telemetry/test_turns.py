@@ -281,7 +281,7 @@ def test_a_trace_function_that_does_everything_in_the_middle_of_an_update(name):
 
 
 def test_an_executor_that_is_opened_within_the_opening_of_another_one_of_its_name():
-    """The very first of the name: nobody has made the identity yet."""
+    """The first of the name: the identity does not exist yet."""
 
     def make():
         registry = Registry()

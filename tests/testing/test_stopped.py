@@ -190,7 +190,7 @@ async def test_what_the_grace_cuts_is_delivered_as_that(how: str) -> None:
 @pytest.mark.parametrize("how", ["map", "as_completed"])
 @pytest.mark.parametrize("kind", ["list", "generator", "async", "blocks"])
 async def test_a_shutdown_by_hand_is_an_error_that_comes_last(how: str, kind: str) -> None:
-    """Nobody has said that the iteration may be cut short: its consumer would take it for complete."""
+    """The iteration raises after a shutdown by hand: its consumer would otherwise take it for complete."""
     work, found = Work(), []
     async with HybridExecutor("hand", max_in_flight=2) as executor, anyio.create_task_group() as group:
         iterator: Any = getattr(executor, how)(work, Source(kind).make())

@@ -1,8 +1,9 @@
-"""A recorder for pools whose threads contend: moves are noted without a lock and counted in batches.
+"""A recorder for pools whose threads contend: events are queued without a lock and counted in batches.
 
-A worker and a submitter that take one lock three times a task spend more on waking each other than on the work. So
-each move is one append to a deque (atomic), with its instant in the call itself; whoever appends the 256th note, and
-every reading, enters them in order under the lock. Instants are those of the moves, so sums and times are exact.
+A worker and a submitter that take a lock three times per task spend more time on waking each other than on the work. So
+each event is one append to a deque (atomic), with its instant in the call itself. The thread that appends the 256th
+event, and every reading, counts them in order under the lock. Instants are those of the events, so sums and times are
+exact.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ from glasspool.telemetry.recording.task_record import TaskRecord
 __all__ = ["BATCH", "BatchedRecorder", "NotedCall"]
 
 BATCH = 256
-"""Notes before they are entered: the lock is taken a hundred times less often, and no more calls are kept alive."""
+"""Events in a batch: enough that the lock is rarely taken, and no more calls than these are kept alive."""
 
 K = TypeVar("K", bound=Hashable)
 
@@ -57,7 +58,7 @@ class PoolSlots(SlotClock):
 
 
 class _Batch:
-    """What a batch of notes adds. It is taken over in one block, so that nobody sees some of it only."""
+    """The changes of a batch. They are applied in one block, so that no reading sees a part of them."""
 
     __slots__ = (
         "accepted",
@@ -104,7 +105,7 @@ class BatchedRecorder(Part):
         self._successes: dict[str, Histogram] = {}  # by those names of functions that are shown
 
     def enter_some(self) -> None:
-        """Enter the notes, unless another thread is at it, or something further up this one's stack."""
+        """Count the queued events, unless another thread, or a caller further up the stack, is doing it."""
         totals = self.record.totals
         if not totals.lock.acquire(blocking=False):
             return
@@ -299,5 +300,5 @@ class BatchedRecorder(Part):
 
 
 def _plus(family: dict[K, int], more: dict[K, int]) -> dict[K, int]:
-    """The family with these counts added: another one if there are any, so that nobody sees some of them only."""
+    """The family with these counts added: a new one if there are any, so that no reading sees a part of them."""
     return {key: count + more.get(key, 0) for key, count in family.items()} if more else family

@@ -1,7 +1,7 @@
-"""A coroutine under observation: every step is passed through, its start and end are recorded.
+"""An observed coroutine: it passes every step through and records the start and the end.
 
-Not an ``async def`` around it: such a wrapper never runs when its task is cancelled before the first step, and would
-hide the coroutine from whoever inspects tasks.
+It is not an ``async def`` around the coroutine: such a wrapper never runs if its task is cancelled before the first
+step, and would hide the coroutine from code that inspects tasks.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ __all__ = [
 ]
 
 EndingOf = Callable[[BaseException], Ending]
-"""How a coroutine ended that has raised this exception."""
+"""The ending of a coroutine that raised this exception."""
 
 
 def cancellation_in(error: BaseException) -> BaseException | None:
@@ -50,12 +50,12 @@ def _cancels(error: BaseException) -> bool:
 
 
 def failure_text(name: str, error: BaseException) -> str:
-    """What is said of the sibling that failed on the spans of those that were cancelled for it. Never raises."""
+    """The text about a failed sibling for the spans of the tasks that were cancelled because of it. Never raises."""
     return f"{name} failed: {error_text(error)}"[:1024]
 
 
 def start_task(observed: Observed, name: str, full: str, parent: Context | None, *, span: bool) -> TaskRecord:
-    """The record of a task that runs from now on: tasks of an event loop wait in no queue that we could see."""
+    """The record of a task that runs from now on: tasks of an event loop wait in no visible queue."""
     task: TaskRecord = observed.recorder.task(name, observed.runner)
     if span:
         task.span = observed.start_span(task, full, parent)
@@ -104,10 +104,10 @@ class PassedThrough(Coroutine[Any, Any, Any]):
 
 
 class SteppedCoroutine(PassedThrough):
-    """Has its span current in each of its steps and at no other time: its context is not its own.
+    """Makes its span current only during its own steps, since other tasks may share its context.
 
-    A span that it makes current itself is current in its later steps. All else that it changes in the context (baggage,
-    say) is everybody's.
+    A span that it makes current itself is current in its later steps. Its other changes of the context (such as
+    baggage) are visible to all tasks in the context.
     """
 
     __slots__ = ("_span",)
@@ -203,7 +203,7 @@ class ObservedCoroutine(PassedThrough):
             self._settle(Ending.cancelled("shutdown"))
 
     def __del__(self) -> None:
-        # Thrown away unfinished: the loop is gone. What it awaits is closed by its own collection.
+        # Destroyed before its end: the loop is gone. The awaited object is closed by its own garbage collection.
         self._settle(Ending.cancelled("shutdown"))
 
     def _look_for_request(self) -> None:
@@ -213,7 +213,7 @@ class ObservedCoroutine(PassedThrough):
             recorder.record.ask(self._task, recorder.record.clock())
 
     def _make_current(self, span: Span) -> None:
-        # In the task's own context, at its first step and for its whole life: nobody else runs in that.
+        # In the task's own context, from its first step to its end: no other code runs in it.
         self._span = None
         self._token = attach(None, span)
 
@@ -229,7 +229,7 @@ class ObservedCoroutine(PassedThrough):
         task, self._task = self._task, None
         if task is None:
             return
-        # Whoever keeps the coroutine (a task, a task's handle) keeps nothing else.
+        # A reference to the coroutine (by a task, or a task's handle) keeps nothing else alive.
         token, self._token, self._ending = self._token, None, None
         if token is not None:
             detach(token)

@@ -1,8 +1,8 @@
 """Calls into an event loop from threads: anyio's ``from_thread.run`` and ``run_sync``, and its blocking portals.
 
-A call waits from where the thread makes it to where the loop begins with it, so its queue wait is the loop's. anyio
-carries the thread's context to the loop. What a portal is asked to do is a task of the portal's own group; how it ended
-is known by its future, since the portal keeps every error for that.
+A call waits from its submission by the thread until the loop begins to run it, so its queue wait is the loop's delay.
+anyio carries the thread's context to the loop. A call of a portal is a task of the portal's task group; its future
+gives the outcome, since the portal stores every error there.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ class _Entering:
         return self._over
 
     def _begin(self) -> bool:
-        """The loop has come to it; False if its thread waits no longer, and it has been counted."""
+        """The loop begins to run it; False if its thread no longer waits, and the call has been counted."""
         task, recorder = self.task, self._observed.recorder
         with self._lock:
             if self._given_up:
@@ -71,7 +71,8 @@ class _Entering:
             self._observed.settle(self.task, Ending.raised(error))
 
     def give_up(self, error: BaseException) -> None:
-        """The thread's call ended by ``error``. If the loop has not come to it, it never will: that loop is gone."""
+        """The thread's call ended by ``error``. If the loop has not begun to run it, it never will: the loop is
+        gone."""
         with self._lock:
             if self._given_up or self.task.began:
                 return
@@ -133,7 +134,7 @@ ours(_Sync.__call__, _Async.__call__)
 
 
 def calling(find: Callable[[], Observed | None], *, sync: bool) -> Callable[[Patch, Any], Any]:
-    """What makes the replacement of a back end's ``run_sync_from_thread``, or else ``run_async_from_thread``."""
+    """Make the replacement of a back end's ``run_sync_from_thread``, or else ``run_async_from_thread``."""
     enter = _Sync if sync else _Async
 
     def make(patch: Patch, original: Any) -> Any:
@@ -161,7 +162,7 @@ def calling(find: Callable[[], Observed | None], *, sync: bool) -> Callable[[Pat
 
 
 def _is_portals(args: Any) -> bool:
-    """Is it a portal's own way into its loop, to start a task there?"""
+    """Whether this is a portal's own call into its loop, to start a task there."""
     method = args[0] if args else None
     if type(method) is not MethodType or attribute(method.__func__, "__name__") != "_call_func":
         return False
@@ -180,7 +181,7 @@ def portal_call(coro: Any) -> tuple[Any, Future[Any]] | None:
 
 
 def is_portals_own(function: Any) -> bool:
-    """Is it a method of a portal, such as the ``stop`` that ends it?"""
+    """Whether it is a method of a portal, such as the ``stop`` that ends it."""
     return type(function) is MethodType and hasattr(type(function.__self__), "start_task_soon")
 
 
@@ -200,7 +201,7 @@ class PortalCoroutine(ObservedCoroutine):
         if future is None or not is_a(error, StopIteration) or not future.done():
             super()._end(error)
         elif future.cancelled():
-            # By whoever has the future, unless the group is being cancelled.
+            # By the holder of the future, unless the group is being cancelled.
             ending = self._ending if scope.cancel_called else None
             self._settle(Ending.cancelled("explicit") if ending is None else ending(CancelledError()))
         else:

@@ -1,6 +1,6 @@
-"""Calls that a capacity limiter lets through: anyio's and trio's ``to_thread.run_sync``, anyio's ``to_process``.
+"""Records calls under a capacity limiter: anyio's and trio's ``to_thread.run_sync``, anyio's ``to_process``.
 
-Slots and queue are the limiter's (see ``limiter_tokens.py``); what is counted and measured are the calls. A call is
+Slots and queue are the limiter's (see ``limiter_tokens.py``); this module counts and measures the calls. A call is
 active from the grant of its token, and its wait lasts until its function begins.
 """
 
@@ -56,7 +56,7 @@ def limiter_name(limiter: Any) -> str:
 
 
 class ObservedLimiter(Observed):
-    """The calls under one limiter. All of them queue, since only the limiter says who gets a token, and when."""
+    """The calls under one limiter. All of them queue, since the limiter decides which call gets a token, and when."""
 
     def __init__(self, limiter: Any, name: str, type: str, runner: str, **options: Any) -> None:
         super().__init__(name, type, runner, slots=True, workers=False, failures=("callback",), **options)
@@ -73,12 +73,12 @@ class ObservedLimiter(Observed):
             self.recorder.record.in_turn(self._grant, task)
 
     def _grant(self, task: TaskRecord) -> None:
-        # In a turn: whoever ends a task that is no longer waiting counts that after its slot was counted.
+        # In a turn: the end of a task that no longer waits is counted after its slot was counted.
         if not self.withdraw(task):
             self.recorder.assign(task, at=self.recorder.record.clock(), in_turn=True)
 
     def promote(self) -> None:
-        """See Observed. Who is next is for the limiter to say."""
+        """See Observed. The limiter decides which call is next."""
 
 
 class Limiters:
@@ -121,7 +121,7 @@ class Limiters:
 
         try:
             reference = weakref.ref(limiter, gone)
-        except TypeError:  # somebody's own, with slots
+        except TypeError:  # a custom class with slots
             return None
         name = default_name or limiter_name(limiter)
         observed = ObservedLimiter(
@@ -133,7 +133,7 @@ class Limiters:
         return observed
 
     def forget(self) -> None:
-        """Observe none of them any longer."""
+        """Stop observing all of them."""
         for observed, _, _ in list(self._observed.values()):
             observed.close_when_empty()
         self._observed.clear()
@@ -147,7 +147,7 @@ class Limiters:
 
 
 class ThreadedCall:
-    """The function in its thread. Looks like the user's to whoever asks for its name."""
+    """The function in its thread. It has the name of the user's function."""
 
     def __init__(self, observed: ObservedLimiter, fn: Callable[..., Any], args: tuple[Any, ...]) -> None:
         self._fn: Any = fn
@@ -155,7 +155,7 @@ class ThreadedCall:
         named = look_through(fn, args)
         self.task = task = observed.recorder.task(function_name(named), "thread")
         task.span = observed.start_span(task, named, None)
-        self._unsettled: list[None] = [None]  # whoever pops it settles the call: no handler can come in between
+        self._unsettled: list[None] = [None]  # the code that pops it settles the call: popping is atomic
         self._abandoned = False  # its thread goes on
         self._counted = False  # as abandoned
         self._starting = False

@@ -1,9 +1,9 @@
-"""A capacity limiter's own figures: tokens lent, tokens there are, and who waits for one; now and over time.
+"""A capacity limiter's own figures: tokens lent, number of tokens, and waiters; now and over time.
 
-They are the limiter's whoever uses it, so tokens that coroutines hold are among them, and a token is lent from its
-grant to its release. What is shown now is read from the limiter, which any thread may do: a length or an attribute, no
-more. For what is counted over time the limiter's set of borrowers is replaced by one that says when a token is lent
-and given back. A limiter that is built differently is looked at when calls begin and end, and at each reading.
+They include tokens that coroutines hold; a token is lent from its grant to its release. Current figures are read from
+the limiter, from any thread, as a length or an attribute. For the figures over time the limiter's set of borrowers is
+replaced by a set that reports when a token is lent and returned. A limiter without such a set is read when calls begin
+and end, and at each collection.
 """
 
 from __future__ import annotations
@@ -87,7 +87,7 @@ class LimiterTokens(Part):
         self._look()
 
     def look(self) -> None:
-        """Take over how the limiter is now."""
+        """Read the current state of the limiter."""
         if self._record.joined:
             self._record.in_turn(self._look)
 
@@ -98,13 +98,13 @@ class LimiterTokens(Part):
             return
         try:
             borrowed, total = limiter.borrowed_tokens, limiter.total_tokens
-        except Exception:  # noqa: BLE001 - somebody's own limiter; no reading and no call must fail for it
+        except Exception:  # noqa: BLE001 - a custom limiter; no reading and no call may fail because of it
             self._record.telemetry_failed("callback")
         else:
             self._take_over(borrowed, self.queued, None if total == inf else total)
 
     def lends(self, borrowers: Sized, waiters: Sized) -> None:
-        """A token was lent or given back: these have one, those wait."""
+        """A token was lent or returned: the numbers of borrowers and waiters."""
         if self._record.joined:
             self._record.in_turn(self._lends, borrowers, waiters)
 
@@ -115,7 +115,7 @@ class LimiterTokens(Part):
     def _take_over(self, borrowed: int, waiting: int, limit: float | None) -> None:
         used: float = borrowed
         if waiting and limit is not None and borrowed < limit:
-            used = limit  # nobody waits but for a token that is on its way
+            used = limit  # tasks wait only for tokens that are being passed on
         full = limit is not None and (waiting > 0 or used >= max(limit, 1))
         old = self._lent
         if used == old.used and limit == old.limit and full is old.full:
@@ -132,7 +132,7 @@ class LimiterTokens(Part):
 
     @property
     def queued(self) -> int:
-        """Those who wait for a token now, of any kind."""
+        """The number of waiters for a token now, of any kind."""
         waiters = waiters_of(self._limiter())
         return self._record.slots.queued if waiters is None else len(waiters)
 

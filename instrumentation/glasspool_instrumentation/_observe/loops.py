@@ -1,4 +1,4 @@
-"""The event loops that the instrumentors meet: a monitor for each, whoever meets it first, and their ends."""
+"""The event loops that instrumentors find: starts one monitor for each, and notices the end of loops."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _watched: weakref.WeakSet[Any] = weakref.WeakSet()  # loops and trio tokens
 
 
 def use(user: object, *, monitor: bool) -> None:
-    """``user`` is on: the ends of loops are seen from now on, and with ``monitor`` the loops are watched."""
+    """Turn ``user`` on: from now on the ends of loops are noticed and, with ``monitor``, the loops are watched."""
     _patches.put_on(user)
     _users.add(user)
     if monitor:
@@ -28,7 +28,7 @@ def use(user: object, *, monitor: bool) -> None:
 
 
 def release(user: object) -> None:
-    """``user`` is off; the last one that wanted monitors stops them."""
+    """Turn ``user`` off; the last user of the monitors stops them."""
     _users.discard(user)
     _watchers.discard(user)
     _patches.take_off(user)

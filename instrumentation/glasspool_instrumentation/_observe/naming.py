@@ -1,4 +1,4 @@
-"""What a task, a pool and a function are called: always by the user's own words, never by a wrapper's."""
+"""Names of tasks, pools and functions: those of the user's code, never those of wrappers."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class Selection:
         self._exclude = _patterns("exclude", exclude) or ()
 
     def __call__(self, *names: str) -> bool:
-        """Is one of these names (a function's, its module's) wanted?"""
+        """Whether one of these names (of a function, of its module) is selected."""
         if self._exclude and any(fnmatchcase(name, p) for name in names for p in self._exclude):
             return False
         return self._include is None or any(fnmatchcase(name, p) for name in names for p in self._include)
@@ -55,7 +55,7 @@ def _patterns(parameter: str, value: object) -> tuple[str, ...] | None:
 
 
 def check_name(name: object) -> str:
-    """The name given for an executor, or an error that says what is wrong with it."""
+    """Return the name of an executor if it is valid, or raise ``TypeError`` or ``ValueError``."""
     if not isinstance(name, str):
         raise TypeError(f"name= must be a string, such as 'etl'; got {name!r}")
     if not name.strip():

@@ -1,4 +1,4 @@
-"""One executor under observation: its recorder and tracer, and the bookkeeping that ends with it."""
+"""An observed executor: its recorder, its tracer, and the state that ends with it."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ _HELD: Any = object()
 
 
 class Observed:
-    """What is kept for one executor object. From any thread, and within anything that it does itself.
+    """The observation of one executor object. It may be used from any thread, and within its own calls.
 
     ``cancels``, ``rejects`` and ``losses`` are what can happen in it: see ``Shape``.
     """
@@ -88,7 +88,7 @@ class Observed:
         self.spans_all = spans == "all"
         self.tracer = TaskTracer(name, type, spans)
         self.queue_size: Callable[[], int] = queue_size or self._queued
-        # Mutable state. What counts changes by steps that cannot be torn: whoever takes a slot, or a task, has it.
+        # Mutable state. Important parts change in atomic steps: the code that takes a slot, or a task, has it.
         self.closing = False  # nothing more will be submitted: closed when the last task has settled
         self.cutting = False  # a shutdown that cancels what is queued is going on
         self.reruns = False  # the pool's own submit() may run a function again: an error may not be its end
@@ -132,7 +132,7 @@ class Observed:
             self.close_when_empty()
 
     def refuse(self, error: BaseException) -> None:
-        """The executor did not take a call. Wrong arguments are the caller's and are not counted."""
+        """The executor refused a call. Errors of wrong arguments are not counted."""
         if is_a(error, BrokenExecutor):  # its workers have died, or could not be set up
             self.record.reject("broken")
         elif is_a(error, RuntimeError):  # shut down, or the interpreter is ending
@@ -177,12 +177,12 @@ class Observed:
             self.record.in_turn(self._promote)
 
     def _promote(self) -> None:
-        # In a turn: whoever ends a task that is no longer waiting counts that after its slot was counted.
+        # In a turn: the end of a task that no longer waits is counted after its slot was counted.
         recorder, waiting = self.recorder, self.waiting
         while waiting:
             try:
                 task = next(iter(waiting))
-            except (StopIteration, RuntimeError):  # somebody came or went this instant
+            except (StopIteration, RuntimeError):  # a task was added or removed at this moment
                 continue
             # Of one that came in the middle of this turn the acceptance was put off, and a promotion after it.
             if task not in recorder.record.slots.waiting or not self._take_slot():
@@ -202,7 +202,7 @@ class Observed:
         return True
 
     def after_fork(self) -> None:
-        """The calls that were under way have stayed with the parent process."""
+        """In a forked child: forget the calls under way, which belong to the parent process."""
         self.waiting.clear()
         self.free_slots = [None] * (self._limit or 0)
 

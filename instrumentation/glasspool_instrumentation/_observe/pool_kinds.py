@@ -37,7 +37,7 @@ _NUMBERED = re.compile("(Thread|Interpreter)PoolExecutor-[0-9]*$")  # prefixes t
 
 
 class PoolKind(NamedTuple):
-    """What kind of pool it is, in the catalog's words, and whether its calls leave the process."""
+    """The kind of a pool, as the catalog names it, and whether its calls leave the process."""
 
     type: str
     runner: str
@@ -61,7 +61,7 @@ def kind_of(pool: Any) -> PoolKind:
 
 
 def is_dask(cls: type) -> bool:
-    """Is it the executor of a Dask client, whose ``map`` does not pass through its ``submit``?"""
+    """Whether it is the executor of a Dask client, whose ``map`` does not call its ``submit``."""
     return any(base.__module__ == "distributed.cfexecutor" for base in cls.__mro__)
 
 
@@ -92,7 +92,8 @@ def default_name(pool: Any) -> str:
 
 
 def is_plumbing(pool: Any) -> bool:
-    """Is it a library's own pool: no part of the application, or one whose calls a layer above records?"""
+    """Whether it is a library's internal pool: not part of the application, or with calls that a layer above
+    records."""
     if name_prefix(pool).startswith("Dask-"):  # made at import, before anybody noted it
         return True
     return type(pool).__module__.startswith(_PLUMBING) or _maker(pool).startswith(_PLUMBING)

@@ -1,4 +1,4 @@
-"""The pools of this process that are observed, whoever made them: by ``wrap_executor`` or by an instrumentor."""
+"""The observed pools of this process, wrapped by ``wrap_executor`` or found by an instrumentor."""
 
 from __future__ import annotations
 
@@ -163,7 +163,7 @@ def find(pool: Any) -> PoolState | None:
 
 
 def is_wrapped(pool: Any) -> bool:
-    """Was it given to ``wrap_executor``, so that it observes its own calls?"""
+    """Whether it was passed to ``wrap_executor``, so that it observes its own calls."""
     state = find(pool)
     return state is not None and state.observed.explicit
 
@@ -267,7 +267,7 @@ def drop(pool: Any) -> None:
 
 
 def forget(*types: str) -> None:
-    """End the observation of all pools of these types but those that were wrapped on purpose."""
+    """End the observation of all pools of these types except those that were passed to ``wrap_executor``."""
     with _lock:
         for key, state in list(_pools.items()):
             if state.kind.type in types and not state.observed.explicit:

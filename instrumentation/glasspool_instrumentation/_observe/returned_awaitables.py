@@ -1,6 +1,6 @@
-"""What a plain function returned and somebody awaits later: its call ends when that ends, not when it returned.
+"""Awaitables that a plain function returns: the call ends when the awaitable ends, not when the function returns.
 
-A coroutine is stepped through. A future ends when it is done, whoever waits for it, and stays the object that it is.
+A coroutine is replaced by one that passes its steps through. A future ends when it is done, and is returned unchanged.
 Other awaitables are replaced by one that awaits them, unless they can do more than be awaited.
 """
 
@@ -45,7 +45,7 @@ def follow(value: Any, span: Span | None, end: End) -> tuple[bool, Any]:
 
 
 class _Once:
-    """The end of a call, told once: also when what was followed is thrown away unfinished."""
+    """The end of a call, reported once, also if the awaitable is destroyed before its end."""
 
     __slots__ = ("_end",)
 
@@ -96,7 +96,7 @@ class _FollowedCoroutine(PassedThrough):
 
 
 class _FollowedAwaitable:
-    """Awaits what it stands for; all else that it is asked for is that one's."""
+    """Awaits the awaitable that it replaces; all other attributes are those of that awaitable."""
 
     def __init__(self, awaitable: Awaitable[Any], span: Span | None, end: End) -> None:
         self._awaitable = awaitable

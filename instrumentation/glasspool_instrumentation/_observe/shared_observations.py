@@ -1,4 +1,4 @@
-"""Observations that whoever calls first begins, from any thread, and that all later calls share."""
+"""Observations that the first call begins, from any thread, and that all later calls share."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ __all__ = ["SharedObservations"]
 
 
 class SharedObservations:
-    """What is observed, by name."""
+    """Observations by name."""
 
     def __init__(self) -> None:
         self._known: dict[str, Observed] = {}
@@ -21,7 +21,7 @@ class SharedObservations:
             os.register_at_fork(after_in_child=self._renew_lock)
 
     def find(self, name: str, begin: Callable[[], Observed]) -> Observed:
-        """The observation of this name; ``begin`` makes it if there is none, once for however many threads."""
+        """The observation of this name; ``begin`` makes it if there is none, only once for all threads."""
         known = self._known.get(name)
         if known is not None:
             return known
@@ -31,7 +31,7 @@ class SharedObservations:
             return self._known[name]
 
     def end(self) -> None:
-        """Observe none of them any longer."""
+        """Stop observing all of them."""
         with self._lock:
             known, self._known = self._known, {}
         for observed in known.values():

@@ -3,8 +3,8 @@
     submit() ── accepted ──► the pool's queue ──► a worker thread: started, ended ──► the future's result
         └─ done callback ──► cancelled or broken before it ran: ended
 
-Every move is noted, none takes a lock; see ``batched_recorder.py``. A refused call never was a task. What is written
-out here and could be a function is so because every call of every pool passes.
+Every event is queued without a lock; see ``batched_recorder.py``. A refused call never was a task. Some code is inlined
+here instead of being a function, because every call of every pool runs it.
 """
 
 from __future__ import annotations
@@ -142,7 +142,7 @@ class Call(NotedCall):
             del token
 
     def within(self, context: Context, fn: Any, /, *args: Any, **kwargs: Any) -> Any:
-        """Run it in the context that the user packed it into: entered once, as without us."""
+        """Run it in the context that the user bound it to, which is entered once, as without observation."""
         try:
             return context.run(self, None, fn, *args, **kwargs)
         except BaseException as error:
@@ -267,7 +267,7 @@ def ours(*functions: Any) -> None:
 
 
 def hide_frames(error: BaseException) -> None:
-    """Take this package's frames off the top of a traceback; follow with a bare ``raise``."""
+    """Remove this package's frames from the top of a traceback; follow with a bare ``raise``."""
     frames = traceback_of(error)
     while frames is not None and frames.tb_frame.f_code in _OURS:
         frames = frames.tb_next

@@ -1,1 +1,1 @@
-"""Patches of other people's libraries: put on when they are imported, and taken off again."""
+"""Patches of other libraries: applied when the libraries are imported, and removable."""

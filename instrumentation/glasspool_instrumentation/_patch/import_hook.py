@@ -1,7 +1,7 @@
-"""Patching a library when the application imports it, and not importing it for that.
+"""Runs callbacks when the application imports a module, without importing it.
 
-A finder in front of ``sys.meta_path`` lets the others find the module and runs the callbacks after it was executed.
-It is there only while something waits for an import.
+A finder at the front of ``sys.meta_path`` lets the other finders find the module, and runs the callbacks after the
+module was executed. It is installed only while a callback waits for an import.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ def when_imported(name: str, callback: Callback) -> None:
 
 
 def cancel(name: str, callback: Callback) -> None:
-    """Wait no longer for this import. Idempotent."""
+    """Stop waiting for this import. Idempotent."""
     callbacks = _waiting.get(name, [])
     with contextlib.suppress(ValueError):
         callbacks.remove(callback)
@@ -53,7 +53,7 @@ def cancel(name: str, callback: Callback) -> None:
 
 
 def _made(name: str) -> ModuleType | None:
-    """The module, whole, if anybody has imported it or is doing so."""
+    """The complete module, if it has been imported or another thread is importing it."""
     if is_initializing(name):
         try:
             importlib.import_module(name)  # it waits for the other thread

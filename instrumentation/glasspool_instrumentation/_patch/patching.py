@@ -1,8 +1,8 @@
-"""Patching that can be undone, even when somebody else has patched over it.
+"""Patches that can be removed, even if other code has patched the same attribute later.
 
-A patch is a function that replaces an attribute. When it is taken off and the attribute is still ours, the original
-comes back; when another patcher sits on top, ours stays beneath it and passes everything through, and is switched on
-again instead of being stacked when the instrumentation returns.
+A patch is a function that replaces an attribute. When it is removed and the attribute is still ours, the original is
+restored. If a later patch covers ours, ours stays and passes everything through; when the instrumentation is turned on
+again, it is reactivated instead of being applied a second time.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ class Patch:
         self._replacement: Any = None
 
     def put_on(self) -> None:
-        """Replace the attribute, or wake the replacement that is still there. Idempotent."""
+        """Replace the attribute, or reactivate the existing replacement. Idempotent."""
         if not self._placed:
             self._own = vars(self.owner).get(self.attribute, _MISSING)
             own = self._own
@@ -45,7 +45,7 @@ class Patch:
         self.active = True
 
     def take_off(self) -> None:
-        """Bring the original back if nobody has patched over it; pass through otherwise. Idempotent."""
+        """Restore the original if no later patch covers ours; else pass through. Idempotent."""
         self.active = False
         if self._placed and vars(self.owner).get(self.attribute) is self._replacement:
             if self._own is _MISSING:
@@ -83,7 +83,7 @@ class Patches:
             raise
 
     def take_off(self, user: object) -> None:
-        """``user`` needs them no longer; the last one takes them off. Idempotent."""
+        """``user`` no longer needs them; the last user removes them. Idempotent."""
         with self._lock:
             self._users.discard(user)
             if self._users:
@@ -95,7 +95,7 @@ class Patches:
                     patch.take_off()
 
     def used_by(self, user: object) -> bool:
-        """Has ``user`` put these patches on?"""
+        """Whether ``user`` uses these patches."""
         return user in self._users
 
     def _patch(self, module: ModuleType) -> None:

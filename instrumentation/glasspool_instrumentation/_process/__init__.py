@@ -1,1 +1,1 @@
-"""Calls that run in other processes: what is sent there, what runs there, and what comes back."""
+"""Calls that run in other processes: sending them, running them, and receiving their reports."""

@@ -1,4 +1,4 @@
-"""What goes to a Dask worker in place of the user's function: by value, for glasspool may not be installed there."""
+"""The functions that a Dask worker gets in place of the user's: sent by value, since it may not have glasspool."""
 
 from __future__ import annotations
 

@@ -1,8 +1,8 @@
-"""How the tasks of a Dask client end, without keeping its futures.
+"""Detects the ends of a Dask client's tasks without keeping references to its futures.
 
-Dropping the last reference to a Dask future releases its task, so nothing of ours may hold one, and a done-callback of
-the client does. What all futures of a key share is a ``FutureState``, which the client tells of the end. It is watched
-here while it is pending: then it holds nothing of the user's.
+Dropping the last reference to a Dask future releases its task, so we must not hold one, and a done-callback of the
+client would. All futures of a key share a ``FutureState``, which the client notifies of the end. This module watches
+the state while it is pending, when it refers to nothing of the user's.
 """
 
 from __future__ import annotations

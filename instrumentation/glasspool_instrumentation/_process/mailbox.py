@@ -1,4 +1,4 @@
-"""Where reports from workers arrive: the calls of this process that are away, by key."""
+"""Receives reports from workers: the calls of this process that run elsewhere, by key."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class Waiting(Protocol):
 
 
 away: dict[str, Waiting] = {}
-"""Calls whose result has not come home. Filled at submit, emptied when the report or the future's end is here."""
+"""Calls without a result. Added at submission, removed when the report or the end of the future arrives."""
 
 _numbers = itertools.count(1)
 

@@ -1,9 +1,9 @@
-"""A call submitted to a pool of other processes: its way through the recorder, seen from home.
+"""A call submitted to a pool of other processes, as the submitting process records it.
 
     submit() ─ accept, a slot if one is free ─► Errand ═══ worker: run ═══► Result + Report ─► done: settle, next slot
 
-Which calls hold a slot is known by order (pools start calls first in, first out); when a call really began is known
-when its report comes home, as its end less its running time.
+The order determines which calls hold a slot (pools start calls first in, first out). When a call really began is known
+when its report arrives: its end minus its running time.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ __all__ = ["Away", "submit"]
 
 
 class Away:
-    """One call while it is away."""
+    """One call while another process runs it."""
 
     __slots__ = ("accepted", "code", "context", "fired", "key", "observed", "report", "task")
 
@@ -79,7 +79,7 @@ class Away:
         self._end(Report(*report), error, cancelled=False)
 
     def done(self, future: Future[Any]) -> None:
-        """The future is done. What has not come home with a report is cancelled, or failed on the way."""
+        """The future is done. A call without a report was cancelled, or has failed in transit."""
         error = None if future.cancelled() else future.exception()
         if future.cancelled() or self._killed(error):
             self.finish(None, cancelled=True, reason="explicit" if error is None else "shutdown")
@@ -97,7 +97,7 @@ class Away:
         self.report = report
 
     def finish(self, error: BaseException | None, *, cancelled: bool, reason: str = "explicit") -> None:
-        """It has ended, with a report noted before or with none. Nothing if it has come home already."""
+        """It has ended, with an earlier report or without one. Does nothing if it has already been settled."""
         if away.pop(self.key, None) is not None:
             self._end(None if self.report is None else Report(*self.report), error, cancelled, reason)
 

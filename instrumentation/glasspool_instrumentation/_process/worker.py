@@ -1,8 +1,8 @@
-"""What runs in a worker process: the submitter's context put in place, the call timed, the findings sent home.
+"""The part that runs in a worker process: it sets the submitter's context, times the call, and sends a report.
 
-Nothing is sent beside the result: the result (or the exception) is pickled together with a ``Report``, and unpickling
-it at home hands the report over and leaves the plain value. So futures are the pool's own and hold what they always
-held.
+The report is sent with the result: the result (or the exception) is pickled together with a ``Report``, and unpickling
+it in the submitting process delivers the report and returns the plain value. So futures are the pool's own, with their
+usual results.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ __all__ = ["Errand", "Report", "Result"]
 
 
 class Report(NamedTuple):
-    """What a worker found: ``key`` names the call at home, ``ran`` is seconds of running."""
+    """A worker's report: ``key`` identifies the call in the submitting process, ``ran`` is seconds of running."""
 
     key: str
     ran: float
@@ -78,7 +78,7 @@ class Errand:
         self.carrier = carrier
         self.sender = sender  # None: the call has no span
         self.settings = settings  # for an SDK in the worker; None: it gets none
-        self.enveloped = enveloped  # results are pickled on their way home, so a report can travel with them
+        self.enveloped = enveloped  # results are pickled to be returned, so a report can be sent with them
         self.topic = topic  # Dask: where the worker logs its report
 
     @classmethod
@@ -92,7 +92,7 @@ class Errand:
 
     @property
     def __wrapped__(self) -> Callable[..., Any]:
-        """The user's function, for whoever wants to name it."""
+        """The user's function, from which the name is taken."""
         return self.fn
 
     def __call__(self, /, *args: Any, **kwargs: Any) -> Any:
@@ -120,7 +120,7 @@ class Errand:
         return value
 
     def log(self, report: Report) -> None:
-        """Send the report home, where the result does not bring it."""
+        """Send the report, where it is not sent with the result."""
         if self.topic:
             from distributed import get_worker
 
@@ -178,7 +178,7 @@ class _Run:
 def _consumer_span(sender: Sender | None, context: Context) -> Span | None:
     if sender is None or providers.tracer() is None:
         return None
-    # "all": whether this is traced was decided at home, and the carrier says so to the sampler.
+    # "all": the submitting process has decided whether this is traced, and the carrier tells the sampler.
     return TaskTracer(sender.executor, sender.type, "all").start(
         task_name=sender.task,
         label=sender.label,
@@ -226,10 +226,10 @@ class _ErrorReduction:
 
 def _send_along(error: BaseException, report: Report) -> None:
     if type(error) in copyreg.dispatch_table:
-        return  # somebody's own reducer (tblib's, say) comes before __reduce_ex__; home measures for itself
+        return  # a custom reducer (such as tblib's) comes before __reduce_ex__; the submitter then measures itself
     try:
         error.__dict__["__reduce_ex__"] = _ErrorReduction(error, report)
-    except Exception:  # noqa: BLE001, S110 - without a __dict__, or with one of its own: home measures for itself
+    except Exception:  # noqa: BLE001, S110 - without a __dict__, or a custom one: the submitter measures itself
         pass
 
 
@@ -237,7 +237,7 @@ _cleared = False
 
 
 def _clear_inherited(carrier: dict[str, str]) -> bool:
-    """Forget, once per worker, whatever context it was born with. True if that was a stranger's trace."""
+    """Clear, once per worker, the context that it inherited. True if that had an unrelated trace."""
     global _cleared
     if _cleared:
         return False

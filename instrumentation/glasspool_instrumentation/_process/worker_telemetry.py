@@ -1,4 +1,4 @@
-"""Telemetry in worker processes: an SDK of their own when asked, and nothing lost when they exit."""
+"""Telemetry in worker processes: sets up an SDK on request, and flushes it when the worker exits."""
 
 from __future__ import annotations
 

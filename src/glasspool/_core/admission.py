@@ -137,7 +137,7 @@ class Submission:
         """Accept the task, now or in its turn.
 
         :param wake: called when the task has been accepted, or was turned away because the executor closes.
-        :return: the producer that waits for room in the caller's place; None if the task was accepted at once.
+        :returns: the producer that waits for room in the caller's place; None if the task was accepted at once.
         :raises ExecutorClosed: the executor is closing.
         """
         engine = self.engine

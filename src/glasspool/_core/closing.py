@@ -80,7 +80,7 @@ class Idle:
     def __init__(self, queued: Collection[Task], active: Collection[Task]) -> None:
         self._queued = queued
         self._active = active
-        self.event: anyio.Event | None = None  # made when somebody waits
+        self.event: anyio.Event | None = None  # made for the first waiter
 
     def needs(self) -> Needs:
         """The tasks whose end a wait for it needs."""

@@ -59,7 +59,7 @@ def _end_by_cancellation(engine: Engine, task: Task, cancelled: BaseException | 
     if task.request is not None:
         engine.settle_cancelled(task, task.request.reason)
     elif task.scope_cancelled:
-        engine.settle_timeout(task)  # nobody asked, so the scope's own deadline did
+        engine.settle_timeout(task)  # there was no request, so the scope's deadline has passed
     else:
         source = engine.backend.cancellation_source(cancelled)
         if source is not None:

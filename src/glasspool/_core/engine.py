@@ -205,7 +205,7 @@ class Engine:
                 span = task.record.span
             else:
                 tell = self._report(task, outcome, error, reason, held=held, left=left)
-        except BaseException as broken:  # noqa: BLE001 - whoever waits for the task is told all the same
+        except BaseException as broken:  # noqa: BLE001 - the task's waiters are woken in any case
             self.reporter.broken(broken)
         if self.closing.reason is not None:
             self.reporter.ended_closing(task, asked, cut=bool(reason) and reason == self.closing.reason)

@@ -70,7 +70,7 @@ class Host(Protocol):
     def request_cancel(self, task: Any, reason: str, message: str | None = None) -> bool:
         """Request the end of the task.
 
-        :return: whether the request was recorded: it is the first one and the task has not ended.
+        :returns: whether the request was recorded: it is the first one and the task has not ended.
         """
         ...
 

@@ -38,7 +38,7 @@ async def run_task(engine: Engine, task: Task) -> None:
             return
         if task.plan.runner is None and (task.scope is None or task.late):
             # The common case: a coroutine function, called here to have one coroutine less on the hot path. A scope
-            # is put around it, around this very frame, when somebody cancels it; an observer may have done so already.
+            # is inserted around it, around this very frame, when it is cancelled; an observer may have done so already.
             if engine.backend.call is None:
                 value = await task.item.function(*task.item.arguments)
             else:
@@ -165,7 +165,7 @@ def _pass_on(engine: Engine, passing: BaseException) -> None:
     one would cancel the other tasks."""
     try:
         cancellation = cancellation_in(passing)
-    except RuntimeError:  # no loop runs any more: nobody to pass it on to
+    except RuntimeError:  # no loop runs any more that could receive it
         return
     if cancellation is not None and engine.backend.is_cancelled(cancellation):
         try:

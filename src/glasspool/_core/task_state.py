@@ -171,7 +171,7 @@ class Task:
         self.left_running = False
         return self.left_counted
 
-    # -- whoever waits for it --------------------------------------------------------------------------------------
+    # -- its waiters -----------------------------------------------------------------------------------------------
 
     def shown_by(self, handle: object) -> None:
         """Users hold the task by this handle."""

@@ -35,7 +35,7 @@ def queued_by(error: BaseException) -> Future[Any] | None:
     entry = traceback_of(error)
     while entry is not None:
         # The pools of the standard library and of loky agree on these names. What was raised by submit itself was
-        # raised before it had queued anything; or, by Ctrl-C, nobody knows when.
+        # raised before it had queued anything; or, by Ctrl-C, at an unknown time.
         if entry.tb_frame.f_code.co_name == "submit" and entry.tb_next is not None:
             known = locals_of(entry.tb_frame, "f", "w")
             future = known.get("f")

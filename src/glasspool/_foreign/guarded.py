@@ -104,7 +104,7 @@ def is_coroutine_function(function: object) -> bool:
         )
     except (KeyboardInterrupt, SystemExit):
         raise
-    except BaseException:  # noqa: BLE001 - somebody's object that does not like to be looked at
+    except BaseException:  # noqa: BLE001 - a foreign object that raises when it is examined
         return False
 
 

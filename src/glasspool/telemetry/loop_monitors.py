@@ -1,8 +1,7 @@
-"""The loops that are watched without a word from the application: one monitor each, for as long as it is wanted.
+"""Automatic event-loop monitors: one for each loop in which executors are open or that an instrumentor watches.
 
-There is one for every loop in which executors are open, and the instrumentors want one for the loops that they meet.
-Without ``configure()`` or an instrumentor a loop has no series until it was late. A monitor that the application
-started itself stands in for it. Nothing here keeps a loop or an executor alive.
+Without ``configure()`` or an instrumentor a loop has no series until it was late. If the application has started a
+monitor of the loop itself, there is no second one. Nothing here keeps a loop or an executor alive.
 """
 
 from __future__ import annotations
@@ -43,7 +42,7 @@ def watch_executors(on: bool) -> None:
 
 
 def executor_opened() -> Callable[[], None]:
-    """An executor is open on the loop of the caller; call the answer, from any thread, when it is closed."""
+    """Note an open executor on the caller's loop. Call the result, from any thread, when the executor is closed."""
     loop = _of(current())
     token = object()
     loop.executors.add(token)
@@ -52,14 +51,14 @@ def executor_opened() -> Callable[[], None]:
 
 
 def instrumented(key: Any) -> bool:
-    """An instrumentor wants ``key``, the loop of the caller, to be watched. False: it does not turn yet, ask again."""
+    """Watch ``key``, the caller's loop, for an instrumentor. False: the loop does not run yet; call this again."""
     loop = _of(key)
     loop.instrumented = True
     return loop.settle()
 
 
 def release(key: Any) -> None:
-    """No instrumentor wants this loop to be watched any more. From any thread."""
+    """Stop watching this loop for an instrumentor. From any thread."""
     with _lock:
         loop = _loops.get(key)
     if loop is not None:
@@ -76,7 +75,7 @@ def forget(key: Any) -> None:
 
 
 class _Loop:
-    """Who wants one loop to be watched, and its monitor."""
+    """The reasons to watch one loop, and its monitor."""
 
     def __init__(self, key: Any) -> None:
         self.executors: set[object] = set()
@@ -84,11 +83,11 @@ class _Loop:
         self._key = weakref.ref(key)
         self._library = "asyncio" if isinstance(key, asyncio.AbstractEventLoop) else "trio"
         self._in_real_time = _in_real_time(key)
-        # Weak: it knows its loop. The loop's timer, or trio's system task, keeps it.
+        # Weak, since the monitor refers to its loop; the loop's timer, or trio's system task, keeps the monitor.
         self._monitor: weakref.ref[EventLoopMonitor] | None = None
 
     def settle(self) -> bool:
-        """Start or stop the monitor as it is wanted now, in the thread of the loop. False: it could not start yet."""
+        """Start or stop the monitor as needed, in the thread of the loop. False: it could not start yet."""
         if self.stop_unwanted():
             return True
         quiet = _quiet and not self.instrumented
@@ -132,7 +131,7 @@ class _Loop:
         return monitor if monitor is not None and monitor.running else None
 
     def stop_unwanted(self) -> bool:
-        """Stop the monitor unless it is wanted; whether it is not. From any thread."""
+        """Stop the monitor unless it is needed. Returns whether it is not needed. From any thread."""
         if self._wanted():
             return False
         self.stop()
@@ -185,7 +184,7 @@ def _forked() -> None:
 
 _lock = threading.RLock()  # a garbage collection within it may end an executor
 _loops: weakref.WeakKeyDictionary[Any, _Loop] = weakref.WeakKeyDictionary()  # by loop or trio token
-_executors_wanted = _quiet = True  # until configure() says otherwise
+_executors_wanted = _quiet = True  # until configure() changes it
 eventloop.on_change.append(_changed)
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_forked)

@@ -33,7 +33,7 @@ async def every(seconds: float, do: Callable[[], Awaitable[object]]) -> None:
 
 
 async def limiter() -> None:
-    """Seventy users on anyio's forty tokens: somebody waits all the time, and nobody long."""
+    """Seventy users on anyio's forty tokens: some wait at any time, but not for long."""
     AnyioInstrumentor().instrument()
 
     async def user() -> None:

@@ -131,7 +131,7 @@ async def nightly() -> None:
 
 
 async def nobody() -> None:
-    """An executor that nobody uses, and one with an objective that nobody uses either."""
+    """An unused executor, and an unused one with an objective."""
     async with (
         HybridExecutor("unused", max_in_flight=8),
         HybridExecutor("unused-objective", max_in_flight=8, wait_objective=0.25),

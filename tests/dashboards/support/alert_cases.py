@@ -84,7 +84,7 @@ DECLARED = Series(c.QUEUE_WAIT_LATE, NONE)
 
 
 def own_work_cases() -> Iterator[Case]:
-    """No slot is free: that others wait is a batch's ordinary state, unless somebody waits for them."""
+    """No slot is free and tasks wait: the normal state of a batch, unless there is a wait objective."""
     starting, filling, blocked = "GlasspoolNotStarting", "GlasspoolQueueFilling", "GlasspoolProducersStuck"
     every = {starting: (A,), filling: (A,), blocked: (A,)}
     held = (*queue(const(900), const(7)), Series(c.SUBMIT_OLDEST_AGE, ramp(1)))
@@ -258,7 +258,7 @@ def pressure_cases() -> Iterator[Case]:
 
 
 def ratio_cases() -> Iterator[Case]:
-    """Errors, and cancellations that nobody asked for."""
+    """Errors, and cancellations without a request."""
     name, storm = "GlasspoolErrorRatio", "GlasspoolCancelStorm"
     end = 15 * M
     yield Case("errors above 5 %", ended(ramp(0.948), ramp(0.052)), end, {name: (A,)})

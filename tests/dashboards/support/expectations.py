@@ -26,7 +26,7 @@ WINDOW = 150.0
 """What the panels' interval and range are set to: the whole run."""
 ORDERS, LIMITER, BULK = "orders", "anyio.to_thread", "bulk"
 WAITED_FOR = (ORDERS, LIMITER)
-"""Where somebody is hurt by waiting: an objective is declared, or it is a limiter."""
+"""Executors in which waiting matters: with an objective, or limiters."""
 JUDGED = (ORDERS, LIMITER, "crawl", "mail")
 """Where there is a wait objective: of the executor, of the instrumentor, or by an option of the rules."""
 NAME, TYPE = prometheus_label(Key.EXECUTOR_NAME), prometheus_label(Key.EXECUTOR_TYPE)
@@ -207,7 +207,7 @@ def rules() -> dict[str, Expected]:
 
 
 def alerts() -> dict[str, Expected]:
-    """The values with which each alert fires; nobody else may."""
+    """The series for which each alert fires, with their values; it must fire for no others."""
     why, kind = prometheus_label(Key.ERROR_TYPE), prometheus_label(Key.LOSS_KIND)
     loop = prometheus_label(Key.EVENTLOOP_NAME)
 

@@ -236,7 +236,7 @@ class Shop:
             record["ended"] = record["ended"] or now()
 
     async def threads(self, executor: HybridExecutor, stay: int = 2) -> None:
-        """Calls that nobody can interrupt: they time out and their threads stay."""
+        """Calls that cannot be interrupted: they time out and their threads stay."""
         for _ in range(6):
             record = self.account.task("threads", "hash", runner="thread", outcome="success")
             await executor.submit(thread_body, record, lambda: time.sleep(0.04), name="hash")

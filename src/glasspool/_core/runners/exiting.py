@@ -102,7 +102,7 @@ def _leave_threads(pool: PoolParts, calls: Mapping[Future[Any], RunningCall]) ->
     for thread, future in found.items():
         calls[future].thread = thread.ident
     if found.keys() >= pool.threads and pool.has_work():
-        return False  # which nobody else would do
+        return False  # no other code would do it
     return let_go(found)
 
 
@@ -113,7 +113,7 @@ def _say(calls: Iterable[RunningCall], what: str) -> None:
         try:
             sys.stderr.write("\n  ".join(lines[:-1]) + "\n")
             sys.stderr.flush()
-        except (OSError, ValueError):  # closed, or nobody reads it any more
+        except (OSError, ValueError):  # closed, or without a reader
             pass
 
 

@@ -1,1 +1,1 @@
-"""The ways out: OpenTelemetry instruments and SDK, the shared Prometheus port, and what is lost on the way."""
+"""Exporters: OpenTelemetry instruments and SDK, the shared Prometheus port, and the counting of losses."""

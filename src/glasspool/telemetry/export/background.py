@@ -1,7 +1,7 @@
-"""A thread that does what its owner must not wait for: exports, and their ends.
+"""A thread for jobs that its owner must not wait for: exports and shutdowns of exporters.
 
-It is made early, because at interpreter exit no thread can be started, and is a daemon: a process that leaves does not
-wait for an exporter that goes on trying.
+It is started early, because no thread can be started at interpreter exit, and is a daemon: the exit of a process does
+not wait for an exporter that keeps retrying.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ logger = logging.getLogger("glasspool")
 
 
 class Request(threading.Event):
-    """A job that was asked for. Set when it has ended; ``ok`` says whether it did what it should."""
+    """A requested job. It is set when the job has ended; ``ok`` says whether the job succeeded."""
 
     def __init__(self, job: Callable[[], bool]) -> None:
         super().__init__()
@@ -28,9 +28,9 @@ class Request(threading.Event):
 
 
 class Aside:
-    """Does the jobs that it is asked for, one after the other, and ``work`` every ``interval`` seconds and when woken.
+    """Runs requested jobs one after the other, and ``work`` every ``interval`` seconds and when woken.
 
-    ``work`` is told whether the interval has passed (else it was woken). What raises is logged, and has failed.
+    ``work`` gets whether the interval has passed (else it was woken). An exception is logged and counts as a failure.
     """
 
     def __init__(
@@ -42,7 +42,7 @@ class Aside:
         self.start()
 
     def start(self) -> None:
-        """Start the thread: anew in a forked child, where what was asked for before is the parent's."""
+        """Start the thread; again in a forked child, where earlier requests belong to the parent."""
         # Its put() may be entered again by a garbage collection or a signal handler within put(); Event.set() may not.
         self._inbox: queue.SimpleQueue[Request | Literal["work", "end"]] = queue.SimpleQueue()
         self._thread = threading.Thread(target=self._run, args=(self._inbox,), name=self._name, daemon=True)
@@ -54,17 +54,17 @@ class Aside:
         return threading.current_thread() is self._thread
 
     def wake(self) -> None:
-        """Have ``work`` called soon."""
+        """Call ``work`` soon."""
         self._inbox.put("work")
 
     def ask(self, job: Callable[[], bool]) -> Request:
-        """Have ``job`` done."""
+        """Request ``job``."""
         request = Request(job)
         self._inbox.put(request)
         return request
 
     def end(self) -> None:
-        """Have the thread end once everything is done that it was asked for."""
+        """End the thread when all requested jobs are done."""
         self._inbox.put("end")
 
     def _run(self, inbox: queue.SimpleQueue[Request | Literal["work", "end"]]) -> None:

@@ -1,7 +1,7 @@
-"""OpenTelemetry's variables with values that its SDK takes for a reason to fail: said once, and left out meanwhile.
+"""OpenTelemetry's variables with invalid values, for which its SDK would fail: they are reported once and ignored.
 
 The SDK raises for some of them when it is imported, for others when a provider or an exporter is made, and fails at
-each span or export for the rest. A wrong setting must not cost more than what it sets.
+each span or export for the rest. An invalid setting must have no effect beyond that setting.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from contextlib import contextmanager
 __all__ = ["LONGEST_MILLISECONDS", "usable"]
 
 LONGEST_MILLISECONDS = 2**31 - 1
-"""25 days. More overflows timers somewhere."""
+"""25 days. A larger value overflows some timers."""
 
 _CODES = [
     "CANCELLED",
@@ -91,7 +91,7 @@ _RULES: tuple[_Rule, ...] = (
 
 
 def _why_not(name: str, text: str) -> str | None:
-    """What is wrong with this value; empty where it stands for no value, as the specification has it."""
+    """The problem of this value; None if it is valid, empty if it counts as unset by the specification."""
     for pattern, fits, wrong in _RULES:
         if re.fullmatch(pattern, name):
             unset = not text or (name.endswith("_COMPRESSION") and text.lower() == "none")  # no word of gRPC's exporter
@@ -101,7 +101,7 @@ def _why_not(name: str, text: str) -> str | None:
 
 @contextmanager
 def usable(note: Callable[[str], object] | None = None) -> Iterator[None]:
-    """While the block runs, variables that the SDK would fail over are not there; ``note`` is told once of each."""
+    """Remove variables for which the SDK would fail while the block runs; ``note`` is called once for each."""
     with _lock:
         hidden = {}
         for name, given in list(os.environ.items()):

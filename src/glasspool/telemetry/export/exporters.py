@@ -1,6 +1,6 @@
-"""Exporters as ``configure()`` uses them: chosen by the standard variables, counted when they fail, renewed by forks.
+"""The exporters of ``configure()``: chosen by the standard variables, with counted failures, renewed after forks.
 
-Imported only when the OpenTelemetry SDK is wanted; without it the import fails.
+This module is imported only if the OpenTelemetry SDK is used; without it the import fails.
 """
 
 from __future__ import annotations
@@ -69,7 +69,7 @@ class Renewed(Generic[_E]):
         return self._exporter
 
     def send(self, export: Callable[[_E], object], success: object, losses: Losses) -> bool:
-        """Export. A failure is counted, and spoken of once until exports work again."""
+        """Export. A failure is counted, and reported once until exports work again."""
         error: Exception | None = None
         try:
             with ours:
@@ -98,7 +98,7 @@ class SpanExports:
 
     def deliver(self, spans: Sequence[ReadableSpan], losses: Losses) -> bool:
         """Send the spans. True if all of them arrived; the others are lost and counted."""
-        # What an exporter does is nobody's trace: instrumented HTTP and gRPC clients look at this key.
+        # An export belongs to no trace: instrumented HTTP and gRPC clients check this.
         token = otel_context.attach(without_instrumentation())
         try:
             worked = self.renewed.send(lambda exporter: exporter.export(spans), SpanExportResult.SUCCESS, losses)
@@ -117,10 +117,10 @@ class SpanExports:
 class MetricExports(MetricExporter):
     """A metric exporter whose failures are counted, renewed after a fork.
 
-    Points that did not arrive are lost when they are differences; totals come again with the next export.
+    Points that did not arrive are lost if they are deltas; totals are sent again with the next export.
 
-    In a forked child the SDK keeps the parent's histograms for ever. Our metrics come from a provider of the child's
-    own there, and from the inherited one those of our scope are left out.
+    In a forked child the SDK keeps the parent's histograms for ever. There our metrics come from a new provider of the
+    child, and metrics of our scope are removed from exports of the inherited one.
     """
 
     def __init__(self, make: Callable[[], MetricExporter], name: str, losses: Losses) -> None:
@@ -152,7 +152,7 @@ class MetricExports(MetricExporter):
         return MetricExportResult.SUCCESS if worked else MetricExportResult.FAILURE
 
     def force_flush(self, timeout_millis: float = 10_000) -> bool:
-        """Flush what the exporter itself may keep."""
+        """Flush data that the exporter itself may hold."""
         return self.renewed.exporter.force_flush(timeout_millis)
 
     def shutdown(self, timeout_millis: float = 30_000, **kwargs: Any) -> None:
@@ -191,7 +191,7 @@ def span_exporter(name: str) -> SpanExports:
 
 
 def reader_factory(name: str) -> Callable[[Losses], MetricReader]:
-    """What makes the reader of this name in ``OTEL_METRICS_EXPORTER``. Raises ``ConfigurationError``."""
+    """A function that makes the reader with this name in ``OTEL_METRICS_EXPORTER``. Raises ``ConfigurationError``."""
     entry, make = _load(name, "metrics")
     if isinstance(make, type) and issubclass(make, MetricReader):
         return lambda _: make()
@@ -223,7 +223,7 @@ def _load(name: str, signal: Signal) -> tuple[str, Any]:
 
 
 def _differences(data: MetricsData) -> int:
-    """How many of these points are differences to the last ones, which no later export brings again."""
+    """The number of delta points among these; no later export sends them again."""
     return sum(
         len(metric.data.data_points)
         for resource in data.resource_metrics

@@ -1,7 +1,7 @@
-"""What a scrape of a shared port shows: this process's registry, with glasspool's series of the other processes in it.
+"""The scrape of a shared port: this process's registry, together with glasspool's series of the other processes.
 
-Series of process 0 are as they would be without the others; those of the others carry their number. So no series
-changes its labels when a second process comes or the serving one goes.
+Series of process 0 have no additional label; those of the others carry their number. So no series changes its labels
+when a second process starts or the serving one ends.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ __all__ = ["Joined", "Restricted"]
 
 logger = logging.getLogger("glasspool")
 
-_SECONDS = 1.0  # for all answers together: scrapes have a timeout of 10 by default, and a part is better than nothing
+_SECONDS = 1.0  # for all answers together: scrapes time out after 10 s by default, and a part is better than none
 
 
 _ours = {metric.prometheus_name.removesuffix("_total") for metric in catalog.ALL_METRICS}
@@ -62,7 +62,7 @@ class Joined:
         return Restricted(self, frozenset(names))
 
     def _others(self, joins: bool) -> Snapshot:
-        """The series of the other processes, and how many they are. What did not answer is counted in this one."""
+        """The series of the other processes, and their number. This process counts those that did not answer."""
         whole = Snapshot({}, {})
         answered = 1
         if self._siblings is not None:

@@ -1,8 +1,8 @@
 """The recorder's figures as OpenTelemetry instruments.
 
-Counters and gauges are observable instruments that read the registry. What histograms have counted is handed over as a
-whole by the callbacks of those, at each collection (see ``whole_histograms``). Instruments are made through the global
-API, whose proxies become real when a provider is set. However late that is, it sees everything since process start.
+Counters and gauges are observable instruments that read the registry. At each collection their callbacks pass on what
+the histograms have counted (see ``whole_histograms``). Instruments are made through the global API, whose proxies become
+real when a provider is set. However late that is, it gets everything since process start.
 """
 
 from __future__ import annotations
@@ -65,12 +65,13 @@ class Instruments:
                 create[metric.kind](metric.name, callbacks=[callback], unit=metric.unit, description=metric.help)
 
     def take_over(self) -> None:
-        """Take all measurements from now on. What the registry's series hold already waits for the next collection."""
+        """Take all measurements from now on. The current contents of the registry's series wait for the next
+        collection."""
         for holder in self._registry.holders():
             self.take(holder)
 
     def take(self, holder: Holder) -> None:
-        """The same for one holder of histograms; nothing happens when its measurements are taken already."""
+        """The same for one holder of histograms; does nothing if its measurements are already taken."""
         if holder.sink is None:
             holder.take(self._take, holder)
 
@@ -124,12 +125,12 @@ class Instruments:
             self.catch_up()
 
     def catch_up(self) -> None:
-        """Hand over what a signal handler or a finalizer measured while its thread was in the SDK.
+        """Record what a signal handler or a finalizer measured while its thread was in the SDK.
 
-        The SDK's locks are not re-entrant: to record there would wait for itself for ever.
+        The SDK's locks are not re-entrant: recording at that point would deadlock.
         """
         inside = self._inside
-        while self._later and not inside.active:  # asked again, since something may re-enter in the last instant
+        while self._later and not inside.active:  # checked again, since something may re-enter at the last moment
             inside.active = True
             try:
                 while self._later:
@@ -161,7 +162,7 @@ class Instruments:
                     self.catch_up()
                 points = self._reader.read(metric.name).points.get(metric.name, ())
                 return [Observation(point.value, point.attributes) for point in points]
-            except Exception:  # noqa: BLE001 - the SDK would log and drop it unseen; the contract counts it
+            except Exception:  # noqa: BLE001 - the SDK would only log and drop it; here it is counted
                 self._failed("callback", f"reading {metric.name}")
                 return []
 
@@ -196,7 +197,7 @@ class Instruments:
 
 
 class _Inside(threading.local):
-    """``active`` is True while this thread is handing measurements over."""
+    """``active`` is True while this thread records measurements in the SDK."""
 
     active = False
 
@@ -220,8 +221,8 @@ class _SnapshotPerCollection(threading.local):
         return self._snapshot
 
 
-# A garbage collection can finalize a lost executor in any thread at any allocation, in the SDK's code too, while that
-# thread holds one of the SDK's locks, which are not re-entrant: to record then would wait for itself for ever.
+# A garbage collection can finalize a lost executor in any thread at any allocation, also in the SDK's code while that
+# thread holds one of the SDK's locks, which are not re-entrant: recording then would deadlock.
 _collecting_thread: int | None = None
 
 

@@ -1,7 +1,8 @@
-"""What a collector says that it did not take.
+"""Reads from a collector's answers how many spans and points it has refused.
 
-OTLP lets a collector accept an export and refuse a part of it. OpenTelemetry's exporters do not look at that part of
-the answer, so we listen to what they receive: over HTTP by a hook of the session, over gRPC by a stub around theirs.
+OTLP lets a collector accept an export and refuse a part of it. OpenTelemetry's exporters ignore that part of the
+answer, so this module reads the answers that they receive: over HTTP by a hook of the session, over gRPC by a wrapped
+stub.
 """
 
 from __future__ import annotations
@@ -14,24 +15,24 @@ from glasspool._foreign.otel_exporters import put_around_stubs
 
 __all__ = ["Answers", "listened_to"]
 
-_CREDENTIALS = "OTEL_PYTHON_EXPORTER_OTLP_HTTP_"  # ..._CREDENTIAL_PROVIDER: the session is somebody else's
+_CREDENTIALS = "OTEL_PYTHON_EXPORTER_OTLP_HTTP_"  # ..._CREDENTIAL_PROVIDER: the session is another module's
 
 
 class Answers:
-    """What one exporter's collector has refused since this was last asked. One export at a time."""
+    """The refusals of one exporter's collector since the last reading. One export at a time."""
 
     def __init__(self) -> None:
         self._rejected = 0
         self._why = ""
 
     def take(self) -> tuple[int, str]:
-        """How many spans or points were refused, and the collector's own words."""
+        """The number of refused spans or points, and the collector's message."""
         found = self._rejected, self._why
         self._rejected, self._why = 0, ""
         return found
 
     def note(self, answer: Any) -> None:
-        """Look at an answer of OTLP's collector services."""
+        """Read an answer of OTLP's collector services."""
         partial = answer.partial_success
         self._rejected += getattr(partial, "rejected_spans", 0) + getattr(partial, "rejected_data_points", 0)
         self._why = partial.error_message or "it gives no reason"
@@ -80,7 +81,7 @@ def _session(make: Callable[..., Any], answers: Answers) -> Any:
         if response.ok:
             try:
                 answers.note(kind.FromString(response.content))
-            except DecodeError:  # no collector: whatever answered has taken it, as far as its status says
+            except DecodeError:  # not a collector's answer: its status says that everything was accepted
                 pass
 
     session = requests.Session()

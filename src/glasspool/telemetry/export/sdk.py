@@ -1,6 +1,6 @@
 """OpenTelemetry's SDK as ``configure()`` sets it up: providers, exporters, flush and close within a deadline, forks.
 
-Imported only when the SDK is wanted; without it the import fails.
+This module is imported only if the SDK is used; without it the import fails.
 """
 
 from __future__ import annotations
@@ -74,23 +74,23 @@ def _created(attributes: Mapping[str, Any]) -> Resource:
 
 
 EXIT_SECONDS = 5.0
-"""How long a collector that does not answer may hold up the end of the process."""
+"""Seconds for which a collector that does not answer may delay the end of the process."""
 
 UNREACHED_SECONDS = 1.0
-"""The same where no export has ever succeeded: a first export needs no longer, and most often nobody listens."""
+"""The same if no export has ever succeeded: a first export takes no longer, and most often there is no collector."""
 
 
 class Unsent(NamedTuple):
-    """What became of a close that was given up after ``seconds``: how many ``spans`` were not sent."""
+    """The result of a close that was given up after ``seconds``: how many ``spans`` were not sent."""
 
     seconds: float
     spans: int
 
 
 class Pipeline:
-    """The providers that we have set for this process, and what becomes of them in forked children.
+    """The providers that ``configure()`` has set for this process, and their renewal in forked children.
 
-    ``note`` is told what goes wrong for the first time.
+    ``note`` is called with each kind of failure once.
     """
 
     def __init__(self, resource: Resource, note: Note) -> None:
@@ -129,20 +129,20 @@ class Pipeline:
         deadline = time.monotonic() + timeout
         requests = [part.begin_flush(timeout) for part in self._parts]
         tracers = self._tracers
-        if tracers is not None:  # somebody may have added processors to our provider
+        if tracers is not None:  # the application may have added processors to our provider
             requests.append(self._spans[0].also(lambda: tracers.force_flush(int(timeout * 1000))))
         waited = [request.wait(max(0.0, deadline - time.monotonic())) for request in requests]
         return all(waited) and all(request.ok for request in requests)
 
     def close(self, timeout: float | None) -> Unsent | None:
-        """Export what there is and stop; what was unsent when that took too long and goes on behind.
+        """Export everything and stop. Returns what was unsent if that took too long and continues in the background.
 
         ``timeout`` in seconds; ``None`` means ``EXIT_SECONDS``, or ``UNREACHED_SECONDS`` where no export has succeeded.
         """
         self._closed = True
         begun = time.monotonic()
         requests: list[tuple[Part, Request]] = [(part, part.begin_close()) for part in self._parts]
-        # Somebody may have added processors and readers to our providers: they come last.
+        # The application may have added processors and readers to our providers: they come last.
         last: list[tuple[Part, TracerProvider | MeterProvider]] = [(self._metrics[0], each) for each in self._meters]
         if self._tracers is not None:
             last.append((self._spans[0], self._tracers))

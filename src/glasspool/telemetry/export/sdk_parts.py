@@ -1,4 +1,4 @@
-"""The ways out of this process as the pipeline sees them: what each is asked for is done in a thread of its own."""
+"""The exporters of a pipeline; each runs its exports in its own thread."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class Part(Protocol):
         ...
 
     def begin_flush(self, timeout: float) -> Request:
-        """Begin to export what there is; ``timeout`` is how many seconds that may take."""
+        """Begin to export everything that exists now; ``timeout`` is the number of seconds that may take."""
         ...
 
     def begin_close(self) -> Request:
@@ -30,24 +30,24 @@ class Part(Protocol):
         ...
 
     def also(self, job: Callable[[], bool]) -> Request:
-        """Have ``job`` done when what was asked for before is done."""
+        """Request ``job`` after the earlier requests."""
         ...
 
     def end(self) -> None:
-        """Let the thread end when all is done."""
+        """End the thread when all requests are done."""
         ...
 
     def give_up(self) -> int:
-        """Export no more. Returns how many spans are lost by that."""
+        """Stop exporting. Returns the number of spans that are lost."""
         ...
 
     def start_again(self) -> None:
-        """In a forked child: what waits is the parent's."""
+        """In a forked child: drop what waits, since it belongs to the parent."""
         ...
 
 
 class Reading:
-    """A metric reader, which takes as long for an export as its exporter likes."""
+    """A metric reader, whose exports take as long as its exporter does."""
 
     def __init__(self, reader: MetricReader) -> None:
         self._reader = reader

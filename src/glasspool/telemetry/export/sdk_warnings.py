@@ -1,7 +1,7 @@
-"""What can be seen of losses where the application has set the SDK up itself: the warnings that the SDK logs.
+"""Counts the warnings that an SDK logs about losses, if the application has set the SDK up itself.
 
-Each counts as one, however many spans it stands for; what the SDK says nothing of is not seen. The warnings go where
-they went.
+Each warning counts as one, however many spans it stands for; losses without a warning are not seen. The warnings are
+still logged as before.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ _TELLING = {
     "Exception while exporting": ("export", "span_export"),
     "Failed to export": ("export", "span_export"),
 }
-"""Beginnings of the SDK's messages, and what is counted."""
+"""Prefixes of the SDK's messages, with the kinds that are counted."""
 
 _LOGGERS = (
     "opentelemetry.sdk._shared_internal",
@@ -36,7 +36,7 @@ _LOGGERS = (
 
 
 class _Ours(threading.local):
-    """Held while an exporter of ours works: what it logs is counted where it fails."""
+    """Set while an exporter of ours works: its failures are counted elsewhere, not by its log."""
 
     held = False
 
@@ -53,7 +53,7 @@ ours = _Ours()
 
 
 def watch() -> None:
-    """Count what the SDK warns of from now on. Idempotent."""
+    """Count the SDK's warnings from now on. Idempotent."""
     for name in _LOGGERS:
         filters = logging.getLogger(name).filters
         if _look not in filters:
@@ -71,6 +71,6 @@ def _kinds(record: logging.LogRecord) -> tuple[str, ...]:
     signal = record.args[0] if isinstance(record.args, tuple) and record.args else ""
     for beginning, kinds in _TELLING.items():
         if str(record.msg).startswith(beginning) and signal not in ("logs", "Log"):
-            # The next export brings totals again; of differences nobody says how many there were.
+            # The next export sends totals again; the number of lost deltas is not logged.
             return ("export",) if signal == "metrics" or "metric" in record.name else kinds
     return ()

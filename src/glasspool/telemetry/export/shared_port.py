@@ -1,7 +1,7 @@
-"""The Prometheus port of ``configure()``: served by one process, in which all that share it are shown.
+"""The Prometheus port of ``configure()``: one process serves it, for all processes that share it.
 
-Each process keeps its own figures, and a thread that hands them to whoever serves the port. When that one ends,
-another takes the port over within about a second.
+Each process keeps its own figures, and has a thread that sends them to the serving process on request. When that one
+ends, another takes the port over within about a second.
 """
 
 from __future__ import annotations
@@ -31,11 +31,11 @@ logger = logging.getLogger("glasspool")
 
 _PAUSE = 1.0  # seconds between two looks whether the port is free: one system call each
 _REFUSED_PAUSE = 10.0  # the same where something else has the port
-_ANSWER_SECONDS = 1.0  # for taking an answer; whoever asked gives up earlier
+_ANSWER_SECONDS = 1.0  # for sending an answer; the asking process gives up earlier
 
 
 class SharedPort:
-    """This process's part in a port. ``note`` is told why its series are shown nowhere.
+    """This process's share in a port. ``note`` is called with the reason if its series cannot be shown.
 
     Raises ``ConfigurationError`` when prometheus_client is not installed.
     """
@@ -46,12 +46,12 @@ class SharedPort:
         self._note = note
         self._refused = False
         self._said = False  # that it is, since the port was last had
-        self._patience = 0  # refusals that are not spoken of: a process that ends gives its lock back before its port
+        self._patience = 0  # refusals that are not reported: an ending process releases its lock before its port
         self._closed = False
         self._lock = threading.Lock()  # guards endpoint and _closed
         self._siblings = self._meet(port, host, service) if port else None
         own = prometheus.default_registry()
-        shown = Joined(own, collector, self._siblings) if port else own  # any free port is nobody else's
+        shown = Joined(own, collector, self._siblings) if port else own  # port 0 is not shared
         self._listen: Callable[[], prometheus.Endpoint] = lambda: prometheus.listen(port, host, shown)
         self._take()
         self._thread: threading.Thread | None = None
@@ -63,7 +63,7 @@ class SharedPort:
 
     @property
     def shown(self) -> bool:
-        """Whether somebody serves this process's series, as far as it knows."""
+        """Whether a process serves this process's series, as far as it knows."""
         return self.endpoint is not None or (self._siblings is not None and not self._refused)
 
     def close(self) -> None:
@@ -149,14 +149,14 @@ class SharedPort:
         try:
             connection.settimeout(_ANSWER_SECONDS)
             connection.sendall(to_line(REGISTRY.collect()))
-        except OSError:  # whoever asked has gone
+        except OSError:  # the asking process has ended
             pass
         except Exception:
             logger.exception("the figures of this process could not be handed to the one that serves them")
 
 
 def _touch(path: Path) -> None:
-    """Wake whoever listens there."""
+    """Wake the thread that listens there."""
     with socket.socket(socket.AF_UNIX) as connection:
         connection.setblocking(False)
         connection.connect_ex(str(path))

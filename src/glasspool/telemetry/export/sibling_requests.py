@@ -1,4 +1,4 @@
-"""Asking other processes over their sockets, all at once and within one deadline."""
+"""Requests to other processes over their sockets, all at once and within one deadline."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ __all__ = ["Answers", "ask"]
 
 
 class Answers(NamedTuple):
-    """What came back: a line by each number that answered in time, and the numbers of those who live and did not."""
+    """The answers: a line for each number that answered in time, and the numbers of running processes that did not."""
 
     lines: dict[int, bytes]
     silent: set[int]
 
 
 def ask(sockets: Mapping[int, Path], seconds: float) -> Answers:
-    """Ask all of them. A socket that nobody listens on any more is no process."""
+    """Ask all of them. A socket without a listener belongs to a process that has ended."""
     deadline = time.monotonic() + seconds
     answers = Answers({}, set())
     with ExitStack() as stack:
@@ -60,7 +60,7 @@ def _alive(path: Path) -> bool:
 
 
 def _connected(connection: socket.socket, path: Path) -> bool | None:
-    """Whether somebody is there, and takes the question: None if he is there and does not."""
+    """Whether a process exists and accepts the request; None if it exists but does not."""
     connection.setblocking(False)
     try:
         connection.connect(str(path))

@@ -1,8 +1,8 @@
-"""The processes of one user that share a Prometheus port: which number each has, who serves, where each is asked.
+"""The processes of one user that share a Prometheus port: their numbers, the serving process, and their sockets.
 
-They meet in a directory that only this user can enter. For each process there is a lock and a socket, by number. A lock
-is the kernel's, held by the process and not by its forked children: that of a process which has ended is free, however
-it ended.
+They use a directory that only this user can enter. Each process has a lock and a socket there, by number. The kernel
+holds the lock for the process and not for its forked children: the lock of a process that has ended is free, however it
+ended.
 
 The import fails on a platform that has no such locks.
 """
@@ -28,8 +28,8 @@ _WAITING = 64  # connections that may wait to be answered
 class Siblings:
     """This process among those that share ``port`` of ``host`` for a service.
 
-    ``number`` is the lowest that was free, from 0. ``listener`` is where the others ask. Raises
-    ``ConfigurationError`` when they cannot meet.
+    ``number`` is the lowest that was free, from 0. The others send requests to ``listener``. Raises
+    ``ConfigurationError`` if the directory cannot be used.
     """
 
     def __init__(self, port: int, host: str, service: str) -> None:
@@ -62,12 +62,12 @@ class Siblings:
         return found
 
     def stay(self) -> None:
-        """Keep what cleans up old temporary files away from ours."""
+        """Touch our files, so that cleaners of old temporary files leave them."""
         for file in self._files:
             os.utime(file)
 
     def leave(self) -> None:
-        """Give everything back."""
+        """Release the number and the lock."""
         self.path.unlink(missing_ok=True)  # while the number is still ours
         self.abandon()
 

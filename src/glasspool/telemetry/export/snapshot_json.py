@@ -1,4 +1,4 @@
-"""A snapshot as a line of JSON, so that another process can show it: no code is carried, whatever was written."""
+"""A snapshot as a line of JSON for another process; reading it cannot run code, whatever it contains."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from glasspool.telemetry.recording.registry import HistogramPoint, Point, Snapsh
 __all__ = ["END", "from_line", "to_line"]
 
 END = b"\n"
-"""What a line ends with; without it something is missing."""
+"""The end of a line; without it the line is incomplete."""
 
 
 def to_line(snapshot: Snapshot) -> bytes:

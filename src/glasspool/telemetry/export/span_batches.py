@@ -1,7 +1,7 @@
-"""The span processor that ``configure()`` sets up: spans leave in batches, and none is lost unseen.
+"""The span processor of ``configure()``: it exports spans in batches and counts every lost span.
 
-OpenTelemetry's own one keeps to itself what it throws away, ignores the time that a flush may take, and has other
-insides in every other version. This one obeys the same variables (``OTEL_BSP_*``) and drops the same spans (the oldest,
+OpenTelemetry's own processor does not report the spans that it drops, ignores the timeout of a flush, and has different
+internals in different versions. This one uses the same variables (``OTEL_BSP_*``) and drops the same spans (the oldest,
 when the queue is full), but counts them.
 
     on_end ──► queue ──► thread: export ──► sent, or counted by kind
@@ -27,7 +27,7 @@ logger = logging.getLogger("glasspool")
 
 
 class SpanBatches(SpanProcessor):
-    """Hands spans to one exporter. ``on_end`` takes no lock: a garbage collection may end spans within it."""
+    """Passes spans to one exporter. ``on_end`` takes no lock: a garbage collection may end spans within it."""
 
     def __init__(self, exports: SpanExports, losses: Losses) -> None:
         self._exports = exports
@@ -38,13 +38,13 @@ class SpanBatches(SpanProcessor):
         self._queue: deque[ReadableSpan] = deque()
         self._sending = 0  # spans of the batch that is being exported
         self._woken = False
-        self._overflowed = False  # and nobody has said so yet
+        self._overflowed = False  # and not reported yet
         self._closing: Request | None = None
         self._ended = False  # whatever is in the queue now, or comes, is lost
         self._aside = Aside("glasspool-spans", self._send_some, _setting("OTEL_BSP_SCHEDULE_DELAY", 5000) / 1000)
 
     def on_end(self, span: ReadableSpan) -> None:
-        """Queue a sampled span; the oldest one goes when there is no room."""
+        """Queue a sampled span; if the queue is full, drop the oldest one."""
         context = span.context
         if context is None or not context.trace_flags.sampled:
             return
@@ -71,7 +71,7 @@ class SpanBatches(SpanProcessor):
         return self._exports.renewed.succeeded
 
     def begin_flush(self, timeout: float) -> Request:
-        """Begin to send what has ended by now."""
+        """Begin to send all spans that have ended."""
         return self._aside.ask(self._send_all) if self._closing is None else self._closing
 
     def begin_close(self) -> Request:
@@ -81,7 +81,7 @@ class SpanBatches(SpanProcessor):
         return self._closing
 
     def also(self, job: Callable[[], bool]) -> Request:
-        """Have ``job`` done in the same thread, when what was asked for before is done."""
+        """Request ``job`` in the same thread, after the earlier requests."""
         return self._aside.ask(job)
 
     def end(self) -> None:
@@ -89,12 +89,12 @@ class SpanBatches(SpanProcessor):
         self._aside.end()
 
     def give_up(self) -> int:
-        """Send no more. Returns how many spans were not sent, the batch that is on its way among them."""
+        """Stop sending. Returns the number of spans that were not sent, including the batch that is being sent."""
         self._ended = True
         return self._discard() + self._sending
 
     def start_again(self) -> None:
-        """In a forked child: what waits is the parent's."""
+        """In a forked child: drop what waits, since it belongs to the parent."""
         self._queue = deque()
         self._sending = 0
         self._woken = self._overflowed = False
@@ -102,7 +102,7 @@ class SpanBatches(SpanProcessor):
             self._aside.start()
 
     def force_flush(self, timeout_millis: int | None = None) -> bool:
-        """Send what has ended by now. True if it arrived within the time."""
+        """Send all spans that have ended. True if they arrived within the time."""
         if self._aside.here:
             return True
         timeout = 30.0 if timeout_millis is None else timeout_millis / 1000
@@ -110,7 +110,7 @@ class SpanBatches(SpanProcessor):
         return request.wait(timeout) and request.ok
 
     def shutdown(self) -> None:
-        """Send everything and end; for whoever shuts the provider down. ``configure()``'s handle is quicker."""
+        """Send everything and end; called when the provider is shut down. ``configure()``'s handle is quicker."""
         if self._closing is None and not self.begin_close().wait(30.0):
             self.give_up()
 

@@ -1,6 +1,6 @@
-"""uvicorn, which ends its process by the signal that it was told to stop by: no exit hook of Python's runs then.
+"""Export at the end of uvicorn, which ends its process by the signal that stopped it, so that no exit hook runs.
 
-It shuts down in order before that, and so what has been measured until then can be exported after that.
+Before that its server shuts down in an orderly way; the export runs after that shutdown.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ _jobs: list[Callable[[], object]] = []
 
 
 def after_shutdown(job: Callable[[], object]) -> None:
-    """Have ``job`` done in a thread when a server of uvicorn has shut down, if the program has imported uvicorn."""
+    """Run ``job`` in a thread when a server of uvicorn has shut down, if the program has imported uvicorn."""
     server = getattr(sys.modules.get(_MODULE), "Server", None)
     if server is None:
         return

@@ -1,6 +1,6 @@
-"""How long the telemetry of a pool's worker process may hold up its exit, whoever set it up.
+"""Limits the time for which telemetry may delay the exit of a pool's worker process, whatever code set it up.
 
-Whoever leaves a pool waits for its workers to end, one after the other: a collector that is not there must not be felt.
+Leaving a pool waits for the end of each worker, one after the other, so a missing collector must not delay them.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ _deadline: float | None = None  # of all that is flushed at this exit
 
 
 def runs_calls() -> None:
-    """This process runs calls that were sent to a pool: a worker, if it is no main process."""
+    """Note that this process runs calls of a pool: it is a worker, unless it is a main process."""
     global _runs_calls
     _runs_calls = True
 
@@ -41,7 +41,7 @@ def is_worker() -> bool:
 
 
 def exit_seconds() -> float:
-    """Half a second, or what ``GLASSPOOL_WORKER_EXIT_SECONDS`` says."""
+    """Half a second, or the value of ``GLASSPOOL_WORKER_EXIT_SECONDS``."""
     given = os.environ.get(_VARIABLE, "").strip()
     try:
         seconds = float(given) if given else _EXIT_SECONDS
@@ -54,7 +54,7 @@ def exit_seconds() -> float:
 
 
 def seconds_left() -> float:
-    """What is left of that; the first call begins it."""
+    """The rest of that time, which begins with the first call."""
     global _deadline
     now = time.monotonic()
     if _deadline is None:

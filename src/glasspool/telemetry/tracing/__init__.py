@@ -1,1 +1,1 @@
-"""One span per task, and the trace context on its way to other threads and processes."""
+"""One span per task, and the transfer of the trace context to other threads and processes."""

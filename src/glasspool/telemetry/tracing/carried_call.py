@@ -1,4 +1,4 @@
-"""A function on its way to another process, with the trace context of whoever sent it."""
+"""A function that is sent to another process together with the sender's trace context."""
 
 from __future__ import annotations
 
@@ -15,9 +15,10 @@ __all__ = ["Carried"]
 
 
 class Carried:
-    """Calls ``fn`` where it arrives, in the current trace context (span and baggage) of where it was made.
+    """Calls ``fn`` in the receiving process, in the trace context (span and baggage) in which this object was made.
 
-    Whatever was current there is left out: a forked worker is born with a stranger's trace. Picklable if ``fn`` is.
+    The context that is current in the receiver is not used: a forked worker starts with an unrelated trace. Picklable
+    if ``fn`` is.
     """
 
     __slots__ = ("carrier", "fn", "over")
@@ -32,7 +33,7 @@ class Carried:
 
     @property
     def __wrapped__(self) -> Callable[..., Any]:
-        """The user's function, for whoever wants to name it."""
+        """The user's function, from which the name is taken."""
         return self.fn
 
     def __call__(self, /, *args: Any, **kwargs: Any) -> Any:
@@ -56,7 +57,7 @@ class Carried:
 
 
 def _travels(error: BaseException) -> bool:
-    """Whether the pool can send it home. Every pool sets this attribute, and where that fails its worker dies of it."""
+    """Whether the pool can return the error. Every pool sets this attribute; if that fails, its worker dies."""
     try:
         error.__traceback__ = traceback_of(error)
     except Exception:  # noqa: BLE001 - the exception's own

@@ -1,7 +1,7 @@
-"""OpenTelemetry's propagators, imported so that an ``OTEL_PROPAGATORS`` with a wrong name in it takes nothing down.
+"""Imports OpenTelemetry's propagators in a way that an invalid name in ``OTEL_PROPAGATORS`` does no harm.
 
-The API loads the propagators when ``opentelemetry.propagate`` is imported, and fails for good if one of them cannot be
-had. The default ones can always be had, and are imported when the first call leaves the process.
+The API loads the propagators when ``opentelemetry.propagate`` is imported, and fails permanently if one of them is
+missing. The default ones always exist, and are imported when the first call leaves the process.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ def propagate() -> ModuleType:
         found = importlib.import_module("opentelemetry.propagate")
     finally:
         os.environ[_VARIABLE] = given
-    if given.strip():  # an empty one stands for none, which older versions do not know
+    if given.strip():  # an empty value means none, which older versions do not support
         logger.warning(
             "OTEL_PROPAGATORS=%r: %s cannot be loaded, and is ignored; trace context travels by %s",
             given[:100],

@@ -1,7 +1,7 @@
 """One span per task: from acceptance to its end, current while the task runs.
 
-A span is never held current across another task's step: it is put into the task's own context, not attached to
-whoever happens to run. With no tracer provider set nothing here calls OpenTelemetry.
+A span is never current during another task's step: it is set in the task's own context, not attached to the running
+code. Without a tracer provider nothing here calls OpenTelemetry.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ __all__ = [
 ]
 
 Spans = Literal["all", "parented", "off"]
-"""Which tasks get a span: every one, those whose submitter has a recording span, or none."""
+"""The tasks that get a span: all, those whose submitter has a recording span, or none."""
 
 ContextMode = Literal["parent", "link"]
 """Child of the submitter's span, or a new root that links to it (fire-and-forget)."""
@@ -87,7 +87,7 @@ class TaskTracer:
         attributes: Mapping[str, Any] | None = None,
         at: int | None = None,
     ) -> Span | None:
-        """The task's span, started now, or None when nobody listens or ``spans`` says no.
+        """The task's span, started now, or None if there is no tracer provider or ``spans`` excludes the task.
 
         ``function`` is the user's own, or its qualified name; ``at`` the start in wall-clock nanoseconds, when that
         was not now.
@@ -292,12 +292,12 @@ def attach(context: Context | None, span: Span | None = None) -> contextvars.Tok
 
 
 def detach(token: Any) -> bool:
-    """Make current again what was before ``attach``. False, and nothing done or said, where that is not known.
+    """Restore the context from before ``attach``. If that is not known, do nothing, log nothing and return False.
 
-    A coroutine that is thrown away with its loop, or closed by somebody else, ends in another context than it began in.
-    OpenTelemetry's own ``detach`` logs an error with a traceback then.
+    A coroutine that is destroyed with its loop, or closed by other code, ends in another context than it began in.
+    OpenTelemetry's own ``detach`` would log an error with a traceback.
     """
-    if type(token) is not contextvars.Token:  # a runtime context of somebody's own
+    if type(token) is not contextvars.Token:  # a custom runtime context
         otel_context.detach(token)
         return True
     try:
@@ -308,7 +308,7 @@ def detach(token: Any) -> bool:
 
 
 class Entered(NamedTuple):
-    """A span that was made current in a context of its user's: what is needed to leave it."""
+    """A span that was made current in a context of the user's: the data that is needed to leave it."""
 
     span: Span
     outside: Span
@@ -331,7 +331,7 @@ def leave(entered: Entered) -> None:
 
 
 def without_span(context: Context | None = None) -> Context:
-    """The context with no current span: what workers and timers start from."""
+    """A context without a current span, in which workers and timers start."""
     return trace.set_span_in_context(trace.INVALID_SPAN, context)
 
 
@@ -343,6 +343,6 @@ def inject(context: Context | None = None) -> dict[str, str]:
 
 
 def extract(carrier: Mapping[str, str]) -> Context:
-    """The context of a carrier, and nothing else: whatever was current or inherited here is left out."""
+    """The context of a carrier only; the current or inherited context is not used."""
     found: Context = propagate().extract(carrier, Context())
     return found

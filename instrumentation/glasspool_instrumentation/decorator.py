@@ -164,7 +164,7 @@ class _Calls:
         if task.began:
             self._observed.settle(task, ending)
         elif task.span is not None:  # counted by the task around it
-            TaskTracer.end(task.span, ending, duration=self._observed.record.clock() - task.started)
+            TaskTracer.end(task.span, ending.timed(None, self._observed.record.clock() - task.started))
 
 
 def _ending_of(error: BaseException | None, reason: str) -> Ending:

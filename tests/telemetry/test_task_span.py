@@ -123,7 +123,7 @@ def started(tracer: TaskTracer, **options: Any) -> Any:
 
 def ended(span: Span, ending: Ending = SUCCESS) -> None:
     """The task of this span has ended."""
-    TaskTracer.end(span, ending, wait=0.25, duration=0.5, at=START + 2_000)
+    TaskTracer.end(span, ending.timed(0.25, 0.5), at=START + 2_000)
 
 
 def same(put: Any, make: Callable[[], Setup], task: Callable[[TaskTracer], object]) -> list[dict[str, Any]]:
@@ -179,7 +179,7 @@ def test_a_task_that_never_began(in_place: Any) -> None:
         span: Any = tracer.start(
             task_name="load", label="", function=started, task_id=7, runner="inline", queue_size=0, at=START
         )
-        TaskTracer.end(span, Ending.cancelled("explicit"), wait=1.0, at=START + 5)
+        TaskTracer.end(span, Ending.cancelled("explicit").timed(1.0, None), at=START + 5)
 
     (span,) = same(in_place, Setup, task)
     assert span["events"] == []

@@ -127,7 +127,7 @@ class Observed:
             wait: float | None = None
             if recorder.record.shape.queue:
                 wait = (task.started if task.began else recorder.record.clock()) - task.accepted
-            self.tracer.end(span, ending, wait=wait, duration=duration, thread=thread)
+            self.tracer.end(span, ending.timed(wait, duration), thread=thread)
         if self.closing:
             self.close_when_empty()
 

@@ -158,7 +158,7 @@ class Call(NotedCall):
         if self.span is not None:
             wait = (self.started if self.began else self.ended) - self.accepted
             duration = self.ended - self.started if self.began else None
-            TaskTracer.end(self.span, ending, wait=wait, duration=duration, thread=thread)
+            TaskTracer.end(self.span, ending.timed(wait, duration), thread=thread)
         if observed.closing:
             observed.close_when_empty()
         elif len(recorder.notes) >= BATCH:

@@ -158,7 +158,7 @@ class Away:
             at=begun,
         )
         if run is not None:
-            TaskTracer.end(run, ending, duration=report.ran, at=end)
+            TaskTracer.end(run, ending.timed(None, report.ran), at=end)
 
 
 def submit(

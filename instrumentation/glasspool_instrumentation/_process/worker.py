@@ -165,7 +165,7 @@ class _Run:
         ending = Ending.raised(error)
         report = Report(errand.key, ran, os.getpid(), span is not None, self._stale, self._missing, ending.error_type)
         if span is not None:
-            TaskTracer.end(span, ending, duration=ran)
+            TaskTracer.end(span, ending.timed(None, ran))
         errand.log(report)
         if error is not None:
             if errand.enveloped:

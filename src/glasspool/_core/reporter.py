@@ -199,7 +199,7 @@ class Reporter:
         def tell() -> None:
             if record.span is not None:
                 TaskTracer.end(
-                    record.span, ending, wait=wait, duration=duration,
+                    record.span, ending.timed(wait, duration),
                     thread=threading.current_thread() if record.began and record.runner == "inline" else None,
                 )  # fmt: skip
             if self.observed:
@@ -216,7 +216,7 @@ class Reporter:
         """The task, which has a span and no observers, has ended as success and was counted by ``succeeded``."""
         try:
             TaskTracer.end(
-                span, SUCCESS, wait=record.started - record.accepted, duration=duration,
+                span, SUCCESS.timed(record.started - record.accepted, duration),
                 thread=threading.current_thread() if record.runner == "inline" else None,
             )  # fmt: skip
         except BaseException as error:  # noqa: BLE001 - all that ends the program

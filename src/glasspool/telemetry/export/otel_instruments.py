@@ -1,7 +1,7 @@
 """The recorder's figures as OpenTelemetry instruments.
 
 Counters and gauges are observable instruments that read the registry. At each collection their callbacks pass on what
-the histograms have counted (see ``whole_histograms``). Instruments are made through the global API, whose proxies become
+the histograms have counted (see ``whole_histograms``). Instruments come from the global API, whose proxies become
 real when a provider is set. However late that is, it gets everything since process start.
 """
 

@@ -14,8 +14,9 @@ class Ending(NamedTuple):
 
     ``outcome`` is one of the catalog's; ``error_type`` its ``error.type`` (empty for a success). ``error`` is the
     exception of a failed task, if there is one here. ``reason``, ``message`` and ``requested`` (the instant of the
-    request) belong to cancellations. ``abandoned``: its thread goes on and keeps the slot. ``ran``: the running time
-    in seconds when it was measured elsewhere, in another process.
+    request) belong to cancellations. ``abandoned``: its thread goes on and keeps the slot. ``ran``: the running time in
+    seconds, once it is known: at once if another process has measured it. ``waited``: seconds from acceptance to the
+    start, or to the end of a task that never began, for the span.
     """
 
     outcome: str
@@ -26,6 +27,7 @@ class Ending(NamedTuple):
     requested: float | None = None
     abandoned: bool = False
     ran: float | None = None
+    waited: float | None = None
 
     @classmethod
     def failed(cls, error: BaseException | None, error_type: str = "", *, ran: float | None = None) -> Ending:
@@ -74,6 +76,11 @@ class Ending(NamedTuple):
         :param abandoned: its thread goes on and keeps the slot.
         """
         return cls("timeout", "timeout", abandoned=abandoned)
+
+    def timed(self, waited: float | None, ran: float | None) -> Ending:
+        """The same with these times in seconds; None for those that there are not."""
+        outcome, error_type, error, reason, message, requested, abandoned, _, _ = self
+        return Ending(outcome, error_type, error, reason, message, requested, abandoned, ran, waited)
 
     def without_error(self) -> Ending:
         """The same for whoever keeps it: an error leads to all that was under way."""

@@ -24,7 +24,7 @@ from glasspool._foreign.otel_context import current_context, span_in, with_span
 from glasspool.telemetry import catalog, providers
 from glasspool.telemetry.catalog import Key
 from glasspool.telemetry.recording.call_names import qualified_name
-from glasspool.telemetry.recording.ending import SUCCESS, Ending
+from glasspool.telemetry.recording.ending import Ending
 from glasspool.telemetry.recording.error_types import error_event, error_text
 from glasspool.telemetry.recording.printable_text import SHOWN, TEXT_LENGTH, printable
 from glasspool.telemetry.recording.registry import REGISTRY
@@ -159,25 +159,22 @@ class TaskTracer:
         span: Span,
         ending: Ending,
         *,
-        wait: float | None = None,
-        duration: float | None = None,
         thread: threading.Thread | None = None,
         at: int | None = None,
     ) -> None:
         """The task has ended: status and attributes, then the span's end.
 
-        :param wait: seconds from acceptance to the start, or to the end of a task that never began.
-        :param duration: seconds that its function ran.
+        :param ending: how it ended, with its times.
         :param thread: the thread that ran it, if that is known.
         :param at: the end in wall-clock nanoseconds (default now).
         """
         if type(span) is _task_span and ending.error is None:
             try:
-                status = None if ending is SUCCESS else _status_of(ending)
+                status = None if ending.outcome == "success" else _status_of(ending)
                 if status is not None:
                     span.set_status(status)
                 own: Any = span
-                own.finish(_attributes_of(ending, wait, duration, thread), at)
+                own.finish(_attributes_of(ending, thread), at)
             except (KeyboardInterrupt, SystemExit):
                 raise
             except BaseException:  # noqa: BLE001 - as above
@@ -186,8 +183,8 @@ class TaskTracer:
         try:
             if span.is_recording():
                 # All in one call: the SDK takes as long for the call as for five attributes.
-                span.set_attributes(_attributes_of(ending, wait, duration, thread))
-                if ending is not SUCCESS:
+                span.set_attributes(_attributes_of(ending, thread))
+                if ending.outcome != "success":
                     _set_status(span, ending)
         except (KeyboardInterrupt, SystemExit):
             raise
@@ -202,17 +199,15 @@ class TaskTracer:
                 _failed("ending a span")
 
 
-def _attributes_of(
-    ending: Ending, wait: float | None, duration: float | None, thread: threading.Thread | None
-) -> dict[str, Any]:
+def _attributes_of(ending: Ending, thread: threading.Thread | None) -> dict[str, Any]:
     found: dict[str, Any] = {Key.TASK_OUTCOME: ending.outcome}
     if thread is not None:
         found[Key.THREAD_ID] = thread.ident or 0
         found[Key.THREAD_NAME] = SHOWN[thread.name]
-    if wait is not None:
-        found[Key.QUEUE_WAIT] = wait
-    if duration is not None:
-        found[Key.TASK_DURATION] = duration
+    if ending.waited is not None:
+        found[Key.QUEUE_WAIT] = ending.waited
+    if ending.ran is not None:
+        found[Key.TASK_DURATION] = ending.ran
     if ending.error_type:
         found[Key.ERROR_TYPE] = ending.error_type
     if ending.outcome == "cancelled":

@@ -11,7 +11,7 @@ assert [span.name for span in spans] == ["mail send"] * 4
 from __future__ import annotations
 
 import weakref
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -32,7 +32,7 @@ __all__ = ["Recorded", "captured_spans", "recorded", "run_out_of_time"]
 
 
 @contextmanager
-def recorded() -> Iterator[Recorded]:
+def recorded() -> Generator[Recorded, None, None]:
     """Record how the process's glasspool metrics change inside the block.
 
     :returns: a context manager that gives the figures, to be read inside the block and after it.
@@ -122,7 +122,7 @@ def run_out_of_time(handle: TaskHandle[Any], after: float = 0.0) -> None:
 
 
 @contextmanager
-def captured_spans() -> Iterator[list[ReadableSpan]]:
+def captured_spans() -> Generator[list[ReadableSpan], None, None]:
     """Collect the spans that end inside the block, in this order, glasspool's and others.
 
     It uses the process's tracer provider, or sets one if there is none yet. Exporters of that provider still export.

@@ -159,7 +159,7 @@ def _set_up(handle: TelemetryHandle, made: Pipeline, signal: str, set_up: Callab
 
 
 def _made(handle: TelemetryHandle, make: Callable[[str], Any], names: list[str]) -> list[Any]:
-    made = []
+    made: list[Any] = []
     for name in names:
         try:
             made.append(make(name))
@@ -172,7 +172,7 @@ def _made(handle: TelemetryHandle, make: Callable[[str], Any], names: list[str])
 
 def _exporters(prometheus_port: int | None, otlp: bool | None) -> dict[str, list[str]]:
     """The exporters' names by signal: those of the standard variables, else OTLP as ``otlp`` or its default decides."""
-    wanted = {}
+    wanted: dict[str, list[str]] = {}
     for signal in ("traces", "metrics"):
         given = os.environ.get(f"OTEL_{signal.upper()}_EXPORTER", "").strip()
         endpoints = ("OTEL_EXPORTER_OTLP_ENDPOINT", f"OTEL_EXPORTER_OTLP_{signal.upper()}_ENDPOINT")

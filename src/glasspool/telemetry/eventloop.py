@@ -20,7 +20,7 @@ from collections.abc import Callable
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
-from . import providers as _providers  # noqa: F401 - it hears from the registry of each monitor
+from . import providers as _providers  # noqa: F401  # pyright: ignore[reportUnusedImport] - it hears from the registry of each monitor
 from .loop_series import LATE, EventLoops
 from .loop_ticks import Ticks, ticks_here
 from .recording.printable_text import printable

@@ -229,8 +229,8 @@ def _labels(attributes: dict[str, Any]) -> dict[str, str]:
 def _client() -> Any:
     try:
         import prometheus_client
-        import prometheus_client.core
-        import prometheus_client.utils
+        import prometheus_client.core  # pyright: ignore[reportUnusedImport]
+        import prometheus_client.utils  # pyright: ignore[reportUnusedImport]
     except ImportError as error:
         raise ConfigurationError(
             "the Prometheus endpoint needs prometheus_client, which is not installed: "

@@ -222,8 +222,8 @@ class AsyncioBackend:
         scope: Any = anyio.CancelScope()
         self._scope_class: Any = type(scope)  # anyio.CancelScope looks the backend up at each call
         if hasattr(scope, "_pending_uncancellations"):
-            self._scope_class = _apart(cast("Any", self._scope_class))
-        self._timed_class = _timed(cast("Any", self._scope_class))
+            self._scope_class = _apart(cast("Any", self._scope_class))  # pyright: ignore[reportUnnecessaryCast]  # mypy needs it
+        self._timed_class = _timed(cast("Any", self._scope_class))  # pyright: ignore[reportUnnecessaryCast]  # mypy needs it
         # uvloop's own clock has milliseconds and does not advance within a loop turn. If a test has replaced asyncio's
         # clock, the replacement is used.
         loops_time = getattr(self._loop.time, "__func__", None)

@@ -10,7 +10,7 @@ import os
 import re
 import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from contextlib import contextmanager
 
 __all__ = ["LONGEST_MILLISECONDS", "usable"]
@@ -100,10 +100,10 @@ def _why_not(name: str, text: str) -> str | None:
 
 
 @contextmanager
-def usable(note: Callable[[str], object] | None = None) -> Iterator[None]:
+def usable(note: Callable[[str], object] | None = None) -> Generator[None, None, None]:
     """Remove variables for which the SDK would fail while the block runs; ``note`` is called once for each."""
     with _lock:
-        hidden = {}
+        hidden: dict[str, str] = {}
         for name, given in list(os.environ.items()):
             if name.startswith("OTEL_") and (wrong := _why_not(name, given.strip())) is not None:
                 hidden[name] = os.environ.pop(name)

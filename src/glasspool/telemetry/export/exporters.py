@@ -234,7 +234,7 @@ def _differences(data: MetricsData) -> int:
 
 
 def _without_our_scope(data: MetricsData) -> MetricsData:
-    kept = []
+    kept: list[Any] = []
     for resource in data.resource_metrics:
         scopes = [found for found in resource.scope_metrics if found.scope.name != SCOPE]
         if scopes:

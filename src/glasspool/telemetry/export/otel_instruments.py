@@ -51,7 +51,7 @@ class Instruments:
             "updowncounter": meter.create_observable_up_down_counter,
             "gauge": meter.create_observable_gauge,
         }
-        self.histograms = {}
+        self.histograms: dict[str, metrics.Histogram] = {}
         for metric in catalog.ALL_METRICS:
             if metric.kind == "histogram":
                 self.histograms[metric.name] = meter.create_histogram(

@@ -110,7 +110,7 @@ class Holder(Turns, abc.ABC):
 
     def taken(self) -> list[Measured]:
         """What was measured since this was last asked. The caller holds the lock."""
-        found = []
+        found: list[Measured] = []
         try:
             while self.measured:
                 found.append(self.measured.popleft())

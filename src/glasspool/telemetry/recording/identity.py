@@ -244,7 +244,7 @@ class Totals(Holder):
 
     def unlogged_caps(self) -> list[str]:
         """What to say of the caps that were hit and not yet spoken of; each is returned once."""
-        news = []
+        news: list[str] = []
         while self.capped:
             try:
                 cap = self.capped.pop()

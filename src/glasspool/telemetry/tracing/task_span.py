@@ -176,7 +176,8 @@ class SpanMaker:
 
         :param at: the start in wall-clock nanoseconds (None: now).
         """
-        parent: SpanContext | None = span_in(context).get_span_context()
+        found: Any = span_in(context).get_span_context()
+        parent: SpanContext | None = found
         if self._is_enabled is not None and not self._is_enabled():
             return NonRecordingSpan(parent)  # type: ignore[arg-type]  # as the SDK does
         if parent is None or not parent.is_valid:

@@ -1,12 +1,11 @@
 """Metrics and spans for executors of other libraries, the same as those of ``HybridExecutor``.
 
-    wrap_executor(pool, "etl")      one pool of any kind: wrap.py
-    instrument()                    all supported libraries of the process, each in the module of its name
-    @instrumented                   any function: decorator.py
+    wrap_executor(pool, "etl")   one pool of any kind: wrap.py
+    instrument()                 all supported libraries, each in the module of its name
+    @instrumented                any function: decorator.py
 
-``_observe`` records calls of this process, ``_process`` calls that other processes run, and ``_patch`` installs and
-removes the patches. Modules import only from later entries of this list: the libraries' modules and ``wrap``,
-``_observe``, ``_process``, ``_patch``.
+``_observe`` records calls of this process, and ``_process`` calls that other processes run. Both are below the modules
+of the libraries and above ``_patch``, which installs and removes the patches.
 
 Each name is imported from its module at its first use; importing this package imports none of them.
 """

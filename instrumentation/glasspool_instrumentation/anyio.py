@@ -65,14 +65,14 @@ class AnyioInstrumentor(Instrumentor):
 
     These are the options of ``instrument()``:
 
-    :param include: patterns of the tasks of task groups to count; default all. They match the function's qualified
+    * ``include``: patterns of the tasks of task groups to count; default all. They match the function's qualified
         name, with and without its module.
-    :param exclude: patterns of tasks that are not counted; default none.
-    :param spans: patterns of the tasks that get a span; default None, no task.
-    :param monitor: whether an event-loop monitor watches each loop; default True.
-    :param wait_objectives: patterns of limiter names, each with the seconds that a call may wait before it is late,
+    * ``exclude``: patterns of tasks that are not counted; default none.
+    * ``spans``: patterns of the tasks that get a span; default None, no task.
+    * ``monitor``: whether an event-loop monitor watches each loop; default True.
+    * ``wait_objectives``: patterns of limiter names, each with the seconds that a call may wait before it is late,
         such as ``{"anyio.to_thread": 0.5}``; the first pattern that matches counts. Default none.
-    :param max_task_names: distinct task names that metrics show for each executor, default 25; 0 shows none.
+    * ``max_task_names``: distinct task names that metrics show for each executor, default 25; 0 shows none.
     """
 
     libraries = ("anyio",)

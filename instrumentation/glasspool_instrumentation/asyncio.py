@@ -47,12 +47,12 @@ _tasks = LoopTasks(
 class AsyncioInstrumentor(Instrumentor):
     """Observes asyncio's tasks and the pools of its loops. These are the options of ``instrument()``:
 
-    :param include: patterns of the tasks to count; default all. They match the function's qualified name, with and
+    * ``include``: patterns of the tasks to count; default all. They match the function's qualified name, with and
         without its module.
-    :param exclude: patterns of tasks that are not counted; default none.
-    :param spans: patterns of the tasks that get a span; default None, no task.
-    :param monitor: whether an event-loop monitor watches each loop; default True.
-    :param max_task_names: distinct task names that metrics show, default 25; 0 shows none.
+    * ``exclude``: patterns of tasks that are not counted; default none.
+    * ``spans``: patterns of the tasks that get a span; default None, no task.
+    * ``monitor``: whether an event-loop monitor watches each loop; default True.
+    * ``max_task_names``: distinct task names that metrics show, default 25; 0 shows none.
     """
 
     libraries = ("asyncio",)

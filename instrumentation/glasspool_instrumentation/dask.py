@@ -47,13 +47,13 @@ class DaskInstrumentor(Instrumentor):
     Workers without glasspool run the plain function: such a call is counted, but has neither a running time nor a trace
     context. These are the options of ``instrument()``:
 
-    :param include: patterns of executor names; default all. The name is the client's ``name``, if it was given one,
+    * ``include``: patterns of executor names; default all. The name is the client's ``name``, if it was given one,
         else the module that submits.
-    :param exclude: patterns of executor names to leave out; default none.
-    :param spans: ``"parented"`` (default), ``"all"`` or ``"off"``, as in ``wrap_executor``.
-    :param wait_objectives: patterns of executor names, each with the seconds that a call may wait before it is late,
+    * ``exclude``: patterns of executor names to leave out; default none.
+    * ``spans``: ``"parented"`` (default), ``"all"`` or ``"off"``, as in ``wrap_executor``.
+    * ``wait_objectives``: patterns of executor names, each with the seconds that a call may wait before it is late,
         such as ``{"myapp.*": 0.5}``; the first pattern that matches counts. Default none.
-    :param max_task_names: distinct task names that metrics show for each executor, default 25; 0 shows none.
+    * ``max_task_names``: distinct task names that metrics show for each executor, default 25; 0 shows none.
     """
 
     libraries = ("distributed",)

@@ -20,15 +20,15 @@ __all__ = ["FuturesInstrumentor", "patches"]
 class FuturesInstrumentor(Instrumentor):
     """Observes all pools of ``concurrent.futures``. These are the options of ``instrument()``:
 
-    :param include: patterns of executor names; default all. The name is the pool's ``thread_name_prefix``, else the
+    * ``include``: patterns of executor names; default all. The name is the pool's ``thread_name_prefix``, else the
         module that made the pool.
-    :param exclude: patterns of executor names to leave out; default none.
-    :param spans: ``"parented"`` (default), ``"all"`` or ``"off"``, as in ``wrap_executor``.
-    :param child_telemetry: whether process workers set up an SDK of their own from the ``OTEL_*`` variables and flush
+    * ``exclude``: patterns of executor names to leave out; default none.
+    * ``spans``: ``"parented"`` (default), ``"all"`` or ``"off"``, as in ``wrap_executor``.
+    * ``child_telemetry``: whether process workers set up an SDK of their own from the ``OTEL_*`` variables and flush
         it when they exit; default False.
-    :param wait_objectives: patterns of executor names, each with the seconds that a call may wait before it is late,
+    * ``wait_objectives``: patterns of executor names, each with the seconds that a call may wait before it is late,
         such as ``{"web-*": 0.5}``; the first pattern that matches counts. Default none.
-    :param max_task_names: distinct task names that metrics show for each executor, default 25; 0 shows none.
+    * ``max_task_names``: distinct task names that metrics show for each executor, default 25; 0 shows none.
     """
 
     libraries = ("concurrent.futures",)

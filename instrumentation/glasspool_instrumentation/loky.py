@@ -30,14 +30,14 @@ class LokyInstrumentor(Instrumentor):
 
     These are the options of ``instrument()``:
 
-    :param include: patterns of executor names; default all. The name is the module that first used the pool.
-    :param exclude: patterns of executor names to leave out; default none.
-    :param spans: ``"parented"`` (default), ``"all"`` or ``"off"``, as in ``wrap_executor``.
-    :param child_telemetry: whether the workers set up an SDK of their own from the ``OTEL_*`` variables and flush it
+    * ``include``: patterns of executor names; default all. The name is the module that first used the pool.
+    * ``exclude``: patterns of executor names to leave out; default none.
+    * ``spans``: ``"parented"`` (default), ``"all"`` or ``"off"``, as in ``wrap_executor``.
+    * ``child_telemetry``: whether the workers set up an SDK of their own from the ``OTEL_*`` variables and flush it
         when they exit; default False.
-    :param wait_objectives: patterns of executor names, each with the seconds that a call may wait before it is late,
+    * ``wait_objectives``: patterns of executor names, each with the seconds that a call may wait before it is late,
         such as ``{"myapp.*": 0.5}``; the first pattern that matches counts. Default none.
-    :param max_task_names: distinct task names that metrics show for each executor, default 25; 0 shows none.
+    * ``max_task_names``: distinct task names that metrics show for each executor, default 25; 0 shows none.
     """
 
     libraries = ("loky", "joblib")

@@ -18,6 +18,7 @@ from opentelemetry import trace
 from opentelemetry.context import Context
 from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import ReadableSpan, Span, Tracer
+from opentelemetry.sdk.trace.id_generator import IdGenerator
 from opentelemetry.sdk.trace.sampling import Decision
 from opentelemetry.trace import Link, NonRecordingSpan, SpanContext, SpanKind, Status, StatusCode, TraceFlags
 
@@ -160,7 +161,9 @@ class SpanMaker:
         self._tracer = tracer
         self._trace_id = tracer.id_generator.generate_trace_id
         self._span_id = tracer.id_generator.generate_span_id
-        self._is_random: Callable[[], bool] | None = getattr(tracer.id_generator, "is_trace_id_random", None)
+        self._is_random: Callable[[], bool] | None = None
+        if hasattr(IdGenerator, "is_trace_id_random"):  # else the SDK asks nobody
+            self._is_random = tracer.id_generator.is_trace_id_random
         self._decide = decision_of(tracer.sampler)
 
     @property

@@ -83,44 +83,105 @@ async def glasspool_(count: int) -> None:
 
 
 def set_up(telemetry: str) -> None:
-    """Configure the telemetry that a case names."""
+    """Configure the telemetry that a case names, as an application does: with readers that collect, and exporters."""
     if telemetry == "prometheus":
         from prometheus_client import CollectorRegistry
 
         from glasspool.telemetry.prometheus import register
 
         register(CollectorRegistry())
-    elif telemetry == "sdk metrics":
-        from opentelemetry import metrics
-        from opentelemetry.sdk.metrics import MeterProvider
-        from opentelemetry.sdk.metrics.export import InMemoryMetricReader
+    elif telemetry:
+        _set_up_sdk(telemetry)
 
-        metrics.set_meter_provider(MeterProvider([InMemoryMetricReader()]))
-    elif telemetry in ("spans", "spans sampled out"):
-        from opentelemetry import trace
-        from opentelemetry.sdk.trace import TracerProvider
-        from opentelemetry.sdk.trace.sampling import ALWAYS_OFF, ALWAYS_ON
 
-        trace.set_tracer_provider(TracerProvider(sampler=ALWAYS_ON if telemetry == "spans" else ALWAYS_OFF))
+def _set_up_sdk(telemetry: str) -> None:
+    from opentelemetry import metrics, trace
+    from opentelemetry.sdk.metrics import MeterProvider
+    from opentelemetry.sdk.metrics.export import MetricExporter, MetricExportResult, PeriodicExportingMetricReader
+    from opentelemetry.sdk.trace import TracerProvider
+    from opentelemetry.sdk.trace.export import BatchSpanProcessor, SpanExporter, SpanExportResult
+    from opentelemetry.sdk.trace.sampling import ALWAYS_OFF, ALWAYS_ON
+
+    class NoMetrics(MetricExporter):
+        def export(self, *_args: object, **_options: object) -> MetricExportResult:
+            return MetricExportResult.SUCCESS
+
+        def force_flush(self, *_args: object, **_options: object) -> bool:
+            return True
+
+        def shutdown(self, *_args: object, **_options: object) -> None:
+            pass
+
+    class NoSpans(SpanExporter):
+        def export(self, _spans: object) -> SpanExportResult:
+            return SpanExportResult.SUCCESS
+
+    reader = PeriodicExportingMetricReader(NoMetrics(), export_interval_millis=1000)
+    metrics.set_meter_provider(MeterProvider([reader]))
+    if telemetry != "metrics":
+        tracers = TracerProvider(sampler=ALWAYS_ON if telemetry == "traced" else ALWAYS_OFF)
+        tracers.add_span_processor(BatchSpanProcessor(NoSpans(), max_queue_size=100_000))
+        trace.set_tracer_provider(tracers)
+
+
+async def naive(count: int) -> None:
+    """asyncio tasks and a semaphore with hand-written instrumentation: a span, two histograms and three counters."""
+    import asyncio
+
+    from opentelemetry import metrics, trace
+
+    meter, tracer = metrics.get_meter("naive"), trace.get_tracer("naive")
+    wait, duration = meter.create_histogram("wait", unit="s"), meter.create_histogram("duration", unit="s")
+    submitted, completed = meter.create_counter("submitted"), meter.create_counter("completed")
+    active = meter.create_up_down_counter("active")
+    labels = {"executor": "bench", "task": "work"}
+    gate = asyncio.Semaphore(IN_FLIGHT)
+
+    async def one(i: int, accepted: float) -> None:
+        begun = time.perf_counter()
+        wait.record(begun - accepted, labels)
+        active.add(1, labels)
+        try:
+            with tracer.start_as_current_span("work", attributes=labels):
+                await work(i)
+        finally:
+            duration.record(time.perf_counter() - begun, labels)
+            active.add(-1, labels)
+            completed.add(1, labels)
+            gate.release()
+
+    tasks = []
+    for i in range(count):
+        accepted = time.perf_counter()
+        submitted.add(1, labels)
+        await gate.acquire()
+        tasks.append(asyncio.create_task(one(i, accepted)))
+    await asyncio.gather(*tasks)
 
 
 CASES: dict[str, tuple[Callable[[int], Awaitable[None]], str]] = {
     "raw create_task + Semaphore": (raw, ""),
     "task group + CapacityLimiter": (group_and_limiter, ""),
     "aiometer": (aiometer_, ""),
+    "naive, SDK metrics": (naive, "metrics"),
+    "naive, sampled out": (naive, "sampled out"),
+    "naive, traced": (naive, "traced"),
     "glasspool, no SDK": (glasspool_, ""),
     "glasspool, Prometheus": (glasspool_, "prometheus"),
-    "glasspool, SDK metrics": (glasspool_, "sdk metrics"),
-    "glasspool, spans sampled out": (glasspool_, "spans sampled out"),
-    "glasspool, spans": (glasspool_, "spans"),
+    "glasspool, SDK metrics": (glasspool_, "metrics"),
+    "glasspool, sampled out": (glasspool_, "sampled out"),
+    "glasspool, traced": (glasspool_, "traced"),
 }
+"""By name the program and its telemetry. "Sampled out" and "traced" have the metrics too."""
+
+ASYNCIO_ONLY = (raw, naive)
 
 
-def measure(case: str, backend: str, tasks: int, rounds: int) -> float:
+def measure(case: str, backend: str, tasks: int, rounds: int, clock: Callable[[], float]) -> float:
     """Best microseconds per task in this process."""
     function, telemetry = CASES[case]
     set_up(telemetry)
-    return min(once(function, backend, tasks, time.perf_counter) for _ in range(rounds))
+    return min(once(function, backend, tasks, clock) for _ in range(rounds))
 
 
 def once(
@@ -169,12 +230,13 @@ def main() -> None:
     parser.add_argument("--tasks", type=int, default=20_000)
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--json", help="also write the figures here")
+    parser.add_argument("--cpu", action="store_true", help="processor time of the process, its threads included")
     parser.add_argument("--turns", action="store_true", help="as_completed against aiometer alone, by processor time")
     parser.add_argument("--monitor", action="store_true", help="what the event-loop monitor costs, by processor time")
     parser.add_argument("--case", nargs=2, metavar=("CASE", "BACKEND"), help="measure one, print one number")
     args = parser.parse_args()
     if args.case:
-        print(measure(*args.case, args.tasks, args.rounds))
+        print(measure(*args.case, args.tasks, args.rounds, time.process_time if args.cpu else time.perf_counter))
         return
     if args.turns:
         in_turns(args.tasks, args.rounds)
@@ -189,9 +251,10 @@ def main() -> None:
     for case in CASES:
         row = figures[case] = {}
         for backend in BACKENDS:
-            if case.startswith("raw") and backend == "trio":
+            if CASES[case][0] in ASYNCIO_ONLY and backend == "trio":
                 continue
             command = [sys.executable, __file__, "--tasks", str(args.tasks), "--rounds", str(args.rounds)]
+            command += ["--cpu"] if args.cpu else []
             done = subprocess.run([*command, "--case", case, backend], check=True, capture_output=True, text=True)
             row[backend] = float(done.stdout)
         print(f"{case:32}" + "".join(f"{row[b]:10.1f}" if b in row else f"{'–':>10}" for b in BACKENDS), flush=True)

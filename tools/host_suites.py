@@ -62,11 +62,7 @@ class Suite:
 
 
 REGRTEST = ("-X", "faulthandler", "-m", "test", "-v")
-PYTEST = (
-    *("-m", "pytest", "-v", "-rfE", "-p", "no:cacheprovider", "--no-header", "-o", "faulthandler_timeout=120"),
-    # The plugins of anyio and trio are imported before pytest can rewrite them, which the suites make an error.
-    *("-W", "ignore::pytest.PytestAssertRewriteWarning"),
-)
+PYTEST = ("-m", "pytest", "-v", "-rfE", "-p", "no:cacheprovider", "--no-header", "-o", "faulthandler_timeout=120")
 
 SUITES = {
     "cpython-futures": Suite((), REGRTEST, ("test_concurrent_futures",), unittest=True),

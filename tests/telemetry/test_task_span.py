@@ -369,16 +369,22 @@ def test_the_limits_of_spans(limits: str, in_place: Any) -> None:
     assert same(in_place, lambda: Setup(span_limits=LIMITS[limits]), task)
 
 
-def test_a_wrapped_provider_is_said_once_at_debug_level(in_place: Any, caplog: pytest.LogCaptureFixture) -> None:
-    class Own(TracerProvider):
-        """Its tracers are of a class of its own, in the SDK's module."""
+class Own(TracerProvider):
+    """Its tracers are of a class of its own, in the SDK's module."""
 
-        def get_tracer(self, *args: Any, **options: Any) -> trace.Tracer:
-            tracer = super().get_tracer(*args, **options)
-            tracer.__class__ = type("Tracer", (type(tracer),), {"__module__": "opentelemetry.sdk.trace"})
-            return tracer
+    def get_tracer(self, *args: Any, **options: Any) -> trace.Tracer:
+        tracer = super().get_tracer(*args, **options)
+        tracer.__class__ = type("Tracer", (type(tracer),), {"__module__": "opentelemetry.sdk.trace"})
+        return tracer
 
-    in_place(Own(shutdown_on_exit=False))
+
+@pytest.mark.parametrize(
+    "provider", [Own, lambda **options: Wrapped(TracerProvider(**options))], ids=["own", "wrapped"]
+)
+def test_a_tracer_that_makes_the_spans_itself_is_logged_once_at_debug_level(
+    provider: Callable[..., trace.TracerProvider], in_place: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    in_place(provider(shutdown_on_exit=False))
     with caplog.at_level(logging.DEBUG, "glasspool"):
         for _ in range(2):
             ended(started(TaskTracer("pool", "hybrid")))

@@ -250,6 +250,11 @@ def _maker_of(tracer: Any) -> Any:
             from .task_span import TaskSpan, maker_of  # here, because it imports the SDK
 
             maker, _task_span = maker_of(tracer), TaskSpan
+        if maker is None:
+            logger.debug(
+                "spans of tasks are made by %s itself, which takes longer: it is not the OpenTelemetry SDK's tracer as "
+                "glasspool knows it", type(tracer).__qualname__,
+            )  # fmt: skip
         _known_maker, _known_tracer = maker, tracer
     return _known_maker
 

@@ -8,7 +8,6 @@ asked for: by an exporter in its thread, or by code that changes the span, which
 
 from __future__ import annotations
 
-import logging
 import threading
 from collections.abc import Callable, Mapping
 from time import time_ns
@@ -29,8 +28,6 @@ from glasspool.telemetry import catalog
 from .start_attributes import StartAttributes
 
 __all__ = ["SpanMaker", "TaskSpan", "maker_of"]
-
-logger = logging.getLogger("glasspool")
 
 _FLAGS = tuple(TraceFlags(flags) for flags in range(4))
 _RANDOM = 2  # the trace flag that says that ids are random, which SDKs set since 1.39
@@ -208,12 +205,6 @@ class SpanMaker:
 
 
 def maker_of(tracer: Any) -> SpanMaker | None:
-    """What makes spans in place of this tracer; None, and a line in the log, where its own ``start_span`` must do."""
+    """What makes spans in place of this tracer; None where its own ``start_span`` must do."""
     parts = parts_of(tracer)
-    if parts is None:
-        logger.debug(
-            "spans of tasks are made by %s itself, which takes longer: it is not the OpenTelemetry SDK's tracer as "
-            "glasspool knows it", type(tracer).__qualname__,
-        )  # fmt: skip
-        return None
-    return SpanMaker(tracer, parts)
+    return None if parts is None else SpanMaker(tracer, parts)

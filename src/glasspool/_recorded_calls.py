@@ -5,7 +5,7 @@ part of it within ``recording``, and they ask ``recorded_above``. The user's fun
 it submits is recorded anew. ``@instrument`` asks ``within_task``: is the function part of a task that is counted?
 
 There are four sources for the answer, because none of them is there everywhere: a mark on the thread (for one
-synchronous call, copied by nobody), a context variable (across an ``await``), the stack (the executor makes no mark,
+synchronous call, never copied), a context variable (across an ``await``), the stack (the executor makes no mark,
 which would cost each of its tasks), and the type of the function (where a pool hands its calls to another thread).
 """
 

@@ -1,4 +1,4 @@
-"""What kind of pool it is, what it is called, whose it is, and whose its ``submit`` is."""
+"""The kind and the name of a pool, and whether it, and its ``submit``, belong to a library or to the application."""
 
 from __future__ import annotations
 
@@ -94,7 +94,7 @@ def default_name(pool: Any) -> str:
 def is_plumbing(pool: Any) -> bool:
     """Whether it is a library's internal pool: not part of the application, or with calls that a layer above
     records."""
-    if name_prefix(pool).startswith("Dask-"):  # made at import, before anybody noted it
+    if name_prefix(pool).startswith("Dask-"):  # made at import, before pools were observed
         return True
     return type(pool).__module__.startswith(_PLUMBING) or _maker(pool).startswith(_PLUMBING)
 

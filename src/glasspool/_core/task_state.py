@@ -6,7 +6,7 @@ Other modules read the attributes of a ``Task`` and change them only through its
      └───────────────activate───────────────▲
                      queued ──settle──▶ timeout, cancelled
 
-While it is active, ``begin`` says that its function is about to be called, ``request`` that somebody wants it to end,
+While it is active, ``begin`` says that its function is about to be called, ``ask`` that it was asked to end,
 ``enclose`` that a cancel scope was put around it for that, and ``leave_running`` that its thread will outlive it.
 ``let_go`` comes last: it drops the references to the submitted function, arguments and context.
 """

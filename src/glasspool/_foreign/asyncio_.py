@@ -11,7 +11,7 @@ __all__ = ["cut_creation_frames", "default_pool", "errors_of", "failure_of", "is
 
 def failure_of(future: Any) -> BaseException | None:
     """The exception of a task or future that is done. Unlike ``exception()`` it does not count as retrieving it, so
-    asyncio still warns of one that nobody has retrieved."""
+    asyncio still warns of one that was never retrieved."""
     error: BaseException | None = getattr(future, "_exception", None)  # tasks in C and in Python have it
     return error
 

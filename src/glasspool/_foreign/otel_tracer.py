@@ -32,7 +32,7 @@ class TracerParts(NamedTuple):
     """None: it always is (SDKs before 1.39)."""
 
     counts: Callable[[Any, Any], Callable[[], None]] | None
-    """Counts a span's start for the SDK's own metrics, and returns what counts its end. None: nobody counts."""
+    """Counts a span's start for the SDK's own metrics, and returns what counts its end. None: nothing is counted."""
 
 
 def parts_of(tracer: Any) -> TracerParts | None:

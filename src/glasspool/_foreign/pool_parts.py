@@ -32,7 +32,7 @@ def most_workers(pool: Any) -> int | None:
 
 
 def alive_workers(pool: Any) -> int:
-    """How many of a pool's processes, or threads, are alive. Nobody is waited for: that is the pool's business."""
+    """How many of a pool's processes, or threads, are alive. This waits for none of them."""
     processes = getattr(pool, "_processes", None)
     if not processes:
         return sum(thread.is_alive() for thread in list(getattr(pool, "_threads", None) or ()))

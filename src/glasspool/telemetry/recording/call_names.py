@@ -44,7 +44,7 @@ def links(function: Any, args: tuple[Any, ...] = (), kwargs: Mapping[str, Any] |
             found.append(inner)
     except (KeyboardInterrupt, SystemExit):
         raise
-    except BaseException:  # noqa: BLE001 - somebody's object that does not like to be looked at
+    except BaseException:  # noqa: BLE001 - an object whose attributes raise
         return found
     packings = 0  # what only packs a call: the first one inside is taken for the user's, since there is no end to it
     while issubclass(type(found[packings]), partial) or type(found[packings]) is BuiltinMethodType:
@@ -56,7 +56,7 @@ def function_name(function: Any, args: tuple[Any, ...] = (), kwargs: Mapping[str
     """The qualified name without module: what a task is called unless ``name=`` says otherwise."""
     function = look_through(function, args, kwargs)
     if type(function) is FunctionType:
-        return str.__str__(function.__qualname__)  # which may be of a class of somebody's own
+        return str.__str__(function.__qualname__)  # which may be of a subclass of str
     return _text(_named(function), "__qualname__")
 
 

@@ -63,7 +63,7 @@ class Ending(NamedTuple):
         """The task was cancelled.
 
         :param reason: one of the catalog's, or empty if it is not known.
-        :param message: what whoever cancelled it said.
+        :param message: the text that was given to the cancellation.
         :param requested: the instant of the request, by the recorder's clock.
         :param abandoned: its thread goes on and keeps the slot.
         """
@@ -83,7 +83,7 @@ class Ending(NamedTuple):
         return Ending(outcome, error_type, error, reason, message, requested, abandoned, ran, waited)
 
     def without_error(self) -> Ending:
-        """The same for whoever keeps it: an error leads to all that was under way."""
+        """The same without the exception, to be kept: an exception refers to the frames of its traceback."""
         return self if self.error is None else self._replace(error=None)
 
 

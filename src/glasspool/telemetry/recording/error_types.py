@@ -64,7 +64,7 @@ def _text_of(error: BaseException) -> str:
 
 
 def ends_iteration(error: BaseException) -> bool:
-    """Whether ``error`` says that an iterator has no more, which is no failure of whoever asked it.
+    """Whether ``error`` says that an iterator has no more, which is no failure of the code that asked it.
 
     It cannot pass through a future or a coroutine as itself, so that libraries raise one of the same name from it.
     """

@@ -24,7 +24,7 @@ def reload() -> None:
 def of(span: Span, value: float) -> Exemplar | None:
     """``value`` as an exemplar that leads to the trace of ``span``, if its measurements may be exemplars.
 
-    ``always_on`` still needs a valid span: an exemplar that leads to no trace helps nobody.
+    ``always_on`` still needs a valid span: an exemplar without a trace is of no use.
     """
     if _filter == "always_off":
         return None

@@ -121,7 +121,7 @@ class Holder(Turns, abc.ABC):
     def tell(self, found: Iterable[Measured]) -> None:
         """Hand measurements to OpenTelemetry, whose collection takes our lock while it holds its own.
 
-        So never under ours: if somebody further up this thread's stack has it, that one hands them over, or else the
+        So never under ours: if a caller further up the stack holds it, that caller hands them over, or else the
         next collection.
         """
         if is_owned(self.lock):

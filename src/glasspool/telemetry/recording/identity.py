@@ -138,7 +138,7 @@ class Totals(Holder):
         return OTHER
 
     def shown_name(self, name: str) -> str:
-        """The same for whoever only looks: a name that finds no room is ``_OTHER`` and is not counted as folded."""
+        """The same for a reading: a name that finds no room is ``_OTHER`` and is not counted as folded."""
         if len(self.task_names) < self._names:
             return self.task_name(name)
         return self.task_names.get(name, OTHER if self._names else "")
@@ -243,7 +243,7 @@ class Totals(Holder):
     # -- caps ------------------------------------------------------------------------------------------------------
 
     def unlogged_caps(self) -> list[str]:
-        """What to say of the caps that were hit and not yet spoken of; each is returned once."""
+        """The messages about caps that were hit and not logged yet; each is returned once."""
         news: list[str] = []
         while self.capped:
             try:

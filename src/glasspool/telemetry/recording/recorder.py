@@ -331,4 +331,4 @@ class Recorder:
 
 
 _UNSEEN = Histogram(catalog.QUEUE_WAIT, {})
-"""Takes the wait of a task that ends without having begun where tasks cannot wait. Nobody reads it."""
+"""Takes the wait of a task that ends without having begun where tasks cannot wait. It is never read."""

@@ -77,7 +77,7 @@ class Source(Holder):
 
 
 class Registry(Turns):
-    """All identities of a process. Thread-safe; nobody waits for another lock while holding this one's."""
+    """All identities of a process. Thread-safe; no thread waits for another lock while it holds this one's."""
 
     def __init__(self) -> None:
         self._recorders: weakref.WeakSet[ExecutorFigures] = weakref.WeakSet()

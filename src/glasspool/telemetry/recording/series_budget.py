@@ -66,6 +66,6 @@ class Budget:
             self.use(series_of(metric))
 
     def first(self, cap: str) -> bool:
-        """True once for each cap of the process: nobody has logged it yet."""
+        """True once for each cap of the process: it has not been logged yet."""
         mine = object()
         return self._said.setdefault(cap, mine) is mine

@@ -97,7 +97,7 @@ class SlotClock:
             self.saturated_offset += -now if saturated else now
 
     def hand_over(self, now: float) -> None:
-        """Enter the slots that are being handed over up to now: somebody comes, goes or frees a slot, so that from
+        """Enter the slots that are being handed over up to now: a task or a slot comes or goes, so that from
         now on their number is another one."""
         handed = self.handed_over()
         if handed and now > self.freed_at:  # what was put off may be of an earlier instant

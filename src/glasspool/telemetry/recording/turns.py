@@ -19,7 +19,7 @@ class Turns:
     """A lock under which one update is made at a time, also when one re-enters another.
 
     ``busy`` says that one is being made; it is True only while its thread holds ``lock``, which is re-entrant, so
-    whoever finds it True is further up the stack of that update. ``later`` is what was put off. Updates that every
+    code that finds it True runs within that update. ``later`` is what was put off. Updates that every
     task makes write ``take`` out, to spare its call.
     """
 

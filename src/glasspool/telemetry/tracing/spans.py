@@ -276,7 +276,7 @@ def capture() -> Context:
 
 
 def context_in(context: contextvars.Context) -> Context:
-    """The OpenTelemetry context (span and baggage) that is current in ``context``, whoever is in that now."""
+    """The OpenTelemetry context (span and baggage) that is current in ``context``, which other code may be in."""
     return context.copy().run(current_context)
 
 

@@ -1,4 +1,4 @@
-"""What a task's span says from its start, kept as it was given until somebody reads it."""
+"""What a task's span says from its start, kept as it was given until it is read."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A task's span for the OpenTelemetry SDK, put together when somebody reads it.
+"""A task's span for the OpenTelemetry SDK, put together when it is read.
 
 An SDK span of a task costs five times an empty one: its attributes are checked and copied and its event is made on the
 path of the task. This span is an SDK ``Span`` by class, made with the tracer's own sampler, id generator and span
@@ -159,7 +159,7 @@ class SpanMaker:
         self._trace_id = tracer.id_generator.generate_trace_id
         self._span_id = tracer.id_generator.generate_span_id
         self._is_random: Callable[[], bool] | None = None
-        if hasattr(IdGenerator, "is_trace_id_random"):  # else the SDK asks nobody
+        if hasattr(IdGenerator, "is_trace_id_random"):  # else the SDK does not set the flag
             self._is_random = tracer.id_generator.is_trace_id_random
         self._decide = decision_of(tracer.sampler)
 

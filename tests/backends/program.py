@@ -111,7 +111,7 @@ async def main() -> None:
         trace.set_tracer_provider(TracerProvider())
     handle = configure(service_name="shop-service", prometheus_port=0)
     pool = Recorder("pool", "process_pool", Shape(runners=("process",)), registry=REGISTRY).open()
-    pool.context_lost("stale")
+    pool.record.context_lost("stale")
     release, until = threading.Event(), anyio.Event()
     async with (
         monitor_event_loop("main", interval=0.02),

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from operator import length_hint
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 from anyio.lowlevel import checkpoint
 
@@ -25,8 +25,8 @@ __all__ = ["PulledFeed"]
 
 L = TypeVar("L", bound=Ledger[Any])
 
-_PLAIN: tuple[Any, ...] = ((), [], "", b"", {}, {}.items(), {}.values(), set(), range(0))
-_WITHOUT_CODE = frozenset(type(iter(source)) for source in _PLAIN)
+_PLAIN = cast("tuple[Any, ...]", ((), [], "", b"", {}, {}.items(), {}.values(), set(), range(0)))
+_WITHOUT_CODE: frozenset[Any] = frozenset(map(type, map(iter, _PLAIN)))
 """Iterators that run no user code."""
 
 

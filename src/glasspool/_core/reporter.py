@@ -320,10 +320,10 @@ def checked_observers(value: object) -> tuple[Observer, ...]:
     """
     if not isinstance(value, Iterable):
         raise TypeError(f"observers must be an iterable of callables, not {value!r}; write observers=[...]")
-    found = tuple(value)
+    found: list[Any] = list(value)  # pyright: ignore[reportUnknownArgumentType]  # anything
     for observer in found:
         check_observer(observer)
-    return found
+    return tuple(found)
 
 
 def context_without_span() -> Context:

@@ -279,7 +279,7 @@ WAITS = Waits()
 
 async def waiting(wait: Wait, body: Callable[[], Awaitable[T]]) -> T:
     """Await ``body()``, which performs the wait. Raises NestedWait if it could, or would, hang for ever."""
-    ledger = wait.key if isinstance(wait.key, Ledger) else None
+    ledger = wait.key if isinstance(wait.key, Ledger) else None  # pyright: ignore[reportUnknownMemberType, reportUnknownVariableType]
     if ledger is not None:
         ledger.watched += 1
     try:

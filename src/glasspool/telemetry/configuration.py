@@ -230,7 +230,7 @@ def _check(
     if otlp is not None and not isinstance(otlp, bool):
         raise TypeError(f"otlp={otlp!r}: True, False, or None to let the environment decide")
     if resource_attributes is not None and not (
-        isinstance(resource_attributes, Mapping) and all(isinstance(key, str) for key in resource_attributes)
+        isinstance(resource_attributes, Mapping) and all(isinstance(key, str) for key in resource_attributes)  # pyright: ignore[reportUnknownVariableType]
     ):
         raise TypeError(f"resource_attributes={resource_attributes!r}: a mapping of strings to values")
     if not isinstance(monitor_event_loops, bool):

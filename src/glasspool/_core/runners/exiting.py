@@ -82,8 +82,10 @@ def _leave(pool: PoolParts, calls: Mapping[Future[Any], RunningCall]) -> None:
         _say(calls.values(), "the process waits for it" if waits else "the process does not wait for it")
     elif isinstance(pool.processes, dict) and isinstance(pool.pending, dict):
         _say(calls.values(), "the processes of its pool are killed")
-        wait([item.future for item in list(pool.pending.values()) if item.future not in calls])
-        for pid in list(pool.processes):
+        pending: list[Any] = list(pool.pending.values())  # pyright: ignore[reportUnknownArgumentType, reportUnknownMemberType]
+        wait([item.future for item in pending if item.future not in calls])
+        pids: list[int] = list(pool.processes)  # pyright: ignore[reportUnknownArgumentType, reportUnknownMemberType]
+        for pid in pids:
             _kill(pid)
     else:
         _say(calls.values(), "its pool decides how long the process waits for it")

@@ -74,7 +74,7 @@ def qualified_name(function: Any) -> str:
 
 
 def _named(function: Any) -> Any:
-    return function if _text(function, "__qualname__") else type(function)
+    return function if _text(function, "__qualname__") else type(function)  # pyright: ignore[reportUnknownVariableType]
 
 
 def _text(owner: Any, name: str) -> str:
@@ -90,7 +90,7 @@ def _inside(
     function: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any]
 ) -> tuple[Any, tuple[Any, ...], Mapping[str, Any]]:
     """What is called inside of ``function``, with its arguments as far as they are known; None for nothing."""
-    kind = type(function)
+    kind = type(function)  # pyright: ignore[reportUnknownVariableType]  # of anything
     if kind is FunctionType:
         carrier = _FUNCTIONS.get(function.__name__)
         if carrier is not None and _text(function, "__module__").startswith(carrier[0]):

@@ -217,7 +217,7 @@ def _read(totals: Totals, out: _Collection, whole: bool) -> None:
 
     def each(metric: Metric, values: dict[Any, int], *keys: str) -> None:
         for found, value in values.items():
-            labels = found if isinstance(found, tuple) else (found,)
+            labels: list[Any] = list(found) if isinstance(found, tuple) else [found]  # pyright: ignore[reportUnknownArgumentType]
             spelled = {key: label for key, label in zip(keys, labels, strict=True) if label}
             out.add(metric, {**identity, **spelled}, value)
 

@@ -301,7 +301,7 @@ def detach(token: Any) -> bool:
         otel_context.detach(token)
         return True
     try:
-        token.var.reset(token)
+        token.var.reset(token)  # pyright: ignore[reportUnknownMemberType]  # of any variable
     except (ValueError, RuntimeError):  # another context; detached before
         return False
     return True

@@ -193,7 +193,8 @@ class SpanMaker:
             state = None if parent is None else parent.trace_state
         else:
             result = self.sampler.should_sample(context, trace_id, name, kind, attributes.made(), links)
-            given, decision, state = dict(result.attributes), result.decision, result.trace_state
+            given = dict(result.attributes)  # pyright: ignore[reportUnknownArgumentType, reportUnknownMemberType]
+            decision, state = result.decision, result.trace_state
         flags = _FLAGS[random + 1 if decision is _SAMPLED else random]
         own = SpanContext(trace_id, self._span_id(), False, flags, state)
         counted = None if self._count is None else self._count(parent, decision)

@@ -63,13 +63,15 @@ _MODULES = {
 }
 
 
-def __getattr__(name: str) -> object:
-    module = _MODULES.get(name)
-    if module is None:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    found: object = getattr(importlib.import_module(f"{__name__}.{module}"), name)
-    globals()[name] = found  # the next use does not come here
-    return found
+if not TYPE_CHECKING:  # for a type checker, a name that is misspelt is an error
+
+    def __getattr__(name: str) -> object:
+        module = _MODULES.get(name)
+        if module is None:
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        found: object = getattr(importlib.import_module(f"{__name__}.{module}"), name)
+        globals()[name] = found  # the next use does not come here
+        return found
 
 
 def __dir__() -> list[str]:

@@ -9,6 +9,7 @@ from functools import partial
 from typing import Any
 
 import glasspool
+import glasspool_instrumentation
 from glasspool import (
     AsCompleted,
     Completed,
@@ -96,9 +97,10 @@ async def closing() -> None:
         assert_type(await executor.shutdown(grace=1), ShutdownReport)
 
 
-def misspelt() -> tuple[Any, Any]:
+def misspelt() -> tuple[Any, ...]:
     """A name that does not exist is an error, although the package imports its names when they are used."""
     return (
         glasspool.HybridExecuter,  # type: ignore[attr-defined]  # pyright: ignore[reportAttributeAccessIssue]
+        glasspool_instrumentation.wrap_pool,  # type: ignore[attr-defined]  # pyright: ignore[reportAttributeAccessIssue]
         telemetry.configur,  # type: ignore[attr-defined]  # pyright: ignore[reportAttributeAccessIssue]
     )

@@ -208,9 +208,9 @@ class ObservedCoroutine(PassedThrough):
 
     def _look_for_request(self) -> None:
         """An exception is raised in the coroutine: perhaps because it is asked to end."""
-        recorder = self._observed.recorder
-        if recorder.record.shape.requests and self._task is not None and cast("Any", self._ending).asked():
-            recorder.record.ask(self._task, recorder.record.clock())
+        record = self._observed.record
+        if record.shape.requests and self._task is not None and cast("Any", self._ending).asked():
+            record.ask(self._task, record.clock())
 
     def _make_current(self, span: Span) -> None:
         # In the task's own context, from its first step to its end: no other code runs in it.

@@ -70,12 +70,12 @@ class ObservedLimiter(Observed):
     def granted(self, task: TaskRecord) -> None:
         """The limiter has lent a token for this call."""
         if task in self.waiting:
-            self.recorder.record.in_turn(self._grant, task)
+            self.record.in_turn(self._grant, task)
 
     def _grant(self, task: TaskRecord) -> None:
         # In a turn: the end of a task that no longer waits is counted after its slot was counted.
         if not self.withdraw(task):
-            self.recorder.assign(task, at=self.recorder.record.clock(), in_turn=True)
+            self.recorder.assign(task, at=self.record.clock(), in_turn=True)
 
     def promote(self) -> None:
         """See Observed. The limiter decides which call is next."""

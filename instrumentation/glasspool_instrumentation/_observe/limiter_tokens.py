@@ -13,16 +13,13 @@ import weakref
 from collections.abc import Callable, Sized
 from math import inf
 from types import ModuleType
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 from glasspool._foreign.limiter_parts import borrowers_of, put_borrowers, resolve, waiters_of
 from glasspool._foreign.trio_ import running_trio
 from glasspool.telemetry.recording.executor_record import ExecutorRecord
 from glasspool.telemetry.recording.part import Part
 from glasspool_instrumentation._patch.patching import Patch, Patches
-
-if TYPE_CHECKING:
-    pass
 
 __all__ = ["Claim", "LimiterTokens", "is_limiter", "patches"]
 

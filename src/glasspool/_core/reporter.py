@@ -198,10 +198,7 @@ class Reporter:
 
         def tell() -> None:
             if record.span is not None:
-                TaskTracer.end(
-                    record.span, ending.timed(wait, duration),
-                    thread=threading.current_thread() if record.began and record.runner == "inline" else None,
-                )  # fmt: skip
+                _end_span(record, record.span, ending.timed(wait, duration))
             if self.observed:
                 self._tell(
                     TaskEvent(
@@ -215,10 +212,7 @@ class Reporter:
     def traced_success(self, record: TaskRecord, span: Span, duration: float) -> None:
         """The task, which has a span and no observers, has ended as success and was counted by ``succeeded``."""
         try:
-            TaskTracer.end(
-                span, SUCCESS.timed(record.started - record.accepted, duration),
-                thread=threading.current_thread() if record.runner == "inline" else None,
-            )  # fmt: skip
+            _end_span(record, span, SUCCESS.timed(record.started - record.accepted, duration))
         except BaseException as error:  # noqa: BLE001 - all that ends the program
             self.broken(error)
 
@@ -313,6 +307,11 @@ class Reporter:
             self._failed(error)
 
 
+def _end_span(record: TaskRecord, span: Span, ending: Ending) -> None:
+    inline = record.began and record.runner == "inline"
+    TaskTracer.end(span, ending, thread=threading.current_thread() if inline else None)
+
+
 def checked_observers(value: object) -> tuple[Observer, ...]:
     """The observers that an executor was given.
 
@@ -339,14 +338,10 @@ def _context_of(task: Task) -> Context | None:
     return task.context if reference is None or reference() is not task else copy_context()
 
 
-def _in_running_task() -> bool:
-    return current_task() is not None
-
-
 def _after_fork() -> None:
     CURRENT.set(None)  # a child that was forked within a task is not within it
 
 
-recognise(_in_running_task)
+recognise(lambda: current_task() is not None)
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_after_fork)

@@ -64,9 +64,7 @@ class Changes:
 
     def take(self, holder: Holder, series: Histogram) -> Change | None:
         """What is new, which the SDK is taken to have from now on; None for nothing. In a turn of the holder."""
-        known = self._known.get(series)
-        if known is None:
-            known = self._known[series] = _Known(series)
+        known = self._of(series)
         counts = [now - before for now, before in zip(series.counts, known.counts, strict=True)]
         if not any(counts):
             return None
@@ -77,9 +75,7 @@ class Changes:
 
     def pass_over(self, series: Histogram) -> None:
         """The SDK has all that the series has counted. In a turn of its holder."""
-        known = self._known.get(series)
-        if known is None:
-            known = self._known[series] = _Known(series)
+        known = self._of(series)
         known.counts = list(series.counts)
         known.sum = series.sum
         known.exemplars = list(series.exemplars or ())
@@ -87,10 +83,13 @@ class Changes:
 
     def fit(self, series: Histogram, instrument: Any) -> Aggregations | None:
         """Where changes of the series are added, once one of its measurements was recorded; None if that cannot be."""
-        known = self._known.get(series) or _Known(series)
+        known = self._of(series)
         if known.aggregations is None or not known.aggregations.are_all(instrument):
             known.aggregations = aggregations_of(instrument, series.attributes, series.bounds)
         return known.aggregations
+
+    def _of(self, series: Histogram) -> _Known:
+        return self._known.get(series) or self._known.setdefault(series, _Known(series))
 
     def hand_over(self, change: Change, instrument: Any) -> bool:
         """Record all of it in a histogram instrument of the OpenTelemetry API. False: not as a whole."""

@@ -249,6 +249,39 @@ print("failures", sum(point.value for point in found[catalog.TELEMETRY_FAILURES.
     assert list(done.lines("failures")) == ["0"]
 
 
+def test_ctrl_c_at_a_garbage_collection_is_not_lost():
+    """What a callback of the collector raises is dropped, so no Python code of glasspool may run as one."""
+    code = """
+import ctypes, gc, signal
+signal.signal(signal.SIGINT, signal.default_int_handler)
+from opentelemetry import metrics
+from opentelemetry.sdk.metrics import MeterProvider
+from opentelemetry.sdk.metrics.export import InMemoryMetricReader
+from glasspool.telemetry.recording.registry import REGISTRY
+from tests.telemetry.support import full_recorder, run_task
+reader = InMemoryMetricReader()
+metrics.set_meter_provider(MeterProvider([reader]))
+run_task(full_recorder(REGISTRY))
+reader.get_metrics_data()
+gc.collect()
+
+# As Ctrl-C does it: noted in C, raised by whichever Python code runs next.
+interrupt = ctypes.pythonapi["PyErr_SetInterrupt"]
+interrupt.argtypes, interrupt.restype = [ctypes.py_object, ctypes.py_object], None
+gc.callbacks.insert(0, interrupt)
+for _ in range(10):
+    try:
+        gc.collect()
+    except KeyboardInterrupt:
+        print("interrupted")
+gc.callbacks.remove(interrupt)
+print("callbacks", len(gc.callbacks))
+"""
+    done = run_python(code)
+    assert done.out.count("interrupted") == 10
+    assert list(done.lines("callbacks")) == ["1"]
+
+
 def test_a_provider_set_late_sees_everything_since_process_start():
     code = """
 from glasspool.telemetry import catalog, providers

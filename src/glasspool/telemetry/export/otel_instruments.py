@@ -10,7 +10,7 @@ from __future__ import annotations
 import gc
 import logging
 import threading
-from collections import deque
+from collections import OrderedDict, deque
 from collections.abc import Callable, Iterable
 
 from opentelemetry import metrics
@@ -113,7 +113,7 @@ class Instruments:
         """Hand one measurement in seconds to the SDK, its exemplar being the trace of ``span``. Never raises."""
         context = set_span_in_context(span, Context()) if span is not None else _NO_SPAN
         inside = self._inside
-        if inside.active or (_collecting_thread is not None and _collecting_thread == threading.get_ident()):
+        if inside.active or _is_collecting_garbage():
             self._later.append((holder, series, value, context))
             return
         inside.active = True
@@ -223,15 +223,20 @@ class _SnapshotPerCollection(threading.local):
 
 # A garbage collection can finalize a lost executor in any thread at any allocation, also in the SDK's code while that
 # thread holds one of the SDK's locks, which are not re-entrant: recording then would deadlock.
-_collecting_thread: int | None = None
+#
+# The phase that was told last is the last key. Nothing but C code runs when it is told: Python raises an interrupt
+# (Ctrl-C) in whichever Python function runs next, and drops what a callback of the garbage collector raises.
+_phases: OrderedDict[str, None] = OrderedDict(start=None, stop=None)
 
 
 def _watch_garbage_collections() -> None:
     callbacks = getattr(gc, "callbacks", [])  # CPython's
-    if _note_collection not in callbacks:
-        callbacks.append(_note_collection)
+    if _phases.move_to_end not in callbacks:
+        callbacks.append(_phases.move_to_end)  # its second argument, always true here, means the last end
 
 
-def _note_collection(phase: str, _info: dict[str, int]) -> None:
-    global _collecting_thread
-    _collecting_thread = threading.get_ident() if phase == "start" else None
+def _is_collecting_garbage() -> bool:
+    try:
+        return next(reversed(_phases)) == "start"
+    except RuntimeError:  # a collection in another thread began or ended between the two steps
+        return True  # what is measured now waits for the next measurement

@@ -12,6 +12,7 @@ from __future__ import annotations
 import argparse
 import json
 import math
+import os
 import platform
 import random
 import subprocess
@@ -21,6 +22,7 @@ from collections.abc import Awaitable, Callable
 from importlib.metadata import version
 
 import anyio
+from telemetry import set_up
 
 IN_FLIGHT = 64
 BACKENDS = ("asyncio", "uvloop", "trio")
@@ -82,46 +84,61 @@ async def glasspool_(count: int) -> None:
             pass
 
 
-def set_up(telemetry: str) -> None:
-    """Configure the telemetry that a case names, as an application does: with readers that collect, and exporters."""
-    if telemetry == "prometheus":
-        from prometheus_client import CollectorRegistry
-
-        from glasspool.telemetry.prometheus import register
-
-        register(CollectorRegistry())
-    elif telemetry:
-        _set_up_sdk(telemetry)
+def call(i: int) -> int:
+    """The smallest plain function."""
+    return i
 
 
-def _set_up_sdk(telemetry: str) -> None:
-    from opentelemetry import metrics, trace
-    from opentelemetry.sdk.metrics import MeterProvider
-    from opentelemetry.sdk.metrics.export import MetricExporter, MetricExportResult, PeriodicExportingMetricReader
-    from opentelemetry.sdk.trace import TracerProvider
-    from opentelemetry.sdk.trace.export import BatchSpanProcessor, SpanExporter, SpanExportResult
-    from opentelemetry.sdk.trace.sampling import ALWAYS_OFF, ALWAYS_ON
+async def run_in_executor(count: int) -> None:
+    """A thread pool of 64 by asyncio alone, behind 64 workers."""
+    import asyncio
+    from concurrent.futures import ThreadPoolExecutor
 
-    class NoMetrics(MetricExporter):
-        def export(self, *_args: object, **_options: object) -> MetricExportResult:
-            return MetricExportResult.SUCCESS
+    numbers, loop = iter(range(count)), asyncio.get_running_loop()
 
-        def force_flush(self, *_args: object, **_options: object) -> bool:
-            return True
+    async def worker(pool: ThreadPoolExecutor) -> None:
+        for i in numbers:
+            await loop.run_in_executor(pool, call, i)
 
-        def shutdown(self, *_args: object, **_options: object) -> None:
+    with ThreadPoolExecutor(IN_FLIGHT) as pool:
+        await asyncio.gather(*(worker(pool) for _ in range(IN_FLIGHT)))
+
+
+async def to_thread(count: int) -> None:
+    """anyio.to_thread.run_sync behind 64 workers."""
+    numbers, limiter = iter(range(count)), anyio.CapacityLimiter(IN_FLIGHT)
+
+    async def worker() -> None:
+        for i in numbers:
+            await anyio.to_thread.run_sync(call, i, limiter=limiter)
+
+    async with anyio.create_task_group() as group:
+        for _ in range(IN_FLIGHT):
+            group.start_soon(worker)
+
+
+async def glasspool_threads(count: int) -> None:
+    """HybridExecutor.as_completed with a plain function, which runs in threads."""
+    from glasspool import HybridExecutor
+
+    async with HybridExecutor("bench", max_in_flight=IN_FLIGHT) as executor:
+        async for _ in executor.as_completed(call, range(count)):
             pass
 
-    class NoSpans(SpanExporter):
-        def export(self, _spans: object) -> SpanExportResult:
-            return SpanExportResult.SUCCESS
 
-    reader = PeriodicExportingMetricReader(NoMetrics(), export_interval_millis=1000)
-    metrics.set_meter_provider(MeterProvider([reader]))
-    if telemetry != "metrics":
-        tracers = TracerProvider(sampler=ALWAYS_ON if telemetry == "traced" else ALWAYS_OFF)
-        tracers.add_span_processor(BatchSpanProcessor(NoSpans(), max_queue_size=100_000))
-        trace.set_tracer_provider(tracers)
+async def instrumented(count: int) -> None:
+    """Tasks and a semaphore, with OpenTelemetry's instrumentation of asyncio."""
+    from opentelemetry.instrumentation.asyncio import AsyncioInstrumentor
+
+    global _instrumented
+    if not _instrumented:
+        _instrumented = True
+        os.environ["OTEL_PYTHON_ASYNCIO_COROUTINE_NAMES_TO_TRACE"] = "one"
+        AsyncioInstrumentor().instrument()
+    await raw(count)
+
+
+_instrumented = False
 
 
 async def naive(count: int) -> None:
@@ -163,18 +180,26 @@ CASES: dict[str, tuple[Callable[[int], Awaitable[None]], str]] = {
     "raw create_task + Semaphore": (raw, ""),
     "task group + CapacityLimiter": (group_and_limiter, ""),
     "aiometer": (aiometer_, ""),
+    "opentelemetry's, SDK metrics": (instrumented, "metrics"),
+    "opentelemetry's, sampled out": (instrumented, "sampled out"),
+    "opentelemetry's, traced": (instrumented, "traced"),
     "naive, SDK metrics": (naive, "metrics"),
     "naive, sampled out": (naive, "sampled out"),
     "naive, traced": (naive, "traced"),
     "glasspool, no SDK": (glasspool_, ""),
     "glasspool, Prometheus": (glasspool_, "prometheus"),
     "glasspool, SDK metrics": (glasspool_, "metrics"),
+    "glasspool, SDK's Prometheus": (glasspool_, "exporter"),
     "glasspool, sampled out": (glasspool_, "sampled out"),
     "glasspool, traced": (glasspool_, "traced"),
+    "threads: run_in_executor": (run_in_executor, ""),
+    "threads: anyio.to_thread": (to_thread, ""),
+    "threads: glasspool, no SDK": (glasspool_threads, ""),
+    "threads: glasspool, traced": (glasspool_threads, "traced"),
 }
 """By name the program and its telemetry. "Sampled out" and "traced" have the metrics too."""
 
-ASYNCIO_ONLY = (raw, naive)
+ASYNCIO_ONLY = (raw, naive, instrumented, run_in_executor)
 
 
 def measure(case: str, backend: str, tasks: int, rounds: int, clock: Callable[[], float]) -> float:
@@ -258,6 +283,8 @@ def main() -> None:
             done = subprocess.run([*command, "--case", case, backend], check=True, capture_output=True, text=True)
             row[backend] = float(done.stdout)
         print(f"{case:32}" + "".join(f"{row[b]:10.1f}" if b in row else f"{'–':>10}" for b in BACKENDS), flush=True)
+    ratios = [figures["threads: glasspool, no SDK"][b] / figures["threads: anyio.to_thread"][b] for b in BACKENDS]
+    print(f"{'threads / anyio.to_thread':32}" + "".join(f"{ratio:10.2f}" for ratio in ratios))
     ratios = [figures["glasspool, no SDK"][b] / figures["aiometer"][b] for b in BACKENDS]
     print(f"{'as_completed / aiometer':32}" + "".join(f"{ratio:10.2f}" for ratio in ratios))
     if args.json:

@@ -5,15 +5,17 @@ from __future__ import annotations
 import gc
 import logging
 import threading
+import time
 import traceback
 import weakref
+from contextlib import nullcontext
 from contextvars import ContextVar
 
 import anyio
 import pytest
 
 from glasspool import HybridExecutor
-from glasspool._core.backend import asyncio_, workers
+from glasspool._core.backend import asyncio_, daemon_threads, trio_
 from glasspool.telemetry import catalog
 from glasspool.testing import recorded
 from tests.telemetry.support import run_python
@@ -21,9 +23,6 @@ from tests.telemetry.support import run_python
 from .support import echo, until
 
 pytestmark = pytest.mark.anyio
-
-OWN = pytest.mark.parametrize("anyio_backend", ["asyncio", "uvloop"], indirect=True)
-"""On trio the threads are trio's."""
 
 local = threading.local()
 
@@ -34,13 +33,13 @@ def threads_of(name: str) -> list[threading.Thread]:
 
 @pytest.fixture(params=["own", "anyio's"])
 def kind(request, monkeypatch, anyio_backend):
-    """With threads of the executor's own, and with anyio's, which take their place where anyio is not as expected."""
+    """With threads of the executor's own, and with anyio's, where the libraries are not as expected."""
     if request.param == "anyio's":
         monkeypatch.setattr(asyncio_, "THREAD_PARTS", None)
+        monkeypatch.setattr(trio_, "THREAD_PARTS", None)
     return request.param
 
 
-@OWN
 async def test_they_are_daemons_reused_while_idle_and_end_with_the_executor():
     async with HybridExecutor("reuse", max_in_flight=3) as executor:
         first = {await executor.run(threading.get_ident) for _ in range(20)}
@@ -54,7 +53,6 @@ async def test_they_are_daemons_reused_while_idle_and_end_with_the_executor():
     await until(lambda: not threads_of("reuse"))
 
 
-@OWN
 async def test_two_executors_share_none():
     async with HybridExecutor("mine", max_in_flight=1) as mine, HybridExecutor("yours", max_in_flight=1) as yours:
         await mine.run(setattr, local, "of", "mine")
@@ -65,25 +63,23 @@ async def test_two_executors_share_none():
         assert len(threads_of("yours")) == 1
 
 
-@OWN
 async def test_an_idle_one_ends_after_a_while_and_another_one_is_started(monkeypatch):
-    monkeypatch.setattr(workers, "IDLE", 0.001)
+    monkeypatch.setattr(daemon_threads, "IDLE", 0.001)
     async with HybridExecutor("idle", max_in_flight=2) as executor:
         for _ in range(3):
             assert await executor.run(len, "abc") == 3
             await until(lambda: not threads_of("idle"))
 
 
-@OWN
 async def test_no_call_is_lost_to_a_thread_that_ends_as_it_is_given_one(monkeypatch):
-    monkeypatch.setattr(workers, "IDLE", 0.0)
+    monkeypatch.setattr(daemon_threads, "IDLE", 0.0)
     async with HybridExecutor("busy", max_in_flight=4, max_queued=None) as executor:
         handles = [await executor.submit(divmod, number, 7) for number in range(500)]
         assert [await handle for handle in handles] == [divmod(number, 7) for number in range(500)]
         assert executor.stats().succeeded == 500
 
 
-@OWN
+@pytest.mark.parametrize("anyio_backend", ["asyncio", "uvloop"], indirect=True)
 def test_they_end_with_an_executor_that_nobody_leaves(anyio_backend):
     async def main():
         executor = HybridExecutor("lost", max_in_flight=1)
@@ -144,8 +140,7 @@ async def test_its_figures_are_the_threads_that_are_there(anyio_backend):
             go.set()
             for handle in handles:
                 await handle
-            idle = 0 if anyio_backend[0] == "trio" else 2  # trio's are shared with the rest of the program
-            await until(lambda: (workers_now("busy"), workers_now("idle")) == (0, idle))
+            await until(lambda: (workers_now("busy"), workers_now("idle")) == (0, 2))
         assert (workers_now("busy"), workers_now("idle")) == (0, 0)
 
 
@@ -156,7 +151,7 @@ async def test_a_thread_that_cannot_be_started_is_the_tasks_error(monkeypatch, a
         raise RuntimeError("can't start new thread")
 
     async with HybridExecutor("none", max_in_flight=1) as executor:
-        if anyio_backend[0] == "trio":
+        if anyio_backend[0] == "trio" and kind != "own":
             pytest.skip("trio's cache has idle threads of its own")
         monkeypatch.setattr(threading.Thread, "start", refuse)
         with pytest.raises(RuntimeError, match="can't start new thread"):
@@ -164,6 +159,50 @@ async def test_a_thread_that_cannot_be_started_is_the_tasks_error(monkeypatch, a
         monkeypatch.setattr(threading.Thread, "start", start)
         assert await executor.run(len, "abc") == 3
         assert executor.stats().slots_used == 0
+
+
+async def test_calls_for_which_no_thread_can_be_started_fail_and_the_others_run(monkeypatch):
+    start, started = threading.Thread.start, []
+    go = threading.Event()
+
+    def once(thread):
+        if started:
+            raise RuntimeError("can't start new thread")
+        started.append(thread)
+        start(thread)
+
+    async with HybridExecutor("short", max_in_flight=4) as executor:
+        monkeypatch.setattr(threading.Thread, "start", once)
+        together = [executor.submit_nowait(go.wait, 60) for _ in range(3)]
+        await until(lambda: executor.stats().failed == 2)
+        later = await executor.submit(len, "abc")
+        await until(lambda: executor.stats().failed == 3)
+        assert executor.stats().slots_used == 1
+        go.set()
+        errors = [completed.error for handle in [*together, later] if (completed := await handle.outcome()).error]
+        assert [str(error) for error in errors] == ["can't start new thread"] * 3
+        assert len(set(errors)) == 3
+        assert await executor.run(len, "abc") == 3
+
+
+async def test_each_call_that_blocks_has_a_thread_however_many_are_submitted_at_once(kind):
+    barrier = threading.Barrier(40)
+    async with HybridExecutor("all", max_in_flight=40) as executor:
+        for _ in range(3):  # with threads to be started, and idle ones
+            handles = [executor.submit_nowait(barrier.wait, 60) for _ in range(40)]
+            assert sorted([await handle for handle in handles]) == list(range(40))
+
+
+async def test_calls_behind_one_that_blocks_are_taken_by_other_threads():
+    go = threading.Event()
+    async with HybridExecutor("behind one", max_in_flight=2) as executor:
+        assert await executor.run(len, "abc") == 3  # one idle thread, which takes the call that blocks
+        blocks = executor.submit_nowait(go.wait, 60)
+        for _ in range(200):
+            assert await executor.run(len, "abc") == 3
+        go.set()
+        assert await blocks
+        assert len(threads_of("behind one")) == 2
 
 
 variable: ContextVar[str] = ContextVar("variable", default="none")
@@ -237,6 +276,33 @@ async def test_an_abandoned_thread_is_told_when_it_asks(kind):
         await until(lambda: executor.stats().abandoned == 0)
 
 
+@pytest.mark.parametrize("anyio_backend", ["trio"], indirect=True)
+@pytest.mark.parametrize("abandon", [False, True])
+async def test_trios_own_calls_back_find_the_task(kind, abandon):
+    trio = pytest.importorskip("trio.testing") and pytest.importorskip("trio")
+
+    async def where():
+        return variable.get(), trio.lowlevel.current_task().name
+
+    def work():
+        variable.set("the thread's")
+        in_trio = trio.from_thread.run(where)
+        trio.from_thread.check_cancelled()
+        return (
+            in_trio,
+            trio.from_thread.run_sync(variable.get),
+            trio.from_thread.run_sync(trio.testing.active_thread_count),
+        )
+
+    async with HybridExecutor("trio's", max_in_flight=1) as executor:
+        (seen, task), also_seen, active = await executor.run(work, abandon=abandon)
+        assert seen == also_seen == "the thread's"
+        # It runs in the task that waits for the thread, unless that may leave it.
+        assert task.endswith("where") is abandon
+        assert active == 1
+        assert trio.testing.active_thread_count() == 0
+
+
 class Odd(BaseException):
     pass
 
@@ -274,7 +340,6 @@ class Thing:
     pass
 
 
-@OWN
 async def test_an_idle_thread_keeps_nothing_of_the_last_task():
     async with HybridExecutor("forgets", max_in_flight=1) as executor:
         gc.disable()
@@ -291,6 +356,62 @@ async def test_an_idle_thread_keeps_nothing_of_the_last_task():
             gc.enable()
 
 
+class Call:
+    """A job without a loop."""
+
+    def __init__(self, function, interrupted=False):
+        self.function = function
+        self.interrupted = interrupted
+        self.ended = threading.Event()
+        self.error = self.seen = None
+
+    def call(self):
+        try:
+            self.function()
+        finally:
+            self.ended.set()
+
+    def returned(self, error):
+        if self.interrupted:
+            self.interrupted = False
+            raise KeyboardInterrupt
+        self.error, self.seen = error, True
+
+
+def test_the_loop_is_woken_once_for_all_calls_that_return_until_it_looks_and_after_ctrl_c_again():
+    told = []
+    threads = daemon_threads.DaemonThreads("alone", lambda look: told.append(look) or True, nullcontext)
+    try:
+        calls = [Call(threading.Event), Call(lambda: 1 / 0, interrupted=True), Call(threading.Event)]
+        for call in calls:
+            threads.put(call)
+            assert call.ended.wait(60)
+        while not told:
+            time.sleep(0)
+        threads.put(last := Call(threading.Event))
+        assert last.ended.wait(60)
+        assert len(told) == 1
+        with pytest.raises(KeyboardInterrupt):
+            told[0]()
+        assert len(told) == 2
+        while last.seen is None:
+            told[-1]()
+        assert [call.seen for call in calls] == [True] * 3
+        assert [type(call.error) for call in calls] == [type(None), ZeroDivisionError, type(None)]
+    finally:
+        threads.end()
+
+
+def test_threads_of_a_loop_that_is_gone_end():
+    threads = daemon_threads.DaemonThreads("gone", lambda _: False, nullcontext)
+    for _ in range(3):
+        threads.put(call := Call(threading.Event))
+        assert call.ended.wait(60)
+    for thread in threads_of("gone"):
+        thread.join(60)
+    assert threads.alive == 0
+
+
 UNEXPECTED = """
 import logging
 logging.basicConfig(format="%(message)s")
@@ -303,25 +424,36 @@ async def main():
     async with HybridExecutor("net", max_in_flight=2) as executor:
         print(await executor.run(lambda: threading.current_thread().name))
 
-anyio.run(main)
+anyio.run(main, backend="{backend}")
 """
+CLAIM = "claim = eventloop.claim_worker_thread; eventloop.claim_worker_thread = lambda kind, token: claim(kind, token)"
 
 
-@pytest.mark.parametrize("anyio_backend", ["asyncio"])
 @pytest.mark.parametrize(
-    "change",
+    ("backend", "name", "change"),
     [
-        "claim = eventloop.claim_worker_thread; eventloop.claim_worker_thread = lambda kind, token: claim(kind, token)",
-        "import anyio._backends._asyncio as b; b.AsyncIOBackend.check_cancelled = classmethod(lambda cls: None)",
+        ("asyncio", "AnyIO worker thread", CLAIM),
+        (
+            "asyncio",
+            "AnyIO worker thread",
+            "import anyio._backends._asyncio as b; b.AsyncIOBackend.check_cancelled = classmethod(lambda cls: None)",
+        ),
+        ("trio", "wrapper from main", CLAIM),
+        (
+            "trio",
+            "wrapper from main",
+            "import trio._threads as t; type(t.PARENT_TASK_DATA).__annotations__['more'] = 1",
+        ),
+        ("trio", "wrapper from main", "import trio._threads as t; del t.RunSync.run_sync"),
     ],
 )
-def test_another_anyio_is_noticed_once_and_its_own_threads_are_used(anyio_backend, change):
-    done = run_python(UNEXPECTED.format(change=change))
-    assert done.out == "AnyIO worker thread\n"
-    assert done.err.count("connects worker threads otherwise than expected") == 1
+def test_other_libraries_are_noticed_once_and_their_own_threads_are_used(backend, name, change):
+    done = run_python(UNEXPECTED.format(change=change, backend=backend))
+    assert name in done.out
+    assert done.err.count("worker threads otherwise than expected") == 1
 
 
-@OWN
 def test_this_anyio_is_as_expected(anyio_backend):
     assert asyncio_.THREAD_PARTS is not None
+    assert trio_.THREAD_PARTS is not None
     assert logging.getLogger("glasspool").getEffectiveLevel() > logging.DEBUG

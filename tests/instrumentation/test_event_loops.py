@@ -268,7 +268,12 @@ def test_the_instruments_of_a_trio_run_are_the_applications() -> None:
         with pytest.raises(ZeroDivisionError):
             trio.lowlevel.add_instrument(Broken())
         hooks = trio.lowlevel.current_task()._runner.instruments  # private: there is no way to ask
-        assert set(hooks) == {"_all", "task_spawned"}  # ours, and nothing of the one that was refused
+        # Ours, and nothing of the one that was refused.
+        assert {type(instrument).__module__.partition(".")[0] for instrument in hooks["_all"]} == {
+            "glasspool",
+            "glasspool_instrumentation",
+        }
+        assert set(hooks) == {"_all", "task_spawned", "before_io_wait", "after_io_wait", "after_run"}
 
     trio.run(main)
 

@@ -1,4 +1,4 @@
-"""Event-loop monitors: how late a loop runs a timer that is due every tenth of a second, and how overdue it is now.
+"""Event-loop monitors: how late a loop can run what is due every tenth of a second, and how overdue it is now.
 
 Each loop with open executors has a monitor (loop_monitors.py). Others are started by hand, on asyncio (also with
 uvloop) and trio::
@@ -6,8 +6,8 @@ uvloop) and trio::
     async with monitor_event_loop(name="api"):
         ...
 
-A blocked loop cannot report itself. The delay is measured when the loop runs the timer. The stall, the age of an
-overdue timer, is computed in the thread that reads the metrics.
+A blocked loop cannot report itself. The delay is measured when the loop gets to it. The stall, the age of what is
+overdue, is computed in the thread that reads the metrics.
 """
 
 from __future__ import annotations
@@ -22,7 +22,8 @@ from typing import TYPE_CHECKING, Any
 
 from . import providers as _providers  # noqa: F401  # pyright: ignore[reportUnusedImport] - it hears from the registry of each monitor
 from .loop_series import LATE, EventLoops
-from .loop_ticks import Ticks, ticks_here
+from .loop_watch import Watch
+from .loop_watches import watch_here
 from .recording.printable_text import printable
 from .recording.registry import REGISTRY, Registry
 
@@ -54,8 +55,8 @@ def monitor_event_loop(name: str = "main", *, interval: float = 0.1) -> EventLoo
     ``stop()``. Loops with the same name share their histogram; the stall shown is the longest of theirs.
 
     :param name: the name in metrics (``glasspool.eventloop.name``), default ``"main"``.
-    :param interval: seconds between two ticks, default 0.1. A loop that is blocked for less may not be noticed; each
-        tick costs a fraction of a millisecond.
+    :param interval: seconds between two ticks, default 0.1. A loop that is blocked for less may not be noticed. On
+        asyncio each tick is a timer, which costs a fraction of a millisecond; on trio nothing wakes the loop.
     :returns: the monitor, which is not started yet.
     :raises TypeError: an argument has the wrong type.
     :raises ValueError: ``name`` is empty, or ``interval`` is not above 0 and finite.
@@ -99,9 +100,7 @@ class EventLoopMonitor:
         self.quiet = quiet  # no series until the loop was late: the application has not requested them
         self._registry = registry
         self._clock = clock
-        self._due = math.inf  # when the next tick should run; written by the loop, read by any thread
-        self._stopped = False  # a reading has found that the loop is not being run
-        self._run: Ticks | None = None
+        self._run: Watch | None = None
         self._loops: EventLoops | None = None
         self._pid = 0
 
@@ -117,37 +116,31 @@ class EventLoopMonitor:
         """
         if self._run is not None:
             raise RuntimeError(f"the monitor of event loop {self.name!r} is started already; make another one per loop")
-        ticks = ticks_here()
+        watch = watch_here()
         loops = self._loops = EventLoops.of(self._registry)
         series = loops.join(self)
         self._registry.joined(loops)
-        self._run = ticks
-        _running.setdefault(ticks.loop(), set()).add(weakref.ref(self))
+        self._run = watch
+        _running.setdefault(watch.loop(), set()).add(weakref.ref(self))
         pid = self._pid = os.getpid()
-        self._due = self._clock() + self.interval
 
-        def tick() -> bool:
-            # False ends the ticks: the monitor was stopped or restarted, or a forked child continues the loop.
-            if self._run is not ticks or os.getpid() != pid:
+        def count(delay: float, ticks: int) -> bool:
+            # False ends the watch: the monitor was stopped or restarted, or a forked child continues the loop.
+            if self._run is not watch or os.getpid() != pid:
                 return False
-            now = self._clock()
-            delay = max(0.0, now - self._due)
-            self._due = now + self.interval
-            self._stopped = False
-            if ticks.resumed():  # the time for which the loop did not run is not known
-                return True
-            loops.ticked(series, delay)
-            if delay > LATE:
-                self.show()
+            if ticks:
+                loops.ticked(series, delay, ticks)
+                if delay > LATE:
+                    self.show()
             return True
 
         def ended() -> None:
-            if self._run is ticks:
+            if self._run is watch:
                 self._end()
 
-        ticks.begin(tick, self.interval, ended)
+        watch.begin(self._clock, self.interval, count, ended)
         for changed in on_change:
-            changed(ticks.loop())
+            changed(watch.loop())
 
     def stop(self) -> None:
         """Stop the ticks: the stall reads 0, the histogram stays. From any thread; idempotent."""
@@ -157,14 +150,13 @@ class EventLoopMonitor:
                 changed(loop)
 
     def _end(self) -> Any:
-        ticks, self._run = self._run, None
-        self._due = math.inf
-        if ticks is None:
+        watch, self._run = self._run, None
+        if watch is None:
             return None
         if self._loops is not None and os.getpid() == self._pid:  # a forked child's registry does not contain it
             self._loops.leave(self)
-        ticks.end()
-        loop = ticks.loop()
+        watch.end()
+        loop = watch.loop()
         _running.get(loop, set()).discard(weakref.ref(self))
         return loop
 
@@ -197,15 +189,12 @@ class EventLoopMonitor:
             self._loops.show(self)
 
     def stall(self) -> float:
-        """The age of the overdue timer in seconds; 0.0 while the loop is on time. From any thread."""
-        ticks = self._run
-        if ticks is None:
-            return 0.0
-        if not ticks.turning():
-            self._stopped = True
-            return 0.0
-        now = self._clock()
-        if self._stopped:  # it is run again, and its tick was due while it was not
-            self._stopped = False
-            self._due = now + self.interval
-        return max(0.0, now - self._due)
+        """For how many seconds a tick is overdue; 0.0 while the loop is on time. From any thread."""
+        watch = self._run
+        return 0.0 if watch is None else watch.stall()
+
+    def catch_up(self) -> None:
+        """Count the ticks up to now, as far as the loop was on time. From any thread, without a lock."""
+        watch = self._run
+        if watch is not None:
+            watch.catch_up()

@@ -15,7 +15,7 @@ from .recording.series_budget import series_of
 __all__ = ["LATE", "EventLoops", "Monitor"]
 
 LATE = 0.1
-"""Seconds from which a timer is late: what the ticket on blocked loops counts."""
+"""Seconds from which a tick is late: what the ticket on blocked loops counts."""
 
 
 class Monitor(Protocol):
@@ -26,8 +26,11 @@ class Monitor(Protocol):
     """It has no series until the loop was late."""
 
     def stall(self) -> float:
-        """Seconds for which the loop has now left its timer waiting."""
+        """Seconds for which a tick of the loop is overdue now."""
         ...
+
+    def catch_up(self) -> None:
+        """Count the ticks up to now."""
 
 
 class EventLoops(Source):
@@ -73,9 +76,16 @@ class EventLoops(Source):
         """See Holder."""
         return list(self._series.values())
 
-    def ticked(self, series: Histogram, delay: float) -> None:
-        """Record a delay of a loop, in seconds."""
-        self.change(self.measure, series, delay)
+    def ticked(self, series: Histogram, delay: float, ticks: int) -> None:
+        """Count ticks of a loop, each with this delay in seconds."""
+        self.change(self._measure, series, delay, ticks)
+
+    def _measure(self, series: Histogram, delay: float, ticks: int) -> None:
+        if not series.one_by_one:
+            series.observe(delay, times=ticks)
+            return
+        for _ in range(ticks):
+            self.measure(series, delay)
 
     def leave(self, monitor: Monitor) -> None:
         """Stop reading this monitor."""
@@ -85,6 +95,10 @@ class EventLoops(Source):
         self, add: Callable[[Metric, dict[str, Any], float], None], histogram: Callable[[Histogram], None]
     ) -> None:
         """The stall of every name, and the histograms."""
+        monitors: list[Monitor] = []
+        self.look(lambda: monitors.extend(self._live))
+        for monitor in monitors:
+            monitor.catch_up()
         self.look(self._read, add, histogram)
 
     def _read(

@@ -22,8 +22,9 @@ from typing import Any, cast
 import anyio
 from anyio.abc import TaskGroup
 
+from .anyio_threads import AnyioThreads
+from .asyncio_threads import AsyncioThreads, thread_parts
 from .base import Call, Main, Scope, Spawner, Threads, enclosing_cancelled
-from .workers import AnyioThreads, DaemonThreads, thread_parts
 
 __all__ = ["AsyncioBackend"]
 
@@ -247,7 +248,7 @@ class AsyncioBackend:
     def threads(self, name: str) -> Threads:
         if THREAD_PARTS is None:
             return AnyioThreads()
-        return DaemonThreads(name, self._loop, self.call_soon_threadsafe, THREAD_PARTS)
+        return AsyncioThreads(name, self._loop, self.call_soon_threadsafe, THREAD_PARTS)
 
     def begin(self, task: Any) -> bool:
         return self._home is not None

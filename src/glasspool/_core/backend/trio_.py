@@ -9,9 +9,10 @@ from typing import Any
 
 import trio
 
+from .anyio_threads import AnyioThreads
 from .base import Call, Main, Scope, Spawner, Threads, enclosing_cancelled
 from .protecting import call_unprotected, protect, take_unprotected
-from .workers import AnyioThreads
+from .trio_threads import TrioThreads, thread_parts
 
 __all__ = ["TrioBackend"]
 
@@ -39,6 +40,14 @@ _STATUS = _status_class()
 if _STATUS is None:
     logger.warning(
         "trio %s keeps cancellation elsewhere than expected: each task has a scope, slower", trio.__version__
+    )
+
+
+THREAD_PARTS = thread_parts()
+if THREAD_PARTS is None:
+    logger.warning(
+        "trio %s connects worker threads otherwise than expected: plain functions run in trio's own threads, slower",
+        trio.__version__,
     )
 
 
@@ -89,7 +98,9 @@ class TrioBackend:
         return True
 
     def threads(self, name: str) -> Threads:
-        return AnyioThreads()
+        if THREAD_PARTS is None:
+            return AnyioThreads()
+        return TrioThreads(name, self._token, self.call_soon_threadsafe, THREAD_PARTS)
 
     def begin(self, task: Any) -> bool:
         if _STATUS is None:

@@ -1,4 +1,4 @@
-"""The runner in threads: the executor's own daemon threads on asyncio, trio's threads on trio."""
+"""The runner in threads, the executor's own."""
 
 from __future__ import annotations
 

@@ -42,11 +42,11 @@ class Histogram:
         self.one_by_one = one_by_one
         self.exemplars: list[Exemplar | None] | None = None
 
-    def observe(self, value: float, exemplar: Exemplar | None = None) -> None:
-        """Count one measurement in seconds. In a turn of its holder."""
+    def observe(self, value: float, exemplar: Exemplar | None = None, *, times: int = 1) -> None:
+        """Count one measurement in seconds, or so many that are equal. In a turn of its holder."""
         index = bisect_left(self.bounds, value)
-        self.counts[index] += 1
-        self.sum += value
+        self.counts[index] += times
+        self.sum += value * times
         if value < self.least:
             self.least = value
         if value > self.most:

@@ -273,7 +273,7 @@ def test_the_instruments_of_a_trio_run_are_the_applications() -> None:
             "glasspool",
             "glasspool_instrumentation",
         }
-        assert set(hooks) == {"_all", "task_spawned", "before_io_wait", "after_io_wait", "after_run"}
+        assert set(hooks) == {"_all", "task_spawned", "before_io_wait", "after_io_wait"}
 
     trio.run(main)
 

@@ -153,7 +153,7 @@ def test_a_monitor_that_is_stopped_leaves_nothing_in_the_run_from_whichever_thre
             stopping = stop()
             if stopping is not None:
                 await stopping
-                await testing.wait_all_tasks_blocked()
+            await testing.wait_all_tasks_blocked()
             hooks = trio.lowlevel.current_task()._runner.instruments  # private: there is no way to ask
             assert not [each for each in hooks["_all"] if type(each).__module__.startswith("glasspool")]
 

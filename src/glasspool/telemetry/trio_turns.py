@@ -9,6 +9,7 @@ that lasts longer than the run has asked for (another thread keeps the interpret
 from __future__ import annotations
 
 import contextlib
+import contextvars
 import threading
 from collections.abc import Callable
 from math import ceil, inf
@@ -29,7 +30,7 @@ class TurnWatch(Watch, trio.abc.Instrument):
     def __init__(self) -> None:
         self._token = trio.lowlevel.current_trio_token()
         self._lock = threading.Lock()  # between the run and a reading that counts ticks while the run waits
-        self._on = False
+        self._scope = trio.CancelScope()
         self._due = inf  # when the next tick is due
         self._until = _BUSY  # the run waits until then, unless something happens before; _BUSY: it does not wait
 
@@ -37,20 +38,24 @@ class TurnWatch(Watch, trio.abc.Instrument):
         self._clock, self._interval = clock, interval
         self._count, self._ended = count, ended
         self._due = clock() + interval
-        self._on = True
+        # It waits for the end of the run. An `after_run` would be told of it, too, but trio's own tests look for those.
+        trio.lowlevel.spawn_system_task(
+            self._watching, name="glasspool event-loop monitor", context=contextvars.Context()
+        )
         trio.lowlevel.add_instrument(self)
 
-    def end(self) -> None:
-        if _current_token() is self._token:
-            self._remove()
-            return
-        with contextlib.suppress(trio.RunFinishedError, OSError):  # OSError: the run has broken down
-            self._token.run_sync_soon(self._remove)
-
-    def _remove(self) -> None:
-        if self._on:
-            self._on = False
+    async def _watching(self) -> None:
+        try:
+            with self._scope:
+                await trio.sleep_forever()
+        finally:
             trio.lowlevel.remove_instrument(self)
+            self._ended()
+
+    def end(self) -> None:
+        # Not cancelled directly: that would wake a run that has ended. (OSError: the run has broken down.)
+        with contextlib.suppress(trio.RunFinishedError, OSError):
+            self._token.run_sync_soon(self._scope.cancel)
 
     def loop(self) -> Any:
         return self._token
@@ -60,8 +65,7 @@ class TurnWatch(Watch, trio.abc.Instrument):
         now = self._clock()
         if now >= self._due:
             delay, self._due = now - self._due, now + self._interval
-            if not self._count(delay, 1):
-                self._remove()
+            self._count(delay, 1)
         self._until = now + timeout
 
     def after_io_wait(self, timeout: float) -> None:
@@ -72,13 +76,8 @@ class TurnWatch(Watch, trio.abc.Instrument):
         with self._lock:
             ticks = self._ticks_until(min(self._clock(), self._until))
             self._until = _BUSY
-        if ticks and not self._count(0.0, ticks):
-            self._remove()
-
-    def after_run(self) -> None:
-        """See trio.abc.Instrument."""
-        self._on = False
-        self._ended()
+        if ticks:
+            self._count(0.0, ticks)
 
     def _ticks_until(self, instant: float) -> int:
         """How many ticks were due before this instant; they are done. Under the lock."""
@@ -106,10 +105,3 @@ class TurnWatch(Watch, trio.abc.Instrument):
             self._lock.release()
         if ticks:
             self._count(0.0, ticks)
-
-
-def _current_token() -> Any:
-    try:
-        return trio.lowlevel.current_trio_token()
-    except RuntimeError:
-        return None

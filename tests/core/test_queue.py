@@ -31,9 +31,9 @@ def test_deadlines_that_no_longer_matter_do_not_pile_up() -> None:
         queue.push(Task(), 1_000.0 + number)
         queue.remove(list(queue.waiting)[-1])
     assert len(queue.deadlines) < 500
-    assert queue.next_deadline() == 1.0
+    assert queue.deadlines.next() == 1.0
     assert queue.expired(1.0) == [earliest]
-    assert queue.next_deadline() is None
+    assert queue.deadlines.next() is None
 
 
 def test_expired_gives_the_tasks_whose_deadline_has_passed_earliest_first() -> None:
@@ -43,4 +43,4 @@ def test_expired_gives_the_tasks_whose_deadline_has_passed_earliest_first() -> N
         queue.push(task, deadline)
     assert queue.expired(20.0) == [tasks[1], tasks[3]]
     assert queue.tasks() == [tasks[0], tasks[2]]
-    assert queue.next_deadline() == 30.0
+    assert queue.deadlines.next() == 30.0

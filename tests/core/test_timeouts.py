@@ -198,3 +198,30 @@ def test_durations_on_a_mock_clock_are_exact():
         "c": ("timeout", 6, None),
         "d": ("timeout", 8, 1),
     }
+
+
+async def test_the_function_sees_how_much_time_it_has():
+    async def look():
+        return anyio.current_effective_deadline() - anyio.current_time()
+
+    async def inside():
+        with anyio.CancelScope(shield=True), anyio.CancelScope():
+            await anyio.lowlevel.checkpoint()
+        return await look()
+
+    async with HybridExecutor("deadlines", max_in_flight=2) as executor:
+        assert 0 < await executor.run(look, timeout=1000) <= 1000
+        assert 0 < await executor.run(inside, deadline=anyio.current_time() + 1000) <= 1000
+        assert await executor.run(look) == math.inf
+
+
+async def test_many_time_limits_each_end_their_own_task():
+    gate = Gate()
+    async with HybridExecutor("limits", max_in_flight=50) as executor:
+        short = [await executor.submit(forever, timeout=0.001 * (1 + (number * 7) % 25)) for number in range(25)]
+        long = [await executor.submit(gate.hold, timeout=1000 + number) for number in range(25)]
+        assert {(await handle.outcome()).outcome for handle in short} == {"timeout"}
+        assert executor.stats().in_flight == 25
+        gate.open()
+        assert {(await handle.outcome()).outcome for handle in long} == {"success"}
+        assert (await (await executor.submit(forever, timeout=0.001)).outcome()).outcome == "timeout"

@@ -19,8 +19,6 @@ from functools import partial
 from signal import Signals
 from typing import Any
 
-import anyio
-
 from glasspool._foreign.guarded import log
 from glasspool.stats import ShutdownReport
 
@@ -35,6 +33,7 @@ from .reporter import Reporter
 from .settings import Settings
 from .slot_limit import BURST, SlotLimit
 from .task_state import CancelRequest, Task, cancelled_error, timeout_error
+from .time_limits import TimeLimits
 
 __all__ = ["Engine"]
 
@@ -65,6 +64,7 @@ class Engine:
         self.failures = Failures(settings.name)
         self.closing = Closing(settings.name, self.failures)
         self.active: dict[Task, None] = {}
+        self.limits = TimeLimits(backend, self.nursery.wake, self.queue)
         self.idle = Idle(self.queue.waiting, self.active)
         self.feeds: weakref.WeakSet[Feed] = weakref.WeakSet()  # iterations whose look-ahead follows the limit
         self._watched = False  # tasks that the closing waits for are being logged
@@ -175,11 +175,10 @@ class Engine:
             feed.resized()
 
     def next_turn(self) -> None:
-        """A loop turn has passed, or a queued deadline: end what has run out of time, go on starting."""
-        if self.queue.next_deadline() is not None:
-            for task in self.queue.expired(anyio.current_time()):
-                if task.completed is None:  # an observer told of another one may have cancelled it
-                    self.settle_timeout(task)
+        """A loop turn has passed, or a deadline: end what has run out of time, go on starting."""
+        for task in self.limits.expire():
+            if task.completed is None:  # an observer told of another one may have cancelled it
+                self.settle_timeout(task)
         self.dispatch()
 
     def settle(
@@ -192,6 +191,8 @@ class Engine:
         asked = None if self.closing.reason is None else self.reporter.asked_at(task)
         task.settle(outcome, value, error)
         if held:
+            if self.limits.deadlines.of:
+                self.limits.deadlines.discard(task)
             del self.active[task]
             if not left:
                 self.slots.used -= 1

@@ -1,7 +1,7 @@
 """The nursery of an executor: it runs the backend tasks of its tasks, and two service tasks.
 
-``serve`` runs the backend tasks. ``pace`` starts tasks that were held back, wakes for queued deadlines, and notices
-when the nursery is cancelled from outside.
+``serve`` runs the backend tasks. ``pace`` starts tasks that were held back, wakes for deadlines, and notices when the
+nursery is cancelled from outside.
 """
 
 from __future__ import annotations
@@ -17,9 +17,9 @@ from anyio.abc import TaskGroup
 
 from .backend import Backend, Main, Scope, Spawner
 from .closing import Closing
-from .queue import AdmissionQueue
 from .slot_limit import BURST
 from .task_state import Task
+from .time_limits import TimeLimits
 
 __all__ = ["Nursery", "Owner"]
 
@@ -29,8 +29,8 @@ Body = Callable[[], Coroutine[Any, Any, None]]
 class Owner(Protocol):
     """The engine, as its nursery sees it."""
 
-    queue: AdmissionQueue[Task, Any]
     closing: Closing
+    limits: TimeLimits
 
     def next_turn(self) -> None:
         """A loop turn has passed, or a queued deadline."""
@@ -124,7 +124,7 @@ class Nursery:
     async def _pace(self) -> None:
         try:
             while not self._stop.is_set():
-                deadline = self._owner.queue.next_deadline()
+                deadline = self._owner.limits.next()
                 with anyio.CancelScope(deadline=math.inf if deadline is None else deadline):
                     await self._wake.wait()  # takes a loop turn even when it is set already
                 if not self._stop.is_set():

@@ -6,10 +6,11 @@ in, first out: a blocked producer is granted room in its turn and is not overtak
 
 from __future__ import annotations
 
-import heapq
 from collections import OrderedDict
 from collections.abc import Callable
 from typing import Generic, TypeVar
+
+from .deadlines import Deadlines
 
 __all__ = ["AdmissionQueue", "Producer"]
 
@@ -36,20 +37,6 @@ class Producer(Generic[T]):
         self.accepted = False
 
 
-class _Deadline(Generic[T]):
-    """The deadline of a queued task. Ordered by instant, then by age."""
-
-    __slots__ = ("at", "sequence", "task")
-
-    def __init__(self, at: float, sequence: int, task: T) -> None:
-        self.at = at
-        self.sequence = sequence
-        self.task: T | None = task
-
-    def __lt__(self, other: _Deadline[T]) -> bool:
-        return (self.at, self.sequence) < (other.at, other.sequence)
-
-
 class AdmissionQueue(Generic[T, P]):
     """Queued tasks (``T``), at most ``capacity`` of them (``None``: no bound), and blocked producers (``P``).
 
@@ -63,9 +50,7 @@ class AdmissionQueue(Generic[T, P]):
         self.waiting: OrderedDict[T, None] = OrderedDict()
         self.producers: OrderedDict[P, None] = OrderedDict()
         self.granted: OrderedDict[P, None] = OrderedDict()
-        self.deadlines: list[_Deadline[T]] = []  # a heap; entries without a task are of tasks that have left
-        self._entries: dict[T, _Deadline[T]] = {}
-        self._sequence = 0
+        self.deadlines: Deadlines[T] = Deadlines()
 
     def room(self, free_slots: int) -> bool:
         """Whether one more task can be accepted now from a producer whose turn it is."""
@@ -83,22 +68,13 @@ class AdmissionQueue(Generic[T, P]):
     def push(self, task: T, deadline: float | None) -> bool:
         """Queue the task; True if its deadline is now the earliest one."""
         self.waiting[task] = None
-        if deadline is None:
-            return False
-        self._sequence += 1
-        entry = self._entries[task] = _Deadline(deadline, self._sequence, task)
-        if len(self.deadlines) > 2 * len(self._entries) + 64:  # mostly of tasks that have left: begin anew
-            self.deadlines = list(self._entries.values())
-            heapq.heapify(self.deadlines)
-        else:
-            heapq.heappush(self.deadlines, entry)
-        return self.deadlines[0] is entry
+        return deadline is not None and self.deadlines.add(task, deadline)
 
     def pop(self) -> T:
         """The task that has waited longest."""
         task = self.waiting.popitem(last=False)[0]
-        if self._entries:
-            self._forget(task)
+        if self.deadlines.of:
+            self.deadlines.discard(task)
         return task
 
     def remove(self, task: T) -> bool:
@@ -106,34 +82,19 @@ class AdmissionQueue(Generic[T, P]):
         if task not in self.waiting:
             return False
         del self.waiting[task]
-        if self._entries:
-            self._forget(task)
+        if self.deadlines.of:
+            self.deadlines.discard(task)
         return True
-
-    def _forget(self, task: T) -> None:
-        # Its entry stays in the heap until it comes to the top, but must not keep the task alive.
-        entry = self._entries.pop(task, None)
-        if entry is not None:
-            entry.task = None
 
     def tasks(self) -> list[T]:
         """All queued tasks, the oldest first."""
         return list(self.waiting)
 
-    def next_deadline(self) -> float | None:
-        """The earliest deadline of a task that is still queued."""
-        while self.deadlines and self.deadlines[0].task is None:
-            heapq.heappop(self.deadlines)
-        return self.deadlines[0].at if self.deadlines else None
-
     def expired(self, now: float) -> list[T]:
         """Take out the queued tasks whose deadline has passed."""
-        found: list[T] = []
-        while (deadline := self.next_deadline()) is not None and deadline <= now:
-            task = self.deadlines[0].task
-            if task is not None:
-                self.remove(task)
-                found.append(task)
+        found = self.deadlines.expired(now)
+        for task in found:
+            del self.waiting[task]
         return found
 
     def block(self, producer: P) -> None:

@@ -112,7 +112,7 @@ class Reporter:
 
     def asked_in(self, task: Task, seconds: float) -> None:
         """A task that is about to begin will be asked to end, by its own timeout or deadline."""
-        self.record.ask(task.record, self.record.clock() + seconds)
+        self.record.will_ask(task.record, self.record.clock() + seconds)
 
     def asked_at(self, task: Task) -> float | None:
         """The instant at which a task in flight was asked to end, or will be."""

@@ -10,8 +10,6 @@ from contextlib import nullcontext
 from typing import Any, cast
 from weakref import ref
 
-import anyio
-
 from glasspool._foreign.guarded import is_a, traceback_of
 
 from .backend import Scope, cancellation_in
@@ -51,7 +49,7 @@ async def run_task(engine: Engine, task: Task) -> None:
         error = passing = raised
     try:
         try:
-            if task.late:
+            if task.late and not (passing is None and engine.backend.left(task)):
                 passing = _leave(cast("Scope", task.scope), passing)
             if error is None and passing is None:
                 engine.settle(task, "success", value)
@@ -77,7 +75,7 @@ def _begin(engine: Engine, task: Task) -> bool:
     plan = task.plan
     limit = math.inf
     if plan.timeout is not None or plan.deadline is not None:
-        now = anyio.current_time()  # read once: a pause between two readings is not the task's running time
+        now = engine.backend.now()  # read once: a pause between two readings is not the task's running time
         limit = _time_limit(plan, now)
         if limit <= now:
             engine.settle_timeout(task)
@@ -85,8 +83,10 @@ def _begin(engine: Engine, task: Task) -> bool:
         engine.reporter.asked_in(task, limit - now)
     CURRENT.set(ref(task))
     # Threads look for the scope around them when they start (anyio.from_thread.check_cancelled).
-    if not engine.backend.begin(task) or limit != math.inf or plan.runner is not None:
+    if not engine.backend.begin(task) or plan.runner is not None:
         task.begin(engine.backend.scope(limit))
+    elif limit != math.inf:
+        engine.limits.begin(task, limit)
     else:
         task.begin(None)
     if task.record.span is None and not engine.reporter.observed:

@@ -38,7 +38,11 @@ def _anyio_parts() -> tuple[Any, Any] | None:
 
         state = backend.TaskState(None, None)  # parent_id, cancel_scope
         scope = backend.CancelScope()
-        fits = hasattr(state, "cancel_scope") and isinstance(scope._tasks, set) and hasattr(backend._task_states, "pop")
+        fits = (
+            hasattr(state, "cancel_scope")
+            and (type(scope._tasks), type(scope._child_scopes), scope._cancel_called) == (set, set, False)
+            and hasattr(backend._task_states, "pop")
+        )
         return (backend._task_states, backend.TaskState) if fits else None
     except (ImportError, AttributeError, TypeError):
         return None
@@ -231,6 +235,7 @@ class AsyncioBackend:
         replaced = isinstance(self._loop, asyncio.BaseEventLoop) and loops_time is not _TIME
         self.clock: Callable[[], float] = self._loop.time if replaced else time.perf_counter
         self.is_current = self._is_current
+        self.now: Callable[[], float] = self._loop.time
 
     def _is_current(self) -> bool:
         try:
@@ -256,10 +261,17 @@ class AsyncioBackend:
     def scope(self, deadline: float) -> Scope:
         return cast("Scope", self._scope_class() if deadline == math.inf else self._timed_class(deadline=deadline))
 
-    def late_scope(self, task: Any) -> Scope:
-        scope = self._scope_class()
+    def late_scope(self, task: Any, deadline: float = math.inf) -> Scope:
+        scope = self._scope_class(deadline=deadline)
         _enter_late(scope, task.native, self._home, cast("Any", _PARTS)[0])
         return cast("Scope", scope)
+
+    def left(self, task: Any) -> bool:
+        scope: Any = task.scope
+        if scope._cancel_called or cast("Any", _PARTS)[0][task.native].cancel_scope is not scope:
+            return False
+        self._home._child_scopes.discard(scope)  # `finished` does the rest
+        return True
 
     def task(self) -> object:
         return asyncio.current_task()

@@ -115,6 +115,10 @@ class Backend(Protocol):
         """Monotonic seconds; the loop's own clock where tests replace it. May be called from any thread."""
         ...
 
+    def now(self) -> float:
+        """The loop's time, as ``anyio.current_time`` returns it, without asking for the loop first."""
+        ...
+
     def call_soon_threadsafe(self, fn: Callable[[], object]) -> bool:
         """Call ``fn`` on the loop; False if the loop is gone."""
         ...
@@ -131,11 +135,17 @@ class Backend(Protocol):
         """A cancel scope to be entered (``deadline``: an instant of the loop's time, ``math.inf`` for none)."""
         ...
 
-    def late_scope(self, task: Any) -> Scope:
+    def late_scope(self, task: Any, deadline: float = math.inf) -> Scope:
         """A scope around the whole of the running backend task of ``task``, as if entered when ``begin`` was called.
 
-        The task calls its ``__exit__`` at its end.
+        It has the deadline, which ``anyio.current_effective_deadline`` takes into account, and nothing that cancels it.
+
+        The task calls its ``__exit__`` at its end, unless ``left`` says otherwise.
         """
+        ...
+
+    def left(self, task: Any) -> bool:
+        """Whether its late scope need not be left: it does nothing to a task that ends now, and refers to nothing."""
         ...
 
     def task(self) -> object:

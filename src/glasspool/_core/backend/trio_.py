@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 import time
 from collections.abc import Awaitable, Callable
 from typing import Any
@@ -83,6 +84,7 @@ class TrioBackend:
         # trio's own clock is perf_counter with an offset; if a test has replaced it, the replacement is used.
         self.clock = time.perf_counter if type(clock).__name__ == "SystemClock" else clock.current_time
         self.is_current = self._is_current
+        self.now: Callable[[], float] = clock.current_time
 
     def _is_current(self) -> bool:
         try:
@@ -111,10 +113,13 @@ class TrioBackend:
     def scope(self, deadline: float) -> Scope:
         return trio.CancelScope(deadline=deadline)
 
-    def late_scope(self, task: Any) -> Scope:
-        scope = trio.CancelScope()
+    def late_scope(self, task: Any, deadline: float = math.inf) -> Scope:
+        scope = trio.CancelScope(deadline=deadline)  # trio watches the deadlines of scopes that are entered as usual
         _enter_late(scope, task.native)
         return scope
+
+    def left(self, task: Any) -> bool:
+        return False
 
     def task(self) -> object:
         return trio.lowlevel.current_task()

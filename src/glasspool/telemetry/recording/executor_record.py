@@ -237,8 +237,13 @@ class ExecutorRecord:
         return self.clock() - self.pending.pop(producer)
 
     def ask(self, task: TaskRecord, at: float) -> None:
-        """A running task is asked to end at this instant of the clock, which may be to come (its timeout)."""
+        """A running task is asked to end at this instant of the clock."""
         self.in_turn(self._ask, task, at)
+
+    def will_ask(self, task: TaskRecord, at: float) -> None:
+        """A task that is about to begin will be asked to end at this instant of the clock (its timeout)."""
+        with self.totals.lock:  # no turn: nothing comes in between, and figures that must add up do not change
+            self.asked[task] = at
 
     def _ask(self, task: TaskRecord, at: float) -> None:
         if task in self.active_tasks:  # it may have come in the middle of its end

@@ -102,9 +102,7 @@ def main() -> int:
     parser.add_argument("--work", type=Path, help="a directory for environments and logs, kept (default: temporary)")
     parser.add_argument("--only", nargs="*", default=[], help="these tests instead of the whole suite")
     parser.add_argument("--leave-out", nargs="*", default=[], metavar="TEST", help="test functions not to run")
-    parser.add_argument(
-        "--monitor", action="store_true", help="with event-loop monitors, which add timers to asyncio loops"
-    )
+    parser.add_argument("--monitor", action="store_true", help="with event-loop monitors, timers in asyncio's loops")
     parser.add_argument("--spans", action="store_true", help="with an SDK, and a recorded span for every task and call")
     parser.add_argument("--timeout", type=float, default=1800, help="seconds for one run")
     one = parser.add_mutually_exclusive_group()

@@ -13,12 +13,14 @@ from __future__ import annotations
 import signal as signal_module
 import sys
 import threading
+import time
 from collections import deque
 from collections.abc import Callable, Iterable
 from functools import partial
 from signal import Signals
 from types import FrameType, TracebackType
 from typing import Any
+from weakref import ref
 
 import anyio
 from anyio.abc import TaskGroup
@@ -38,20 +40,29 @@ else:
 __all__ = ["ShutdownOnSignals", "shutdown_on_signals"]
 
 
+TWICE = 1.0
+"""Seconds in which a signal that is sent twice is one request. hypercorn's parent process ends its workers by SIGTERM,
+and so does ``multiprocessing`` at once, when that process exits."""
+
+
 def shutdown_on_signals(
     executor: HybridExecutor, *, grace: float | None = 30.0, signals: Iterable[Signals] = (signal_module.SIGTERM,)
 ) -> ShutdownOnSignals:
     """Shut ``executor`` down at the first of ``signals`` that arrives while the block is open.
 
-    The same signal again cancels all tasks at once. Another one of ``signals`` changes nothing, since under a server
-    that manages workers Ctrl-C reaches them both as SIGINT, from the terminal, and as SIGTERM, from the server.
+    The same signal again cancels all tasks at once: a second Ctrl-C whenever it comes, another signal if it comes a
+    second or more after the first, since a server that ends its workers may send SIGTERM twice. Another one of
+    ``signals`` changes nothing, since under a server that manages workers Ctrl-C reaches them both as SIGINT, from the
+    terminal, and as SIGTERM, from the server.
 
     Enter it inside the executor's block, in the main thread of the process.
 
     Earlier handlers are called on the event loop, after the executor has stopped accepting submissions. An exception
     that they raise ends the block, which raises it. The default handler (which would kill the process) and the event
     loop's own handler of Ctrl-C are not called: the program ends in the normal way. When the block is left, the earlier
-    handlers are installed again. A handler that is installed within the block replaces this one until it is removed.
+    handlers are installed again; if no signal has come by then, the signals are handled once more while the executor's
+    own block is left and waits for its tasks. A handler that is installed within the block replaces this one until it
+    is removed.
 
     :param executor: the executor to shut down.
     :param grace: seconds that accepted tasks have to finish, default 30. Orchestrators commonly allow 30 seconds
@@ -84,7 +95,7 @@ class ShutdownOnSignals:
         self._tell: Callable[[Callable[[], object]], bool] | None = None  # calls on the loop, from a signal handler
         self._begin: Callable[[Signals], None] | None = None  # makes the executor stop accepting submissions
         self._previous: dict[int, Any] = {}  # the handlers that were there before
-        self._seen: set[Signals] = set()
+        self._seen: dict[Signals, float] = {}  # when each was seen first
         self._arrived: deque[tuple[Signals, FrameType | None, float | None]] = deque()  # with the grace
         self._arrival = anyio.Event()
         self._done = anyio.Event()
@@ -144,6 +155,11 @@ class ShutdownOnSignals:
         self._leaving = True
         if self.received is None or self.report is not None:
             group.cancel_scope.cancel()
+        if self.received is None and exc is None:
+            # If the executor's block is left next, a signal must not kill the process while its tasks finish.
+            block_of(self._executor, "leaving shutdown_on_signals").watch_drain = partial(
+                _again, ref(self._executor), self._grace, self._signals
+            )
         # Otherwise a shutdown is under way. This waits for it even if the body failed, commonly by ExecutorClosed: an
         # executor that is left by an exception would cancel at once the tasks that still have their grace period.
         try:
@@ -176,8 +192,10 @@ class ShutdownOnSignals:
             self._pass_on(number, frame)  # the block was left in between
             return
         self._begin(number)
-        self._arrived.append((number, frame, 0 if number in self._seen else self._grace))
-        self._seen.add(number)
+        now, first = time.monotonic(), self._seen.get(number)
+        again = first is not None and (number == signal_module.SIGINT or now - first >= TWICE)
+        self._seen.setdefault(number, now)
+        self._arrived.append((number, frame, 0 if again else self._grace))
         self.received = self.received or number
         self._arrival.set()
 
@@ -229,3 +247,9 @@ class ShutdownOnSignals:
         self._done.set()
         if self._leaving and self._group is not None:
             self._group.cancel_scope.cancel()
+
+
+def _again(executor: ref[HybridExecutor], grace: float | None, signals: tuple[Signals, ...]) -> ShutdownOnSignals:
+    found = executor()
+    assert found is not None, "it is being left"  # noqa: S101 - for the type checker
+    return ShutdownOnSignals(found, grace, signals)

@@ -210,9 +210,9 @@ async def test_the_function_sees_how_much_time_it_has():
         return await look()
 
     async with HybridExecutor("deadlines", max_in_flight=2) as executor:
-        assert 0 < await executor.run(look, timeout=1000) <= 1000
-        assert 0 < await executor.run(inside, deadline=anyio.current_time() + 1000) <= 1000
-        assert await executor.run(look) == math.inf
+        assert 0 < await executor.run(look, timeout=100) <= 100
+        assert 0 < await executor.run(inside, deadline=anyio.current_time() + 100) <= 100
+        assert await executor.run(look) > 100
 
 
 async def test_many_time_limits_each_end_their_own_task():

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import signal
 import threading
+import time
 from typing import Any
 
 import anyio
 import pytest
 
 from glasspool import ExecutorClosed, HybridExecutor
-from glasspool.signals import shutdown_on_signals
+from glasspool.signals import TWICE, shutdown_on_signals
 from tests.core.support import cancelled_once_blocked
 from tests.programs import BACKENDS, RUN, Program
 from tests.telemetry.support import LIMIT
@@ -90,9 +91,19 @@ def test_a_second_signal_ends_the_grace(backend: str) -> None:
     with running(backend, "submits", 3600.0) as program:
         program.send(signal.SIGTERM)
         program.until_said("closed")  # the first one has been seen
+        later = time.monotonic() + TWICE
+        program.until(lambda: time.monotonic() > later, "so much later that it is another request")
         program.send(signal.SIGTERM)
         said = program.end()
     assert "SIGTERM ['long']" in said
+
+
+def test_a_signal_that_is_sent_twice_is_one_request(backend: str) -> None:
+    with running(backend, "drains", 3600.0) as program:
+        for _ in range(3):
+            program.send(signal.SIGTERM)
+        said = program.end()
+    assert said.splitlines() == ["ready", "closed", "None SIGTERM []", "default again True"]
 
 
 def test_the_bodys_own_exception_leaves_as_itself(backend: str) -> None:
@@ -100,6 +111,50 @@ def test_the_bodys_own_exception_leaves_as_itself(backend: str) -> None:
         program.send(signal.SIGTERM)
         said = program.end()
     assert said.splitlines()[1:] == ["""left by KeyError("the body's own")"""]
+
+
+LEFT = (
+    RUN
+    + """
+import signal
+from glasspool import HybridExecutor
+from glasspool.signals import shutdown_on_signals
+
+ending, grace = sys.argv[2], float(sys.argv[3])
+
+async def main():
+    told = anyio.Event()
+
+    async def leaves():
+        print("ready")
+        while signal.getsignal(signal.SIGTERM) is signal.SIG_DFL or " open " in repr(executor):
+            await anyio.sleep(0.001)
+        print("draining")
+        await anyio.to_thread.run_sync(sys.stdin.readline)
+        told.set()
+
+    async with HybridExecutor("mail", max_in_flight=2) as executor:
+        async with shutdown_on_signals(executor, grace=grace) as stop:
+            long = await executor.submit(anyio.sleep_forever if ending == "cut" else told.wait, name="long")
+        print("in between", signal.getsignal(signal.SIGTERM) is signal.SIG_DFL)
+        await executor.submit(leaves)
+    print((await long.outcome()).outcome.value, stop.received)
+    print("default again", signal.getsignal(signal.SIGTERM) is signal.SIG_DFL)
+
+run(main)
+"""
+)
+
+
+@pytest.mark.parametrize(("ending", "grace", "outcome"), [("told", 3600, "success"), ("cut", 0.05, "cancelled")])
+def test_a_signal_that_comes_while_the_executor_is_left_does_not_kill_its_tasks(
+    backend: str, ending: str, grace: float, outcome: str
+) -> None:
+    with Program("-c", LEFT, backend, ending, str(grace)) as program:
+        program.until_said("draining")
+        program.send(signal.SIGTERM)
+        program.tell("go")
+        assert program.end() == (f"in between True\nready\ndraining\n{outcome} None\ndefault again True\n")
 
 
 @pytest.mark.anyio

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
+from contextlib import AbstractAsyncContextManager, nullcontext
 from functools import partial
 
 import anyio
@@ -31,6 +33,8 @@ class Block:
         self.work = Submission(self.engine)
         self._owner: object = backend.task()  # None when the block has been left
         self._group: TaskGroup = anyio.create_task_group()
+        self.watch_drain: Callable[[], AbstractAsyncContextManager[object]] | None = None
+        """What is open while the block is left by waiting for its tasks: it may shut the executor down."""
 
     @property
     def left(self) -> bool:
@@ -72,7 +76,8 @@ class Block:
     async def _drain(self) -> BaseException | None:
         """Wait for all accepted tasks; returns the exception that interrupted the wait."""
         try:
-            await self.shutdown(None)
+            async with nullcontext() if self.watch_drain is None else self.watch_drain():
+                await self.shutdown(None)
         except BaseException as interrupted:  # noqa: BLE001 - cancelled while draining: leaves the block
             return interrupted
         return None

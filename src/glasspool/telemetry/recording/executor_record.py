@@ -6,7 +6,6 @@ which counts in batches.
 
 from __future__ import annotations
 
-import contextlib
 import logging
 import threading
 import time
@@ -229,12 +228,14 @@ class ExecutorRecord:
 
     def producer_blocked(self, producer: object) -> None:
         """A producer starts to wait in submit."""
-        self.pending[producer] = self.clock()
+        with self.totals.lock:  # a reading in another thread goes through them
+            self.pending[producer] = self.clock()
         self.totals.blocked = True
 
     def producer_released(self, producer: object) -> float:
         """A producer's wait is over, accepted or not. Returns how long it waited, in seconds."""
-        return self.clock() - self.pending.pop(producer)
+        with self.totals.lock:
+            return self.clock() - self.pending.pop(producer)
 
     def ask(self, task: TaskRecord, at: float) -> None:
         """A running task is asked to end at this instant of the clock."""
@@ -312,9 +313,7 @@ class ExecutorRecord:
         now = self.clock()
         # The first entry of an insertion-ordered dict is the oldest one.
         queued, active = next(iter(self.slots.waiting), None), next(iter(self.active_tasks), None)
-        blocked = now
-        with contextlib.suppress(RuntimeError):  # producers come and go without a turn: one has, this instant
-            blocked = next(iter(self.pending.values()), now)
+        blocked = next(iter(self.pending.values()), now)
         found += (
             0.0 if queued is None else now - queued.accepted, 0.0 if active is None else now - active.started,
             now - blocked,

@@ -402,6 +402,31 @@ def test_the_loop_is_woken_once_for_all_calls_that_return_until_it_looks_and_aft
         threads.end()
 
 
+def test_ctrl_c_in_the_place_of_a_wake_up_loses_no_call(monkeypatch):
+    told = []
+    threads = daemon_threads.DaemonThreads("lost", lambda look: told.append(look) or True, nullcontext)
+    start = threading.Thread.start
+
+    def interrupted(thread):
+        monkeypatch.setattr(threading.Thread, "start", start)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(threading.Thread, "start", interrupted)
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            threads.put(Call(threading.Event))
+        threads.put(call := Call(threading.Event))
+        assert call.ended.wait(60)
+        while not told:
+            time.sleep(0)
+        told.clear()  # the loop was told, and Ctrl-C came instead
+        threads.look_again()
+        told[0]()
+        assert call.seen
+    finally:
+        threads.end()
+
+
 def test_threads_of_a_loop_that_is_gone_end():
     threads = daemon_threads.DaemonThreads("gone", lambda _: False, nullcontext)
     for _ in range(3):

@@ -89,11 +89,15 @@ class AsyncioThreads:
         job = _Job(self._loop, self._parts.local, context, call, scope)
         del context, call
         self._threads.put(job)
-        if abandon:
-            await job.future
-        else:
-            with anyio.CancelScope(shield=True):
+        try:
+            if abandon:
                 await job.future
+            else:
+                with anyio.CancelScope(shield=True):
+                    await job.future
+        except BaseException:
+            self._threads.look_again()
+            raise
 
     def end(self) -> None:
         """See Threads."""

@@ -66,7 +66,17 @@ class DaemonThreads:
         self._jobs.append(job)
         if not self._coming:
             self._coming = True
-            self._send_one()
+            try:
+                self._send_one()
+            except BaseException:  # Ctrl-C: perhaps none was woken
+                self._coming = False
+                raise
+
+    def look_again(self) -> None:
+        """Look at what has returned, although the loop was told to: Ctrl-C may have come instead. Only on the loop."""
+        self._told = False
+        if self._returns:
+            self._wake()
 
     def end(self) -> None:
         """End idle threads now and busy ones after their calls. From any thread."""
@@ -101,7 +111,6 @@ class DaemonThreads:
                 except IndexError:  # a thread that has finished was faster
                     refused = None
                 if not isinstance(error, Exception):
-                    self._coming = False
                     raise
                 if refused is not None:
                     self.returns(refused, error)

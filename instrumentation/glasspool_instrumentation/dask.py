@@ -23,7 +23,8 @@ from glasspool._foreign.pool_parts import client_of
 from glasspool._recorded_calls import recorded_above, recording
 from glasspool.telemetry.catalog import CANCEL_PHASES, CONTEXT_LOSS_KINDS
 from glasspool.telemetry.recording.call_names import look_through
-from glasspool.telemetry.tracing.spans import Spans, capture, inject
+from glasspool.telemetry.tracing.propagation import inject
+from glasspool.telemetry.tracing.spans import Spans, capture
 
 from ._observe.naming import Selection, caller_module
 from ._observe.observation import Observed

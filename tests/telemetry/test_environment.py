@@ -82,7 +82,8 @@ def test_propagators_that_can_be_had_are_used(given):
     code = """
 import logging, os
 logging.basicConfig()
-from glasspool.telemetry.tracing.spans import attach, inject
+from glasspool.telemetry.tracing.propagation import inject
+from glasspool.telemetry.tracing.spans import attach
 from opentelemetry import baggage, propagate
 attach(baggage.set_baggage("user", "1"))
 print("carried", sorted(inject()), os.environ["OTEL_PROPAGATORS"] == {given!r})

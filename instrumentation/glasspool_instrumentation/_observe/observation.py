@@ -102,6 +102,8 @@ class Observed:
 
     def start_span(self, task: TaskRecord, function: Any, parent: Context | None) -> Span | None:
         """The span of a task that is being submitted, if it gets one. ``function`` is it, or its qualified name."""
+        if parent is not None and not parent and not self.spans_all:
+            return None  # the common case without a trace
         return self.tracer.start(
             task_name=task.name,
             label=task.label,
@@ -159,7 +161,8 @@ class Observed:
         self.recorder.accept(task, queued=not held)
         if not held:
             self.waiting[task] = None
-            self.promote()  # a slot may have become free meanwhile
+            if self.free_slots:  # one has become free meanwhile
+                self.promote()
 
     def withdraw(self, task: TaskRecord) -> bool:
         """Take an ending task out of the queue if it is there. Returns whether it held a slot."""

@@ -31,12 +31,12 @@ from glasspool._recorded_calls import CALLERS, own_calls, stand_in, stands_in, s
 from glasspool.telemetry import providers
 from glasspool.telemetry.recording.call_names import function_name, links, look_through
 from glasspool.telemetry.recording.ending import SUCCESS, Ending
+from glasspool.telemetry.tracing.propagation import inject
 from glasspool.telemetry.tracing.spans import (
     TaskTracer,
     attach,
     detach,
     enter,
-    inject,
     leave,
 )
 

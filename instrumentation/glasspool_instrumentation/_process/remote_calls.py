@@ -12,11 +12,12 @@ import pickle
 import time
 from collections.abc import Callable
 from concurrent.futures import BrokenExecutor, Future
+from types import FunctionType
 from typing import Any
 
 from opentelemetry import trace
 from opentelemetry.context import Context
-from opentelemetry.trace import SpanKind
+from opentelemetry.trace import Span, SpanKind
 
 from glasspool._foreign.frames import queued_by
 from glasspool._foreign.guarded import class_name, is_a
@@ -25,7 +26,8 @@ from glasspool.telemetry.catalog import Key
 from glasspool.telemetry.recording.call_names import function_name, links, look_through, qualified_name
 from glasspool.telemetry.recording.ending import Ending
 from glasspool.telemetry.recording.error_types import error_text
-from glasspool.telemetry.tracing.spans import TaskTracer, attach, capture, detach, inject
+from glasspool.telemetry.tracing.propagation import inject
+from glasspool.telemetry.tracing.spans import TaskTracer, attach, capture, detach
 from glasspool_instrumentation._observe.observation import Observed
 
 from .mailbox import away, new_key
@@ -80,6 +82,8 @@ class Away:
 
     def done(self, future: Future[Any]) -> None:
         """The future is done. A call without a report was cancelled, or has failed in transit."""
+        if self.key not in away:  # the report has ended it
+            return
         error = None if future.cancelled() else future.exception()
         if future.cancelled() or self._killed(error):
             self.finish(None, cancelled=True, reason="explicit" if error is None else "shutdown")
@@ -120,7 +124,8 @@ class Away:
             ending = Ending.raised(error)
         else:
             ending = Ending.raised(error, report.error, ran=report.ran)
-        self._consumer_span(report, ending)
+        if self.task.span is not None and report is not None:
+            self._consumer_span(self.task.span, report, ending)
         observed.settle(self.task, ending, assigned=held or report is not None)
         if held:
             observed.release()
@@ -136,11 +141,10 @@ class Away:
         if report.missing:
             recorder.record.context_lost("missing")
 
-    def _consumer_span(self, report: Report | None, ending: Ending) -> None:
-        # The worker has no SDK: the span of its run is made here, from the time it measured.
-        span = self.task.span
-        if span is None or report is None or report.spanned or not span.is_recording():
+    def _consumer_span(self, span: Span, report: Report, ending: Ending) -> None:
+        if report.spanned or not span.is_recording():
             return
+        # The worker has no SDK: the span of its run is made here, from the time it measured.
         end = time.time_ns()
         begun = end - int(report.ran * 1e9)
         TaskTracer.begin(span, at=begun)
@@ -171,9 +175,11 @@ def submit(
     settings: Settings | None = None,
 ) -> Future[Any]:
     """Hand a call to a process pool's own ``submit``, observed."""
-    if any(map(stands_in, links(fn, args, kwargs))):  # by the layer that calls us
+    named = look_through(fn, args, kwargs)
+    plain = named is fn and type(fn) is FunctionType
+    if not plain and any(map(stands_in, links(fn, args, kwargs))):  # by the layer that calls us
         return original(fn, *args, **kwargs)
-    call = Away(observed, look_through(fn, args, kwargs), capture())
+    call = Away(observed, named, capture())
     errand = call.errand(fn, settings)
     token = attach(Context())  # workers forked within this call are born with no trace
     try:

@@ -24,7 +24,8 @@ from glasspool._recorded_calls import own_calls, stand_in
 from glasspool.telemetry import providers
 from glasspool.telemetry.catalog import Key
 from glasspool.telemetry.recording.ending import Ending
-from glasspool.telemetry.tracing.spans import TaskTracer, attach, detach, extract
+from glasspool.telemetry.tracing.propagation import extract
+from glasspool.telemetry.tracing.spans import TaskTracer, attach, detach
 
 from . import worker_telemetry
 from .mailbox import receive, receive_error
@@ -150,8 +151,7 @@ class _Run:
         if errand.settings is not None or errand.sender is not None:
             worker_telemetry.prepare_worker(errand.settings)
         context = extract(errand.carrier)
-        parent = trace.get_current_span(context).get_span_context()
-        self._missing = errand.sender is not None and not parent.is_valid
+        self._missing = errand.sender is not None and not trace.get_current_span(context).get_span_context().is_valid
         self._span = _consumer_span(errand.sender, context)
         self._token = attach(context, self._span)
         self._own = own_calls(self).enter()  # a pool of the application's own may run it within its submit()

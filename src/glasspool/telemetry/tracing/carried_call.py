@@ -9,7 +9,8 @@ from glasspool._foreign.guarded import drop_top_frame, traceback_of
 from glasspool._recorded_calls import own_calls
 from glasspool.telemetry.recording.error_types import error_text
 
-from .spans import attach, detach, extract, inject
+from .propagation import extract, inject
+from .spans import attach, detach
 
 __all__ = ["Carried"]
 

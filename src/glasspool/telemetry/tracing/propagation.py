@@ -1,4 +1,4 @@
-"""Imports OpenTelemetry's propagators in a way that an invalid name in ``OTEL_PROPAGATORS`` does no harm.
+"""Carries OpenTelemetry contexts as plain strings, and imports its propagators so that an invalid name does no harm.
 
 The API loads the propagators when ``opentelemetry.propagate`` is imported, and fails permanently if one of them is
 missing. The default ones always exist, and are imported when the first call leaves the process.
@@ -9,10 +9,17 @@ from __future__ import annotations
 import importlib
 import logging
 import os
+from collections.abc import Mapping
 from functools import cache
 from types import ModuleType
+from typing import NamedTuple
+from weakref import ref
 
-__all__ = ["propagate"]
+from opentelemetry.context import Context
+
+from glasspool._foreign.otel_context import current_context
+
+__all__ = ["extract", "inject", "propagate"]
 
 logger = logging.getLogger("glasspool")
 
@@ -45,6 +52,44 @@ def propagate() -> ModuleType:
             ", ".join(repr(name) for name in names if name not in kept)[:100],
             ", ".join(kept) or "tracecontext, baggage (the default)",
         )
+    return found
+
+
+class _Injected(NamedTuple):
+    """What ``inject`` has made last. Calls of one request have one context, unless each has a span."""
+
+    context: ref[Context]
+    propagator: object
+    carrier: dict[str, str]
+
+
+_injected: _Injected | None = None
+_extracted: tuple[object, Mapping[str, str], Context] | None = None
+
+
+def inject(context: Context | None = None) -> dict[str, str]:
+    """The context (default: the current one) as a carrier of plain strings, which must not be changed: by the global
+    propagators, W3C traceparent and baggage by default."""
+    global _injected
+    if context is None:
+        context = current_context()
+    last, propagator = _injected, propagate().get_global_textmap()
+    if last is not None and last.context() is context and last.propagator is propagator:
+        return last.carrier
+    carrier: dict[str, str] = {}
+    propagator.inject(carrier, context)
+    _injected = _Injected(ref(context), propagator, carrier)
+    return carrier
+
+
+def extract(carrier: Mapping[str, str]) -> Context:
+    """The context of a carrier only; the current or inherited context is not used."""
+    global _extracted
+    last, propagator = _extracted, propagate().get_global_textmap()
+    if last is not None and last[0] is propagator and last[1] == carrier:
+        return last[2]
+    found: Context = propagator.extract(carrier, Context())
+    _extracted = propagator, dict(carrier), found
     return found
 
 

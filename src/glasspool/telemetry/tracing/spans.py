@@ -29,7 +29,6 @@ from glasspool.telemetry.recording.error_types import error_event, error_text
 from glasspool.telemetry.recording.printable_text import SHOWN, TEXT_LENGTH, printable
 from glasspool.telemetry.recording.registry import REGISTRY
 
-from .propagation import propagate
 from .start_attributes import StartAttributes
 
 __all__ = [
@@ -42,8 +41,6 @@ __all__ = [
     "context_in",
     "detach",
     "enter",
-    "extract",
-    "inject",
     "leave",
     "without_span",
 ]
@@ -333,16 +330,3 @@ def leave(entered: Entered) -> None:
 def without_span(context: Context | None = None) -> Context:
     """A context without a current span, in which workers and timers start."""
     return trace.set_span_in_context(trace.INVALID_SPAN, context)
-
-
-def inject(context: Context | None = None) -> dict[str, str]:
-    """The context as a carrier of plain strings (the global propagators: W3C traceparent and baggage by default)."""
-    carrier: dict[str, str] = {}
-    propagate().inject(carrier, context)
-    return carrier
-
-
-def extract(carrier: Mapping[str, str]) -> Context:
-    """The context of a carrier only; the current or inherited context is not used."""
-    found: Context = propagate().extract(carrier, Context())
-    return found

@@ -130,15 +130,11 @@ async def instrumented(count: int) -> None:
     """Tasks and a semaphore, with OpenTelemetry's instrumentation of asyncio."""
     from opentelemetry.instrumentation.asyncio import AsyncioInstrumentor
 
-    global _instrumented
-    if not _instrumented:
-        _instrumented = True
+    instrumentor = AsyncioInstrumentor()
+    if not instrumentor.is_instrumented_by_opentelemetry:
         os.environ["OTEL_PYTHON_ASYNCIO_COROUTINE_NAMES_TO_TRACE"] = "one"
-        AsyncioInstrumentor().instrument()
+        instrumentor.instrument()
     await raw(count)
-
-
-_instrumented = False
 
 
 async def naive(count: int) -> None:

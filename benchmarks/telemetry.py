@@ -5,15 +5,16 @@ from __future__ import annotations
 import threading
 import time
 
-__all__ = ["KINDS", "set_up"]
-
-KINDS = ("", "prometheus", "exporter", "metrics", "sampled out", "traced")
-"""No SDK; a Prometheus collector; an SDK with OpenTelemetry's own Prometheus exporter, scraped every second; an SDK
-that collects every second; the same with spans, not sampled or sampled."""
+__all__ = ["set_up"]
 
 
 def set_up(kind: str) -> None:
-    """Set up one of ``KINDS``, once in a process. Exporters get everything and send nothing."""
+    """Set it up, once in a process. Exporters get everything and send nothing.
+
+    :param kind: ``""``: no SDK; ``"prometheus"``: a Prometheus collector; ``"exporter"``: an SDK with the Prometheus
+        exporter of OpenTelemetry, scraped every second; ``"metrics"``: an SDK that collects every second;
+        ``"sampled out"`` and ``"traced"``: the same with spans.
+    """
     if kind == "prometheus":
         from prometheus_client import CollectorRegistry
 

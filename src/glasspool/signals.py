@@ -149,17 +149,16 @@ class ShutdownOnSignals:
         group = self._group
         if group is None:
             raise RuntimeError("shutdown_on_signals is left without having been entered")
-        engine = block_of(self._executor, "leaving shutdown_on_signals").engine
+        block = block_of(self._executor, "leaving shutdown_on_signals")
+        engine = block.engine
         if not engine.host.is_destroying(exc):
             engine.host.check_caller("leaving shutdown_on_signals")
         self._leaving = True
-        if self.received is None or self.report is not None:
-            group.cancel_scope.cancel()
         if self.received is None and exc is None:
             # If the executor's block is left next, a signal must not kill the process while its tasks finish.
-            block_of(self._executor, "leaving shutdown_on_signals").watch_drain = partial(
-                _again, ref(self._executor), self._grace, self._signals
-            )
+            block.watch_drain = partial(_again, ref(self._executor), self._grace, self._signals)
+        if self.received is None or self.report is not None:
+            group.cancel_scope.cancel()
         # Otherwise a shutdown is under way. This waits for it even if the body failed, commonly by ExecutorClosed: an
         # executor that is left by an exception would cancel at once the tasks that still have their grace period.
         try:

@@ -117,10 +117,19 @@ def test_the_benchmark_of_wrapped_pools_runs() -> None:
     assert [line.split()[0] for line in done.stdout.splitlines()].count("traced") == 2
 
 
+def test_the_benchmark_of_pools_beside_other_instrumentation_runs() -> None:
+    done = run(ROOT / "benchmarks" / "pool_cost.py", "--tasks", "20", "--rounds", "1")
+    assert done.returncode == 0, done.stderr
+    lines = done.stdout.splitlines()
+    assert sum("bare" in line for line in lines) == sum("wrapped, traced" in line for line in lines) == 2
+
+
 @pytest.mark.parametrize("backend", ["asyncio", "uvloop", "trio"])
 def test_the_benchmark_of_the_executor_runs(backend: str) -> None:
-    ours = ("no SDK", "Prometheus", "SDK metrics", "sampled out", "traced")
-    cases = [f"glasspool, {case}" for case in ours] + (["naive, traced"] if backend == "asyncio" else [])
+    ours = ("no SDK", "Prometheus", "SDK metrics", "SDK's Prometheus", "sampled out", "traced")
+    cases = [*(f"glasspool, {case}" for case in ours), "threads: glasspool, traced", "threads: anyio.to_thread"]
+    if backend == "asyncio":
+        cases += ["naive, traced", "opentelemetry's, traced", "threads: run_in_executor"]
     for case in cases:
         options = ("--tasks", "20", "--rounds", "1", "--cpu", "--case", case, backend)
         done = run(ROOT / "benchmarks" / "executor_cost.py", *options)

@@ -102,8 +102,6 @@ class Observed:
 
     def start_span(self, task: TaskRecord, function: Any, parent: Context | None) -> Span | None:
         """The span of a task that is being submitted, if it gets one. ``function`` is it, or its qualified name."""
-        if parent is not None and not parent and not self.spans_all:
-            return None  # the common case without a trace
         return self.tracer.start(
             task_name=task.name,
             label=task.label,

@@ -176,8 +176,8 @@ def submit(
 ) -> Future[Any]:
     """Hand a call to a process pool's own ``submit``, observed."""
     named = look_through(fn, args, kwargs)
-    plain = named is fn and type(fn) is FunctionType
-    if not plain and any(map(stands_in, links(fn, args, kwargs))):  # by the layer that calls us
+    wraps = named is not fn or type(fn) is not FunctionType
+    if wraps and any(map(stands_in, links(fn, args, kwargs))):  # by the layer that calls us
         return original(fn, *args, **kwargs)
     call = Away(observed, named, capture())
     errand = call.errand(fn, settings)

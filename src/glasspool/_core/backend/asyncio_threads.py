@@ -63,21 +63,16 @@ def is_cancelled(scope: Any) -> bool:
     return False
 
 
-class AsyncioThreads:
+class AsyncioThreads(DaemonThreads):
     """Daemon threads of one executor, connected to the loop as anyio's worker threads are."""
 
     def __init__(
         self, name: str, loop: asyncio.AbstractEventLoop, tell: Callable[[Callable[[], object]], bool],
         parts: ThreadParts,
     ) -> None:  # fmt: skip
+        super().__init__(name, tell, partial(parts.claim, parts.backend, loop))
         self._loop = loop
         self._parts = parts
-        self._threads = DaemonThreads(name, tell, partial(parts.claim, parts.backend, loop))
-
-    @property
-    def alive(self) -> int:
-        """See Threads."""
-        return self._threads.alive
 
     async def run(self, call: Callable[[], None], scope: Any, *, abandon: bool) -> None:
         """See Threads."""
@@ -88,7 +83,7 @@ class AsyncioThreads:
             context.run(self._parts.library.set, None)
         job = _Job(self._loop, self._parts.local, context, call, scope)
         del context, call
-        self._threads.put(job)
+        self.put(job)
         try:
             if abandon:
                 await job.future
@@ -96,12 +91,8 @@ class AsyncioThreads:
                 with anyio.CancelScope(shield=True):
                     await job.future
         except BaseException:
-            self._threads.look_again()
+            self.look_again()
             raise
-
-    def end(self) -> None:
-        """See Threads."""
-        self._threads.end()
 
 
 class _Job:

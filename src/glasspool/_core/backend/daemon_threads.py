@@ -1,4 +1,4 @@
-"""Daemon threads of one executor, which take its calls from a queue."""
+"""Daemon threads of one executor, which take its calls from a queue. What connects them to a loop is elsewhere."""
 
 from __future__ import annotations
 

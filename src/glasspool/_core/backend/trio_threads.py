@@ -56,21 +56,16 @@ def thread_parts() -> ThreadParts | None:
     return ThreadParts(claim_worker_thread, TrioBackend, local, active, current_async_library_cvar) if fits else None
 
 
-class TrioThreads:
+class TrioThreads(DaemonThreads):
     """Daemon threads of one executor, connected to the run as trio's worker threads are."""
 
     def __init__(
         self, name: str, token: trio.lowlevel.TrioToken, tell: Callable[[Callable[[], object]], bool],
         parts: ThreadParts,
     ) -> None:  # fmt: skip
+        super().__init__(name, tell, partial(parts.claim, parts.backend, token))
         self._token = token
         self._parts = parts
-        self._threads = DaemonThreads(name, tell, partial(parts.claim, parts.backend, token))
-
-    @property
-    def alive(self) -> int:
-        """See Threads."""
-        return self._threads.alive
 
     async def run(self, call: Callable[[], None], scope: Any, *, abandon: bool) -> None:
         """See Threads."""
@@ -80,12 +75,8 @@ class TrioThreads:
         job = _Job(self._token, self._parts.local, context, call, abandon)
         del context, call
         with self._parts.active():
-            self._threads.put(job)
+            self.put(job)
             await job.wait()
-
-    def end(self) -> None:
-        """See Threads."""
-        self._threads.end()
 
 
 class _Job:

@@ -67,7 +67,7 @@ from opentelemetry.sdk.trace.sampling import ALWAYS_OFF, ALWAYS_ON
 from glasspool import HybridExecutor
 from glasspool_instrumentation import wrap_executor
 
-TASKS = 1000
+TASKS, ROUNDS = 1000, 3
 telemetry, backend = sys.argv[1:]
 
 class Drop(SpanExporter):
@@ -96,13 +96,26 @@ def count(frame, event, _argument):
         elif file.startswith(theirs):
             calls["theirs", frame.f_code.co_name] += 1
 
-def report(path):
-    sys.setprofile(None)
-    for whose in ("ours", "theirs"):
-        found = Counter({name: number for (who, name), number in calls.items() if who == whose})
-        worst = ", ".join(f"{name} {number / TASKS:.1f}" for name, number in found.most_common(12))
-        print("cost", path, whose, round(sum(found.values()) / TASKS, 1), worst)
-    calls.clear()
+# How often a thread wakes another one depends on the machine: of several rounds the one with the fewest calls counts.
+class Rounds:
+    def __init__(self, path):
+        self.path = path
+        self.found = []
+
+    def __iter__(self):
+        for _ in range(ROUNDS):
+            calls.clear()
+            sys.setprofile(count)
+            yield
+            sys.setprofile(None)
+            self.found.append(calls.copy())
+        for whose in ("ours", "theirs"):
+            least = min((only(found, whose) for found in self.found), key=lambda each: sum(each.values()))
+            worst = ", ".join(f"{name} {number / TASKS:.1f}" for name, number in least.most_common(12))
+            print("cost", self.path, whose, round(sum(least.values()) / TASKS, 1), worst)
+
+def only(found, whose):
+    return Counter({name: number for (who, name), number in found.items() if who == whose})
 
 def nothing(number=0):
     return number
@@ -117,28 +130,24 @@ async def native():
         for path, function in (("coroutine", work), ("thread", nothing)):
             async for _ in executor.as_completed(function, range(200)):
                 pass  # what is made once is made
-            calls.clear()
-            sys.setprofile(count)
-            async for _ in executor.as_completed(function, range(TASKS)):
-                pass
-            report(path)
+            for _ in Rounds(path):
+                async for _ in executor.as_completed(function, range(TASKS)):
+                    pass
 
 anyio.run(native, backend=backend)
 
 with wrap_executor(ThreadPoolExecutor(2), "wrapped") as pool, trace.get_tracer("t").start_as_current_span("request"):
     for future in [pool.submit(nothing) for _ in range(200)]:
         future.result()
-    calls.clear()
-    sys.setprofile(count)
-    for future in [pool.submit(nothing) for _ in range(TASKS)]:
-        future.result()
-    report("pool")
+    for _ in Rounds("pool"):
+        for future in [pool.submit(nothing) for _ in range(TASKS)]:
+            future.result()
 """
 
 OURS: dict[tuple[str, str], float] = {
-    ("coroutine", "none"): 40, ("thread", "none"): 66, ("pool", "none"): 13,
-    ("coroutine", "metrics"): 40, ("thread", "metrics"): 66, ("pool", "metrics"): 13,
-    ("coroutine", "sampled out"): 54, ("thread", "sampled out"): 80, ("pool", "sampled out"): 13,
+    ("coroutine", "none"): 40, ("thread", "none"): 66, ("pool", "none"): 12.5,
+    ("coroutine", "metrics"): 40, ("thread", "metrics"): 66, ("pool", "metrics"): 12.5,
+    ("coroutine", "sampled out"): 54, ("thread", "sampled out"): 80, ("pool", "sampled out"): 12.5,
     ("coroutine", "traced"): 69, ("thread", "traced"): 95, ("pool", "traced"): 42,
 }  # fmt: skip
 """Of our own functions, at most so many calls per task."""

@@ -115,7 +115,7 @@ class Call(NotedCall):
         if token is not None:
             leave(token) if self.packed else detach(token)
         self.ending = SUCCESS
-        if span is None and len(notes) < BATCH and not self.observed.closing:
+        if span is None and not self.observed.closing and (len(notes) < BATCH or self.recorder.record.totals.busy):
             notes.append(self)
         else:
             self.end(SUCCESS, threading.current_thread())
@@ -161,13 +161,13 @@ class Call(NotedCall):
             TaskTracer.end(self.span, ending.timed(wait, duration), thread=thread)
         if observed.closing:
             observed.close_when_empty()
-        elif len(recorder.notes) >= BATCH:
+        elif len(recorder.notes) >= BATCH and not recorder.record.totals.busy:  # else another thread is at it
             recorder.enter_some()
 
     def done(self, future: Future[Any]) -> None:
         """The future is done; a call ends here that never ran, or whose error the pool may have made good."""
         if self.ending is not None:
-            if _KEEPS_FRAMES and not future.cancelled():
+            if _KEEPS_FRAMES and self.ending is not SUCCESS and not future.cancelled():
                 _cut_frames(future.exception())
             return
         cancelled = future.cancelled()

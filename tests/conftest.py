@@ -12,11 +12,14 @@ from typing import Any
 import anyio
 import pytest
 
+from glasspool import HybridExecutor
+
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption(
         "--eager", action="store_true", help="give asyncio loops the eager task factory (Python 3.12 and later)"
     )
+    parser.addoption("--shared", action="store_true", help="executors that do not say otherwise have isolate=False")
     # Far above what any test needs on a loaded machine.
     parser.addoption("--limit", type=float, default=300.0, help="seconds after which an asynchronous test has hung")
 
@@ -24,6 +27,8 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 def pytest_configure(config: pytest.Config) -> None:
     if config.getoption("--eager") and sys.version_info < (3, 12):
         raise pytest.UsageError("--eager needs asyncio.eager_task_factory, which Python has from 3.12 on")
+    if config.getoption("--shared"):
+        HybridExecutor.__init__.__kwdefaults__["isolate"] = False
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:

@@ -34,6 +34,7 @@ class TaskOptions(TypedDict, total=False):
     runner: Literal["inline", "thread"] | FuturesExecutor | None
     abandon: bool
     metadata: Mapping[str, Any] | None
+    isolate: bool | None
 
 
 def count(parameter: str, value: Any, *, least: int, unbounded: bool = False) -> int | None:

@@ -61,6 +61,8 @@ class HybridExecutor:
     :param wait_objective: seconds a task may wait in the queue before it is late. Late tasks are counted, and the
         alerts on waits, on a full queue and on saturation watch this executor. None (default): its tasks may wait, as
         those of a batch do.
+    :param isolate: whether each task runs in a backend task (of asyncio or trio) of its own (default). False: backend
+        tasks are shared by successive tasks, which is faster for tiny ones; a task may say otherwise. See ``submit``.
     :param observers: callables that are called with every event (``glasspool.telemetry.observers.TaskEvent``).
     :raises TypeError: naming the parameter, its value and the fix.
     :raises ValueError: naming the parameter, its value and the fix.
@@ -76,6 +78,7 @@ class HybridExecutor:
         spans: Spans = "all",
         max_task_names: int = 25,
         wait_objective: float | None = None,
+        isolate: bool = True,
         observers: Iterable[Observer] = (),
     ) -> None:
         self._settings = Settings(
@@ -86,6 +89,7 @@ class HybridExecutor:
             spans=cast("Spans", checks.choice("spans", spans, ("all", "parented", "off"))),
             max_task_names=cast("int", checks.count("max_task_names", max_task_names, least=0)),
             wait_objective=checks.wait_objective(wait_objective),
+            isolate=checks.flag("isolate", isolate),
             observers=checked_observers(observers),
         )
         self._block: Block | None = None  # set once, when the block is entered
@@ -161,6 +165,9 @@ class HybridExecutor:
         :param runner: ``"inline"``, ``"thread"`` or a ``concurrent.futures.Executor``; None (default) by the function.
         :param abandon: whether a thread is left behind when its task is cancelled (default); False waits for it.
         :param metadata: the submitter's own notes, found again in ``completed.item``; default None.
+        :param isolate: False: the task may run in a backend task that has run others and will run more, so
+            ``asyncio.current_task()``, and the owner of a lock, are the same for them. Context variables,
+            cancellation and timeouts stay apart. None (default): as the executor's ``isolate`` says.
         :raises TypeError, ValueError: naming the parameter, its value and the fix.
         :raises TaskTimeout: the deadline passed while there was no room; nothing was accepted.
         :raises ExecutorClosed: the executor is closing or not open.

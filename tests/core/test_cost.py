@@ -26,8 +26,11 @@ async def work(number: int) -> int:
     return number
 
 
-@pytest.mark.parametrize(("backend", "most"), [("asyncio", 40), ("trio", 38)])
-def test_a_task_costs_so_many_calls_of_ours(backend: str, most: int) -> None:
+@pytest.mark.parametrize(
+    ("backend", "isolate", "most"),
+    [("asyncio", True, 40), ("trio", True, 38), ("asyncio", False, 40), ("trio", False, 40)],
+)
+def test_a_task_costs_so_many_calls_of_ours(backend: str, isolate: bool, most: int) -> None:
     calls: Counter[str] = Counter()
 
     def count(frame: FrameType, event: str, _argument: Any) -> None:
@@ -36,7 +39,7 @@ def test_a_task_costs_so_many_calls_of_ours(backend: str, most: int) -> None:
             calls[code.co_name] += 1
 
     async def run() -> None:
-        async with HybridExecutor("counted", max_in_flight=64) as executor:
+        async with HybridExecutor("counted", max_in_flight=64, isolate=isolate) as executor:
             async for _ in executor.as_completed(work, range(100)):
                 pass  # what is made once is made
             sys.setprofile(count)

@@ -124,7 +124,7 @@ async def test_a_task_cancelled_natively_from_outside(anyio_backend):
 
 @pytest.mark.parametrize("anyio_backend", ["asyncio"])
 async def test_a_task_cancelled_natively_before_its_first_step(anyio_backend):
-    async with HybridExecutor("early", max_in_flight=3) as executor:
+    async with HybridExecutor("early", max_in_flight=3, isolate=True) as executor:
         before = asyncio.all_tasks()
         handle = executor.submit_nowait(forever)
         for _ in range(3):

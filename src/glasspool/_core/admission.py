@@ -33,10 +33,14 @@ __all__ = ["Submission"]
 
 
 class Submission:
-    """Submits tasks to one engine. Piles and iterations get it as their ``Work`` (work.py)."""
+    """Submits tasks to one engine. Piles and iterations get it as their ``Work`` (work.py).
 
-    def __init__(self, engine: Engine) -> None:
+    :param isolate: for tasks that do not say it themselves.
+    """
+
+    def __init__(self, engine: Engine, *, isolate: bool) -> None:
         self.engine = engine
+        self._isolate = isolate
         self.host = engine.host
         self.backend = engine.backend
         self.closing = engine.closing
@@ -57,6 +61,7 @@ class Submission:
         runner: Any = None,
         abandon: bool = True,
         metadata: Any = None,
+        isolate: bool | None = None,
         **unknown: Any,
     ) -> Plan:
         """Check a function and its options; see HybridExecutor.submit for what they mean."""
@@ -69,7 +74,8 @@ class Submission:
         chosen = self._runner(None if runner is None else checks.runner(runner), on_loop)
         name = function_name(fn, args) if name is None else checks.name("name", name)
         runner_name = "inline" if chosen is None else chosen.name
-        plan = Plan(name, chosen, runner_name, self.engine.reporter.records(name, runner_name))
+        isolate = self._isolate if isolate is None else checks.flag("isolate", isolate)
+        plan = Plan(name, self.engine.reporter.label(name), chosen, runner_name, isolate=isolate)
         if timeout is not None:
             plan.timeout = checks.seconds("timeout", timeout)
         if deadline is not None:
@@ -194,6 +200,7 @@ class Submission:
         scope = engine.backend.scope(math.inf if plan.deadline is None else plan.deadline)
         try:
             with scope:
+                await checkpoint_if_cancelled()  # see Ledger.wait
                 await woken.wait()
                 if producer in engine.queue.granted:
                     woken = anyio.Event()

@@ -30,7 +30,7 @@ class Block:
     def __init__(self, settings: Settings) -> None:
         backend = current_backend()
         self.engine = Engine(settings, backend, context_without_span(), run_task)
-        self.work = Submission(self.engine)
+        self.work = Submission(self.engine, isolate=settings.isolate)
         self._owner: object = backend.task()  # None when the block has been left
         self._group: TaskGroup = anyio.create_task_group()
         self.watch_drain: Callable[[], AbstractAsyncContextManager[object]] | None = None

@@ -7,6 +7,7 @@ from itertools import chain
 from typing import Any, Generic, TypeVar
 
 import anyio
+from anyio.lowlevel import checkpoint_if_cancelled
 
 from glasspool.task import Completed
 
@@ -74,6 +75,8 @@ class Ledger(Generic[T]):
 
     async def wait(self) -> None:
         """Wait until something has changed."""
+        # On asyncio a scope cancels nobody who is about to be woken, which a consumer of many quick tasks always is.
+        await checkpoint_if_cancelled()
         if self._changed is None:
             self._changed = anyio.Event()
         await self._changed.wait()

@@ -67,12 +67,17 @@ class Nursery:
 
     def start(self, task: Task) -> None:
         """Start the task that was granted a slot: now, or after a loop turn if too many have already started."""
-        if self._burst >= BURST or self.spawner is None:
+        plan, spawner = task.plan, self.spawner
+        if not plan.isolate and spawner is not None and spawner.hand_over(task):
+            return  # that takes a loop turn between two tasks
+        if self._burst >= BURST or spawner is None:
             self._held_back.append(task)
             self._wake.set()
             return
         self._burst += 1
-        self.spawner.spawn(self._body, task, task.context, task.plan.name)
+        if self._burst == BURST // 2:
+            self._wake.set()  # a new turn is noticed before the starts of this one are used up
+        (spawner.spawn if plan.isolate else spawner.share)(self._body, task, task.context, plan.name)
 
     def start_service(self, body: Body, scope: Scope, context: Context) -> None:
         """Run ``body`` in the nursery, in ``context``; ``scope`` is its own cancel scope, entered by it."""

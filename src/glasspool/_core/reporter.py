@@ -8,7 +8,6 @@ import threading
 from collections.abc import Callable, Iterable
 from contextvars import Context, copy_context
 from dataclasses import replace
-from functools import partial
 from itertools import product
 from typing import Any
 
@@ -78,6 +77,7 @@ class Reporter:
         self.counted_begin = recorder.begin  # the record of a task without span and observers: its function is called
         self.succeeded = recorder.succeed  # the record of a task without observers: it has ended as success
         self.counts = record.counts
+        self.label = record.label  # of a task's name: what metrics and spans show
         self._closing = (0.0, record.counts())  # when closing began, and what the counts were then
         self._cut: list[CutTask] = []
         self._late: list[CutTask] = []
@@ -88,10 +88,6 @@ class Reporter:
         """The executor is open, on the loop of the caller."""
         self.record.open()
         self._unwatch = loop_monitors.executor_opened()
-
-    def records(self, name: str, runner: str) -> Callable[[], TaskRecord]:
-        """A function that makes the record of each task with this name."""
-        return partial(TaskRecord, name, runner, self.record.label(name))
 
     def resized(self, limit: int) -> None:
         """The number of slots has changed."""

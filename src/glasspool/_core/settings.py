@@ -20,5 +20,6 @@ class Settings:
     escalate: bool  # on_error="escalate"
     spans: Spans
     max_task_names: int
+    isolate: bool
     wait_objective: float | None
     observers: tuple[Observer, ...]

@@ -27,7 +27,7 @@ async def run_task(engine: Engine, task: Task) -> None:
     error: BaseException | None = None
     passing: BaseException | None = None
     try:
-        if engine.backend.pause is not None:
+        if engine.backend.pause is not None and task.native is None:
             await engine.backend.pause
         if not _begin(engine, task):
             # It was cancelled, or ran out of time, between getting its slot and this first step.

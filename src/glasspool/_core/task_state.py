@@ -20,6 +20,7 @@ from weakref import ref
 
 from glasspool.errors import TaskCancelled, TaskTimeout
 from glasspool.task import Completed, WorkItem
+from glasspool.telemetry.recording.task_record import TaskRecord
 
 from .interfaces import NOTHING, Host, Needs, Sink
 
@@ -53,13 +54,16 @@ MOVES: dict[str, frozenset[str]] = {
 class Plan:
     """How tasks are run: the checked options of one submission, or of all those of one map. Never changed later."""
 
-    __slots__ = ("abandon", "deadline", "link", "metadata", "name", "new_record", "runner", "runner_name", "timeout")
+    __slots__ = (
+        "abandon", "deadline", "isolate", "label", "link", "metadata", "name", "runner", "runner_name", "timeout",
+    )  # fmt: skip
 
-    def __init__(self, name: str, runner: Any, runner_name: str, new_record: Callable[[], Any]) -> None:
+    def __init__(self, name: str, label: str, runner: Any, runner_name: str, *, isolate: bool) -> None:
         self.name = name
         self.runner = runner  # None: a coroutine function, called on the loop
         self.runner_name = runner_name
-        self.new_record = new_record  # makes telemetry's own view of one task
+        self.label = label  # the name, as metrics and spans show it
+        self.isolate = isolate  # in a backend task of its own
         self.timeout: float | None = None
         self.deadline: float | None = None
         self.abandon = True
@@ -89,7 +93,7 @@ class Task:
     ) -> None:
         self.host = host
         self.plan = plan
-        self.record: Any = plan.new_record()
+        self.record = TaskRecord(plan.name, plan.runner_name, plan.label)
         self.item = WorkItem(self.record.id, plan.name, fn, args, plan.metadata)
         self.sink = sink
         self.context: Context | None = context

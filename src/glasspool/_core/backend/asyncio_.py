@@ -14,7 +14,7 @@ import math
 import sys
 import time
 from collections.abc import Awaitable, Callable, Coroutine, Generator
-from contextvars import Context
+from contextvars import Context, copy_context
 from functools import cache, partial
 from importlib.metadata import version
 from typing import Any, cast
@@ -25,6 +25,7 @@ from anyio.abc import TaskGroup
 from .anyio_threads import AnyioThreads
 from .asyncio_threads import AsyncioThreads, thread_parts
 from .base import Call, Main, Scope, Spawner, Threads, enclosing_cancelled
+from .shared_workers import SharedWorkers, Worker
 
 __all__ = ["AsyncioBackend"]
 
@@ -42,6 +43,7 @@ def _anyio_parts() -> tuple[Any, Any] | None:
             hasattr(state, "cancel_scope")
             and (type(scope._tasks), type(scope._child_scopes), scope._cancel_called) == (set, set, False)
             and hasattr(backend._task_states, "pop")
+            and hasattr(asyncio.Task, "_must_cancel")
         )
         return (backend._task_states, backend.TaskState) if fits else None
     except (ImportError, AttributeError, TypeError):
@@ -86,9 +88,14 @@ class _FastSpawner:
         self._parent = id(asyncio.current_task())
         self._tasks: set[asyncio.Task[None]] = set()  # asyncio itself refers to its tasks weakly
         self._idle: asyncio.Future[None] | None = None
+        self._workers: SharedWorkers | None = None
+        self._context = copy_context()  # of the workers
+        self.pause: Awaitable[None] | None = _PAUSE
 
     def spawn(self, main: Main, task: Any, context: Any, name: str) -> None:
-        coro = main(task)
+        task.native = self._start(main(task), context, name)
+
+    def _start(self, coro: Coroutine[Any, Any, None], context: Context, name: str) -> asyncio.Task[None]:
         coro.send(None)
         # asyncio.Task itself, not loop.create_task: an eager task factory would run the task's first step here,
         # inside submit.
@@ -96,13 +103,49 @@ class _FastSpawner:
             native: asyncio.Task[None] = asyncio.Task(coro, loop=self._loop, name=name, context=context)
         else:
             native = context.run(_new_task, coro, self._loop, name)
-        task.native = native
         self._states[native] = self._state_class(self._parent, self._scope)
         self._scope._tasks.add(native)
         self._tasks.add(native)
+        return native
+
+    def hand_over(self, task: Any) -> bool:
+        return self._workers is not None and self._workers.hand_over(task)
+
+    def share(self, main: Main, task: Any, context: Any, name: str) -> None:
+        if self._workers is None:
+            self._workers = SharedWorkers(self, main)
+        self._workers.put(task)
 
     def finished(self, task: Any) -> None:
         native, task.native = task.native, None  # the native task's context refers to the task
+        if self._workers is None or native not in self._workers.all:
+            self.left(native)
+
+    def start_worker(self, body: Callable[[], Coroutine[Any, Any, None]]) -> asyncio.Task[None]:
+        return self._start(body(), self._context, "glasspool worker")
+
+    def current(self) -> Any:
+        return asyncio.current_task(self._loop)
+
+    async def sleep(self, worker: Worker) -> None:
+        worker.waiter = self._loop.create_future()
+        await worker.waiter
+
+    def wake(self, worker: Worker) -> None:
+        if not worker.waiter.done():  # it has been cancelled
+            worker.waiter.set_result(None)
+
+    def turn(self) -> Awaitable[None]:
+        return cast("Awaitable[None]", _PAUSE)
+
+    def is_clean(self, native: Any) -> bool:
+        return (
+            self._states[native].cancel_scope is self._scope
+            and not native._must_cancel
+            and not (_COUNTS_CANCELLATIONS and native.cancelling())
+        )
+
+    def left(self, native: Any) -> None:
         state = self._states.pop(native, None)
         scope = self._scope if state is None or state.cancel_scope is None else state.cancel_scope
         scope._tasks.discard(native)
@@ -112,6 +155,8 @@ class _FastSpawner:
 
     async def join(self) -> None:
         """Wait for all tasks. The caller is shielded; a native cancellation is passed on afterwards."""
+        if self._workers is not None:
+            self._workers.end()
         cancelled: BaseException | None = None
         while self._tasks:
             self._idle = self._loop.create_future()
@@ -158,6 +203,11 @@ class _GroupSpawner:
     def spawn(self, main: Main, task: Any, context: Any, name: str) -> None:
         start: Any = self._group.start_soon
         context.run(partial(start, main, task, name=name))
+
+    share = spawn
+
+    def hand_over(self, task: Any) -> bool:
+        return False
 
     def finished(self, task: Any) -> None:
         pass
@@ -207,6 +257,7 @@ def _timed(scope_class: Any) -> Any:
 
 _PAUSE = _Pause() if _PARTS is not None else None
 _TIME = asyncio.BaseEventLoop.time
+_COUNTS_CANCELLATIONS = sys.version_info >= (3, 11)
 
 
 class AsyncioBackend:
@@ -268,9 +319,12 @@ class AsyncioBackend:
 
     def left(self, task: Any) -> bool:
         scope: Any = task.scope
-        if scope._cancel_called or cast("Any", _PARTS)[0][task.native].cancel_scope is not scope:
+        state = cast("Any", _PARTS)[0][task.native]
+        if scope._cancel_called or state.cancel_scope is not scope:
             return False
-        self._home._child_scopes.discard(scope)  # `finished` does the rest
+        home = state.cancel_scope = self._home
+        home._child_scopes.discard(scope)
+        home._tasks.add(task.native)
         return True
 
     def task(self) -> object:

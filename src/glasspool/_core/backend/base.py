@@ -68,11 +68,19 @@ class Spawner(Protocol):
     def spawn(self, main: Main, task: Any, context: Any, name: str) -> None:
         """Start ``main(task)`` as a backend task in ``context``; it takes its first step in a later loop turn.
 
-        ``main`` awaits the backend's ``pause`` first of all, if there is one, and calls ``finished`` last of all.
+        ``main`` awaits the backend's ``pause`` first of all, if there is one and ``task.native`` is None, and calls
+        ``finished`` last of all.
         """
 
+    def hand_over(self, task: Any) -> bool:
+        """Whether the caller is a shared backend task that has settled its own task and will run this one next."""
+        ...
+
+    def share(self, main: Main, task: Any, context: Any, name: str) -> None:
+        """Run ``main(task)`` in ``context`` in a backend task that runs other tasks too, or ``spawn`` it."""
+
     def finished(self, task: Any) -> None:
-        """The backend task that was spawned for ``task`` takes its last step."""
+        """``main`` takes its last step for ``task``."""
 
 
 class Threads(Protocol):

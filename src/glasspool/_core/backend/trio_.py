@@ -5,7 +5,9 @@ from __future__ import annotations
 import logging
 import math
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Coroutine
+from contextvars import copy_context
+from functools import partial
 from typing import Any
 
 import trio
@@ -13,6 +15,7 @@ import trio
 from .anyio_threads import AnyioThreads
 from .base import Call, Main, Scope, Spawner, Threads, enclosing_cancelled
 from .protecting import call_unprotected, protect, take_unprotected
+from .shared_workers import SharedWorkers, Worker
 from .trio_threads import TrioThreads, thread_parts
 
 __all__ = ["TrioBackend"]
@@ -135,18 +138,71 @@ class TrioBackend:
 
     async def serve(self, started: Callable[[Spawner], None], until: Callable[[], Awaitable[None]]) -> None:
         async with trio.open_nursery() as nursery:
-            started(_TrioSpawner(nursery))
-            await until()
+            spawner = _TrioSpawner(nursery)
+            started(spawner)
+            try:
+                await until()
+            finally:
+                spawner.end()
 
 
 class _TrioSpawner:
     """Native trio tasks in a nursery."""
 
+    pause: Awaitable[None] | None = None
+    turn = staticmethod(trio.lowlevel.cancel_shielded_checkpoint)
+
     def __init__(self, nursery: Any) -> None:
         self._nursery = nursery
+        self._workers: SharedWorkers | None = None
+        self._context = copy_context()  # of the workers
 
     def spawn(self, main: Main, task: Any, context: Any, name: str) -> None:
         context.run(self._nursery.start_soon, main, task, name=name)
 
+    def hand_over(self, task: Any) -> bool:
+        return self._workers is not None and self._workers.hand_over(task)
+
+    def share(self, main: Main, task: Any, context: Any, name: str) -> None:
+        if _STATUS is None:
+            self.spawn(main, task, context, name)
+            return
+        if self._workers is None:
+            self._workers = SharedWorkers(self, main)
+        self._workers.put(task)
+
     def finished(self, task: Any) -> None:
         task.native = None  # the native task's context refers to the task
+
+    def end(self) -> None:
+        """The workers end."""
+        if self._workers is not None:
+            self._workers.end()
+
+    def start_worker(self, body: Callable[[], Coroutine[Any, Any, None]]) -> None:
+        self._context.run(partial(self._nursery.start_soon, body, name="glasspool worker"))
+
+    def current(self) -> Any:
+        try:
+            return trio.lowlevel.current_task()
+        except RuntimeError:  # called by trio itself
+            return None
+
+    async def sleep(self, worker: Worker) -> None:
+        def give_up(_: object) -> trio.lowlevel.Abort:
+            worker.waiter = None
+            return trio.lowlevel.Abort.SUCCEEDED
+
+        worker.waiter = worker.native
+        await trio.lowlevel.wait_task_rescheduled(give_up)
+
+    def wake(self, worker: Worker) -> None:
+        native, worker.waiter = worker.waiter, None
+        if native is not None:  # else it is being cancelled
+            trio.lowlevel.reschedule(native)
+
+    def is_clean(self, native: Any) -> bool:
+        return native._cancel_status is native.parent_nursery._cancel_status and not native.child_nurseries
+
+    def left(self, native: Any) -> None:
+        pass

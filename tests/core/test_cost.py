@@ -28,9 +28,9 @@ async def work(number: int) -> int:
 
 @pytest.mark.parametrize(
     ("backend", "isolate", "most"),
-    [("asyncio", True, 40), ("trio", True, 38), ("asyncio", False, 40), ("trio", False, 40)],
+    [("asyncio", True, 40), ("trio", True, 38), ("asyncio", False, 41.5), ("trio", False, 45)],
 )
-def test_a_task_costs_so_many_calls_of_ours(backend: str, isolate: bool, most: int) -> None:
+def test_a_task_costs_so_many_calls_of_ours(backend: str, isolate: bool, most: float) -> None:
     calls: Counter[str] = Counter()
 
     def count(frame: FrameType, event: str, _argument: Any) -> None:

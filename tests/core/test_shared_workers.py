@@ -485,3 +485,30 @@ async def test_isolate_is_a_bool(isolate):
     async with HybridExecutor("bad", max_in_flight=1) as executor:
         with pytest.raises(TypeError, match="isolate must be a bool"):
             await executor.submit(echo, 1, isolate=isolate)
+
+
+async def test_a_worker_keeps_nothing_of_who_submitted_first():
+    import gc
+    import weakref
+
+    class Request:
+        pass
+
+    async with HybridExecutor("kept", max_in_flight=2, isolate=False) as executor:
+        variable: ContextVar[Any] = ContextVar("request")
+
+        async def request() -> weakref.ref[Request]:
+            mine = Request()
+            variable.set(mine)
+            await executor.run(echo, 1)
+            return weakref.ref(mine)
+
+        seen: list[weakref.ref[Request]] = []
+
+        async def one() -> None:
+            seen.append(await request())
+
+        async with anyio.create_task_group() as group:
+            group.start_soon(one)
+        gc.collect()
+        assert seen[0]() is None

@@ -89,13 +89,11 @@ class _FastSpawner:
         self._tasks: set[asyncio.Task[None]] = set()  # asyncio itself refers to its tasks weakly
         self._idle: asyncio.Future[None] | None = None
         self._workers: SharedWorkers | None = None
-        self._context = copy_context()  # of the workers
+        self._context = copy_context()  # of the workers: they keep nothing of those who submit
         self.pause: Awaitable[None] | None = _PAUSE
 
     def spawn(self, main: Main, task: Any, context: Any, name: str) -> None:
-        task.native = self._start(main(task), context, name)
-
-    def _start(self, coro: Coroutine[Any, Any, None], context: Context, name: str) -> asyncio.Task[None]:
+        coro = main(task)
         coro.send(None)
         # asyncio.Task itself, not loop.create_task: an eager task factory would run the task's first step here,
         # inside submit.
@@ -103,26 +101,29 @@ class _FastSpawner:
             native: asyncio.Task[None] = asyncio.Task(coro, loop=self._loop, name=name, context=context)
         else:
             native = context.run(_new_task, coro, self._loop, name)
+        task.native = native
         self._states[native] = self._state_class(self._parent, self._scope)
         self._scope._tasks.add(native)
         self._tasks.add(native)
-        return native
 
     def hand_over(self, task: Any) -> bool:
         return self._workers is not None and self._workers.hand_over(task)
 
     def share(self, main: Main, task: Any, context: Any, name: str) -> None:
         if self._workers is None:
-            self._workers = SharedWorkers(self, main)
+            self._workers = SharedWorkers(self, main, self._context)
         self._workers.put(task)
 
     def finished(self, task: Any) -> None:
         native, task.native = task.native, None  # the native task's context refers to the task
-        if self._workers is None or native not in self._workers.all:
-            self.left(native)
-
-    def start_worker(self, body: Callable[[], Coroutine[Any, Any, None]]) -> asyncio.Task[None]:
-        return self._start(body(), self._context, "glasspool worker")
+        if self._workers is not None and native in self._workers.all:
+            return  # it goes on with another task
+        state = self._states.pop(native, None)
+        scope = self._scope if state is None or state.cancel_scope is None else state.cancel_scope
+        scope._tasks.discard(native)
+        self._tasks.discard(native)
+        if self._idle is not None and not self._tasks and not self._idle.done():
+            self._idle.set_result(None)
 
     def current(self) -> Any:
         return asyncio.current_task(self._loop)
@@ -144,14 +145,6 @@ class _FastSpawner:
             and not native._must_cancel
             and not (_COUNTS_CANCELLATIONS and native.cancelling())
         )
-
-    def left(self, native: Any) -> None:
-        state = self._states.pop(native, None)
-        scope = self._scope if state is None or state.cancel_scope is None else state.cancel_scope
-        scope._tasks.discard(native)
-        self._tasks.discard(native)
-        if self._idle is not None and not self._tasks and not self._idle.done():
-            self._idle.set_result(None)
 
     async def join(self) -> None:
         """Wait for all tasks. The caller is shielded; a native cancellation is passed on afterwards."""

@@ -11,7 +11,8 @@ task ends then, and another one takes its place.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Awaitable, Callable, Coroutine, Generator
+from collections.abc import Awaitable, Coroutine, Generator
+from contextvars import Context
 from types import coroutine
 from typing import Any, Protocol, cast
 
@@ -42,8 +43,11 @@ class WorkerLoop(Protocol):
     pause: Awaitable[None] | None
     """See ``Backend.pause``."""
 
-    def start_worker(self, body: Callable[[], Coroutine[Any, Any, None]]) -> Any:
-        """Run ``body`` as a backend task in the nursery; returns that, or None if it is not known yet."""
+    def spawn(self, main: Main, task: Any, context: Any, name: str) -> None:
+        """See ``Spawner``."""
+
+    def finished(self, task: Any) -> None:
+        """See ``Spawner``."""
 
     def current(self) -> Any:
         """The backend task that runs, or None."""
@@ -62,19 +66,18 @@ class WorkerLoop(Protocol):
         """Whether this backend task is as it was when it started: see above."""
         ...
 
-    def left(self, native: Any) -> None:
-        """The worker takes its last step."""
-
 
 class SharedWorkers:
     """Starts workers as they are needed, at most one for each task in flight, and keeps them.
 
     :param main: runs one task.
+    :param context: that of the workers.
     """
 
-    def __init__(self, loop: WorkerLoop, main: Main) -> None:
+    def __init__(self, loop: WorkerLoop, main: Main, context: Context) -> None:
         self._loop = loop
         self._main = main
+        self._context = context
         self._ready: deque[Any] = deque()  # tasks that have a slot
         self._coming = 0  # workers on their way to them
         self._idle: dict[Worker, None] = {}
@@ -108,7 +111,7 @@ class SharedWorkers:
         else:
             worker = Worker()
             self._coming += 1
-            worker.native = self._loop.start_worker(lambda: self._work(worker))
+            self._loop.spawn(self._work, worker, self._context, "glasspool worker")
 
     def _wake(self, worker: Worker) -> None:
         del self._idle[worker]
@@ -171,8 +174,7 @@ class SharedWorkers:
             self._coming -= 1
         self._idle.pop(worker, None)
         self.all.pop(worker.native, None)
-        native, worker.native = worker.native, None
-        self._loop.left(native)
+        self._loop.finished(worker)
         worker.task, task, worker.next = None, worker.next, None
         if task is not None:
             self._ready.appendleft(task)

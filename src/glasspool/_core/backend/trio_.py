@@ -5,9 +5,8 @@ from __future__ import annotations
 import logging
 import math
 import time
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Awaitable, Callable
 from contextvars import copy_context
-from functools import partial
 from typing import Any
 
 import trio
@@ -155,7 +154,7 @@ class _TrioSpawner:
     def __init__(self, nursery: Any) -> None:
         self._nursery = nursery
         self._workers: SharedWorkers | None = None
-        self._context = copy_context()  # of the workers
+        self._context = copy_context()  # of the workers: they keep nothing of those who submit
 
     def spawn(self, main: Main, task: Any, context: Any, name: str) -> None:
         context.run(self._nursery.start_soon, main, task, name=name)
@@ -168,7 +167,7 @@ class _TrioSpawner:
             self.spawn(main, task, context, name)
             return
         if self._workers is None:
-            self._workers = SharedWorkers(self, main)
+            self._workers = SharedWorkers(self, main, self._context)
         self._workers.put(task)
 
     def finished(self, task: Any) -> None:
@@ -178,9 +177,6 @@ class _TrioSpawner:
         """The workers end."""
         if self._workers is not None:
             self._workers.end()
-
-    def start_worker(self, body: Callable[[], Coroutine[Any, Any, None]]) -> None:
-        self._context.run(partial(self._nursery.start_soon, body, name="glasspool worker"))
 
     def current(self) -> Any:
         try:
@@ -203,6 +199,3 @@ class _TrioSpawner:
 
     def is_clean(self, native: Any) -> bool:
         return native._cancel_status is native.parent_nursery._cancel_status and not native.child_nurseries
-
-    def left(self, native: Any) -> None:
-        pass

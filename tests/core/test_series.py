@@ -157,6 +157,7 @@ async def test_a_cancellation_by_a_sibling_is_there_at_0_from_when_it_can_happen
                 await executor.submit(fail_at, go)
                 await executor.submit(forever)
                 await executor.submit(forever)
+                await anyio.wait_all_tasks_blocked()
                 go.set()
                 await anyio.sleep_forever()
         assert [str(error) for error in caught.value.exceptions] == ["first"]
@@ -171,6 +172,7 @@ async def test_a_cancellation_by_a_sibling_is_there_at_0_from_when_it_can_happen
                 await pile.include(fail_at, go)
                 await pile.include(forever)
                 await pile.include(forever)
+                await anyio.wait_all_tasks_blocked()
                 go.set()
     assert siblings() == {"queued": 1, "running": 1}
 

@@ -91,6 +91,7 @@ class _FastSpawner:
         self._workers: SharedWorkers | None = None
         self._context = copy_context()  # of the workers: they keep nothing of those who submit
         self.pause: Awaitable[None] | None = _PAUSE
+        self.changes_context = False
 
     def spawn(self, main: Main, task: Any, context: Any, name: str) -> None:
         coro = main(task)

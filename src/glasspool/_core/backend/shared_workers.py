@@ -13,6 +13,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Awaitable, Coroutine, Generator
 from contextvars import Context
+from functools import partial
 from types import coroutine
 from typing import Any, Protocol, cast
 
@@ -42,6 +43,8 @@ class WorkerLoop(Protocol):
 
     pause: Awaitable[None] | None
     """See ``Backend.pause``."""
+    changes_context: bool
+    """Whether the ``context`` of a backend task may be replaced: from its next step on it runs in the new one."""
 
     def spawn(self, main: Main, task: Any, context: Any, name: str) -> None:
         """See ``Spawner``."""
@@ -120,7 +123,7 @@ class SharedWorkers:
         self._loop.wake(worker)
 
     async def _work(self, worker: Worker) -> None:
-        loop, main = self._loop, self._main
+        loop, main, changes_context = self._loop, self._main, self._loop.changes_context
         coro: Any = None
         run: Any = None
         try:
@@ -146,16 +149,20 @@ class SharedWorkers:
                 task.native = native
                 run = task.context.run
                 coro = main(task)
-                del task
                 suspended = True
                 try:
                     waits_for = run(coro.send, None)
                 except StopIteration:
                     suspended = False
                 else:
+                    if changes_context:
+                        native.context, run = task.context, None
+                    del task
                     await _go_on(run, coro, waits_for)
                     del waits_for
-                worker.task = coro = run = None
+                    if changes_context:
+                        native.context = self._context
+                worker.task = coro = run = task = None
                 if not loop.is_clean(native):
                     return
                 if not suspended:
@@ -188,9 +195,11 @@ class SharedWorkers:
 
 @coroutine
 def _go_on(run: Any, coro: Coroutine[Any, Any, None], waits_for: Any) -> Generator[Any, Any, None]:
-    """Go on with a coroutine that has taken its first step, all steps by ``run``, the ``run`` of its context."""
+    """Go on with a coroutine that has taken its first step, all steps by ``run``, the ``run`` of its context; None: the
+    backend task itself runs in it."""
     thrown: BaseException | None = None
     sent: Any = None
+    send, throw = (coro.send, coro.throw) if run is None else (partial(run, coro.send), partial(run, coro.throw))
     try:
         while True:
             try:
@@ -198,13 +207,13 @@ def _go_on(run: Any, coro: Coroutine[Any, Any, None], waits_for: Any) -> Generat
             except BaseException as error:  # noqa: BLE001 - passed on
                 thrown = error
             if thrown is None:
-                waits_for = run(coro.send, sent)
+                waits_for = send(sent)
                 continue
             drop_top_frame(thrown)  # ours
-            waits_for = run(coro.throw, thrown)
+            waits_for = throw(thrown)
             thrown = None
     except StopIteration:
         if thrown is not None and is_a(thrown, GeneratorExit):  # it was closed, and so is the worker
             raise cast("GeneratorExit", thrown) from None
     finally:
-        del run, coro, waits_for, sent, thrown  # see Completed.unwrap
+        del run, coro, send, throw, waits_for, sent, thrown  # see Completed.unwrap

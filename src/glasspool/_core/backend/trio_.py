@@ -149,6 +149,7 @@ class _TrioSpawner:
     """Native trio tasks in a nursery."""
 
     pause: Awaitable[None] | None = None
+    changes_context = True
     turn = staticmethod(trio.lowlevel.cancel_shielded_checkpoint)
 
     def __init__(self, nursery: Any) -> None:

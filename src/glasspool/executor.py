@@ -61,8 +61,8 @@ class HybridExecutor:
     :param wait_objective: seconds a task may wait in the queue before it is late. Late tasks are counted, and the
         alerts on waits, on a full queue and on saturation watch this executor. None (default): its tasks may wait, as
         those of a batch do.
-    :param isolate: whether each task runs in a backend task (of asyncio or trio) of its own (default). False: backend
-        tasks are shared by successive tasks, which is faster for tiny ones; a task may say otherwise. See ``submit``.
+    :param isolate: whether each task has a backend task (of asyncio or trio) of its own (default). False: successive
+        tasks share them, which is faster for tiny ones; see ``submit``, where a task may say otherwise.
     :param observers: callables that are called with every event (``glasspool.telemetry.observers.TaskEvent``).
     :raises TypeError: naming the parameter, its value and the fix.
     :raises ValueError: naming the parameter, its value and the fix.
@@ -165,16 +165,15 @@ class HybridExecutor:
         :param runner: ``"inline"``, ``"thread"`` or a ``concurrent.futures.Executor``; None (default) by the function.
         :param abandon: whether a thread is left behind when its task is cancelled (default); False waits for it.
         :param metadata: the submitter's own notes, found again in ``completed.item``; default None.
-        :param isolate: False: the task may run in a backend task that has run others and will run more, so
-            ``asyncio.current_task()``, and the owner of a lock, are the same for them. Context variables,
-            cancellation and timeouts stay apart. None (default): as the executor's ``isolate`` says.
+        :param isolate: False: it may share its backend task, and with it ``asyncio.current_task()`` and the owner of
+            a lock, with earlier and later tasks. None (default): as the executor's ``isolate`` says.
         :raises TypeError, ValueError: naming the parameter, its value and the fix.
         :raises TaskTimeout: the deadline passed while there was no room; nothing was accepted.
         :raises ExecutorClosed: the executor is closing or not open.
         :raises NestedWait: there is no room, and waiting for it inside a task closes a circle of waits.
         :raises WrongThread: from another thread or event loop.
         """
-        work = self._entered("submit").work
+        work = (self._block or self._entered("submit")).work
         work.host.check_caller("submit")
         return TaskHandle(await work.submit(work.plan(fn, args, **options), fn, args, None, copy_context()))
 

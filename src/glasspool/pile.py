@@ -125,7 +125,8 @@ class Pile:
         """
         work = self._work
         work.host.check_caller("pile.include")
-        self._check_open()
+        if self._ledger.closed is not None:
+            self._refuse()
         plan = work.plan(fn, args, **options)
         try:
             task = await work.submit(plan, fn, args, self._ledger, copy_context())
@@ -164,6 +165,9 @@ class Pile:
         return self
 
     async def __anext__(self) -> Completed[Any]:
+        if self._ledger.ready:
+            self._work.host.check_caller("pile")
+            return self._ledger.take()
         completed = await self._next()
         if completed is None:
             raise StopAsyncIteration
@@ -283,9 +287,8 @@ class Pile:
         # Even inside a task of the executor: cancelled tasks need no slot of others to end.
         await to_the_end(lambda: self._work.host.wait("closing a pile", ended, ledger.needs_all, ledger, closing=True))
 
-    def _check_open(self) -> None:
-        if self._ledger.closed is not None:
-            raise ExecutorClosed(f"the pile is closed ({self._ledger.closed}) and takes no tasks; make a new one")
+    def _refuse(self) -> None:
+        raise ExecutorClosed(f"the pile is closed ({self._ledger.closed}) and takes no tasks; make a new one")
 
     # -- looking ---------------------------------------------------------------------------------------------------
 

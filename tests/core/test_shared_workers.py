@@ -512,3 +512,19 @@ async def test_a_worker_keeps_nothing_of_who_submitted_first():
             group.start_soon(one)
         gc.collect()
         assert seen[0]() is None
+
+
+async def test_a_task_of_a_used_worker_may_submit_before_it_first_suspends():
+    """The worker of the second task has run another one, and the third task needs a worker that is yet to be made."""
+    async with HybridExecutor("nested", max_in_flight=2, isolate=False) as executor:
+        done = anyio.Event()
+
+        async def third() -> None:
+            done.set()
+
+        async def second() -> None:
+            await executor.submit(third)
+            await done.wait()
+
+        await executor.run(echo, 1)
+        await executor.run(second)

@@ -7,14 +7,16 @@ from collections.abc import Callable, Coroutine
 from concurrent.futures import Executor as FuturesExecutor
 from contextvars import Context
 from functools import partial
+from types import FunctionType
 from typing import Any
+from weakref import ref
 
 import anyio
 from anyio.lowlevel import checkpoint, checkpoint_if_cancelled
 
 from glasspool import _checks as checks
 from glasspool.errors import ExecutorClosed, NestedWait, QueueFull, TaskTimeout
-from glasspool.telemetry.recording.call_names import function_name
+from glasspool.telemetry.recording.call_names import function_name, is_plain
 from glasspool.telemetry.tracing.carried_call import Carried
 
 from .backend import Scope
@@ -32,6 +34,10 @@ from .task_state import Plan, Task
 __all__ = ["Submission"]
 
 
+def _nothing() -> None:
+    return None
+
+
 class Submission:
     """Submits tasks to one engine. Piles and iterations get it as their ``Work`` (work.py).
 
@@ -46,13 +52,26 @@ class Submission:
         self.closing = engine.closing
         self.slots = engine.slots
         self.since_yield = 0  # submits since the last loop turn
+        self._last: tuple[Callable[[], object], Any] = (_nothing, None)  # the last plain function, and its plan
         self._inline = InlineRunner()
         self._thread = ThreadRunner(engine.name, engine.threads)
 
-    def plan(
+    def plan(self, fn: Callable[..., Any], args: tuple[Any, ...] = (), /, **options: Any) -> Plan:
+        """Check a function and its options; see HybridExecutor.submit for what they mean."""
+        if options or type(fn) is not FunctionType:
+            return self._plan(fn, args, **options)
+        plan: Plan
+        known, plan = self._last
+        if known() is not fn:  # most calls of an executor are of the same function as the one before
+            plan = self._plan(fn, args)
+            if is_plain(fn):
+                self._last = ref(fn), plan
+        return plan
+
+    def _plan(
         self,
         fn: Callable[..., Any],
-        args: tuple[Any, ...] = (),
+        args: tuple[Any, ...],
         /,
         name: str | None = None,
         timeout: float | None = None,
@@ -64,7 +83,6 @@ class Submission:
         isolate: bool | None = None,
         **unknown: Any,
     ) -> Plan:
-        """Check a function and its options; see HybridExecutor.submit for what they mean."""
         if unknown:
             raise TypeError(
                 f"there is no option {', '.join(map(repr, unknown))}; keywords for the function go through "

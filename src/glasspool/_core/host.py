@@ -32,10 +32,11 @@ class ExecutorHost:
         self.backend = backend
         self.slots = slots
         self.request_cancel = request_cancel
+        self._running, self._loop = backend.running, backend.loop
 
     def check_caller(self, what: str) -> None:
         """See Host."""
-        if not self.backend.is_current():
+        if self._running() is not self._loop:
             raise WrongThread(
                 f"{what} on executor {self.name!r} was called from another thread or event loop than the executor's; "
                 f"from a worker thread of the loop use anyio.from_thread.run(executor.submit, …)"

@@ -279,14 +279,12 @@ class AsyncioBackend:
         loops_time = getattr(self._loop.time, "__func__", None)
         replaced = isinstance(self._loop, asyncio.BaseEventLoop) and loops_time is not _TIME
         self.clock: Callable[[], float] = self._loop.time if replaced else time.perf_counter
-        self.is_current = self._is_current
+        self.loop: object = self._loop
+        self.running: Callable[[], object] = asyncio._get_running_loop  # raises nothing, and is called for each task
         self.now: Callable[[], float] = self._loop.time
 
-    def _is_current(self) -> bool:
-        try:
-            return asyncio.get_running_loop() is self._loop
-        except RuntimeError:
-            return False
+    def is_current(self) -> bool:
+        return self.running() is self._loop
 
     def call_soon_threadsafe(self, fn: Callable[[], object]) -> bool:
         try:

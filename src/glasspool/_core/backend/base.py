@@ -115,6 +115,12 @@ class Backend(Protocol):
     cancels: tuple[tuple[str, str], ...]
     """Reason and phase of cancellations that the backend can deliver to a task without a request."""
 
+    loop: object
+    """The event loop, to tell one from another."""
+
+    def running(self) -> object:
+        """The event loop that runs in the caller's thread, or None."""
+
     def is_current(self) -> bool:
         """Whether the caller runs on this loop."""
         ...

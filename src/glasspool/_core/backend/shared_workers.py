@@ -112,9 +112,8 @@ class SharedWorkers:
         if self._idle:
             self._wake(next(reversed(self._idle)))
         else:
-            worker = Worker()
+            self._loop.spawn(self._work, Worker(), self._context, "glasspool worker")
             self._coming += 1
-            self._loop.spawn(self._work, worker, self._context, "glasspool worker")
 
     def _wake(self, worker: Worker) -> None:
         del self._idle[worker]
@@ -131,6 +130,7 @@ class SharedWorkers:
                 await loop.pause
             native = worker.native = loop.current()
             self.all[native] = worker
+            own = native.context if changes_context else None
             self._coming -= 1
             worker.coming = False
             while True:
@@ -161,7 +161,7 @@ class SharedWorkers:
                     await _go_on(run, coro, waits_for)
                     del waits_for
                     if changes_context:
-                        native.context = self._context
+                        native.context = own
                 worker.task = coro = run = task = None
                 if not loop.is_clean(native):
                     return

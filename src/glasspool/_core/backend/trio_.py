@@ -85,14 +85,17 @@ class TrioBackend:
         clock = trio.lowlevel.current_clock()
         # trio's own clock is perf_counter with an offset; if a test has replaced it, the replacement is used.
         self.clock = time.perf_counter if type(clock).__name__ == "SystemClock" else clock.current_time
-        self.is_current = self._is_current
+        self.loop: object = self._token
         self.now: Callable[[], float] = clock.current_time
 
-    def _is_current(self) -> bool:
+    def running(self) -> object:
         try:
-            return trio.lowlevel.current_trio_token() is self._token
+            return trio.lowlevel.current_trio_token()
         except RuntimeError:
-            return False
+            return None
+
+    def is_current(self) -> bool:
+        return self.running() is self._token
 
     def call_soon_threadsafe(self, fn: Callable[[], object]) -> bool:
         try:

@@ -17,7 +17,7 @@ from typing import Any
 from glasspool._foreign.frames import locals_of
 from glasspool._foreign.guarded import attribute, is_a
 
-__all__ = ["coroutine_names", "function_name", "links", "look_through", "qualified_name"]
+__all__ = ["coroutine_names", "function_name", "is_plain", "links", "look_through", "qualified_name"]
 
 _DEEPEST = 32  # wrappers around each other: a Mock's may have no end, and a cycle has none
 
@@ -26,11 +26,18 @@ Find = Callable[[Any, "tuple[Any, ...]", "Mapping[str, Any]"], Any]
 
 def look_through(function: Any, args: tuple[Any, ...] = (), kwargs: Mapping[str, Any] | None = None) -> Any:
     """The user's function in the call ``function(*args, **kwargs)``; the function itself if it is the user's."""
+    # As in is_plain, whose call every submission of a wrapped pool would pay for.
     if type(function) is FunctionType and not hasattr(function, "__wrapped__"):
         name = function.__name__
         if type(name) is str and name not in _FUNCTIONS:
             return function
     return links(function, args, kwargs)[-1]
+
+
+def is_plain(function: FunctionType) -> bool:
+    """Whether it is the user's function itself, whatever its arguments are."""
+    name = function.__name__
+    return type(name) is str and name not in _FUNCTIONS and not hasattr(function, "__wrapped__")
 
 
 def links(function: Any, args: tuple[Any, ...] = (), kwargs: Mapping[str, Any] | None = None) -> list[Any]:

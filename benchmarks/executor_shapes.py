@@ -207,7 +207,7 @@ def measure(backend: str, program: Program, count: int) -> float:
     """Microseconds of processor time for each task."""
 
     async def timed() -> float:
-        await program(256)  # what is made once is made
+        await program(min(256, count))  # what is made once is made
         gc.collect()
         started = time.process_time()
         await program(count)
@@ -234,14 +234,15 @@ def shapes(tasks: int, rounds: int) -> None:
             print(f"{shape:28}" + "".join(f"{cell:>18}" for cell in cells), flush=True)
 
 
-def growth(rounds: int) -> None:
-    """Print microseconds per task for 1,000 to 1,000,000 tasks, and the memory that is in use at the end."""
+def growth(rounds: int, most: int) -> None:
+    """Print microseconds per task for a thousandth to all of so many tasks, and the memory in use at the end."""
     for backend in BACKENDS:
         for isolate in (True, False):
             cells = []
-            for count in (1_000, 10_000, 100_000, 1_000_000):
+            for count in (most // 1000, most // 100, most // 10, most):
                 program = partial(as_completed, ONCE, isolate, {})
-                times = max(1, min(rounds, 1_000_000 // count))
+                count = max(count, 1)
+                times = max(1, min(rounds, most // count))
                 taken = statistics.median(measure(backend, program, count) for _ in range(times))
                 cells.append(f"{count:,}: {taken:.1f} µs, {resident() >> 20} MiB")
             print(f"{backend:8} {'isolated' if isolate else 'shared':9} " + "   ".join(cells), flush=True)
@@ -253,7 +254,7 @@ def resident() -> int:
         return int(file.read().split()[1]) * 4096
 
 
-def memory(count: int = 50_000) -> None:
+def memory(count: int) -> None:
     """Print what one queued task takes: of Python's allocations, and of the process's memory."""
 
     async def queued() -> tuple[float, float]:
@@ -322,7 +323,7 @@ async def delays(kind: str, load: float, seconds: float, service: float) -> list
     return sorted(found)
 
 
-def start_delay(rounds: int, seconds: float = 4.0, service: float = 0.05) -> None:
+def start_delay(rounds: int, seconds: float, service: float = 0.05) -> None:
     """Print the delay of a start at 50 and 80 % load, the median and the 99th percentile, medians of the rounds."""
     for backend in BACKENDS:
         for load in (0.5, 0.8):
@@ -341,7 +342,8 @@ def start_delay(rounds: int, seconds: float = 4.0, service: float = 0.05) -> Non
 def main() -> None:
     """Measure what the options say."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--tasks", type=int, default=8_000)
+    parser.add_argument("--tasks", type=int, help="default 8,000; to measure growth 1,000,000, memory 50,000")
+    parser.add_argument("--seconds", type=float, default=4.0, help="of arrivals, to measure delays")
     parser.add_argument("--rounds", type=int, default=9)
     parser.add_argument("--growth", action="store_true", help="1,000 to 1,000,000 tasks")
     parser.add_argument("--memory", action="store_true", help="of a queued task")
@@ -349,13 +351,13 @@ def main() -> None:
     args = parser.parse_args()
     print(f"Python {sys.version.split()[0]}, {IN_FLIGHT} in flight, no SDK")
     if args.growth:
-        growth(args.rounds)
+        growth(args.rounds, args.tasks or 1_000_000)
     elif args.memory:
-        memory()
+        memory(args.tasks or 50_000)
     elif args.delay:
-        start_delay(args.rounds)
+        start_delay(args.rounds, args.seconds)
     else:
-        shapes(args.tasks, args.rounds)
+        shapes(args.tasks or 8_000, args.rounds)
 
 
 if __name__ == "__main__":

@@ -59,13 +59,11 @@ class HybridExecutor:
     :param spans: ``"all"`` (default), ``"parented"`` (only tasks whose submitter has a recording span) or ``"off"``.
     :param max_task_names: distinct task names that metrics show, default 25; 0 shows none.
     :param wait_objective: seconds a task may wait in the queue before it is late. Late tasks are counted, and the
-        alerts on waits, on a full queue and on saturation watch this executor. None (default): its tasks may wait, as
-        those of a batch do.
+        alerts on waits, on a full queue and on saturation watch this executor. None (default): its tasks may wait.
     :param isolate: whether each task has a backend task (of asyncio or trio) of its own (default). False: successive
         tasks share them, which is faster for tiny ones; see ``submit``, where a task may say otherwise.
     :param observers: callables that are called with every event (``glasspool.telemetry.observers.TaskEvent``).
-    :raises TypeError: naming the parameter, its value and the fix.
-    :raises ValueError: naming the parameter, its value and the fix.
+    :raises TypeError, ValueError: naming the parameter, its value and the fix.
     """
 
     def __init__(
@@ -348,9 +346,5 @@ class HybridExecutor:
 
 
 def block_of(executor: HybridExecutor, what: str) -> Block:
-    """The executor's entered block, for the rest of the package.
-
-    :param what: the call that needs it, as the message names it.
-    :raises ExecutorClosed: the block was not entered yet.
-    """
+    """The executor's entered block, for the rest of the package; ``what`` needs it and is named if it is not there."""
     return executor._entered(what)

@@ -137,6 +137,25 @@ def test_the_benchmark_of_the_executor_runs(backend: str) -> None:
         assert float(done.stdout) > 0
 
 
+@pytest.mark.parametrize("what", ["--growth", "--memory", "--delay", None])
+def test_the_benchmark_of_shapes_of_work_runs(what: str | None) -> None:
+    if what is None:
+        pytest.importorskip("aiometer")
+        pytest.importorskip("aiojobs")
+    done = run(
+        ROOT / "benchmarks" / "executor_shapes.py",
+        "--tasks",
+        "80",
+        "--seconds",
+        "0.2",
+        "--rounds",
+        "1",
+        *([what] if what else []),
+    )
+    assert done.returncode == 0, done.stderr
+    assert [line.split()[0] for line in done.stdout.splitlines() if line].count("trio") >= 1
+
+
 def test_the_fan_out_runs() -> None:
     done = run(ROOT / "examples" / "llm_fan_out.py")
     assert done.returncode == 0, done.stderr

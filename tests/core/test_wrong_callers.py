@@ -47,6 +47,8 @@ class Scene:
         self.asked = [(await anext(self.asking)).value]
         await self.done
         await until(lambda: executor.stats().in_flight == executor.stats().queued == 0)
+        await anyio.wait_all_tasks_blocked()  # what reads the asynchronous source has come to its limit
+        await until(lambda: executor.stats().in_flight == executor.stats().queued == 0)
         self.fresh, self.fresh_asking = executor.as_completed(echo, range(3)), executor.map(echo, later(3))
         self.closed = executor.pile()
         await self.closed.aclose()

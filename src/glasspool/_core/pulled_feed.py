@@ -48,7 +48,7 @@ class PulledFeed(Feed[L]):
     def refill(self, ready: bool) -> None:
         """See Feed. While an outcome is ready the source is read in batches, which costs less."""
         work, ledger, limit = self.work, self.ledger, self.work.slots.limit
-        if not work.backend.is_current():
+        if work.backend.running() is not work.backend.loop:
             work.host.check_caller(self.what)
         # A batch is a quarter of what may be taken ahead: the rest is enough to keep the slots busy.
         if self._in_line is not None or ledger.pending >= 2 * limit or (ready and 2 * ledger.pending > 3 * limit):

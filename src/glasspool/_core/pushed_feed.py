@@ -49,7 +49,7 @@ class PushedFeed(Feed[L]):
     def refill(self, ready: bool) -> None:
         """See Feed: start the feeder, or let it go on."""
         work = self.work
-        if not work.backend.is_current():
+        if work.backend.running() is not work.backend.loop:
             work.host.check_caller(self.what)
         if self._feeder is None and not self.closed and not self.exhausted:
             if work.closing.reason is None:

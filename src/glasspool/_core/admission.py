@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Coroutine
 from concurrent.futures import Executor as FuturesExecutor
+from contextlib import nullcontext
 from contextvars import Context
 from functools import partial
 from types import FunctionType
@@ -215,9 +215,9 @@ class Submission:
         producer.wake = woken.set
         engine.block(producer)
         self.since_yield = 0
-        scope = engine.backend.scope(math.inf if plan.deadline is None else plan.deadline)
+        scope = None if plan.deadline is None else engine.backend.scope(plan.deadline)
         try:
-            with scope:
+            with scope or nullcontext():
                 await checkpoint_if_cancelled()  # see Ledger.wait
                 await woken.wait()
                 if producer in engine.queue.granted:
@@ -236,7 +236,8 @@ class Submission:
             raise
         if producer.accepted:
             return
-        raise self.out_of_time(producer) if scope.cancelled_caught else self.turned_away(producer)
+        late = scope is not None and scope.cancelled_caught
+        raise self.out_of_time(producer) if late else self.turned_away(producer)
 
     def out_of_time(self, producer: Producer[Task]) -> TaskTimeout:
         """The task's deadline has passed while it waited for room."""

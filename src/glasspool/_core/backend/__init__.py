@@ -4,7 +4,18 @@ from __future__ import annotations
 
 from glasspool._foreign.trio_ import running_trio
 
-from .base import Backend, Main, Scope, Spawner, Threads, cancellation_in, cancels_only, split_cancellation, to_the_end
+from .base import (
+    Backend,
+    Main,
+    Scope,
+    Spawner,
+    Threads,
+    cancellation_in,
+    cancels_only,
+    is_plain,
+    split_cancellation,
+    to_the_end,
+)
 from .interrupts import INTERRUPTIBLE, own_interrupt
 
 __all__ = [
@@ -17,6 +28,7 @@ __all__ = [
     "cancellation_in",
     "cancels_only",
     "current_backend",
+    "is_plain",
     "own_interrupt",
     "split_cancellation",
     "to_the_end",

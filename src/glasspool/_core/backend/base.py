@@ -25,6 +25,7 @@ __all__ = [
     "cancellation_in",
     "cancels_only",
     "enclosing_cancelled",
+    "is_plain",
     "split_cancellation",
     "to_the_end",
 ]
@@ -175,6 +176,12 @@ class Backend(Protocol):
 
     async def serve(self, started: Callable[[Spawner], None], until: Callable[[], Awaitable[None]]) -> None:
         """Run a spawner in the calling task until ``until()`` and all its tasks have ended."""
+
+
+def is_plain(error: BaseException) -> bool:
+    """Whether it is an ordinary exception and no group: there is no cancellation in it, and nothing that ends the
+    program."""
+    return is_a(error, Exception) and not is_a(error, BaseExceptionGroup)
 
 
 def cancellation_in(error: BaseException) -> BaseException | None:

@@ -70,7 +70,7 @@ from opentelemetry.sdk.trace.sampling import ALWAYS_OFF, ALWAYS_ON
 from glasspool import HybridExecutor
 from glasspool_instrumentation import wrap_executor
 
-TASKS, ROUNDS = 1000, 3
+TASKS, ROUNDS = 500, 3
 telemetry, backend = sys.argv[1:]
 
 class Drop(SpanExporter):

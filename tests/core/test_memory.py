@@ -14,7 +14,7 @@ from tests.core.support import echo
 
 pytestmark = pytest.mark.anyio
 
-TASKS = 2_000
+TASKS = 1_000
 
 
 def allocated() -> tuple[int, int]:

@@ -61,7 +61,7 @@ class HybridExecutor:
     :param wait_objective: seconds a task may wait in the queue before it is late. Late tasks are counted, and the
         alerts on waits, on a full queue and on saturation watch this executor. None (default): its tasks may wait.
     :param isolate: whether each task has a backend task (of asyncio or trio) of its own (default). False: successive
-        tasks share them, which is faster for tiny ones; see ``submit``, where a task may say otherwise.
+        tasks share them, which is cheaper for tiny ones on trio; see ``submit``, where a task may say otherwise.
     :param observers: callables that are called with every event (``glasspool.telemetry.observers.TaskEvent``).
     :raises TypeError, ValueError: naming the parameter, its value and the fix.
     """

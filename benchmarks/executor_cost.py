@@ -34,7 +34,7 @@ async def work(i: int) -> int:
     return i
 
 
-async def raw(count: int) -> None:
+async def raw(count: int, function: Callable[[int], Awaitable[object]] = work) -> None:
     """asyncio tasks and a semaphore: no outcomes, no cancellation, no telemetry."""
     import asyncio
 
@@ -42,7 +42,7 @@ async def raw(count: int) -> None:
 
     async def one(i: int) -> None:
         try:
-            await work(i)
+            await function(i)
         finally:
             gate.release()
 
@@ -66,11 +66,11 @@ async def group_and_limiter(count: int) -> None:
             group.start_soon(one, i)
 
 
-async def aiometer_(count: int) -> None:
+async def aiometer_(count: int, function: Callable[[int], Awaitable[object]] = work) -> None:
     """aiometer.amap."""
     import aiometer
 
-    async with aiometer.amap(work, range(count), max_at_once=IN_FLIGHT) as results:
+    async with aiometer.amap(function, range(count), max_at_once=IN_FLIGHT) as results:
         async for _ in results:
             pass
 

@@ -10,7 +10,6 @@ Usage: python benchmarks/executor_shapes.py [--tasks N] [--rounds N] [--growth |
 from __future__ import annotations
 
 import argparse
-import asyncio
 import gc
 import math
 import random
@@ -23,11 +22,10 @@ from functools import partial
 from typing import Any
 
 import anyio
+from executor_cost import BACKENDS, IN_FLIGHT, aiometer_, raw
 
 from glasspool import HybridExecutor
 
-IN_FLIGHT = 64
-BACKENDS = ("asyncio", "uvloop", "trio")
 PROGRAMS = ("isolated", "shared", "aiometer", "raw", "aiojobs")
 
 Program = Callable[[int], Awaitable[None]]
@@ -58,54 +56,22 @@ async def endless(i: int) -> None:
 ONCE = suspending(1)
 
 
-async def raw(function: Any, count: int) -> None:
-    """asyncio tasks and a semaphore."""
-    gate = asyncio.Semaphore(IN_FLIGHT)
-
-    async def one(i: int) -> None:
-        try:
-            await function(i)
-        except ValueError:
-            pass
-        finally:
-            gate.release()
-
-    tasks = []
-    for i in range(count):
-        await gate.acquire()
-        tasks.append(asyncio.create_task(one(i)))
-    await asyncio.gather(*tasks)
-
-
-async def aiometer_(function: Any, count: int) -> None:
-    """aiometer.amap; errors are caught in the function, since the first would end it."""
-    import aiometer
-
-    async def one(i: int) -> Any:
-        try:
-            return await function(i)
-        except ValueError as error:
-            return error
-
-    async with aiometer.amap(function if function is not failing else one, range(count), max_at_once=IN_FLIGHT) as done:
-        async for _ in done:
-            pass
+async def caught(i: int) -> object:
+    """The same, with the error as its value, for libraries that would end by it."""
+    try:
+        return await failing(i)
+    except ValueError as error:
+        return error
 
 
 async def aiojobs_(function: Any, count: int) -> None:
     """An aiojobs scheduler; each job is waited for."""
     import aiojobs
 
-    async def one(i: int) -> Any:
-        try:
-            return await function(i)
-        except ValueError as error:
-            return error
-
     async with aiojobs.Scheduler(limit=IN_FLIGHT, pending_limit=2 * IN_FLIGHT, exception_handler=None) as scheduler:
         jobs: list[Any] = []
         for i in range(count):
-            jobs.append(await scheduler.spawn(function(i) if function is not failing else one(i)))
+            jobs.append(await scheduler.spawn(function(i)))
             if len(jobs) >= IN_FLIGHT:
                 for job in jobs:
                     await job.wait()
@@ -183,11 +149,12 @@ def rows(backend: str) -> dict[str, dict[str, tuple[Program, int]]]:
         row = found[shape] = {
             "isolated": (partial(as_completed, function, True, options), less),
             "shared": (partial(as_completed, function, False, options), less),
-            "aiometer": (partial(aiometer_, function), less),
         }
+        theirs = caught if function is failing else function
+        row["aiometer"] = (partial(aiometer_, function=theirs), less)
         if backend != "trio":
-            row["raw"] = (partial(raw, function), less)
-            row["aiojobs"] = (partial(aiojobs_, function), less)
+            row["raw"] = (partial(raw, function=theirs), less)
+            row["aiojobs"] = (partial(aiojobs_, theirs), less)
     for shape, program in {
         "submit and await": submit, "pile": pile, "8 producers": producers, "cancelled": cancelled
     }.items():  # fmt: skip

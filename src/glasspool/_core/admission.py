@@ -34,10 +34,6 @@ from .task_state import Plan, Task
 __all__ = ["Submission"]
 
 
-def _nothing() -> None:
-    return None
-
-
 class Submission:
     """Submits tasks to one engine. Piles and iterations get it as their ``Work`` (work.py).
 
@@ -52,7 +48,7 @@ class Submission:
         self.closing = engine.closing
         self.slots = engine.slots
         self.since_yield = 0  # submits since the last loop turn
-        self._last: tuple[Callable[[], object], Any] = (_nothing, None)  # the last plain function, and its plan
+        self._last: tuple[Callable[[], object], Plan] | None = None  # the last plain function, and its plan
         self._inline = InlineRunner()
         self._thread = ThreadRunner(engine.name, engine.threads)
 
@@ -60,12 +56,12 @@ class Submission:
         """Check a function and its options; see HybridExecutor.submit for what they mean."""
         if options or type(fn) is not FunctionType:
             return self._plan(fn, args, **options)
-        plan: Plan
-        known, plan = self._last
-        if known() is not fn:  # most calls of an executor are of the same function as the one before
-            plan = self._plan(fn, args)
-            if is_plain(fn):
-                self._last = ref(fn), plan
+        last = self._last
+        if last is not None and last[0]() is fn:  # most calls are of the same function as the one before
+            return last[1]
+        plan = self._plan(fn, args)
+        if is_plain(fn):
+            self._last = ref(fn), plan
         return plan
 
     def _plan(

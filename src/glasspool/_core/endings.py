@@ -10,7 +10,7 @@ from types import TracebackType
 
 from glasspool._foreign.guarded import interrupt_in, is_a, set_traceback, traceback_of
 
-from .backend import INTERRUPTIBLE, is_plain, split_cancellation
+from .backend import INTERRUPTIBLE, is_ordinary, split_cancellation
 from .engine import Engine
 from .runners.base import HIDDEN
 from .task_state import Task
@@ -23,7 +23,7 @@ def end_by(engine: Engine, task: Task, error: BaseException) -> None:
     if task.completed is not None:
         return  # cancelled before its first step, twice
     set_traceback(error, _users_part(traceback_of(error)))
-    if is_plain(error) and engine.backend.is_current():  # most of them
+    if is_ordinary(error) and engine.backend.is_current():  # most of them
         _end_by_error(engine, task, error, None)
         return
     if is_a(error, GeneratorExit) and not (task.began and engine.backend.is_current()):

@@ -12,7 +12,7 @@ from weakref import ref
 
 from glasspool._foreign.guarded import is_a, traceback_of
 
-from .backend import Scope, cancellation_in, is_plain
+from .backend import Scope, cancellation_in, is_ordinary
 from .endings import end_anyhow, end_by
 from .engine import Engine
 from .runners.base import HIDDEN, Raised
@@ -163,7 +163,7 @@ def _leave(scope: Scope, passing: BaseException | None) -> BaseException | None:
 def _pass_on(engine: Engine, passing: BaseException) -> None:
     """Raise the backend's cancellation that is in ``passing``, if there is one and it is meant for this task: a foreign
     one would cancel the other tasks."""
-    if is_plain(passing):
+    if is_ordinary(passing):
         return
     try:
         cancellation = cancellation_in(passing)

@@ -12,7 +12,7 @@ from .base import (
     Threads,
     cancellation_in,
     cancels_only,
-    is_plain,
+    is_ordinary,
     split_cancellation,
     to_the_end,
 )
@@ -28,7 +28,7 @@ __all__ = [
     "cancellation_in",
     "cancels_only",
     "current_backend",
-    "is_plain",
+    "is_ordinary",
     "own_interrupt",
     "split_cancellation",
     "to_the_end",

@@ -14,7 +14,7 @@ import math
 import sys
 import time
 from collections.abc import Awaitable, Callable, Coroutine, Generator
-from contextvars import Context, copy_context
+from contextvars import Context
 from functools import cache, partial
 from importlib.metadata import version
 from typing import Any, cast
@@ -25,7 +25,7 @@ from anyio.abc import TaskGroup
 from .anyio_threads import AnyioThreads
 from .asyncio_threads import AsyncioThreads, thread_parts
 from .base import Call, Main, Scope, Spawner, Threads, enclosing_cancelled
-from .shared_workers import SharedWorkers, Worker
+from .shared_workers import SharingSpawner, Worker
 
 __all__ = ["AsyncioBackend"]
 
@@ -73,7 +73,7 @@ class _Pause:
         yield
 
 
-class _FastSpawner:
+class _FastSpawner(SharingSpawner):
     """Native asyncio tasks, entered into ``scope`` (the scope of the task that serves) by hand.
 
     Each coroutine runs up to its ``pause`` before its task is made. A task that is cancelled before its first step then
@@ -82,14 +82,13 @@ class _FastSpawner:
     """
 
     def __init__(self, loop: asyncio.AbstractEventLoop, scope: Any, parts: Any) -> None:
+        super().__init__()
         self._loop = loop
         self._scope = scope
         self._states, self._state_class = parts
         self._parent = id(asyncio.current_task())
         self._tasks: set[asyncio.Task[None]] = set()  # asyncio itself refers to its tasks weakly
         self._idle: asyncio.Future[None] | None = None
-        self._workers: SharedWorkers | None = None
-        self._context = copy_context()  # of the workers: they keep nothing of those who submit
         self.pause: Awaitable[None] | None = _PAUSE
         self.changes_context = False
 
@@ -106,14 +105,6 @@ class _FastSpawner:
         self._states[native] = self._state_class(self._parent, self._scope)
         self._scope._tasks.add(native)
         self._tasks.add(native)
-
-    def hand_over(self, task: Any) -> bool:
-        return self._workers is not None and self._workers.hand_over(task)
-
-    def share(self, main: Main, task: Any, context: Any, name: str) -> None:
-        if self._workers is None:
-            self._workers = SharedWorkers(self, main, self._context)
-        self._workers.put(task)
 
     def finished(self, task: Any) -> None:
         native, task.native = task.native, None  # the native task's context refers to the task
@@ -149,8 +140,7 @@ class _FastSpawner:
 
     async def join(self) -> None:
         """Wait for all tasks. The caller is shielded; a native cancellation is passed on afterwards."""
-        if self._workers is not None:
-            self._workers.end()
+        self.end_workers()
         cancelled: BaseException | None = None
         while self._tasks:
             self._idle = self._loop.create_future()

@@ -25,7 +25,7 @@ __all__ = [
     "cancellation_in",
     "cancels_only",
     "enclosing_cancelled",
-    "is_plain",
+    "is_ordinary",
     "split_cancellation",
     "to_the_end",
 ]
@@ -178,7 +178,7 @@ class Backend(Protocol):
         """Run a spawner in the calling task until ``until()`` and all its tasks have ended."""
 
 
-def is_plain(error: BaseException) -> bool:
+def is_ordinary(error: BaseException) -> bool:
     """Whether it is an ordinary exception and no group: there is no cancellation in it, and nothing that ends the
     program."""
     return is_a(error, Exception) and not is_a(error, BaseExceptionGroup)

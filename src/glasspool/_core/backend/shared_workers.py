@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Awaitable, Coroutine, Generator
-from contextvars import Context
+from contextvars import Context, copy_context
 from functools import partial
 from types import coroutine
 from typing import Any, Protocol, cast
@@ -21,7 +21,7 @@ from glasspool._foreign.guarded import drop_top_frame, is_a
 
 from .base import Main
 
-__all__ = ["SharedWorkers", "Worker", "WorkerLoop"]
+__all__ = ["SharedWorkers", "SharingSpawner", "Worker", "WorkerLoop"]
 
 
 class Worker:
@@ -191,6 +191,32 @@ class SharedWorkers:
     def _waiting(self) -> Any:
         """The task that has waited longest, or None."""
         return self._ready.popleft() if self._ready else None
+
+
+class SharingSpawner:
+    """What the spawners of both loops do about their shared workers, which are made when the first task asks for one.
+
+    It is made in the context of the workers: they keep nothing of those who submit.
+    """
+
+    def __init__(self) -> None:
+        self._workers: SharedWorkers | None = None
+        self._context = copy_context()
+
+    def hand_over(self, task: Any) -> bool:
+        """See ``Spawner``."""
+        return self._workers is not None and self._workers.hand_over(task)
+
+    def share(self: Any, main: Main, task: Any, context: Any, name: str) -> None:
+        """See ``Spawner``."""
+        if self._workers is None:
+            self._workers = SharedWorkers(self, main, self._context)
+        self._workers.put(task)
+
+    def end_workers(self) -> None:
+        """There are no more tasks."""
+        if self._workers is not None:
+            self._workers.end()
 
 
 @coroutine

@@ -6,7 +6,6 @@ import logging
 import math
 import time
 from collections.abc import Awaitable, Callable
-from contextvars import copy_context
 from typing import Any
 
 import trio
@@ -14,7 +13,7 @@ import trio
 from .anyio_threads import AnyioThreads
 from .base import Call, Main, Scope, Spawner, Threads, enclosing_cancelled
 from .protecting import call_unprotected, protect, take_unprotected
-from .shared_workers import SharedWorkers, Worker
+from .shared_workers import SharingSpawner, Worker
 from .trio_threads import TrioThreads, thread_parts
 
 __all__ = ["TrioBackend"]
@@ -145,10 +144,10 @@ class TrioBackend:
             try:
                 await until()
             finally:
-                spawner.end()
+                spawner.end_workers()
 
 
-class _TrioSpawner:
+class _TrioSpawner(SharingSpawner):
     """Native trio tasks in a nursery."""
 
     pause: Awaitable[None] | None = None
@@ -156,31 +155,20 @@ class _TrioSpawner:
     turn = staticmethod(trio.lowlevel.cancel_shielded_checkpoint)
 
     def __init__(self, nursery: Any) -> None:
+        super().__init__()
         self._nursery = nursery
-        self._workers: SharedWorkers | None = None
-        self._context = copy_context()  # of the workers: they keep nothing of those who submit
 
     def spawn(self, main: Main, task: Any, context: Any, name: str) -> None:
         context.run(self._nursery.start_soon, main, task, name=name)
-
-    def hand_over(self, task: Any) -> bool:
-        return self._workers is not None and self._workers.hand_over(task)
 
     def share(self, main: Main, task: Any, context: Any, name: str) -> None:
         if _STATUS is None:
             self.spawn(main, task, context, name)
             return
-        if self._workers is None:
-            self._workers = SharedWorkers(self, main, self._context)
-        self._workers.put(task)
+        super().share(main, task, context, name)
 
     def finished(self, task: Any) -> None:
         task.native = None  # the native task's context refers to the task
-
-    def end(self) -> None:
-        """The workers end."""
-        if self._workers is not None:
-            self._workers.end()
 
     def current(self) -> Any:
         try:

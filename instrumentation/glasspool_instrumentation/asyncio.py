@@ -213,7 +213,8 @@ class _Observing:
         original = type(pool).submit
         if is_own(original):  # which may be no function of its class
             original = handing_on(_submit)
-        return pools.submit(pools.observe(pool), original, pool, fn, args, kwargs)
+        state = pools.observe(pool)
+        return state.submit(state.observed, original, pool, fn, args, kwargs)
 
 
 def _submit(pool: Executor, /, *args: Any, **kwargs: Any) -> Any:

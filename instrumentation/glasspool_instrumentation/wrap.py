@@ -21,7 +21,7 @@ from glasspool._foreign.frames import getframe
 from glasspool._recorded_calls import submitting
 from glasspool.telemetry.tracing.spans import Spans
 
-from ._observe import pools, thread_calls
+from ._observe import pools
 from ._observe.naming import check_name
 from ._observe.pool_kinds import handing_on, is_dask, is_own
 from ._observe.pools import by_id
@@ -138,7 +138,7 @@ def _observing(cls: Any) -> type:
             return own(self, fn, *args, **kwargs)
         original = handing_on(own) if hands_on else own
         if state.threads and type(fn) is FunctionType and getframe(1).f_code.co_name != "submit":  # nearly every call
-            return thread_calls.submit(state.observed, original, self, fn, args, kwargs)
+            return state.submit(state.observed, original, self, fn, args, kwargs)
         return pools.dispatch(state, original, self, fn, args, kwargs)
 
     def shutdown(self: Any, *args: Any, **options: Any) -> None:

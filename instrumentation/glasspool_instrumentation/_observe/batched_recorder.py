@@ -22,14 +22,15 @@ from glasspool.telemetry.recording.shape import Shape
 from glasspool.telemetry.recording.slots import SlotClock
 from glasspool.telemetry.recording.task_record import TaskRecord
 
-__all__ = ["BATCH", "BatchedRecorder", "NotedCall"]
+__all__ = ["ACTIVE", "ASSIGNED", "BATCH", "WAITING", "Batch", "BatchedRecorder", "NotedCall"]
 
 BATCH = 256
 """Events in a batch: enough that the lock is rarely taken, and no more calls than these are kept alive."""
 
 K = TypeVar("K", bound=Hashable)
 
-_NEW, _WAITING, _ACTIVE, _DONE = range(4)
+NEW, WAITING, ASSIGNED, ACTIVE, DONE = range(5)
+"""What has been entered of a call. Assigned: it has a slot, and it is not known yet when it started."""
 
 
 class NotedCall(TaskRecord):
@@ -57,7 +58,7 @@ class PoolSlots(SlotClock):
         return self.used() * now + self.used_offset
 
 
-class _Batch:
+class Batch:
     """The changes of a batch. They are applied in one block, so that no reading sees a part of them."""
 
     __slots__ = (
@@ -101,7 +102,7 @@ class BatchedRecorder(Part):
         self.notes: deque[NotedCall] = deque()
         self.unstarted: deque[NotedCall] = deque()  # entered as accepted; the head has not started
         self.claims: dict[NotedCall, object] = {}  # of those who want to be the one that settles a call
-        self._active: list[NotedCall] = []
+        self.active: list[NotedCall] = []
         self._successes: dict[str, Histogram] = {}  # by those names of functions that are shown
 
     def enter_some(self) -> None:
@@ -112,7 +113,7 @@ class BatchedRecorder(Part):
         try:
             if totals.busy:
                 return
-            totals.take(self._enter_notes)
+            totals.take(self.enter_notes)
             measured = totals.taken()
         finally:
             totals.lock.release()
@@ -123,47 +124,47 @@ class BatchedRecorder(Part):
 
     def enter(self) -> None:
         """See Part."""
-        self._enter_notes()
+        self.enter_notes()
 
-    def _enter_notes(self) -> None:
+    def enter_notes(self) -> None:
         """Enter the notes, in a turn, and what was accepted up to now.
 
         Ctrl-C may come in between: what has been entered by then stays entered. So each note is entered in three steps:
         first what calls anything, then all its changes in a block without a call, whose end takes the note off.
         """
-        notes, fresh, batch = self.notes, self.fresh, _Batch(self.record)
-        enter_accepted, enter_start, enter_end = self._enter_accepted, self._enter_start, self._enter_end
+        notes, fresh, batch = self.notes, self.fresh, Batch(self.record)
+        enter_accepted, enter_start, enter_end = self.enter_accepted, self.enter_start, self.enter_end
         try:
             for _ in range(len(notes)):  # what comes while this is being done is entered next time
                 call = notes[0]
                 phase = call.phase
-                starts = call.began and phase != _ACTIVE
+                starts = call.began and phase != ACTIVE
                 instant = call.started if starts else call.ended
-                if phase == _NEW or (fresh and fresh[0].accepted <= instant):
+                if phase == NEW or (fresh and fresh[0].accepted <= instant):
                     enter_accepted(batch, call, instant)
                 if starts:
                     enter_start(batch, call)
                 else:
                     enter_end(batch, call)
-            self._enter_accepted(batch, None, self.record.clock())
+            self.enter_accepted(batch, None, self.record.clock())
         finally:
             self._take_over(batch)
 
-    def _enter_accepted(self, batch: _Batch, call: NotedCall | None, instant: float) -> None:
+    def enter_accepted(self, batch: Batch, call: NotedCall | None, instant: float) -> None:
         """Enter the calls that were accepted up to this instant, and ``call`` in any case."""
         fresh, slots = self.fresh, batch.slots
         while True:
             if fresh and fresh[0].accepted <= instant:
                 newcomer = fresh.popleft()
-                if newcomer.phase != _NEW:
+                if newcomer.phase != NEW:
                     continue
-            elif call is not None and call.phase == _NEW:  # a worker was quicker than the submitter
+            elif call is not None and call.phase == NEW:  # a worker was quicker than the submitter
                 newcomer = call
             else:
                 return
             if newcomer is not call:  # which waits no longer
                 self.unstarted.append(newcomer)
-            newcomer.phase = _WAITING
+            newcomer.phase = WAITING
             batch.accepted += 1
             slots.queued += 1
             unfinished = slots.queued + slots.in_flight
@@ -174,14 +175,15 @@ class BatchedRecorder(Part):
                     slots.saturated = True
                     slots.saturated_offset -= since
 
-    def _enter_start(self, batch: _Batch, call: NotedCall) -> None:
+    def enter_start(self, batch: Batch, call: NotedCall) -> None:
         slots, series = batch.slots, batch.waits
         wait = call.started - call.accepted
         index = 0 if series is None else bisect_left(series.bounds, wait)
-        self._active.append(call)
-        call.phase = _ACTIVE
-        slots.queued -= 1
-        slots.in_flight += 1
+        moves = call.phase < ASSIGNED
+        self.active.append(call)
+        call.phase = ACTIVE
+        slots.queued -= moves
+        slots.in_flight += moves
         if wait > self.record.late_after:
             batch.late += 1
         if series is not None:
@@ -195,8 +197,9 @@ class BatchedRecorder(Part):
         if series is not None and (call.span is not None or series.one_by_one):
             self._sample(batch, call, series, index, wait)
 
-    def _enter_end(self, batch: _Batch, call: NotedCall) -> None:
-        slots, instant, began = batch.slots, call.ended, call.phase == _ACTIVE
+    def enter_end(self, batch: Batch, call: NotedCall) -> None:
+        slots, instant, began = batch.slots, call.ended, call.phase == ACTIVE
+        held = call.phase >= ASSIGNED
         value = instant - (call.started if began else call.accepted)
         succeeded = began and call.ending is SUCCESS
         end = ("", "", "")
@@ -206,17 +209,15 @@ class BatchedRecorder(Part):
         else:
             series, end, why = self._unsuccessful(batch, call, began)
         index = bisect_left(series.bounds, value)
-        call.phase = _DONE
+        call.phase = DONE
         if slots.queued + slots.in_flight <= slots.full_at:
             slots.used_offset += instant
             slots.freed_at = instant
             if slots.saturated:
                 slots.saturated = False
                 slots.saturated_offset += instant
-        if began:
-            slots.in_flight -= 1
-        else:
-            slots.queued -= 1
+        slots.in_flight -= held
+        slots.queued -= 1 - held
         if succeeded:
             batch.succeeded += 1
         else:
@@ -236,26 +237,26 @@ class BatchedRecorder(Part):
         if call.span is not None or series.one_by_one:
             self._sample(batch, call, series, index, value)
 
-    def _sample(self, batch: _Batch, call: NotedCall, series: Histogram, index: int, value: float) -> None:
+    def _sample(self, batch: Batch, call: NotedCall, series: Histogram, index: int, value: float) -> None:
         if call.span is not None:
             batch.sampled[series, index] = value, call.span
         if series.one_by_one:
             self.record.totals.measured.append((series, value, call.span))
 
-    def _take_over(self, batch: _Batch) -> None:
+    def _take_over(self, batch: Batch) -> None:
         record, slots, waiting = self.record, batch.slots, self.unstarted
         totals, runner = record.totals, record.shape.runners[0]
-        active = [call for call in self._active if call.phase == _ACTIVE]
-        while waiting and waiting[0].phase != _WAITING:
+        active = [call for call in self.active if WAITING < call.phase < DONE]
+        while waiting and waiting[0].phase != WAITING:
             waiting.popleft()
         active_tasks: OrderedDict[TaskRecord, None] = OrderedDict.fromkeys(active, None)
         if len(waiting) > 2 * slots.queued + BATCH:  # who came last went first, and the first is waiting still
-            waiting = deque(call for call in waiting if call.phase == _WAITING)
+            waiting = deque(call for call in waiting if call.phase == WAITING)
         # The oldest: its age is asked.
         slots.waiting = OrderedDict.fromkeys((waiting[0],) if waiting else (), None)
         completed, cancellations = _plus(totals.completed, batch.ends), _plus(totals.cancellations, batch.reasons)
         # One call-free block, so that counts() never sees half a move, nor a signal handler half of the batch.
-        self._active = active
+        self.active = active
         self.unstarted = waiting
         record.active_tasks = active_tasks
         record.slots = slots
@@ -281,7 +282,7 @@ class BatchedRecorder(Part):
         return series
 
     def _unsuccessful(
-        self, batch: _Batch, call: NotedCall, began: bool
+        self, batch: Batch, call: NotedCall, began: bool
     ) -> tuple[Histogram, tuple[str, str, str], tuple[str, str] | None]:
         """The series of a call that did not succeed, and the keys of its counter and of that of its cancellation.
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import functools
 import threading
 import weakref
+from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Iterable
 from itertools import product
 from typing import Any
@@ -31,6 +32,8 @@ from .thread_calls import hide_frames, ours
 from .wait_objectives import WaitObjectives
 
 __all__ = ["Limiters", "ObservedLimiter", "limiter_name", "name_limiter", "run_in_thread"]
+
+_HELD: Any = object()
 
 _names: weakref.WeakKeyDictionary[Any, str] = weakref.WeakKeyDictionary()
 
@@ -59,6 +62,7 @@ class ObservedLimiter(Observed):
     """The calls under one limiter. All of them queue, since the limiter decides which call gets a token, and when."""
 
     def __init__(self, limiter: Any, name: str, type: str, runner: str, **options: Any) -> None:
+        self.waiting: OrderedDict[TaskRecord, None] = OrderedDict()  # tasks without a token
         super().__init__(name, type, runner, slots=True, workers=False, failures=("callback",), **options)
         self.tokens = LimiterTokens(limiter, self.record)
 
@@ -77,8 +81,9 @@ class ObservedLimiter(Observed):
         if not self.withdraw(task):
             self.recorder.assign(task, at=self.record.clock(), in_turn=True)
 
-    def promote(self) -> None:
-        """See Observed. The limiter decides which call is next."""
+    def withdraw(self, task: TaskRecord) -> bool:
+        """See Observed."""
+        return self.waiting.pop(task, _HELD) is _HELD
 
 
 class Limiters:

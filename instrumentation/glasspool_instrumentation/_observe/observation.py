@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import itertools
 import threading
 import time
-from collections import OrderedDict
 from collections.abc import Callable, Iterable
 from concurrent.futures import BrokenExecutor
 from typing import Any
 
 from opentelemetry.context import Context
-from opentelemetry.trace import Span, SpanKind
+from opentelemetry.trace import INVALID_SPAN, Span, SpanKind
 
 from glasspool._foreign.guarded import is_a
+from glasspool._foreign.otel_context import SPAN_KEY
+from glasspool.telemetry import providers
 from glasspool.telemetry.recording.ending import Ending
 from glasspool.telemetry.recording.executor_record import ExecutorRecord
 from glasspool.telemetry.recording.recorder import Recorder, TaskRecord
@@ -23,7 +25,7 @@ from .task_name_limit import MAX_TASK_NAMES
 
 __all__ = ["Observed"]
 
-_HELD: Any = object()
+_ids = itertools.count(1)
 
 
 class Observed:
@@ -92,10 +94,8 @@ class Observed:
         self.closing = False  # nothing more will be submitted: closed when the last task has settled
         self.cutting = False  # a shutdown that cancels what is queued is going on
         self.reruns = False  # the pool's own submit() may run a function again: an error may not be its end
+        self.settings: dict[str, Any] | None = None  # for an SDK in its workers
         self.killing = False  # the workers are being killed on purpose: what they ran is cancelled, not broken
-        self.waiting: OrderedDict[TaskRecord, None] = OrderedDict()  # tasks of a remote pool without a slot, in order
-        self._limit = limit
-        self.free_slots: list[None] = [None] * (limit or 0)  # free ones
 
     def _queued(self) -> int:
         return self.record.figures.queued
@@ -112,6 +112,14 @@ class Observed:
             parent=parent,
             kind=self.kind,
         )
+
+    def trace(self, task: TaskRecord, function: Any, parent: Context) -> None:
+        """Give a task, whose record has neither a number nor a label yet, its span if it gets one."""
+        submitter: Any = parent.get(SPAN_KEY, INVALID_SPAN)  # as span_in does, by one call less
+        if (self.spans_all or submitter.is_recording()) and providers.tracer() is not None:
+            task.id = next(_ids)
+            task.label = self.record.label(task.name)
+            task.span = self.start_span(task, function, parent)
 
     def settle(
         self, task: TaskRecord, ending: Ending, *, assigned: bool = True, thread: threading.Thread | None = None
@@ -151,61 +159,15 @@ class Observed:
         if self.closing:
             self.close_when_empty()
 
-    # -- remote pools: which task holds a slot is known by order, since the workers tell only when they are done -----
+    # -- calls whose slots others give out ---------------------------------------------------------------------------
 
     def admit(self, task: TaskRecord) -> None:
-        """Accept a task of a remote pool: with a slot when one is free, else into the queue."""
-        held = self._take_slot()
-        self.recorder.accept(task, queued=not held)
-        if not held:
-            self.waiting[task] = None
-            if self.free_slots:  # one has become free meanwhile
-                self.promote()
+        """Accept a task that has its slot at once, for nothing bounds it."""
+        self.recorder.accept(task, queued=False)
 
     def withdraw(self, task: TaskRecord) -> bool:
         """Take an ending task out of the queue if it is there. Returns whether it held a slot."""
-        return self.waiting.pop(task, _HELD) is _HELD
-
-    def release(self) -> None:
-        """A task that held a slot has ended."""
-        if self._limit is not None:
-            self.free_slots.append(None)
-        self.promote()
-
-    def promote(self) -> None:
-        """Give free slots to the tasks that have waited longest."""
-        if self.waiting:
-            self.record.in_turn(self._promote)
-
-    def _promote(self) -> None:
-        # In a turn: the end of a task that no longer waits is counted after its slot was counted.
-        recorder, waiting = self.recorder, self.waiting
-        while waiting:
-            try:
-                task = next(iter(waiting))
-            except (StopIteration, RuntimeError):  # a task was added or removed at this moment
-                continue
-            # Of one that came in the middle of this turn the acceptance was put off, and a promotion after it.
-            if task not in recorder.record.slots.waiting or not self._take_slot():
-                return
-            if waiting.pop(task, _HELD) is _HELD:  # withdrawn this instant
-                self.free_slots.append(None)
-            else:
-                recorder.assign(task, at=recorder.record.clock(), in_turn=True)
-
-    def _take_slot(self) -> bool:
-        if self._limit is None:
-            return True
-        try:
-            self.free_slots.pop()
-        except IndexError:
-            return False
         return True
-
-    def after_fork(self) -> None:
-        """In a forked child: forget the calls under way, which belong to the parent process."""
-        self.waiting.clear()
-        self.free_slots = [None] * (self._limit or 0)
 
     # -- the end ---------------------------------------------------------------------------------------------------
 

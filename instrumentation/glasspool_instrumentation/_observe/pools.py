@@ -21,8 +21,9 @@ from glasspool.telemetry.recording.recorder import Recorder
 from glasspool.telemetry.tracing.carried_call import Carried
 from glasspool.telemetry.tracing.spans import Spans
 from glasspool_instrumentation._patch.patching import Patch
-from glasspool_instrumentation._process import remote_calls
-from glasspool_instrumentation._process.worker_telemetry import Settings, parent_settings
+from glasspool_instrumentation._process import pool_calls
+from glasspool_instrumentation._process.arrivals import ArrivalRecorder
+from glasspool_instrumentation._process.worker_telemetry import parent_settings
 
 from . import thread_calls
 from .batched_recorder import BatchedRecorder
@@ -47,7 +48,6 @@ __all__ = [
     "serve",
     "shut_down",
     "shutting_down",
-    "submit",
 ]
 
 _CARRIES_NOTHING = ("loky", "futures")  # pools into which a HybridExecutor itself carries no context
@@ -56,15 +56,18 @@ _CARRIES_NOTHING = ("loky", "futures")  # pools into which a HybridExecutor itse
 class PoolState:
     """An observed pool. ``alive`` ends the observation when the pool is garbage-collected."""
 
-    __slots__ = ("alive", "kind", "local", "observed", "settings", "threads")
+    __slots__ = ("alive", "kind", "observed", "submit", "threads")
 
-    def __init__(self, observed: Observed, kind: PoolKind, alive: weakref.ref[Any], settings: Settings | None) -> None:
+    def __init__(self, observed: Observed, kind: PoolKind, alive: weakref.ref[Any]) -> None:
         self.observed = observed
         self.kind = kind
-        self.local = not kind.remote  # calls stay in this process
         self.threads = kind.type == "thread_pool"
         self.alive = alive
-        self.settings = settings  # for an SDK in the workers
+        self.submit: Callable[..., Any] = thread_calls.submit  # hands a call to the pool's own, observed
+        if kind.type == "dask":
+            self.submit = _submit_to_dask
+        elif kind.remote:
+            self.submit = pool_calls.submit
 
 
 _pools: dict[int, PoolState] = {}
@@ -112,7 +115,7 @@ def observe(
             explicit=explicit,
             wait_objective=wait_objective,
             max_task_names=max_task_names,
-            recorder=Recorder if kind.remote else BatchedRecorder,
+            recorder=_recorder_of(kind),
             cancels=product(("explicit", "shutdown"), CANCEL_PHASES if kind.type == "dask" else ("queued",)),
             rejects=("already_shutdown",) if kind.type == "dask" else ("already_shutdown", "broken"),
             losses=CONTEXT_LOSS_KINDS if kind.remote else (),
@@ -120,9 +123,17 @@ def observe(
             queue_size=(lambda: queue_size(alive())) if knows_its_queue else None,
         )
         observed.reruns = is_own(type(pool).submit)
-        settings = parent_settings() if child_telemetry and kind.remote else None
-        state = _pools[key] = PoolState(observed, kind, alive, settings)
+        if isinstance(observed.recorder, ArrivalRecorder):
+            observed.queue_size = observed.recorder.queued
+        observed.settings = parent_settings() if child_telemetry and kind.remote else None
+        state = _pools[key] = PoolState(observed, kind, alive)
         return state
+
+
+def _recorder_of(kind: PoolKind) -> Callable[..., Any]:
+    if kind.type == "dask":  # nothing bounds its calls here, and each tells of its end alone
+        return Recorder
+    return ArrivalRecorder if kind.remote else BatchedRecorder
 
 
 class Observing:
@@ -178,20 +189,13 @@ def dispatch(state: PoolState, original: Callable[..., Future[Any]], pool: Any, 
     """
     if from_executor(2):
         return serve(state, pool, fn, lambda made: original(pool, made, *args, **kwargs))
-    return submit(state, original, pool, fn, args, kwargs)
+    return state.submit(state.observed, original, pool, fn, args, kwargs)
 
 
-def submit(state: PoolState, original: Callable[..., Future[Any]], pool: Any, fn: Any, args: Any, kwargs: Any) -> Any:
-    """Hand a call to the pool's own ``submit`` (its class's function), observed."""
-    observed = state.observed
-    if state.local:
-        return thread_calls.submit(observed, original, pool, fn, args, kwargs)
-    original = functools.partial(original, pool)
-    if state.kind.type == "dask":
-        from glasspool_instrumentation.dask import submit_through  # it needs this module
+def _submit_to_dask(observed: Observed, original: Any, pool: Any, fn: Any, args: Any, kwargs: Any) -> Any:
+    from glasspool_instrumentation.dask import submit_through  # it needs this module
 
-        return submit_through(observed, original, pool, fn, args, kwargs)
-    return remote_calls.submit(observed, original, fn, args, kwargs, settings=state.settings)
+    return submit_through(observed, functools.partial(original, pool), pool, fn, args, kwargs)
 
 
 def serve(state: PoolState, pool: Any, fn: Any, original: Callable[[Any], Future[Any]]) -> Future[Any]:
@@ -276,11 +280,9 @@ def forget(*types: str) -> None:
 
 
 def _after_fork() -> None:
-    # Pools live on in the child (an unstarted one may even be used there); the calls under way do not.
+    # Pools live on in the child (an unstarted one may even be used there).
     global _lock
     _lock = threading.RLock()
-    for state in _pools.values():
-        state.observed.after_fork()
 
 
 if hasattr(os, "register_at_fork"):

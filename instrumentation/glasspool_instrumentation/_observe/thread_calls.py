@@ -9,7 +9,6 @@ here instead of being a function, because every call of every pool runs it.
 
 from __future__ import annotations
 
-import itertools
 import sys
 import threading
 import time
@@ -28,7 +27,6 @@ from glasspool._foreign.guarded import is_a, set_traceback, traceback_of
 from glasspool._foreign.otel_context import current_context
 from glasspool._foreign.pool_parts import call_when_done
 from glasspool._recorded_calls import CALLERS, own_calls, stand_in, stands_in, submitting
-from glasspool.telemetry import providers
 from glasspool.telemetry.recording.call_names import function_name, links, look_through
 from glasspool.telemetry.recording.ending import SUCCESS, Ending
 from glasspool.telemetry.tracing.propagation import inject
@@ -47,7 +45,6 @@ from .observation import Observed
 __all__ = ["Call", "Handed", "hide_frames", "ours", "submit"]
 
 _clock = time.perf_counter
-_ids = itertools.count(1)
 
 
 @stand_in
@@ -70,15 +67,8 @@ class Call(NotedCall):
         self.span = None  # id and label are set with it
         self.name = named.__qualname__ if type(named) is FunctionType else function_name(named)
         if carried or observed.spans_all:
-            self._start_span(named, carried)
+            observed.trace(self, named, carried)
         self.accepted = _clock()
-
-    def _start_span(self, named: Any, carried: Any) -> None:
-        recorded = self.observed.spans_all or trace.get_current_span(carried).is_recording()
-        if recorded and providers.tracer() is not None:
-            self.id = next(_ids)
-            self.label = self.recorder.record.label(self.name)
-            self.span = self.observed.start_span(self, named, carried)
 
     def __call__(self, carried: Any, fn: Any, /, *args: Any, **kwargs: Any) -> Any:
         if self.began or self.ending is not None:

@@ -16,19 +16,17 @@ class Waiting(Protocol):
     def came_home(self, report: tuple[Any, ...], error: BaseException | None) -> None:
         """Its result, or its error, has arrived with the worker's report."""
 
-    def note(self, report: tuple[Any, ...]) -> None:
-        """The report has arrived alone."""
-
 
 away: dict[str, Waiting] = {}
 """Calls without a result. Added at submission, removed when the report or the end of the future arrives."""
 
 _numbers = itertools.count(1)
+_pid = os.getpid()
 
 
 def new_key() -> str:
     """A key for one call, unlike any of another process on this machine."""
-    return f"{os.getpid()}-{next(_numbers)}"
+    return f"{_pid}-{next(_numbers)}"
 
 
 def receive(value: Any, report: tuple[Any, ...]) -> Any:
@@ -48,5 +46,11 @@ def receive_error(build: Callable[..., Any], args: tuple[Any, ...], report: tupl
     return error
 
 
+def _after_fork() -> None:
+    global _pid
+    _pid = os.getpid()
+    away.clear()
+
+
 if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=away.clear)
+    os.register_at_fork(after_in_child=_after_fork)

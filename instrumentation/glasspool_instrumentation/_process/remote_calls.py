@@ -1,40 +1,30 @@
-"""A call submitted to a pool of other processes, as the submitting process records it.
+"""A call that another process runs for this one, as the submitting process records it: Dask's, and anyio's.
 
-    submit() ─ accept, a slot if one is free ─► Errand ═══ worker: run ═══► Result + Report ─► done: settle, next slot
+    submit ─ accept ─► Errand ═══ worker: run ═══► Report, with the Result or alone ─► settle
 
-The order determines which calls hold a slot (pools start calls first in, first out). When a call really began is known
-when its report arrives: its end minus its running time.
+When a call really began is known when its report arrives: its end minus its running time.
 """
 
 from __future__ import annotations
 
-import pickle
-import time
 from collections.abc import Callable
-from concurrent.futures import BrokenExecutor, Future
-from types import FunctionType
+from concurrent.futures import Future
 from typing import Any
 
 from opentelemetry import trace
 from opentelemetry.context import Context
-from opentelemetry.trace import Span, SpanKind
 
-from glasspool._foreign.frames import queued_by
-from glasspool._foreign.guarded import class_name, is_a
-from glasspool._recorded_calls import recording, stands_in
-from glasspool.telemetry.catalog import Key
-from glasspool.telemetry.recording.call_names import function_name, links, look_through, qualified_name
+from glasspool._foreign.guarded import is_a
+from glasspool.telemetry.recording.call_names import function_name, qualified_name
 from glasspool.telemetry.recording.ending import Ending
-from glasspool.telemetry.recording.error_types import error_text
 from glasspool.telemetry.tracing.propagation import inject
-from glasspool.telemetry.tracing.spans import TaskTracer, attach, capture, detach
 from glasspool_instrumentation._observe.observation import Observed
 
+from .consumer_spans import is_pickling, stand_for
 from .mailbox import away, new_key
 from .worker import Errand, Report, Sender
-from .worker_telemetry import Settings
 
-__all__ = ["Away", "submit"]
+__all__ = ["Away"]
 
 
 class Away:
@@ -54,10 +44,9 @@ class Away:
         self.task.span = span = observed.start_span(self.task, named, context)
         self.code = "" if span is None else named if is_a(named, str) else qualified_name(named)
 
-    def errand(self, fn: Callable[..., Any], settings: Settings | None = None) -> Errand:
+    def errand(self, fn: Callable[..., Any]) -> Errand:
         """What is sent in place of ``fn``. From here on a report is expected."""
-        key, carrier, sender = self.parts()
-        return Errand(fn, key, carrier, sender, settings=settings)
+        return Errand(fn, *self.parts())
 
     def parts(self) -> tuple[str, dict[str, str], Sender | None]:
         """What the worker has to know of it. From here on a report is expected."""
@@ -81,20 +70,9 @@ class Away:
         self._end(Report(*report), error, cancelled=False)
 
     def done(self, future: Future[Any]) -> None:
-        """The future is done. A call without a report was cancelled, or has failed in transit."""
-        if self.key not in away:  # the report has ended it
-            return
-        error = None if future.cancelled() else future.exception()
-        if future.cancelled() or self._killed(error):
-            self.finish(None, cancelled=True, reason="explicit" if error is None else "shutdown")
-        else:
-            self.finish(error, cancelled=False)
-
-    def _killed(self, error: BaseException | None) -> bool:
-        """Did it end because its workers were killed on purpose?"""
-        if is_a(error, BrokenExecutor):
-            return self.observed.killing
-        return class_name(error)[1] == "ShutdownExecutorError"  # loky's, which its copy in joblib has too
+        """The future is done."""
+        cancelled = future.cancelled()
+        self.finish(None if cancelled else future.exception(), cancelled=cancelled)
 
     def note(self, report: tuple[Any, ...]) -> None:
         """The worker's report is here, the result is not (Dask)."""
@@ -116,7 +94,7 @@ class Away:
             self._ran(report, held)
         elif held and not cancelled:
             self.task.began = True  # as far as anyone can tell: it held a slot when its worker died
-        if error is not None and report is None and self.task.span is not None and _is_pickling(error):
+        if error is not None and report is None and self.task.span is not None and is_pickling(error):
             observed.record.context_lost("unpicklable")
         if cancelled:
             ending = Ending.cancelled("shutdown" if observed.cutting else reason)
@@ -124,11 +102,9 @@ class Away:
             ending = Ending.raised(error)
         else:
             ending = Ending.raised(error, report.error, ran=report.ran)
-        if self.task.span is not None and report is not None:
-            self._consumer_span(self.task.span, report, ending)
+        if report is not None and self.task.span is not None:
+            stand_for(self.task.span, observed.record, self.task, self.code, report, ending)
         observed.settle(self.task, ending, assigned=held or report is not None)
-        if held:
-            observed.release()
 
     def _ran(self, report: Report, held: bool) -> None:
         """Its function ran: only now is it known when it began."""
@@ -140,70 +116,3 @@ class Away:
             recorder.record.context_lost("stale")
         if report.missing:
             recorder.record.context_lost("missing")
-
-    def _consumer_span(self, span: Span, report: Report, ending: Ending) -> None:
-        if report.spanned or not span.is_recording():
-            return
-        # The worker has no SDK: the span of its run is made here, from the time it measured.
-        end = time.time_ns()
-        begun = end - int(report.ran * 1e9)
-        TaskTracer.begin(span, at=begun)
-        record, task = self.observed.record, self.task
-        run = TaskTracer(record.name, record.type, "all").start(
-            task_name=task.name,
-            label=task.label,
-            function=self.code,
-            task_id=task.id,
-            runner=task.runner,
-            queue_size=0,
-            parent=trace.set_span_in_context(span, Context()),
-            kind=SpanKind.CONSUMER,
-            attributes={Key.PROCESS_PID: report.pid},
-            at=begun,
-        )
-        if run is not None:
-            TaskTracer.end(run, ending.timed(None, report.ran), at=end)
-
-
-def submit(
-    observed: Observed,
-    original: Callable[..., Future[Any]],
-    fn: Any,
-    args: Any,
-    kwargs: Any,
-    *,
-    settings: Settings | None = None,
-) -> Future[Any]:
-    """Hand a call to a process pool's own ``submit``, observed."""
-    named = look_through(fn, args, kwargs)
-    wraps = named is not fn or type(fn) is not FunctionType
-    if wraps and any(map(stands_in, links(fn, args, kwargs))):  # by the layer that calls us
-        return original(fn, *args, **kwargs)
-    call = Away(observed, named, capture())
-    errand = call.errand(fn, settings)
-    token = attach(Context())  # workers forked within this call are born with no trace
-    try:
-        with recording():
-            future = original(errand, *args, **kwargs)
-    except BaseException as error:
-        queued = queued_by(error)
-        if queued is None:
-            away.pop(call.key, None)
-            observed.refuse(error)
-        else:
-            call.accept()
-            queued.add_done_callback(call.done)
-        raise
-    finally:
-        detach(token)
-        del token  # it leads to the current context, and what refused the call to this frame
-    if not call.accepted:
-        call.accept()
-    future.add_done_callback(call.done)
-    return future
-
-
-def _is_pickling(error: BaseException) -> bool:
-    # Of local functions it says "Can't pickle local object", from Python 3.13 on "Can't get local object".
-    text = error_text(error).partition(": ")[2]
-    return is_a(error, pickle.PicklingError) or "pickle" in text or "Can't get local object" in text

@@ -11,7 +11,8 @@ import copyreg
 import os
 import time
 from collections.abc import Callable
-from types import FrameType
+from functools import lru_cache
+from types import CodeType, FrameType
 from typing import Any, NamedTuple
 
 from opentelemetry import trace
@@ -20,6 +21,7 @@ from opentelemetry.trace import Span, SpanKind
 
 from glasspool._foreign.frames import getframe
 from glasspool._foreign.guarded import drop_top_frame
+from glasspool._foreign.otel_context import current_context, span_in
 from glasspool._recorded_calls import own_calls, stand_in
 from glasspool.telemetry import providers
 from glasspool.telemetry.catalog import Key
@@ -34,15 +36,18 @@ __all__ = ["Errand", "Report", "Result"]
 
 
 class Report(NamedTuple):
-    """A worker's report: ``key`` identifies the call in the submitting process, ``ran`` is seconds of running."""
+    """A worker's report: ``key`` identifies the call in the submitting process, ``ran`` is seconds of running.
+
+    Of a call that succeeded, and had nothing else to tell, only these two are sent.
+    """
 
     key: str
     ran: float
-    pid: int
-    spanned: bool  # the worker made the CONSUMER span itself
-    stale: bool  # the worker still had a stranger's trace, inherited when it was forked
-    missing: bool  # a trace was to be carried and did not arrive
-    error: str  # the type of the function's error, if it raised one
+    pid: int = 0  # where there is a span
+    spanned: bool = False  # the worker made the CONSUMER span itself
+    stale: bool = False  # the worker still had a stranger's trace, inherited when it was forked
+    missing: bool = False  # a trace was to be carried and did not arrive
+    error: str = ""  # the type of the function's error, if it raised one
 
 
 class Sender(NamedTuple):
@@ -97,7 +102,7 @@ class Errand:
         return self.fn
 
     def __call__(self, /, *args: Any, **kwargs: Any) -> Any:
-        if self.enveloped and not _is_worker(getframe(1)):
+        if self.enveloped and (caller := getframe(1)).f_code not in _workers and not _is_worker(caller):
             # By a function of the pool's own, which may look at what comes of it, or run it again.
             self.enveloped = False
         run = _Run(self)
@@ -120,21 +125,26 @@ class Errand:
         run.end(self, None)
         return value
 
-    def log(self, report: Report) -> None:
-        """Send the report, where it is not sent with the result."""
-        if self.topic:
-            from distributed import get_worker
+    def log(self, report: tuple[Any, ...]) -> None:
+        """Send the report where it is not sent with the result."""
+        from distributed import get_worker
 
-            get_worker().log_event(self.topic, tuple(report))
+        get_worker().log_event(self.topic, report)
 
 
 _WORKERS = ("concurrent.futures.", "loky.", "joblib.externals.loky.", "anyio.")
 
 
+_workers: set[CodeType] = set()  # what is known to be theirs
+
+
 def _is_worker(frame: FrameType) -> bool:
     """Is this the library's code that runs calls in a worker? anyio's is the ``__main__`` of its process."""
     spec = frame.f_globals.get("__spec__")
-    return str(getattr(spec, "name", None) or frame.f_globals.get("__name__")).startswith(_WORKERS)
+    if not str(getattr(spec, "name", None) or frame.f_globals.get("__name__")).startswith(_WORKERS):
+        return False
+    _workers.add(frame.f_code)
+    return True
 
 
 class _Run:
@@ -147,39 +157,63 @@ class _Run:
 
     def __init__(self, errand: Errand) -> None:
         self.over = False  # see Running
-        self._stale = _clear_inherited(errand.carrier)
-        if errand.settings is not None or errand.sender is not None:
+        carrier, sender = errand.carrier, errand.sender
+        self._stale = not _cleared and _clear_inherited(carrier)
+        if errand.settings is not None or sender is not None:
             worker_telemetry.prepare_worker(errand.settings)
-        context = extract(errand.carrier)
-        self._missing = errand.sender is not None and not trace.get_current_span(context).get_span_context().is_valid
-        self._span = _consumer_span(errand.sender, context)
-        self._token = attach(context, self._span)
+        context = extract(carrier) if carrier else _NOTHING
+        self._span: Span | None = None
+        self._missing = False
+        if sender is not None:
+            self._missing = not span_in(context).get_span_context().is_valid
+            self._span = _consumer_span(sender, context)
+        self._token = attach(context, self._span) if carrier or current_context() else None
         self._own = own_calls(self).enter()  # a pool of the application's own may run it within its submit()
         self._begun = time.perf_counter()
 
-    def end(self, errand: Errand, error: BaseException | None) -> Report:
-        """The function has ended, by this error or none. Frames of ours come off the error's traceback."""
+    def end(self, errand: Errand, error: BaseException | None) -> tuple[Any, ...]:
+        """The function has ended, by this error or none. Frames of ours come off the error's traceback.
+
+        :returns: the report.
+        """
         ran = time.perf_counter() - self._begun
         self._own.leave()
-        self.over, span = True, self._span
-        ending = Ending.raised(error)
-        report = Report(errand.key, ran, os.getpid(), span is not None, self._stale, self._missing, ending.error_type)
-        if span is not None:
-            TaskTracer.end(span, ending.timed(None, ran))
-        errand.log(report)
+        self.over = True
+        report: tuple[Any, ...]
+        if error is None and errand.sender is None and not self._stale:
+            report = errand.key, ran
+        else:
+            report = self._full_report(errand, ran, error)
+        if errand.topic:
+            errand.log(report)
         if error is not None:
             if errand.enveloped:
                 _send_along(error, report)
             drop_top_frame(error)
-        detach(self._token)
+        if self._token is not None:
+            detach(self._token)
         return report
 
+    def _full_report(self, errand: Errand, ran: float, error: BaseException | None) -> tuple[Any, ...]:
+        span, ending, pid = self._span, Ending.raised(error), os.getpid()
+        if span is not None:
+            TaskTracer.end(span, ending.timed(None, ran))
+        return tuple(Report(errand.key, ran, pid, span is not None, self._stale, self._missing, ending.error_type))
 
-def _consumer_span(sender: Sender | None, context: Context) -> Span | None:
-    if sender is None or providers.tracer() is None:
+
+_NOTHING = Context()
+
+
+@lru_cache(maxsize=16)
+def _tracer_of(executor: str, type: str) -> TaskTracer:
+    return TaskTracer(executor, type, "all")
+
+
+def _consumer_span(sender: Sender, context: Context) -> Span | None:
+    if providers.tracer() is None:
         return None
     # "all": the submitting process has decided whether this is traced, and the carrier tells the sampler.
-    return TaskTracer(sender.executor, sender.type, "all").start(
+    return _tracer_of(sender.executor, sender.type).start(
         task_name=sender.task,
         label=sender.label,
         function=sender.code,
@@ -201,18 +235,18 @@ class Result:
 
     __slots__ = ("report", "value")
 
-    def __init__(self, value: Any, report: Report) -> None:
+    def __init__(self, value: Any, report: tuple[Any, ...]) -> None:
         self.value = value
         self.report = report
 
     def __reduce__(self) -> Any:
-        return receive, (self.value, tuple(self.report))
+        return receive, (self.value, self.report)
 
 
 class _ErrorReduction:
     """Stands in an exception's ``__dict__`` as its ``__reduce_ex__``: pickles the report once, then the exception."""
 
-    def __init__(self, error: BaseException, report: Report) -> None:
+    def __init__(self, error: BaseException, report: tuple[Any, ...]) -> None:
         self.error = error
         self.report = report
 
@@ -221,10 +255,10 @@ class _ErrorReduction:
         del error.__dict__["__reduce_ex__"]
         reduced: Any = error.__reduce_ex__(protocol)
         build, args, *rest = reduced
-        return receive_error, (build, args, tuple(self.report)), *rest
+        return receive_error, (build, args, self.report), *rest
 
 
-def _send_along(error: BaseException, report: Report) -> None:
+def _send_along(error: BaseException, report: tuple[Any, ...]) -> None:
     if type(error) in copyreg.dispatch_table:
         return  # a custom reducer (such as tblib's) comes before __reduce_ex__; the submitter then measures itself
     try:

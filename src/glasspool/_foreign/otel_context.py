@@ -16,7 +16,7 @@ from opentelemetry import trace
 from opentelemetry.context import Context
 from opentelemetry.trace import INVALID_SPAN, Span
 
-__all__ = ["attach", "current_context", "span_in", "with_span"]
+__all__ = ["SPAN_KEY", "attach", "current_context", "span_in", "with_span"]
 
 _variable = getattr(getattr(otel_context, "_RUNTIME_CONTEXT", None), "_current_context", None)
 _known = isinstance(_variable, ContextVar)
@@ -27,15 +27,16 @@ current_context: Callable[[], Context] = _variable.get if _known else otel_conte
 attach: Callable[[Context], Any] = _variable.set if _known else otel_context.attach  # type: ignore[union-attr]
 """``opentelemetry.context.attach``."""
 
-(_KEY,) = trace.set_span_in_context(INVALID_SPAN, Context())
+(SPAN_KEY,) = trace.set_span_in_context(INVALID_SPAN, Context())
+"""The key of the current span in a context."""
 
 
 def span_in(context: Context | None) -> Span:
     """``opentelemetry.trace.get_current_span``."""
-    found: Any = (current_context() if context is None else context).get(_KEY)
+    found: Any = (current_context() if context is None else context).get(SPAN_KEY)
     return INVALID_SPAN if found is None else found
 
 
 def with_span(span: Span, context: Context) -> Context:
     """``opentelemetry.trace.set_span_in_context``."""
-    return Context({**context, _KEY: span})
+    return Context({**context, SPAN_KEY: span})

@@ -29,8 +29,11 @@ if TYPE_CHECKING:
         WrongThread,
     )
     from .executor import HybridExecutor
+    from .headers import retry_after
     from .iterators import AsCompleted, InOrder
+    from .limits import Limit
     from .pile import Drained, Pile, PileStats
+    from .rates import Hold, Rate
     from .stats import CutTask, ExecutorStats, ShutdownReport, Stopped
     from .task import Completed, Outcome, TaskHandle, TaskState, WorkItem
 
@@ -43,14 +46,17 @@ __all__ = [
     "ExecutorClosed",
     "ExecutorStats",
     "GlasspoolError",
+    "Hold",
     "HybridExecutor",
     "InOrder",
+    "Limit",
     "NestedWait",
     "Outcome",
     "Pile",
     "PileEmpty",
     "PileStats",
     "QueueFull",
+    "Rate",
     "ShutdownReport",
     "Stopped",
     "TaskCancelled",
@@ -60,6 +66,7 @@ __all__ = [
     "WorkItem",
     "WrongThread",
     "__version__",
+    "retry_after",
 ]
 
 _HOME = {
@@ -71,14 +78,17 @@ _HOME = {
     "ExecutorClosed": "errors",
     "ExecutorStats": "stats",
     "GlasspoolError": "errors",
+    "Hold": "rates",
     "HybridExecutor": "executor",
     "InOrder": "iterators",
+    "Limit": "limits",
     "NestedWait": "errors",
     "Outcome": "task",
     "Pile": "pile",
     "PileEmpty": "errors",
     "PileStats": "pile",
     "QueueFull": "errors",
+    "Rate": "rates",
     "ShutdownReport": "stats",
     "Stopped": "stats",
     "TaskCancelled": "errors",
@@ -87,10 +97,13 @@ _HOME = {
     "TaskTimeout": "errors",
     "WorkItem": "task",
     "WrongThread": "errors",
+    "retry_after": "headers",
 }
 
 if not TYPE_CHECKING:  # for a type checker, a name that is misspelt is an error
     # A program may import glasspool long before it needs an executor, or for its errors only.
     __getattr__, __dir__ = lazy(
-        __name__, _HOME, ("errors", "executor", "iterators", "pile", "stats", "task", "telemetry")
+        __name__,
+        _HOME,
+        ("errors", "executor", "headers", "iterators", "limits", "pile", "rates", "stats", "task", "telemetry"),
     )

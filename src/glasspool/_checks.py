@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import sys
-from collections.abc import Mapping
+from collections.abc import Hashable, Mapping
 from concurrent.futures import Executor as FuturesExecutor
 from typing import Any, Literal, TypedDict, cast
 
@@ -12,6 +12,7 @@ from ._foreign.guarded import as_float, is_a, text
 
 __all__ = [
     "TaskOptions",
+    "amount",
     "choice",
     "count",
     "flag",
@@ -35,6 +36,8 @@ class TaskOptions(TypedDict, total=False):
     abandon: bool
     metadata: Mapping[str, Any] | None
     isolate: bool | None
+    key: Hashable
+    cost: float
 
 
 def count(parameter: str, value: Any, *, least: int, unbounded: bool = False) -> int | None:
@@ -51,6 +54,16 @@ def count(parameter: str, value: Any, *, least: int, unbounded: bool = False) ->
         also = "; None means no bound" if unbounded else ""
         raise ValueError(f"{parameter} must be at most {sys.maxsize}, not {text(value)}{also}")
     return found
+
+
+def amount(parameter: str, value: Any, *, least: float = 0.0, unit: str = "") -> float:
+    """A finite number above 0, or of at least ``least``; as it was given."""
+    if is_a(value, bool) or not is_a(value, (int, float)):
+        raise TypeError(f"{parameter} must be a number{unit and f' of {unit}'}, not {text(value)}")
+    if not (value >= least if least else value > 0) or not value <= sys.float_info.max:  # NaN neither
+        wanted = f"at least {least}" if least else "above 0"
+        raise ValueError(f"{parameter} must be {wanted} and finite, got {text(value)}")
+    return cast("float", value)
 
 
 def seconds(parameter: str, value: Any, *, instant: bool = False) -> float | None:

@@ -12,40 +12,37 @@
 from __future__ import annotations
 
 import sys
-import weakref
-from collections.abc import AsyncIterable, Awaitable, Callable, Iterable
+from collections.abc import AsyncIterable, Awaitable, Callable, Iterable, Mapping
 from contextvars import copy_context
 from functools import partial
-from types import TracebackType
 from typing import Any, Literal, TypeVar, cast, overload
 
 from . import _checks as checks
 from ._checks import TaskOptions
 from ._core.backend import to_the_end
-from ._core.block import Block
-from ._core.reporter import checked_observers
 from ._core.settings import Settings
-from .errors import ExecutorClosed
+from ._executor_block import ExecutorBlock
 from .iterators import AsCompleted, InOrder
+from .limits import Limit, checked_limits
 from .pile import Pile
-from .stats import ExecutorStats, ShutdownReport
+from .rates import Rate, checked_rates
 from .task import Outcome, TaskHandle, unless_cancelled
-from .telemetry.observers import Observer
+from .telemetry.observers import Observer, checked_observers
 from .telemetry.tracing.spans import Spans
 
 if sys.version_info >= (3, 11):
-    from typing import Self, TypeVarTuple, Unpack
+    from typing import TypeVarTuple, Unpack
 else:
-    from typing_extensions import Self, TypeVarTuple, Unpack
+    from typing_extensions import TypeVarTuple, Unpack
 
-__all__ = ["HybridExecutor", "block_of"]
+__all__ = ["HybridExecutor"]
 
 T = TypeVar("T")
 A = TypeVar("A")
 Ts = TypeVarTuple("Ts")
 
 
-class HybridExecutor:
+class HybridExecutor(ExecutorBlock):
     """Runs functions concurrently, at most ``max_in_flight`` at a time, and records metrics and spans.
 
     Use it as ``async with HybridExecutor("llm", max_in_flight=64) as executor:`` on asyncio or trio. Leaving the
@@ -63,6 +60,9 @@ class HybridExecutor:
     :param isolate: whether each task has a backend task (of asyncio or trio) of its own (default). False: successive
         tasks share them, which is cheaper for tiny ones on trio; see ``submit``, where a task may say otherwise.
     :param observers: callables that are called with every event (``glasspool.telemetry.observers.TaskEvent``).
+    :param rate: a ``glasspool.Rate``, or several, that the starts of all tasks keep to; None (default) for none.
+    :param limits: what may run of the tasks of one ``key=``: a ``glasspool.Limit`` by key. ``"*"``: each key that is
+        not named gets one of its own; without it, other keys are refused. None (default) for none.
     :raises TypeError, ValueError: naming the parameter, its value and the fix.
     """
 
@@ -78,8 +78,10 @@ class HybridExecutor:
         wait_objective: float | None = None,
         isolate: bool = True,
         observers: Iterable[Observer] = (),
+        rate: Rate | Iterable[Rate] | None = None,
+        limits: Mapping[str, Limit] | None = None,
     ) -> None:
-        self._settings = Settings(
+        settings = Settings(
             name=checks.name("name", name),
             limit=cast("int", checks.count("max_in_flight", max_in_flight, least=1)),
             capacity=checks.count("max_queued", max_queued, least=0, unbounded=True),
@@ -89,54 +91,12 @@ class HybridExecutor:
             wait_objective=checks.wait_objective(wait_objective),
             isolate=checks.flag("isolate", isolate),
             observers=checked_observers(observers),
+            rates=checked_rates(rate),
+            limits=checked_limits(limits),
         )
-        self._block: Block | None = None  # set once, when the block is entered
-        self._finalizer: weakref.finalize[Any, Any] | None = None
-
-    # -- opening and closing ---------------------------------------------------------------------------------------
-
-    async def __aenter__(self) -> Self:
-        if self._block is not None:
-            raise RuntimeError(f"executor {self.name!r} was entered before; make a new one for each block")
-        block = Block(self._settings)
-        await block.enter()
-        self._block = block
-        self._finalizer = weakref.finalize(self, block.engine.finalize)
-        return self
-
-    async def __aexit__(
-        self, exc_type: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
-    ) -> bool:
-        block = self._entered("leaving")
-        if block.engine.host.is_destroying(exc):
-            block.engine.finalize()  # the loop is gone
-            return False
-        leaving: BaseException | None = None
-        try:
-            leaving = await block.leave(exc)
-            if self._finalizer is not None:
-                self._finalizer.detach()
-            if leaving is not None and leaving is not exc:
-                raise leaving
-            return leaving is None
-        finally:
-            del leaving, exc, traceback  # see Completed.unwrap
-
-    async def shutdown(self, *, grace: float | None = None) -> ShutdownReport:
-        """Accept no more tasks, let the accepted ones finish, and after ``grace`` seconds cancel the rest.
-
-        Idempotent: a second call joins the first and gets the same report. Abandoned threads are not waited for; the
-        report counts them.
-
-        :param grace: seconds; ``None`` (default) waits without a limit, ``0`` cancels at once.
-        :returns: how many tasks ended and how, which were cut off, and what held the shutdown up.
-        :raises TypeError, ValueError: ``grace`` is not a number of seconds, or is negative.
-        :raises ExecutorClosed: the executor's block was not entered yet.
-        :raises NestedWait: inside a task, where this closes a circle of waits.
-        :raises WrongThread: from another thread or event loop.
-        """
-        grace = checks.seconds("grace", grace)
-        return await self._entered("shutdown").shutdown(grace)
+        if settings.capacity == 0 and (settings.rates or settings.limits):
+            raise ValueError("max_queued must be at least 1 with rate= or limits=: what they hold waits in the queue")
+        super().__init__(settings)
 
     # -- submitting ------------------------------------------------------------------------------------------------
 
@@ -165,6 +125,9 @@ class HybridExecutor:
         :param metadata: the submitter's own notes, found again in ``completed.item``; default None.
         :param isolate: False: it may share its backend task, and with it ``asyncio.current_task()`` and the owner of
             a lock, with earlier and later tasks. None (default): as the executor's ``isolate`` says.
+        :param key: whose limit holds for it, of those that the executor has; None (default) for none. Without limits it
+            has no effect.
+        :param cost: how much of the rates it spends, above 0 and at most their burst; default 1.
         :raises TypeError, ValueError: naming the parameter, its value and the fix.
         :raises TaskTimeout: the deadline passed while there was no room; nothing was accepted.
         :raises ExecutorClosed: the executor is closing or not open.
@@ -259,7 +222,7 @@ class HybridExecutor:
         :raises ExecutorClosed: the executor is closing or not open.
         :raises WrongThread: from another thread or event loop.
         """
-        return InOrder(self._entered("map").work, fn, source, options)
+        return InOrder(self._entered("map").work, fn, source, {**options})
 
     @overload
     def as_completed(
@@ -278,7 +241,7 @@ class HybridExecutor:
 
         Errors are outcomes: ``completed.unwrap()`` raises them. Otherwise like ``map``, and raises as it does.
         """
-        return AsCompleted(self._entered("as_completed").work, fn, source, options)
+        return AsCompleted(self._entered("as_completed").work, fn, source, {**options})
 
     def pile(self, *, fail_fast: bool = False) -> Pile:
         """A pile of tasks on this executor: include, take outcomes as they come, drain.
@@ -297,54 +260,3 @@ class HybridExecutor:
         if fail_fast:
             block.engine.reporter.fail_fast()
         return Pile(work, fail_fast=fail_fast)
-
-    # -- looking and changing --------------------------------------------------------------------------------------
-
-    def resize(self, max_in_flight: int) -> None:
-        """Change the number of slots at once. After shrinking, no task starts until fewer slots are in use.
-
-        :param max_in_flight: slots from now on; at least 1.
-        :raises TypeError, ValueError: ``max_in_flight`` is not a whole number of at least 1.
-        :raises ExecutorClosed: the executor is closed, or not open yet.
-        :raises WrongThread: from another thread or event loop.
-        """
-        limit = cast("int", checks.count("max_in_flight", max_in_flight, least=1))
-        engine = self._entered("resize").engine
-        engine.host.check_caller("resize")
-        engine.closing.check_not_closed("resize")
-        engine.resize(limit)
-
-    def stats(self) -> ExecutorStats:
-        """The executor's figures now, from any thread; before it is opened, all but the limit are zero.
-
-        The cost does not depend on how many tasks have ended or wait; it grows with the tasks in flight that have a
-        timeout or deadline, or were asked to end.
-        """
-        if self._block is None:
-            return ExecutorStats(0, 0, 0, 0, 0, 0, 0, 0, 0, self._settings.limit, 0.0, 0.0, 0.0, 0, 0.0)
-        return self._block.engine.reporter.stats()
-
-    @property
-    def name(self) -> str:
-        """The name that metrics and spans show."""
-        return self._settings.name
-
-    def __repr__(self) -> str:
-        if self._block is None:
-            return f"<HybridExecutor {self.name!r} new>"
-        closing, counts = self._block.engine.closing, self._block.engine.reporter.counts()
-        state = "open" if closing.reason is None else "closed" if closing.closed else "closing"
-        return f"<HybridExecutor {self.name!r} {state} · {counts.in_flight} in flight · {counts.queued} queued>"
-
-    def _entered(self, what: str) -> Block:
-        if self._block is None:
-            raise ExecutorClosed(
-                f"{what} on executor {self.name!r}, which is not open: work inside its block, "
-                f"`async with HybridExecutor(...) as executor:`"
-            )
-        return self._block
-
-
-def block_of(executor: HybridExecutor, what: str) -> Block:
-    """The executor's entered block, for the rest of the package; ``what`` needs it and is named if it is not there."""
-    return executor._entered(what)

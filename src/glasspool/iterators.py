@@ -9,7 +9,7 @@ ended, without waiting for them.
 from __future__ import annotations
 
 import sys
-from collections.abc import AsyncIterable, Callable, Mapping
+from collections.abc import AsyncIterable, Callable
 from types import TracebackType
 from typing import Any, Generic, TypeVar
 
@@ -33,7 +33,7 @@ L = TypeVar("L", bound=Ledger[Any])
 
 
 def _feed(
-    work: Work, what: str, ledger: L, fn: Callable[..., Any], source: Any, options: Mapping[str, Any]
+    work: Work, what: str, ledger: L, fn: Callable[..., Any], source: Any, options: dict[str, Any]
 ) -> Feed[L]:  # fmt: skip
     if issubclass(type(source), AsyncIterable):
         return PushedFeed(work, what, ledger, fn, source, options)
@@ -93,7 +93,7 @@ class AsCompleted(_Iteration[T]):
     waits.
     """
 
-    def __init__(self, work: Work, fn: Callable[..., Any], source: Any, options: Mapping[str, Any]) -> None:
+    def __init__(self, work: Work, fn: Callable[..., Any], source: Any, options: dict[str, Any]) -> None:
         self._ledger: Ledger[T] = Ledger()
         self._feed = _feed(work, "as_completed", self._ledger, fn, source, options)
 
@@ -119,7 +119,7 @@ class InOrder(_Iteration[T]):
     own error, which cancels the rest of the call, and otherwise what ``glasspool.AsCompleted`` raises.
     """
 
-    def __init__(self, work: Work, fn: Callable[..., Any], source: Any, options: Mapping[str, Any]) -> None:
+    def __init__(self, work: Work, fn: Callable[..., Any], source: Any, options: dict[str, Any]) -> None:
         self._ledger: OrderedLedger[T] = OrderedLedger()
         self._feed = _feed(work, "map", self._ledger, fn, source, options)
 

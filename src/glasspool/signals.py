@@ -29,7 +29,8 @@ from . import _checks as checks
 from ._core.backend import current_backend, own_interrupt
 from ._core.block_exit import left_by
 from ._core.interfaces import NOTHING
-from .executor import HybridExecutor, block_of
+from ._executor_block import block_of
+from .executor import HybridExecutor
 from .stats import ShutdownReport
 
 if sys.version_info >= (3, 11):

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from signal import Signals
 from typing import Any
 
@@ -22,6 +23,7 @@ class ExecutorStats:
     never became tasks; ``abandoned`` counts threads still busy for tasks that have ended, each with its slot;
     ``pending`` counts producers blocked in submit; ``cancelling`` those in flight that were asked to end (cancelled, or
     out of time) and have not yet. ``slots_used`` is ``in_flight + abandoned``. Ages are seconds, 0 when there is none.
+    ``held`` says how many of the queued could not start though a slot were free, by reason (rate, limit, pause).
     """
 
     queued: int
@@ -39,6 +41,7 @@ class ExecutorStats:
     oldest_pending_age: float
     cancelling: int
     oldest_cancelling_age: float
+    held: Mapping[str, int] = field(default_factory=dict[str, int], hash=False)
 
     @property
     def submitted(self) -> int:

@@ -13,6 +13,7 @@ from typing import Any, Generic, NamedTuple, TypeVar, cast
 from . import _checks as checks
 from ._core.interfaces import TaskView
 from ._foreign.guarded import class_name, context_of, is_a, set_context, text, traceback_of
+from .rates import Hold
 
 __all__ = ["Completed", "Outcome", "TaskHandle", "TaskState", "WorkItem", "task_of", "unless_cancelled"]
 
@@ -104,8 +105,8 @@ class Completed(Generic[T_co]):
 class TaskHandle(Generic[T_co]):
     """An accepted task. ``await handle`` returns its value or raises its error; ``cancel()`` asks it to end.
 
-    Cancelling a caller that awaits a handle does not cancel the task. ``state``, ``done`` and ``repr`` may be read from
-    any thread.
+    Cancelling a caller that awaits a handle does not cancel the task. ``state``, ``hold``, ``done`` and ``repr`` may be
+    read from any thread.
     """
 
     __slots__ = ("__weakref__", "_task")
@@ -133,6 +134,11 @@ class TaskHandle(Generic[T_co]):
     def state(self) -> TaskState:
         """The task's current state."""
         return TaskState(self._task.state)
+
+    @property
+    def hold(self) -> Hold | None:
+        """Why it may not start yet, though a slot were free; None if nothing but a slot is missing, or it has one."""
+        return self._task.host.hold_of(self._task) if self._task.state == "queued" else None
 
     @property
     def done(self) -> bool:
@@ -180,7 +186,11 @@ class TaskHandle(Generic[T_co]):
             del completed  # likewise
 
     def __repr__(self) -> str:
-        return f"<TaskHandle {self.id} {self.name!r} {self._task.state}>"
+        hold = self.hold
+        held = "" if hold is None else f", held: {hold.reason}"
+        if hold is not None and hold.until is not None:
+            held += f" until {hold.until:.3f}"
+        return f"<TaskHandle {self.id} {self.name!r} {self._task.state}{held}>"
 
 
 def task_of(handle: TaskHandle[Any]) -> Any:

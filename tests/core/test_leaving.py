@@ -122,7 +122,7 @@ STOPPED = """
 import asyncio, sys
 import anyio
 from glasspool import HybridExecutor
-from glasspool.executor import block_of
+from glasspool._executor_block import block_of
 
 loop = asyncio.new_event_loop()
 

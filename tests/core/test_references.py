@@ -19,7 +19,7 @@ from anyio.lowlevel import checkpoint
 
 from glasspool import HybridExecutor, QueueFull, TaskHandle, TaskTimeout
 from glasspool._core.task_state import current_task
-from glasspool.executor import block_of
+from glasspool._executor_block import block_of
 
 from .support import PATIENCE, turns
 

@@ -10,7 +10,7 @@ import anyio
 import pytest
 
 from glasspool import HybridExecutor
-from glasspool.executor import block_of
+from glasspool._executor_block import block_of
 from glasspool.telemetry import catalog
 from glasspool.telemetry.recording.registry import REGISTRY, Snapshot
 from tests.telemetry.support import LIMIT, run_python
@@ -67,15 +67,15 @@ async def test_every_snapshot_from_another_thread_adds_up(request):
     interval = sys.getswitchinterval()
     submitted = waited = 0
     async with HybridExecutor(name, max_in_flight=8, max_queued=16) as executor:
-        engine = block_of(executor, "the test").engine
-        block = engine.block
+        line = block_of(executor, "the test").engine.line
+        block = line.block
 
         def counted(handle: object) -> object:
             nonlocal waited
             waited += 1
             return block(handle)
 
-        engine.block = counted
+        line.block = counted
         sys.setswitchinterval(1e-6)
         reader = threading.Thread(target=read)
         reader.start()

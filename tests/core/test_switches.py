@@ -13,7 +13,7 @@ import pytest
 import glasspool
 from glasspool import HybridExecutor
 from glasspool._core.runners.thread import ThreadCall
-from glasspool.executor import block_of
+from glasspool._executor_block import block_of
 from tests.switching import EndsAt
 
 from .support import conserved, echo, until

@@ -11,7 +11,7 @@ import pytest
 from glasspool import HybridExecutor, Outcome
 from glasspool import stats as stats_module
 from glasspool._core import closing
-from glasspool.executor import block_of
+from glasspool._executor_block import block_of
 from glasspool.telemetry import catalog
 from glasspool.testing import recorded, run_out_of_time
 

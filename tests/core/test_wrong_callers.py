@@ -14,7 +14,7 @@ import anyio
 import pytest
 
 from glasspool import HybridExecutor, WrongThread
-from glasspool.executor import block_of
+from glasspool._executor_block import block_of
 from glasspool.signals import shutdown_on_signals
 
 from .support import Gate, echo, until

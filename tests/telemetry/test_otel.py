@@ -65,6 +65,18 @@ def sdk(monkeypatch) -> Iterator[Sdk]:
     made.provider.shutdown()
 
 
+class Held:
+    """What holds tasks: one limit and a rate."""
+
+    names = ("api",)
+
+    def held(self) -> dict[str, int]:
+        return {"rate": 1}
+
+    def limits(self) -> list[tuple[int, str, int, int | None, float]]:
+        return [(1, "api", 2, 3, 1.0)]
+
+
 def test_every_metric_arrives_with_kind_and_labels_of_the_catalog(sdk):
     clock = Clock()
     mail = full_recorder(sdk.registry, clock=clock)
@@ -82,6 +94,8 @@ def test_every_metric_arrives_with_kind_and_labels_of_the_catalog(sdk):
     mail.accept(abandoned, queued=False)
     mail.begin(abandoned)
     mail.settle(abandoned, Ending.timed_out(abandoned=True))
+    mail.record.gated(Held())
+    mail.record.was_held(abandoned, "rate", 2.0)
     found = sdk.metrics()
     missing = set(catalog.BY_NAME) - set(found)
     others = (catalog.EVENTLOOP_DELAY, catalog.EVENTLOOP_STALL, catalog.TASK_UNRETRIEVED)

@@ -14,6 +14,7 @@ import pytest
 
 from glasspool.telemetry import catalog, prometheus
 from glasspool.telemetry.catalog import OTHER
+from glasspool.telemetry.recording.ages import unobeyed
 from glasspool.telemetry.recording.ending import SUCCESS, Ending
 from glasspool.telemetry.recording.recorder import Recorder
 from glasspool.telemetry.recording.registry import Registry
@@ -110,7 +111,7 @@ def test_requests_to_end_are_counted_from_their_instant_to_the_end_of_the_task()
     clock.pass_(4.0)
     mail.record.ask(tasks[0], clock())  # again: the first one counts
     assert read() == (2, 4)
-    assert (mail.record.unobeyed(), other.record.unobeyed()) == ((1, 1), (1, 4))
+    assert (unobeyed(mail.record), unobeyed(other.record)) == ((1, 1), (1, 4))
     other.succeed(tasks[2])
     assert read() == (1, 1)
     mail.settle(tasks[0], Ending.timed_out())

@@ -16,6 +16,7 @@ from glasspool.telemetry import catalog
 from glasspool.telemetry.catalog import Key
 from glasspool.telemetry.eventloop import EventLoopMonitor
 from glasspool.telemetry.loop_series import EventLoops
+from glasspool.telemetry.recording.ages import oldest_ages
 from glasspool.telemetry.recording.ending import Ending
 from glasspool.telemetry.recording.recorder import Recorder
 from glasspool.telemetry.recording.registry import Registry, Snapshot
@@ -119,7 +120,7 @@ class Account:
         another.record.close()
         self.opened += 1
         recorder.record.counts()
-        recorder.record.oldest_ages()
+        oldest_ages(recorder.record)
         self.registry.collect()
 
     def check(self) -> None:
@@ -248,7 +249,7 @@ def naming(account: Account) -> Callable[[], object]:
 
 def reading(account: Account) -> Callable[[], object]:
     started(account)
-    return lambda: (account.registry.collect(), account.recorder.record.oldest_ages())
+    return lambda: (account.registry.collect(), oldest_ages(account.recorder.record))
 
 
 OUTER = {

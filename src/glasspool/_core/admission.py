@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Hashable
 from concurrent.futures import Executor as FuturesExecutor
 from contextlib import nullcontext
 from contextvars import Context
@@ -16,6 +16,7 @@ from anyio.lowlevel import checkpoint, checkpoint_if_cancelled
 
 from glasspool import _checks as checks
 from glasspool.errors import ExecutorClosed, NestedWait, QueueFull, TaskTimeout
+from glasspool.rates import Rate
 from glasspool.telemetry.recording.call_names import function_name, is_plain
 from glasspool.telemetry.tracing.carried_call import Carried
 
@@ -23,6 +24,7 @@ from .backend import Scope
 from .engine import Engine
 from .functions import is_async
 from .interfaces import NOTHING, Feed, Needs, Sink
+from .policies.keys import Keyed, Keys
 from .queue import Producer
 from .runners.base import Runner
 from .runners.futures import FuturesRunner
@@ -38,9 +40,10 @@ class Submission:
     """Submits tasks to one engine. Piles and iterations get it as their ``Work`` (work.py).
 
     :param isolate: for tasks that do not say it themselves.
+    :param keys: the keys and costs that tasks may have.
     """
 
-    def __init__(self, engine: Engine, *, isolate: bool) -> None:
+    def __init__(self, engine: Engine, keys: Keys, *, isolate: bool) -> None:
         self.engine = engine
         self._isolate = isolate
         self.host = engine.host
@@ -49,6 +52,7 @@ class Submission:
         self.slots = engine.slots
         self.since_yield = 0  # submits since the last loop turn
         self._last: tuple[Callable[[], object], Plan] | None = None  # the last plain function, and its plan
+        self.keys = keys
         self._inline = InlineRunner()
         self._thread = ThreadRunner(engine.name, engine.threads)
 
@@ -77,6 +81,8 @@ class Submission:
         abandon: bool = True,
         metadata: Any = None,
         isolate: bool | None = None,
+        key: Hashable = None,
+        cost: float | None = None,
         **unknown: Any,
     ) -> Plan:
         if unknown:
@@ -100,7 +106,15 @@ class Submission:
             plan.abandon = checks.flag("abandon", abandon)
         if metadata is not None:
             plan.metadata = checks.metadata(metadata)
+        if key is not None or cost is not None:
+            plan.key, plan.cost = self.keys.checked(key, cost)
         return plan
+
+    def keyed(self, options: dict[str, Any]) -> Keyed | None:
+        """Take ``key`` and ``cost`` out of the options of an iteration if one of them is a function of the item."""
+        if not callable(options.get("key")) and not callable(options.get("cost")):
+            return None
+        return Keyed(self.keys, options.pop("key", None), options.pop("cost", None))
 
     async def submit(
         self, plan: Plan, fn: Callable[..., Any], args: tuple[Any, ...], sink: Sink | None, context: Context, *,
@@ -124,7 +138,7 @@ class Submission:
             await checkpoint_if_cancelled()
             self._refuse(plan, sink)
         task = Task(self.host, plan, fn, args, sink, context)
-        if engine.can_accept():
+        if engine.can_accept(plan):
             engine.accept(task)
         elif feeding:
             await self._stand_in_line(Producer(task))
@@ -143,9 +157,9 @@ class Submission:
         engine = self.engine
         if self.closing.reason is not None:
             self._refuse(plan, sink)
-        if not engine.can_accept():
+        if not engine.can_accept(plan):
             engine.reporter.rejected(plan, "queue_full")
-            raise QueueFull(self._fullness())
+            raise QueueFull(self._fullness(plan))
         task = Task(self.host, plan, fn, args, sink, context)
         engine.accept(task)
         return task
@@ -164,12 +178,12 @@ class Submission:
         if self.closing.reason is not None:
             self._refuse(plan, sink)
         task = Task(self.host, plan, fn, args, sink, context)
-        if engine.can_accept():
+        if engine.can_accept(plan):
             engine.accept(task)
             return None
         producer = Producer(task, back=True)
         producer.wake = wake
-        engine.block(producer)
+        engine.line.block(producer)
         return None if producer.accepted else producer
 
     def _runner(self, choice: str | FuturesExecutor | None, on_loop: bool) -> Runner | None:
@@ -209,7 +223,7 @@ class Submission:
             self._refuse(plan, task.sink)
         woken = anyio.Event()
         producer.wake = woken.set
-        engine.block(producer)
+        engine.line.block(producer)
         self.since_yield = 0
         scope = None if plan.deadline is None else engine.backend.scope(plan.deadline)
         try:
@@ -219,7 +233,7 @@ class Submission:
                 if producer in engine.queue.granted:
                     woken = anyio.Event()
                     producer.wake = woken.set
-                    engine.come_back(producer)
+                    engine.line.come_back(producer)
                     if not producer.accepted:
                         await woken.wait()
                 if not producer.accepted:
@@ -256,8 +270,25 @@ class Submission:
         """Stop waiting for room: the call is rejected for this ``reason`` of the catalog."""
         engine = self.engine
         blocked = engine.reporter.released(producer)
-        engine.give_up(producer)
+        engine.line.give_up(producer)
         engine.reporter.rejected(producer.task.plan, reason, blocked)
+
+    # -- policies ------------------------------------------------------------------------------------------------
+
+    def set_rates(self, rates: tuple[Rate, ...]) -> None:
+        """The executor has these rates from now on."""
+        self.keys.resized(rates)
+        self.engine.gated().resize(rates)
+
+    def pause(self, seconds: float, key: Hashable) -> None:
+        """See HybridExecutor.pause.
+
+        :raises TypeError, ValueError: nothing holds for this key.
+        """
+        if key is not None:
+            self.keys.existing(key)
+        if seconds or self.engine.gate is not None:
+            self.engine.gated().pause(seconds, key)
 
     # -- for iterations --------------------------------------------------------------------------------------------
 
@@ -280,7 +311,10 @@ class Submission:
         """A source raised KeyboardInterrupt or SystemExit, and no consumer will receive it."""
         self.engine.crashed(error)
 
-    def _fullness(self) -> str:
+    def _fullness(self, plan: Plan) -> str:
+        gate = self.engine.gate
+        if gate is not None and gate.lanes.full(plan.key):
+            return f"{gate.lanes.fullness(plan.key)}; wait with `await submit`, or raise the Limit's max_queued"
         return f"{self._figures()}; wait with `await submit`, or raise max_queued"
 
     def _figures(self) -> str:

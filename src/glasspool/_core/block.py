@@ -17,6 +17,7 @@ from .backend import current_backend, to_the_end
 from .block_exit import left_by, reason_for
 from .engine import Engine
 from .interfaces import NOTHING
+from .policies.keys import Keys
 from .reporter import context_without_span
 from .settings import Settings
 from .task_body import run_task
@@ -30,7 +31,7 @@ class Block:
     def __init__(self, settings: Settings) -> None:
         backend = current_backend()
         self.engine = Engine(settings, backend, context_without_span(), run_task)
-        self.work = Submission(self.engine, isolate=settings.isolate)
+        self.work = Submission(self.engine, Keys(settings.limits, settings.rates), isolate=settings.isolate)
         self._owner: object = backend.task()  # None when the block has been left
         self._group: TaskGroup = anyio.create_task_group()
         self.watch_drain: Callable[[], AbstractAsyncContextManager[object]] | None = None

@@ -11,15 +11,15 @@ one whose last reference is lost can be finalized.
 from __future__ import annotations
 
 import logging
-import threading
 import weakref
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Mapping
 from contextvars import Context
 from functools import partial
 from signal import Signals
 from typing import Any
 
 from glasspool._foreign.guarded import log
+from glasspool.rates import Rate
 from glasspool.stats import ShutdownReport
 
 from .backend import Backend
@@ -27,12 +27,16 @@ from .closing import Closing, Idle
 from .failures import Failures
 from .host import ExecutorHost
 from .interfaces import Feed
+from .left_threads import LeftThreads
+from .line import Line
 from .nursery import Nursery
+from .policies.gate import Gate
+from .policies.limiter import Limiter
 from .queue import AdmissionQueue, Producer
 from .reporter import Reporter
 from .settings import Settings
 from .slot_limit import BURST, SlotLimit
-from .task_state import CancelRequest, Task, cancelled_error, timeout_error
+from .task_state import CancelRequest, Plan, Task, cancelled_error, timeout_error
 from .time_limits import TimeLimits
 
 __all__ = ["Engine"]
@@ -60,36 +64,61 @@ class Engine:
         self.nursery = Nursery(self, backend, base, partial(body, self))
         self.escalate = settings.escalate
         self.queue: AdmissionQueue[Task, Producer[Task]] = AdmissionQueue(settings.capacity)
+        self.line = Line(self)
         # Its mutable state, with slots and queue; touched on the event loop only (finalize excepted).
         self.failures = Failures(settings.name)
         self.closing = Closing(settings.name, self.failures)
         self.active: dict[Task, None] = {}
         self.limits = TimeLimits(backend, self.nursery.wake, self.queue)
+        self.gate: Gate | None = None  # what holds tasks back, where something does
+        if settings.limits or settings.rates:
+            self.gate = self._gate(settings.limits, settings.rates)
         self.idle = Idle(self.queue.waiting, self.active)
         self.feeds: weakref.WeakSet[Feed] = weakref.WeakSet()  # iterations whose look-ahead follows the limit
         self._watched = False  # tasks that the closing waits for are being logged
-        self._abandoning = threading.RLock()  # a finalizer within it may settle another executor's tasks, or these
+        self.left: LeftThreads = LeftThreads(self.reporter, backend, self._slot_freed, self.dispatch)
+
+    def gated(self) -> Gate:
+        """The gate; from now on there is one."""
+        if self.gate is None:
+            self.gate = self._gate({}, ())
+            for task in self.queue.tasks():
+                self.gate.push(task)
+        return self.gate
+
+    def _gate(self, limits: Mapping[str, Limiter], rates: tuple[Rate, ...]) -> Gate:
+        gate = Gate(self.name, limits, rates, self.backend, self.nursery.wake)
+        self.reporter.gated(gate)
+        self.limits.also = gate.next
+        self.host.holds = gate.hold_of
+        return gate
 
     # -- accepting -------------------------------------------------------------------------------------------------
 
-    def can_accept(self) -> bool:
-        """Whether a task finds a slot or a queue place now without overtaking others."""
-        queue, slots = self.queue, self.slots
+    def can_accept(self, plan: Plan) -> bool:
+        """Whether such a task finds a slot or a queue place now without overtaking others."""
+        queue, slots, gate = self.queue, self.slots, self.gate
+        if gate is not None and gate.lanes.full(plan.key):
+            return False
         if queue.producers or queue.granted:
             return False
+        if gate is not None and queue.waiting and slots.used < slots.limit and gate.could_start(plan):
+            return True  # those that wait are held; it needs no place in the queue
         # The same as queue.room, written out because it runs for every task.
         waiting = len(queue.waiting)
         return queue.capacity is None or waiting < queue.capacity or (not waiting and slots.used < slots.limit)
 
     def accept(self, task: Task, blocked: float | None = None) -> None:
         """Accept the task: into a free slot, else into the queue. The caller has checked that there is room."""
-        queue, slots = self.queue, self.slots
+        queue, slots, gate = self.queue, self.slots, self.gate
         if task.sink is not None:
             task.sink.accepted(task)
-        if queue.waiting or slots.used >= slots.limit:
+        if slots.used >= slots.limit or (queue.waiting if gate is None else not gate.starts_at_once(task)):
             task.enqueue()
             earliest = queue.push(task, task.plan.deadline)
             self.reporter.accepted(task, queued=True, blocked=blocked)
+            if gate is not None and task.completed is None:
+                gate.push(task)
             if earliest:
                 self.nursery.wake()
         else:
@@ -100,71 +129,47 @@ class Engine:
             if task.completed is None:  # an observer may have cancelled it
                 self.nursery.start(task)
 
-    def block(self, producer: Producer[Task]) -> None:
-        """The producer joins the line of producers that wait for room."""
-        self.queue.block(producer)
-        self.reporter.blocked(producer)
-        if producer.task.sink is not None:
-            producer.task.sink.asks(1)
-        self._grant()  # there is room if only those before it had to be let through
-
-    def come_back(self, producer: Producer[Task]) -> None:
-        """The producer has woken to use its grant. Its task is accepted now; or, since trio wakes tasks in any order,
-        when the producers with earlier grants have woken too; or, since a resize may have taken the room, when there is
-        room again, and then it is woken again."""
-        producer.back = True
-        self._accept_granted()
-
-    def give_up(self, producer: Producer[Task]) -> None:
-        """The producer stops waiting; room that was granted to it goes to the next in line."""
-        if producer.task.sink is not None:
-            producer.task.sink.asks(-1)
-        if self.queue.unblock(producer):
-            self._grant()
-            self._accept_granted()
-
-    def _accept_granted(self) -> None:
-        queue, slots = self.queue, self.slots
-        granted = queue.granted
-        while granted and (producer := next(iter(granted))).back and queue.fits(slots.free):
-            del granted[producer]
-            producer.accepted = True
-            if producer.task.sink is not None:
-                producer.task.sink.asks(-1)
-            self.accept(producer.task, self.reporter.released(producer))
-            producer.wake()
-
-    def _grant(self) -> None:
-        ready = False
-        for producer in self.queue.grant(self.slots.free):
-            if producer.back:
-                ready = True
-            else:
-                producer.wake()
-        if ready:
-            self._accept_granted()
-
     # -- starting --------------------------------------------------------------------------------------------------
 
     def dispatch(self) -> None:
         """Give free slots to queued tasks, then room to blocked producers."""
-        queue, slots = self.queue, self.slots
+        queue, slots, gate = self.queue, self.slots, self.gate
         started = 0
         while queue.waiting and slots.used < slots.limit:
             if started >= BURST:
                 self.nursery.wake()  # it goes on after a loop turn
                 break
+            if gate is None:
+                task = queue.pop()
+            elif (taken := gate.take()) is None:
+                break
+            else:
+                task = taken
+                self._leaves_queue(task, gate)
             started += 1
             slots.used += 1
-            task = queue.pop()
             task.activate()
             self.active[task] = None
             self.reporter.assigned(task.record)
             self.nursery.start(task)
+        if gate is not None:
+            gate.look()
         if queue.granted:
-            self._accept_granted()
+            self.line.accept_granted()
         if queue.producers:
-            self._grant()
+            self.line.grant()
+
+    def _slot_freed(self, task: Task) -> None:
+        self.slots.used -= 1
+        if self.gate is not None:
+            self.gate.ended(task)
+
+    def _leaves_queue(self, task: Task, gate: Gate) -> None:
+        self.queue.remove(task)
+        if gate.has(task):  # else it ends while it is being accepted
+            for hold in gate.remove(task):
+                self.reporter.was_held(task, *hold)
+            self.line.has_place(task)
 
     def resize(self, limit: int) -> None:
         """The number of slots changes now."""
@@ -179,6 +184,8 @@ class Engine:
         for task in self.limits.expire():
             if task.completed is None:  # an observer told of another one may have cancelled it
                 self.settle_timeout(task)
+        if self.gate is not None:
+            self.gate.advance()
         self.dispatch()
 
     def settle(
@@ -196,8 +203,12 @@ class Engine:
             del self.active[task]
             if not left:
                 self.slots.used -= 1
-        else:
+                if self.gate is not None:
+                    self.gate.ended(task)
+        elif self.gate is None:
             self.queue.remove(task)
+        else:
+            self._leaves_queue(task, self.gate)
         # Notify. Telemetry counts first; then the waiters are woken, even if something has raised meanwhile.
         tell, span, duration = None, None, 0.0
         try:
@@ -205,7 +216,8 @@ class Engine:
                 duration = self.reporter.succeeded(task.record)
                 span = task.record.span
             else:
-                tell = self._report(task, outcome, error, reason, held=held, left=left)
+                report = partial(self.reporter.settled, task, outcome, error, reason, assigned=held)
+                tell = self.left.settle(task, report) if left else report()
         except BaseException as broken:  # noqa: BLE001 - the task's waiters are woken in any case
             self.reporter.broken(broken)
         if self.closing.reason is not None:
@@ -228,17 +240,6 @@ class Engine:
             self._tell(task, tell, error)
         # Last, because dropping its references may run arbitrary finalizers.
         task.let_go()
-
-    def _report(
-        self, task: Task, outcome: str, error: BaseException | None, reason: str, *, held: bool, left: bool
-    ) -> Callable[[], None] | None:
-        if not left:
-            return self.reporter.settled(task, outcome, error, reason, assigned=held)
-        with self._abandoning:  # the thread may end right now, but not be counted as free before it was as abandoned
-            if not task.left_running:
-                self.slots.used -= 1
-            task.count_left()
-            return self.reporter.settled(task, outcome, error, reason, assigned=held)
 
     def _tell(self, task: Task, tell: Callable[[], None] | None, error: BaseException | None) -> None:
         try:
@@ -277,25 +278,12 @@ class Engine:
         """End the task as out of time."""
         self.settle(task, "timeout", error=timeout_error(task))
 
-    def thread_freed(self, task: Task) -> None:
-        """The thread that a task left behind has ended (called on that thread): telemetry first, then the slot."""
-        with self._abandoning:
-            if not task.thread_ended():
-                return
-        self.reporter.thread_freed(task)
-        self.backend.call_soon_threadsafe(self._thread_freed)
-
-    def _thread_freed(self) -> None:
-        self.slots.used -= 1
-        self.dispatch()
-
     def begin_closing(self, signal: Signals | None = None, reason: str = "") -> None:
         """Accept no more submissions; accepted tasks go on. Blocked producers get an error."""
         if self.closing.reason is None:
             self.closing.begin(reason, signal)
             self.reporter.closing()
-            for producer in self.queue.turn_away():
-                producer.wake()
+            self.line.turn_away()
             self.closing.tell()
 
     def abort(self, reason: str, *, requests: bool = True, cancel_nursery: bool = False) -> None:
@@ -332,6 +320,8 @@ class Engine:
         self.begin_closing()
         self.closing.end()
         self.threads.end()
+        if self.gate is not None:
+            self.gate.lanes.close()
         return self.reporter.close()
 
     def finalize(self) -> None:
@@ -347,4 +337,6 @@ class Engine:
                 task.forsake()
                 if task.completed is None:
                     self.settle_cancelled(task, "shutdown")
+            if self.gate is not None:
+                self.gate.lanes.close()
             self.reporter.abandon()

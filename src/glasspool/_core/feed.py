@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from contextvars import Context, ContextVar, copy_context
 from functools import partial
 from typing import Any, Generic, TypeVar, cast
@@ -24,6 +24,7 @@ from glasspool.stats import Stopped
 from .backend import cancels_only, to_the_end
 from .interfaces import NOTHING, Needs
 from .ledger import Ledger
+from .task_state import Plan
 from .work import Work
 
 __all__ = ["READING", "Feed"]
@@ -44,10 +45,11 @@ class Feed(ABC, Generic[L]):
     """
 
     def __init__(
-        self, work: Work, what: str, ledger: L, fn: Callable[..., Any], options: Mapping[str, Any]
+        self, work: Work, what: str, ledger: L, fn: Callable[..., Any], options: dict[str, Any]
     ) -> None:  # fmt: skip
         work.host.check_caller(what)
         work.closing.check_open()
+        self._keyed = work.keyed(options)  # before what follows: it takes its own out
         self.plan = work.plan(fn, **options)
         self.work = work
         self.what = what
@@ -59,6 +61,18 @@ class Feed(ABC, Generic[L]):
         self.interrupted = False  # it is, or has in it, a KeyboardInterrupt or SystemExit
         self.exhausted = self.closed = False
         self.stopped: Stopped | None = None
+
+    @property
+    def keyed(self) -> bool:
+        """Whether each item has a key or a cost of its own."""
+        return self._keyed is not None
+
+    def plan_of(self, item: Any) -> Plan:
+        """How the task of this item is run.
+
+        :raises TypeError, ValueError: its key or its cost is refused; and what the functions that give them raise.
+        """
+        return self.plan if self._keyed is None else self.plan.keyed(*self._keyed.of(item))
 
     # -- what the kind of source decides ---------------------------------------------------------------------------
 

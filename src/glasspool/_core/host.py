@@ -7,6 +7,7 @@ from typing import Protocol, TypeVar
 
 from glasspool._foreign.guarded import is_a
 from glasspool.errors import WrongThread
+from glasspool.rates import Hold
 
 from .backend import Backend
 from .interfaces import Needs, Slots
@@ -16,6 +17,10 @@ from .waits import WAITS, Wait, refuse_chain, waiting
 __all__ = ["ExecutorHost"]
 
 T = TypeVar("T")
+
+
+def _nothing(_: Task) -> None:
+    """Nothing is held."""
 
 
 class Cancel(Protocol):
@@ -32,7 +37,12 @@ class ExecutorHost:
         self.backend = backend
         self.slots = slots
         self.request_cancel = request_cancel
+        self.holds: Callable[[Task], Hold | None] = _nothing  # where there is a gate, its own
         self._running, self._loop = backend.running, backend.loop
+
+    def hold_of(self, task: Task) -> Hold | None:
+        """See Host."""
+        return self.holds(task)
 
     def check_caller(self, what: str) -> None:
         """See Host."""

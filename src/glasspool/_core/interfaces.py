@@ -67,6 +67,10 @@ class Host(Protocol):
         """
         ...
 
+    def hold_of(self, task: Any) -> Any:
+        """Why the queued task is held (Hold); None if it is not. From any thread."""
+        ...
+
     def request_cancel(self, task: Any, reason: str, message: str | None = None) -> bool:
         """Request the end of the task.
 

@@ -129,7 +129,7 @@ class Nursery:
     async def _pace(self) -> None:
         try:
             while not self._stop.is_set():
-                deadline = self._owner.limits.next()
+                deadline = self._owner.limits.wake_at()
                 with anyio.CancelScope(deadline=math.inf if deadline is None else deadline):
                     await self._wake.wait()  # takes a loop turn even when it is set already
                 if not self._stop.is_set():

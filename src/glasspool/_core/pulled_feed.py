@@ -5,7 +5,7 @@ An item that finds no room is kept until its turn comes in the line of blocked p
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator
 from operator import length_hint
 from typing import Any, TypeVar, cast
 
@@ -35,7 +35,7 @@ class PulledFeed(Feed[L]):
 
     def __init__(
         self, work: Work, what: str, ledger: L, fn: Callable[..., Any], source: Any,
-        options: Mapping[str, Any],
+        options: dict[str, Any],
     ) -> None:  # fmt: skip
         super().__init__(work, what, ledger, fn, options)
         if not issubclass(type(source), Iterable):
@@ -61,12 +61,14 @@ class PulledFeed(Feed[L]):
         """Take and submit at most so many items, until one finds no room."""
         work, closing = self.work, self.work.closing
         items, take, wake = self._items, self._take, self._room
-        plan, fn, ledger, context = self.plan, self.fn, self.ledger, self.context
+        plan, fn, ledger, context, keyed = self.plan, self.fn, self.ledger, self.context, self.keyed
         room = allowed
         while room > 0 and not self.exhausted and not self.closed and closing.reason is None:
             room -= 1
             try:
                 item = take(items)
+                if keyed:
+                    plan = self.plan_of(item)
             except StopIteration:
                 self.end(None)
                 break

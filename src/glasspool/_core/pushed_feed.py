@@ -6,7 +6,7 @@ So a slow source does not delay outcomes that are ready.
 from __future__ import annotations
 
 import math
-from collections.abc import AsyncIterable, AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterable, AsyncIterator, Callable
 from contextvars import copy_context
 from functools import partial
 from typing import Any, TypeVar
@@ -33,7 +33,7 @@ class PushedFeed(Feed[L]):
 
     def __init__(
         self, work: Work, what: str, ledger: L, fn: Callable[..., Any], source: AsyncIterable[Any],
-        options: Mapping[str, Any],
+        options: dict[str, Any],
     ) -> None:  # fmt: skip
         super().__init__(work, what, ledger, fn, options)
         self._source: AsyncIterator[Any] = aiter(source)
@@ -138,8 +138,9 @@ class PushedFeed(Feed[L]):
             if not await self._ask():
                 return True
             try:
+                plan = self.plan_of(self._in_hand)
                 task = await work.submit(
-                    self.plan, self.fn, (self._in_hand,), self.ledger, self.context.copy(), feeding=True
+                    plan, self.fn, (self._in_hand,), self.ledger, self.context.copy(), feeding=True
                 )
             except ExecutorClosed:
                 break

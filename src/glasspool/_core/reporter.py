@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import threading
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from contextvars import Context, copy_context
 from dataclasses import replace
 from itertools import product
@@ -18,9 +18,11 @@ from glasspool._recorded_calls import recognise
 from glasspool.stats import LATE, CutTask, ExecutorStats, ShutdownReport
 from glasspool.telemetry import loop_monitors, providers
 from glasspool.telemetry.catalog import CANCEL_PHASES, REJECT_REASONS
-from glasspool.telemetry.observers import Observer, Observers, TaskEvent, check_observer
+from glasspool.telemetry.observers import Observers, TaskEvent
+from glasspool.telemetry.recording.ages import oldest_ages, unobeyed
 from glasspool.telemetry.recording.call_names import look_through
 from glasspool.telemetry.recording.ending import SUCCESS, Ending
+from glasspool.telemetry.recording.holds import Holds
 from glasspool.telemetry.recording.recorder import Recorder, TaskRecord
 from glasspool.telemetry.recording.shape import Shape
 from glasspool.telemetry.tracing import spans as tracing
@@ -30,7 +32,7 @@ from .backend import Backend
 from .settings import Settings
 from .task_state import CURRENT, Plan, Task, current_task
 
-__all__ = ["HYBRID", "Reporter", "checked_observers", "context_without_span"]
+__all__ = ["HYBRID", "Reporter", "context_without_span"]
 
 logger = logging.getLogger("glasspool")
 
@@ -151,6 +153,20 @@ class Reporter:
             return span  # observers are told of the submission in the submitter's context; see began
         tracing.attach(None, span)  # in the task's own context
         return span if span.is_recording() else None
+
+    def gated(self, gate: Holds) -> None:
+        """From now on something may hold queued tasks back."""
+        self.record.gated(gate)
+
+    def was_held(self, task: Task, reason: str, limit: str | None, seconds: float) -> None:
+        """The task, which leaves the queue, was held for so long."""
+        record = task.record
+        try:
+            self.record.was_held(record, reason, seconds)
+            if record.span is not None:
+                TaskTracer.held(record.span, reason, limit, seconds)
+        except BaseException as error:  # noqa: BLE001 - the task goes on
+            self.broken(error)
 
     def began(self, task: Task) -> None:
         """The function is about to be called, in the current context: its span is current from here at the latest."""
@@ -277,10 +293,10 @@ class Reporter:
     def stats(self) -> ExecutorStats:
         """The figures now, from any thread."""
         record = self.record
-        queued, active, pending = record.oldest_ages()
+        queued, active, pending = oldest_ages(record)
         return ExecutorStats(
             *record.counts(), len(record.pending), record.slots.limit or 0, queued, active, pending,
-            *record.unobeyed(),
+            *unobeyed(record), {} if record.holds is None else record.holds.held(),
         )  # fmt: skip
 
     def _tell(self, event: TaskEvent) -> None:
@@ -306,19 +322,6 @@ class Reporter:
 def _end_span(record: TaskRecord, span: Span, ending: Ending) -> None:
     inline = record.began and record.runner == "inline"
     TaskTracer.end(span, ending, thread=threading.current_thread() if inline else None)
-
-
-def checked_observers(value: object) -> tuple[Observer, ...]:
-    """The observers that an executor was given.
-
-    :raises TypeError: they are not an iterable of callables.
-    """
-    if not isinstance(value, Iterable):
-        raise TypeError(f"observers must be an iterable of callables, not {value!r}; write observers=[...]")
-    found: list[Any] = list(value)  # pyright: ignore[reportUnknownArgumentType]  # anything
-    for observer in found:
-        check_observer(observer)
-    return tuple(found)
 
 
 def context_without_span() -> Context:

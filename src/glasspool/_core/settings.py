@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
+from glasspool.rates import Rate
 from glasspool.telemetry.observers import Observer
 from glasspool.telemetry.tracing.spans import Spans
+
+from .policies.limiter import Limiter
 
 __all__ = ["Settings"]
 
@@ -23,3 +27,5 @@ class Settings:
     isolate: bool
     wait_objective: float | None
     observers: tuple[Observer, ...]
+    rates: tuple[Rate, ...]
+    limits: Mapping[str, Limiter]  # by configured name

@@ -117,7 +117,7 @@ async def _call_in_scope(engine: Engine, task: Task) -> Any:
                         if engine.backend.call is None:
                             return await task.item.function(*task.item.arguments)
                         return await engine.backend.call(task.item.function, task.item.arguments)
-                    value = await runner.run(task, engine.thread_freed)
+                    value = await runner.run(task, engine.left.freed)
                     if type(value) is not Raised:
                         return value
                     error = value.error

@@ -13,7 +13,7 @@ While it is active, ``begin`` says that its function is about to be called, ``as
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Hashable, Mapping
 from contextvars import Context, ContextVar
 from typing import TYPE_CHECKING, Any, NamedTuple
 from weakref import ref
@@ -55,7 +55,8 @@ class Plan:
     """How tasks are run: the checked options of one submission, or of all those of one map. Never changed later."""
 
     __slots__ = (
-        "abandon", "deadline", "isolate", "label", "link", "metadata", "name", "runner", "runner_name", "timeout",
+        "abandon", "cost", "deadline", "isolate", "key", "label", "link", "metadata", "name", "runner", "runner_name",
+        "timeout",
     )  # fmt: skip
 
     def __init__(self, name: str, label: str, runner: Any, runner_name: str, *, isolate: bool) -> None:
@@ -69,6 +70,15 @@ class Plan:
         self.abandon = True
         self.link = False
         self.metadata: Mapping[str, Any] | None = None
+        self.key: Hashable = None  # whose limit holds for it
+        self.cost = 1_000_000_000  # of rates, in billionths
+
+    def keyed(self, key: Hashable, cost: int) -> Plan:
+        """The same with another key and cost."""
+        made = Plan(self.name, self.label, self.runner, self.runner_name, isolate=self.isolate)
+        made.timeout, made.deadline, made.abandon = self.timeout, self.deadline, self.abandon
+        made.link, made.metadata, made.key, made.cost = self.link, self.metadata, key, cost
+        return made
 
 
 class CancelRequest(NamedTuple):

@@ -25,6 +25,7 @@ class TimeLimits:
         self._queue = queue
         self._backend = backend
         self._wake = wake
+        self.also: Callable[[], float | None] | None = None  # another instant to wake at
 
     def begin(self, task: Task, until: float) -> None:
         """The task, which is about to call its function, may run until then. Its scope shows that to the function."""
@@ -37,6 +38,11 @@ class TimeLimits:
         """The earliest deadline of a running or queued task."""
         queued, running = self._queue.deadlines.next(), self.deadlines.next()
         return queued if running is None else running if queued is None else min(queued, running)
+
+    def wake_at(self) -> float | None:
+        """The same, or what else is to be looked at before."""
+        limit, other = self.next(), None if self.also is None else self.also()
+        return limit if other is None else other if limit is None else min(limit, other)
 
     def expire(self) -> list[Task]:
         """Cancel the scopes of running tasks whose time is over; returns the queued ones, taken out of the queue."""

@@ -11,6 +11,7 @@ from glasspool.errors import TaskTimeout
 from .backend import Backend, Scope
 from .closing import Closing
 from .interfaces import Feed, Host, Sink, Slots
+from .policies.keys import Keyed
 from .queue import Producer
 from .task_state import Plan, Task
 
@@ -56,6 +57,10 @@ class Work(Protocol):
 
         :raises TypeError, ValueError: naming the parameter, its value and the fix.
         """
+        ...
+
+    def keyed(self, options: dict[str, Any]) -> Keyed | None:
+        """Take ``key`` and ``cost`` out of the options of an iteration if one of them is a function of the item."""
         ...
 
     async def submit(

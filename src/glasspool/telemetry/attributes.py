@@ -12,6 +12,7 @@ __all__ = [
     "CONTEXT_LOSS_KINDS",
     "EXECUTOR_FAILURE_KINDS",
     "FAILURE_KINDS",
+    "HOLD_REASONS",
     "LIMITER_TYPES",
     "LOOP_TYPES",
     "LOSS_KINDS",
@@ -23,6 +24,8 @@ __all__ = [
     "REJECT_REASONS",
     "SHUTDOWN_OUTCOMES",
     "SPAN_ATTRIBUTES",
+    "SPAN_EVENT_HELD",
+    "SPAN_EVENT_RELEASED",
     "SPAN_EVENT_STARTED",
     "WORKER_STATES",
     "Attribute",
@@ -57,6 +60,9 @@ class Key:
     SHUTDOWN_OUTCOME: Final = "glasspool.shutdown.outcome"
     LOSS_KIND: Final = "glasspool.context.loss.kind"
     FAILURE_KIND: Final = "glasspool.telemetry.failure.kind"
+    HOLD_REASON: Final = "glasspool.hold.reason"
+    HOLD_DURATION: Final = "glasspool.hold.duration"
+    LIMIT_NAME: Final = "glasspool.limit.name"
     EVENTLOOP_NAME: Final = "glasspool.eventloop.name"
     ERROR_TYPE: Final = "error.type"
     CODE_FUNCTION: Final = "code.function.name"
@@ -85,6 +91,9 @@ CANCEL_REASONS: Final[tuple[str, ...]] = (
     "unknown",
 )
 CANCEL_PHASES: Final[tuple[str, ...]] = ("queued", "running")
+HOLD_REASONS: Final[tuple[str, ...]] = ("rate", "limit", "pause")
+"""Why a queued task may not start though a slot were free."""
+
 CONTEXT_LOSS_KINDS: Final[tuple[str, ...]] = ("missing", "stale", "unpicklable")
 LOSS_KINDS: Final[tuple[str, ...]] = ("span_queue_full", "span_export", "span_shutdown", "point_export")
 """Failures that lose spans or metric points between the end of a task and a successful export."""
@@ -130,6 +139,12 @@ class Attribute:
 
 SPAN_EVENT_STARTED: Final = "glasspool.task.started"
 """The span event that marks the start of running; absent when the task never started."""
+
+SPAN_EVENT_HELD: Final = "glasspool.task.held"
+"""The span event that marks when a queued task began to be held. It has the hold's reason, and the limit's name."""
+
+SPAN_EVENT_RELEASED: Final = "glasspool.task.released"
+"""The span event that marks the end of a hold: the task starts, or leaves the queue. It has the seconds, too."""
 
 _THREAD_KNOWN: Final = "if it started: `hybrid` on the event loop, thread pools, thread limiters"
 

@@ -16,6 +16,7 @@ from .attributes import (
     CONTEXT_LOSS_KINDS,
     EXECUTOR_FAILURE_KINDS,
     FAILURE_KINDS,
+    HOLD_REASONS,
     LIMITER_TYPES,
     LOOP_TYPES,
     LOSS_KINDS,
@@ -27,6 +28,8 @@ from .attributes import (
     REJECT_REASONS,
     SHUTDOWN_OUTCOMES,
     SPAN_ATTRIBUTES,
+    SPAN_EVENT_HELD,
+    SPAN_EVENT_RELEASED,
     SPAN_EVENT_STARTED,
     WORKER_STATES,
     Attribute,
@@ -34,6 +37,7 @@ from .attributes import (
     prometheus_label,
 )
 from .metric import LOOP_BUCKETS, RUN_BUCKETS, WAIT_BUCKETS, Kind, Metric
+from .policy_metrics import LIMIT_AVAILABLE, LIMIT_CAPACITY, LIMIT_USAGE, POLICY_METRICS, QUEUE_HELD, QUEUE_HOLD
 
 __all__ = [
     "ALL_METRICS",
@@ -51,7 +55,11 @@ __all__ = [
     "EXECUTOR_OPENED",
     "EXECUTOR_TIME",
     "FAILURE_KINDS",
+    "HOLD_REASONS",
     "LIMITER_TYPES",
+    "LIMIT_AVAILABLE",
+    "LIMIT_CAPACITY",
+    "LIMIT_USAGE",
     "LOOP_TYPES",
     "LOSS_KINDS",
     "OTHER",
@@ -62,6 +70,8 @@ __all__ = [
     "PROCESSES_ANSWERED",
     "PROCESSES_KNOWN",
     "QUEUE_CAPACITY",
+    "QUEUE_HELD",
+    "QUEUE_HOLD",
     "QUEUE_OLDEST_AGE",
     "QUEUE_OUTCOMES",
     "QUEUE_SIZE",
@@ -77,6 +87,8 @@ __all__ = [
     "SLOT_TIME",
     "SLOT_USAGE",
     "SPAN_ATTRIBUTES",
+    "SPAN_EVENT_HELD",
+    "SPAN_EVENT_RELEASED",
     "SPAN_EVENT_STARTED",
     "SUBMIT_OLDEST_AGE",
     "SUBMIT_PENDING",
@@ -323,8 +335,9 @@ EVENTLOOP_STALL: Final = Metric(
     rare=True,
 )
 
-ALL_METRICS: Final = tuple(value for value in list(globals().values()) if isinstance(value, Metric))
-"""Every metric of a process, in the order of this file."""
+_own = [value for value in list(globals().values()) if isinstance(value, Metric) and value not in POLICY_METRICS]
+ALL_METRICS: Final = (*_own, *POLICY_METRICS)
+"""Every metric of a process: in the order of this file, then those of rates, limits and pauses."""
 
 BY_NAME: Final = {metric.name: metric for metric in ALL_METRICS}
 

@@ -10,11 +10,11 @@ import contextvars
 import logging
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from typing import Literal, Protocol
+from typing import Any, Literal, Protocol
 
 from glasspool._foreign.guarded import is_coroutine_function, log, text
 
-__all__ = ["EventKind", "FailureCounter", "Observer", "Observers", "TaskEvent", "check_observer"]
+__all__ = ["EventKind", "FailureCounter", "Observer", "Observers", "TaskEvent", "checked_observers"]
 
 logger = logging.getLogger("glasspool")
 
@@ -89,7 +89,7 @@ class Observers:
         self._observers = tuple(observers)
         self._failures = failures
         for observer in self._observers:
-            check_observer(observer)
+            _check(observer)
 
     def __bool__(self) -> bool:
         return bool(self._observers)
@@ -130,7 +130,20 @@ class Observers:
         return any(known is observer for known in self._observers)
 
 
-def check_observer(observer: object) -> None:
+def checked_observers(value: object) -> tuple[Observer, ...]:
+    """The observers that an executor was given.
+
+    :raises TypeError: they are not an iterable of callables, or a coroutine function is among them.
+    """
+    if not isinstance(value, Iterable):
+        raise TypeError(f"observers must be an iterable of callables, not {value!r}; write observers=[...]")
+    found: list[Any] = list(value)  # pyright: ignore[reportUnknownArgumentType]  # anything
+    for observer in found:
+        _check(observer)
+    return tuple(found)
+
+
+def _check(observer: object) -> None:
     """Check that this can be an observer.
 
     :raises TypeError: it is not callable or is a coroutine function.

@@ -6,6 +6,7 @@ from collections import Counter, OrderedDict
 from collections.abc import Callable
 from typing import Protocol
 
+from .holds import Holds
 from .shape import Shape
 from .slots import SlotClock, SlotFigures
 from .task_record import TaskRecord
@@ -31,6 +32,7 @@ class ExecutorFigures(Protocol):
     workers: dict[str, int]
     worker_limits: dict[str, int]
     serving: int
+    holds: Holds | None
 
     def catch_up(self) -> None:
         """Enter what was noted and not yet counted. The caller is in no turn."""

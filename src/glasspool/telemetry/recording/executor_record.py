@@ -20,6 +20,7 @@ from glasspool.telemetry import catalog
 
 from . import exemplars
 from .histograms import Histogram
+from .holds import Holds
 from .identity import Totals
 from .part import Part
 from .printable_text import printable
@@ -105,6 +106,8 @@ class ExecutorRecord:
         totals.expect(self.shape)
         if self.late_after != inf:
             totals.expect_objective()
+        if self.holds is not None:
+            totals.expect_holds(self.holds.names)
         self.opened_at = now
         self.slots.open(now)
         live = [*totals.live, self]
@@ -155,6 +158,7 @@ class ExecutorRecord:
         self.workers = dict.fromkeys(self.shape.workers, 0)  # alive; the busy ones are derived
         self.active_tasks: OrderedDict[TaskRecord, None] = OrderedDict()  # why ordered: see SlotClock.waiting
         self.asked: dict[TaskRecord, float] = {}  # to end, since then; or at a time to come, when theirs is out
+        self.holds: Holds | None = None  # what holds queued tasks back, where something does
         self.serving = 0  # calls that keep workers busy and are another executor's tasks
         self.pending: OrderedDict[object, float] = OrderedDict()  # blocked producer -> since when
         self.opened_at = 0.0
@@ -271,6 +275,20 @@ class ExecutorRecord:
         """The number of slots changes now."""
         self.in_turn(self.slots.set_limit, limit, self.clock())
 
+    def gated(self, holds: Holds) -> None:
+        """From now on something may hold queued tasks back."""
+        self.holds = holds
+        self.slots.gated = True
+        if self.is_open:
+            self.in_turn(self.totals.expect_holds, holds.names)
+
+    def was_held(self, task: TaskRecord, reason: str, seconds: float) -> None:
+        """A queued task that leaves the queue was held for so long."""
+        self.in_turn(self._was_held, task, reason, seconds)
+
+    def _was_held(self, task: TaskRecord, reason: str, seconds: float) -> None:
+        self.measure(self.totals.hold_of(reason), seconds, task.span)
+
     def shutdown_took(self, seconds: float, *, cut: bool) -> None:
         """A closing took this long; ``cut``: tasks were cancelled by it."""
         self.in_turn(self._shut_down, seconds, "cut" if cut else "drained")
@@ -301,33 +319,6 @@ class ExecutorRecord:
     def telemetry_failed(self, kind: str) -> None:
         """The telemetry itself failed: ``observer``, ``export``, ``callback``, ``name_cap`` or ``label_cap``."""
         self.in_turn(self.totals.count, self.totals.failures, kind)
-
-    def oldest_ages(self) -> tuple[float, float, float]:
-        """Ages in seconds of the oldest queued task, active task and blocked producer; 0 for none."""
-        found: list[float] = []
-        self.totals.look(self._ages, found)
-        queued, active, pending = found
-        return queued, active, pending
-
-    def _ages(self, found: list[float]) -> None:
-        now = self.clock()
-        # The first entry of an insertion-ordered dict is the oldest one.
-        queued, active = next(iter(self.slots.waiting), None), next(iter(self.active_tasks), None)
-        blocked = next(iter(self.pending.values()), now)
-        found += (
-            0.0 if queued is None else now - queued.accepted, 0.0 if active is None else now - active.started,
-            now - blocked,
-        )  # fmt: skip
-
-    def unobeyed(self) -> tuple[int, float]:
-        """How many tasks were asked to end and have not, and the age of the oldest such request in seconds."""
-        found: list[float] = []
-        self.totals.look(self._unobeyed, found)
-        return len(found), max(found, default=0.0)
-
-    def _unobeyed(self, found: list[float]) -> None:
-        now = self.clock()
-        found += [now - at for at in self.asked_since(now)]
 
     def measure(self, series: Histogram, value: float, span: Span | None = None) -> None:
         """Count one measurement in seconds, in a turn. Updates that every task makes write this out."""

@@ -51,6 +51,9 @@ class Totals(Holder):
         self.shown_times = (0.0, 0.0, 0.0, 0.0)  # the same of all recorders, as they were last read
         self.unbounded = False  # a recorder with an unbounded queue was seen: capacity is omitted
         self.blocked = False  # a producer had to wait
+        self.holds = False  # something may hold queued tasks
+        self.limit_names: set[str] = set()
+        self.bounded: set[str] = set()  # those of them that have permits
         self.late = 0  # tasks that waited longer than their recorder's objective
         self.has_objective = False  # a recorder with a wait objective was seen: late tasks are shown
         expected = Expected.of(shape, names)
@@ -63,6 +66,7 @@ class Totals(Holder):
         self.duration: dict[tuple[str, str, str], Histogram] = {}
         self.cancel_duration: dict[str, Histogram] = {}
         self.queue_wait: dict[str, Histogram] = {}
+        self.hold: dict[str, Histogram] = {}
         self.submit_wait: dict[str, Histogram] = {}  # one, without a label
         self.shutdown: dict[str, Histogram] = {}
         self.folded: dict[str, Histogram] = {}  # by metric: measurements that found no room for a series of their own
@@ -99,6 +103,16 @@ class Totals(Holder):
         if not self.has_objective:
             self.has_objective = True
             self._budget.use(2)  # late tasks, and the objective itself
+
+    def expect_holds(self, names: Iterable[str]) -> None:
+        """An executor of this identity may hold queued tasks, by limits of these names among others."""
+        if not self.holds:
+            self.holds = True
+            self._budget.use(len(catalog.HOLD_REASONS))
+        for name in names:
+            if name not in self.limit_names:
+                self.limit_names.add(name)
+                self._budget.use(3)  # usage, capacity, available
 
     def _expect(self, family: dict[K, int], keys: Iterable[K], series: int = 1) -> None:
         for key in keys:
@@ -184,7 +198,8 @@ class Totals(Holder):
     def histograms(self) -> list[Histogram]:
         """All there are."""
         families: tuple[dict[Any, Histogram], ...] = (
-            self.queue_wait, self.submit_wait, self.shutdown, self.duration, self.cancel_duration, self.folded,
+            self.queue_wait, self.hold, self.submit_wait, self.shutdown, self.duration, self.cancel_duration,
+            self.folded,
         )  # fmt: skip
         return [series for family in families for series in family.values()]
 
@@ -208,6 +223,10 @@ class Totals(Holder):
     def queue_wait_of(self, outcome: str) -> Histogram:
         """Waits that ended so."""
         return self._one_of(self.queue_wait, catalog.QUEUE_WAIT, outcome)
+
+    def hold_of(self, reason: str) -> Histogram:
+        """How long tasks were held for this reason."""
+        return self._one_of(self.hold, catalog.QUEUE_HOLD, reason)
 
     def submit_wait_of(self) -> Histogram:
         """Waits of producers."""

@@ -119,7 +119,8 @@ class Recorder:
             totals.busy = True
             try:
                 task.started = since = record.clock() if at is None else at
-                if task.accepted <= slots.freed_at < since and slots.in_flight + slots.abandoned < slots.full_at:
+                handed = task.accepted <= slots.freed_at < since and not slots.gated
+                if handed and slots.in_flight + slots.abandoned < slots.full_at:
                     since = slots.freed_at
                 slots.queued -= 1
                 slots.in_flight += 1

@@ -60,7 +60,7 @@ class SlotClock:
     """
 
     __slots__ = (
-        "abandoned", "freed_at", "full_at", "in_flight", "limit", "limit_offset", "queued", "saturated",
+        "abandoned", "freed_at", "full_at", "gated", "in_flight", "limit", "limit_offset", "queued", "saturated",
         "saturated_offset", "used_offset", "waiting",
     )  # fmt: skip
 
@@ -78,6 +78,7 @@ class SlotClock:
         self.used_offset = self.limit_offset = self.saturated_offset = 0.0
         self.saturated = False
         self.freed_at = 0.0  # when slots last became free
+        self.gated = False  # tasks may wait for something else: a slot that becomes free may stay so
 
     def open(self, now: float) -> None:
         """Slots are on offer from now on."""
@@ -117,7 +118,7 @@ class SlotClock:
 
     def handed_over(self) -> int:
         """Slots that became free while tasks waited for them, and are not assigned yet."""
-        free = self.full_at - self.in_flight - self.abandoned
+        free = 0 if self.gated else self.full_at - self.in_flight - self.abandoned
         oldest = next(iter(self.waiting), None)
         if free <= 0 or oldest is None or oldest.accepted > self.freed_at:
             return 0

@@ -152,6 +152,21 @@ class TaskTracer:
             _failed("adding a span's event")
 
     @staticmethod
+    def held(span: Span, reason: str, limit: str | None, seconds: float) -> None:
+        """The task was held for so long in the queue, until now."""
+        try:
+            if span.is_recording():
+                now, attributes = time.time_ns(), {Key.HOLD_REASON: reason}
+                if limit is not None:
+                    attributes[Key.LIMIT_NAME] = limit
+                span.add_event(catalog.SPAN_EVENT_HELD, attributes, now - int(seconds * 1e9))
+                span.add_event(catalog.SPAN_EVENT_RELEASED, {**attributes, Key.HOLD_DURATION: seconds}, now)
+        except (KeyboardInterrupt, SystemExit):
+            raise
+        except BaseException:  # noqa: BLE001 - as above
+            _failed("adding a span's events")
+
+    @staticmethod
     def end(
         span: Span,
         ending: Ending,

@@ -1,0 +1,1 @@
+"""What holds tasks back that could otherwise run: rates, limits, pauses."""

@@ -1,0 +1,294 @@
+"""Gate: which queued task may start next, where rates, limits or pauses hold some of them.
+
+Tasks of one key stand in a lane of their own; a lane whose first task is held is passed over, so nobody of another key
+waits behind it. Of the first tasks that may start the one goes that was accepted first, and takes what it needs of
+everything in one step: nothing is taken earlier, or in part. Plain and synchronous; executors without policies have no
+gate.
+"""
+
+from __future__ import annotations
+
+import heapq
+from collections.abc import Callable, Hashable, Mapping
+from itertools import count
+from typing import NamedTuple
+
+from glasspool._core.backend import Backend
+from glasspool._core.task_state import Plan, Task
+from glasspool.rates import Hold, Rate
+
+from .lane import NO_TIMES, REASONS, Lane, Times, Waiting
+from .lanes import Lanes
+from .limiter import Block, Limiter
+from .meter import nanoseconds, seconds_from
+
+__all__ = ["Gate", "Held"]
+
+
+class Held(NamedTuple):
+    """For how many seconds a task was held, and for what."""
+
+    reason: str
+    limit: str | None
+    seconds: float
+
+
+class Gate:
+    """The lanes of one executor.
+
+    :param limits: by configured name; ``"*"``: each other key gets one of its own.
+    :param rates: of the whole executor.
+    :param wake: has the executor look again, in a later turn of its loop.
+    :raises RuntimeError: a limit is used on another event loop.
+    """
+
+    def __init__(
+        self, executor: str, limits: Mapping[str, Limiter], rates: tuple[Rate, ...], backend: Backend,
+        wake: Callable[[], None],
+    ) -> None:  # fmt: skip
+        self._now = backend.now
+        self._wake = wake
+        self.whole = Limiter(None, rates)
+        self.whole.opened(backend.loop, backend.now)
+        self.lanes = Lanes(executor, limits, backend, self._whole_times, self._changed)
+        self._block: Block | None = None  # why the first task of all that may start by its key may not
+        self._since, self._times = 0.0, NO_TIMES  # of the block; of earlier ones
+        # Heaps, with lanes that have changed since, until they come to the top.
+        self._ready: list[tuple[int, int, Lane]] = []  # lanes whose first task may start, by its number
+        self._due: list[tuple[int, int, Lane]] = []  # lanes that are held until an instant
+        self._numbers, self._ties = count(), count()
+        self._queued = 0
+        self._held = dict.fromkeys(REASONS, 0)  # tasks that are held by their own limit
+
+    # -- in and out ------------------------------------------------------------------------------------------------
+
+    def starts_at_once(self, task: Task) -> bool:
+        """Whether the task, which has a slot, may start now before all that are queued. Claims for it if so."""
+        lane, now = self.lanes.of(task.plan.key), nanoseconds(self._now())
+        if not self._could_start(lane, task.plan.cost, now):
+            return False
+        lane.promised.discard(task)
+        self._claim(lane, task, now)
+        self.lanes.emptied(lane, task.plan.key)
+        return True
+
+    def could_start(self, plan: Plan) -> bool:
+        """Whether such a task would start now, if there is a slot."""
+        return self._could_start(self.lanes.of(plan.key), plan.cost, nanoseconds(self._now()))
+
+    def _could_start(self, lane: Lane, cost: int, now: int) -> bool:
+        if lane.tasks or self._first() is not None:
+            return False
+        if lane.limiter is not None and lane.limiter.block(cost, now) is not None:
+            return False
+        return self.whole.block(cost, now) is None
+
+    def has(self, task: Task) -> bool:
+        """Whether the task is queued here."""
+        return task in self.lanes.of(task.plan.key).tasks
+
+    def push(self, task: Task) -> None:
+        """The task is queued."""
+        lane, now = self.lanes.of(task.plan.key), self._now()
+        lane.promised.discard(task)
+        self._queued += 1
+        first = not lane.tasks
+        if first and lane.limiter is not None:
+            lane.limiter.lanes[lane] = None
+        lane.tasks[task] = Waiting(next(self._numbers), lane.times(now))
+        if lane.block is not None:
+            self._held[lane.block.reason] += 1
+        if first:
+            self._look(lane)
+        elif lane.block is None:
+            self._judge_whole()
+
+    def take(self) -> Task | None:
+        """The task that starts next, and claims for it; None if no queued one may start now."""
+        while (lane := self._first()) is not None:
+            now = nanoseconds(self._now())
+            task = next(iter(lane.tasks))
+            if lane.limiter is not None and lane.limiter.block(task.plan.cost, now) is not None:
+                self._look(lane)  # another executor was faster
+                continue
+            if not self._judge_whole():
+                return None
+            self._claim(lane, task, now)
+            return task
+        return None
+
+    def _claim(self, lane: Lane, task: Task, now: int) -> None:
+        self.whole.claim(task.plan.cost, now)
+        if lane.limiter is not None:
+            lane.limiter.claim(task.plan.cost, now)
+
+    def remove(self, task: Task) -> list[Held]:
+        """The task is not queued any more: it starts, or ends. Returns for how long it was held."""
+        lane, now = self.lanes.of(task.plan.key), self._now()
+        first = next(iter(lane.tasks)) is task
+        before = lane.tasks.pop(task).before
+        spent = [
+            Held(reason, lane.name, after - earlier)
+            for reason, after, earlier in zip(REASONS, lane.times(now), before, strict=True)
+            if after > earlier
+        ]
+        self._queued -= 1
+        if lane.block is not None:
+            self._held[lane.block.reason] -= 1
+        if not lane.tasks:
+            if lane.block is not None:
+                lane.hold(None, now)
+            if lane.limiter is not None:
+                lane.limiter.lanes.pop(lane, None)
+            self.lanes.emptied(lane, task.plan.key)
+        elif first:
+            self._look(lane)
+        return spent
+
+    def ended(self, task: Task) -> None:
+        """The task, which had started, has ended, and so has its thread."""
+        self.whole.release()
+        limiter = self.lanes.of(task.plan.key).limiter
+        if limiter is not None:
+            limiter.release()
+
+    # -- looking ---------------------------------------------------------------------------------------------------
+
+    def advance(self) -> None:
+        """Time has passed: look at what was held until now."""
+        now = nanoseconds(self._now())
+        while self._due and self._due[0][0] <= now:
+            self._pop_due()
+        self._judge_whole()
+
+    def _pop_due(self) -> None:
+        instant, _, lane = heapq.heappop(self._due)
+        if lane.due == instant:
+            lane.due = -1
+        if lane.block is not None and lane.block.until == instant:
+            self._look(lane)
+
+    def look(self) -> None:
+        """Starts are over for now: find out whether what is left is held."""
+        self._judge_whole()
+
+    def next(self) -> float | None:
+        """The next instant of the loop's clock at which something may start that may not now."""
+        while self._due:
+            instant, _, lane = self._due[0]
+            if lane.block is not None and lane.block.until == instant:
+                break
+            self._pop_due()
+        found = [self._due[0][0]] if self._due else []
+        if self._block is not None and self._block.until is not None:
+            found.append(self._block.until)
+        return seconds_from(min(found)) if found else None
+
+    def _first(self) -> Lane | None:
+        """The lane whose first task, of all that may start by their keys, was accepted first."""
+        while self._ready:
+            number, _, lane = self._ready[0]
+            if lane.block is None and lane.tasks and next(iter(lane.tasks.values())).number == number:
+                return lane
+            heapq.heappop(self._ready)
+            if lane.listed == number:
+                lane.listed = -1
+        return None
+
+    def _changed(self, lane: Lane) -> None:
+        self._look(lane)
+        if lane.block is None:
+            self._wake()
+
+    def _look(self, lane: Lane) -> None:
+        """Find out whether the first task of the lane may start, as far as its key goes."""
+        now = self._now()
+        task, waiting = next(iter(lane.tasks.items()))
+        block = None if lane.limiter is None else lane.limiter.block(task.plan.cost, nanoseconds(now))
+        if lane.block is not None:
+            self._held[lane.block.reason] -= len(lane.tasks)
+        if block is not None:
+            self._held[block.reason] += len(lane.tasks)
+        lane.hold(block, now)
+        if block is None:
+            if lane.listed != waiting.number:
+                lane.listed = waiting.number
+                heapq.heappush(self._ready, (waiting.number, next(self._ties), lane))
+            self._judge_whole()
+        elif block.until is not None and lane.due != block.until:
+            lane.due = block.until
+            heapq.heappush(self._due, (block.until, next(self._ties), lane))
+            if self._due[0][2] is lane:
+                self._wake()  # to set the timer
+
+    def _judge_whole(self) -> bool:
+        """Whether the first task that may start by its key may start by the executor's rates and pause, too."""
+        lane = self._first()
+        if lane is None:
+            self._hold_whole(None)
+            return False
+        block = self.whole.block(next(iter(lane.tasks)).plan.cost, nanoseconds(self._now()))
+        if block != self._block:
+            self._hold_whole(block)
+            if block is not None:
+                self._wake()
+        return block is None
+
+    def _hold_whole(self, block: Block | None) -> None:
+        now = self._now()
+        self._times = self._whole_times(now)
+        self._since, self._block = now, block
+
+    def _whole_times(self, now: float) -> Times:
+        rate, limit, pause = self._times
+        if self._block is None:
+            return self._times
+        held = now - self._since
+        return (rate + held, limit, pause) if self._block.reason == "rate" else (rate, limit, pause + held)
+
+    # -- pausing and telling ---------------------------------------------------------------------------------------
+
+    def pause(self, seconds: float, key: Hashable) -> None:
+        """Nothing, or nothing of this key, starts for so many seconds; it replaces an earlier pause."""
+        until = nanoseconds(self._now() + seconds)
+        limiter = self.lanes.of(key).limiter
+        if limiter is not None:
+            limiter.pause(until)
+        else:
+            self.whole.pause(until)
+            self._judge_whole()
+            self._wake()
+
+    def resize(self, rates: tuple[Rate, ...]) -> None:
+        """Other rates of the whole executor from now on."""
+        self.whole.change(None, rates)
+        self._judge_whole()
+        self._wake()
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """See telemetry's Holds."""
+        return self.lanes.names
+
+    def limits(self) -> list[tuple[int, str, int, int | None, float]]:
+        """See telemetry's Holds."""
+        return self.lanes.limits()
+
+    def held(self) -> dict[str, int]:
+        """How many queued tasks are held, by reason. From any thread."""
+        found = dict(self._held)
+        block = self._block
+        if block is not None:
+            found[block.reason] += self._queued - sum(self._held.values())
+        return {reason: number for reason, number in found.items() if number > 0}
+
+    def hold_of(self, task: Task) -> Hold | None:
+        """Why this queued task is held; None if it waits for a slot only. From any thread."""
+        lane = self.lanes.known(task.plan.key)
+        name, block = lane.name, lane.block
+        if block is None:
+            name, block = None, self._block
+        if block is None:
+            return None
+        until = block.until if block.reason == "pause" or lane.is_first(task) else None
+        return Hold(block.reason, name, None if until is None else seconds_from(until))

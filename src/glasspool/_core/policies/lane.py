@@ -1,0 +1,112 @@
+"""Lane: the queued tasks of one key in one executor, in order of acceptance, and why its first one may not start.
+
+While the first task is held all of them are, for the same reason: those behind it could not start either. So a lane
+keeps the seconds that it was held for each reason, and a task's own are the difference between its end and its
+acceptance, however many tasks there are.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Callable
+from typing import NamedTuple
+
+from glasspool._core.queue import Producer
+from glasspool._core.task_state import Task
+
+from .limiter import Block, Limiter
+
+__all__ = ["NO_TIMES", "REASONS", "Lane", "Times", "Waiting"]
+
+REASONS: tuple[str, ...] = ("rate", "limit", "pause")
+"""Why a lane, or a whole executor, may be held."""
+
+Times = tuple[float, float, float]
+"""Seconds held, by reason, in the order of ``REASONS``."""
+
+NO_TIMES: Times = (0.0, 0.0, 0.0)
+
+
+class Waiting(NamedTuple):
+    """A queued task's place: its number in order of acceptance, and what its lane had been held before."""
+
+    number: int
+    before: Times
+
+
+class Lane:
+    """The tasks of one key, or of none.
+
+    :param limiter: what holds them back; None for tasks without a key.
+    :param name: the configured name of the limit, which attributes show.
+    :param whole: seconds that the whole executor was held up to an instant.
+    :param changed: called when the limiter says that more may run now, or less.
+    """
+
+    __slots__ = (
+        "_changed", "_since", "_times", "_whole", "_whole_before", "block", "due", "limiter", "listed", "name",
+        "producers", "promised", "tasks",
+    )  # fmt: skip
+
+    def __init__(
+        self, limiter: Limiter | None, name: str | None, whole: Callable[[float], Times],
+        changed: Callable[[Lane], None],
+    ) -> None:  # fmt: skip
+        self.limiter = limiter
+        self.name = name
+        self.tasks: OrderedDict[Task, Waiting] = OrderedDict()
+        self.block: Block | None = None  # why the first task may not start
+        self.producers: OrderedDict[Producer[Task], None] = OrderedDict()  # in line for a place among its own
+        self.promised: set[Task] = set()  # of producers that have left that line and are in the executor's
+        self.listed = self.due = -1  # the number, and the instant, with which it is in the gate's heaps
+        self._changed = changed
+        self._whole = whole
+        self._times = NO_TIMES
+        self._since = 0.0  # it is held, or is not, since then
+        self._whole_before = NO_TIMES  # what the whole executor had been held then
+
+    def changed(self) -> None:
+        """See limiter.Lane."""
+        self._changed(self)
+
+    def hold(self, block: Block | None, now: float) -> None:
+        """From now on its tasks are held for this reason, or are not."""
+        if block is None or self.block is None or block.reason != self.block.reason:
+            self._times = self.times(now)
+            self._since, self._whole_before = now, self._whole(now)
+        self.block = block
+
+    def times(self, now: float) -> Times:
+        """How long it has been held, for each reason, by its own limit or with the whole executor."""
+        rate, limit, pause = self._times
+        if self.block is None:
+            return tuple(  # type: ignore[return-value]
+                own + all_ - before
+                for own, all_, before in zip(self._times, self._whole(now), self._whole_before, strict=True)
+            )
+        held, reason = now - self._since, self.block.reason
+        if reason == "rate":
+            return rate + held, limit, pause
+        return (rate, limit + held, pause) if reason == "limit" else (rate, limit, pause + held)
+
+    def is_first(self, task: Task) -> bool:
+        """Whether the task is the next to start. From any thread."""
+        try:
+            return next(iter(self.tasks), None) is task
+        except RuntimeError:  # another one was added or removed at this moment
+            return False
+
+    @property
+    def full(self) -> bool:
+        """Whether its tasks have all the queue places that they may have."""
+        most = None if self.limiter is None else self.limiter.max_queued
+        return most is not None and (len(self.tasks) + len(self.promised) >= most or bool(self.producers))
+
+    def next_producer(self) -> Producer[Task] | None:
+        """The producer that leaves the line now, because there is a place for it."""
+        most = None if self.limiter is None else self.limiter.max_queued
+        if most is None or not self.producers or len(self.tasks) + len(self.promised) >= most:
+            return None
+        producer = self.producers.popitem(last=False)[0]
+        self.promised.add(producer.task)
+        return producer

@@ -1,0 +1,168 @@
+"""Limiter: what may run of the tasks of one key: its permits, its rates, and a pause. Plain and synchronous.
+
+One may be shared by several executors of one event loop. Each of them has a *lane* of queued tasks here; all lanes are
+told when something has changed for them.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Hashable
+from typing import NamedTuple, Protocol
+from weakref import WeakValueDictionary, ref
+
+from glasspool.rates import Rate
+
+from .meter import ONE, Meter, billionths, nanoseconds
+
+__all__ = ["Block", "Lane", "Limiter"]
+
+
+class Block(NamedTuple):
+    """Why nothing may run now: ``hold.reason``, and the instant in nanoseconds until which, where that is known."""
+
+    reason: str
+    until: int | None
+
+
+class Lane(Protocol):
+    """The queued tasks of one executor that one limiter holds back."""
+
+    def changed(self) -> None:
+        """More may run now, or less."""
+
+
+class Limiter:
+    """The state behind a ``glasspool.Limit``, or of the rates and the pause of a whole executor.
+
+    :param in_flight: how many may run at a time; None for no bound.
+    :param rates: how many may start, or how much cost may be spent, over time.
+    :param max_queued: how many queue places its tasks may have in each executor; None for no bound.
+    """
+
+    __slots__ = (
+        "__weakref__", "_keys", "_loop", "_now", "_users", "in_flight", "lanes", "max_queued", "meters", "paused_until",
+        "rates", "used",
+    )  # fmt: skip
+
+    def __init__(self, in_flight: int | None, rates: tuple[Rate, ...], max_queued: int | None = None) -> None:
+        self.in_flight = in_flight
+        self.rates = rates
+        self.max_queued = max_queued
+        self._keys: WeakValueDictionary[Hashable, Limiter] = WeakValueDictionary()
+        self.lanes: dict[Lane, None] = {}  # those with queued tasks
+        self.used = 0  # permits that are held
+        self._users = 0  # open executors
+        self._loop: ref[object] | None = None
+        self._now: Callable[[], float] = _never
+        self._start()
+
+    def _start(self) -> None:
+        self.meters = [Meter(rate.count, rate.per, rate.burst) for rate in self.rates]
+        self.paused_until: int | None = None
+
+    # -- whose it is -----------------------------------------------------------------------------------------------
+
+    def opened(self, loop: object, now: Callable[[], float]) -> bool:
+        """An executor that uses it opens on this event loop, whose clock is ``now``. Returns whether it may: all of
+        them must be of one loop."""
+        known = None if self._loop is None else self._loop()
+        if known is not loop:
+            if self._users:
+                return False
+            self._loop, self._now = ref(loop), now
+            self._keys.clear()
+            self._start()  # instants of another loop say nothing here
+            self.used = 0
+        self._users += 1
+        return True
+
+    def closed(self) -> None:
+        """An executor that uses it has closed."""
+        self._users -= 1
+
+    def of_key(self, key: Hashable) -> Limiter:
+        """One with the same bounds for this key alone, for as long as it is used."""
+        found = self._keys.get(key)
+        if found is None:
+            found = self._keys[key] = Limiter(self.in_flight, self.rates, self.max_queued)
+            found._now = self._now
+        return found
+
+    # -- what may run ----------------------------------------------------------------------------------------------
+
+    def block(self, cost: int, now: int) -> Block | None:
+        """What keeps a task of this cost from starting now; None if nothing does."""
+        if self.paused_until is not None:
+            if now < self.paused_until:
+                return Block("pause", self.paused_until)
+            self.paused_until = None
+        if self.in_flight is not None and self.used >= self.in_flight:
+            return Block("limit", None)
+        until = 0
+        for meter, rate in zip(self.meters, self.rates, strict=True):
+            until = max(until, meter.ready_at(cost if rate.of == "cost" else ONE))
+        return Block("rate", until) if until > now else None
+
+    def claim(self, cost: int, now: int) -> None:
+        """A task of this cost starts now: it takes a permit, and spends of every rate."""
+        self.used += 1
+        for meter, rate in zip(self.meters, self.rates, strict=True):
+            meter.claim(cost if rate.of == "cost" else ONE, now)
+
+    def release(self) -> None:
+        """A task that had claimed has ended, with its thread: the permit is free."""
+        self.used -= 1
+        if self.in_flight is not None:
+            self._tell()
+
+    def pause(self, until: int) -> None:
+        """Nothing starts before this instant; it replaces an earlier pause."""
+        self.paused_until = until
+        self._tell()
+
+    def change(self, in_flight: int | None, rates: tuple[Rate, ...]) -> None:
+        """Other bounds from now on, also for the keys. A rate that stays in its place keeps what was spent."""
+        now, before = nanoseconds(self._now()), self.meters
+        self.in_flight = in_flight
+        self.meters = [Meter(rate.count, rate.per, rate.burst) for rate in rates]
+        for place, (old, rate) in enumerate(zip(before, rates, strict=False)):
+            if rate.of == self.rates[place].of:
+                old.change(rate.count, rate.per, rate.burst, now)
+                self.meters[place] = old
+        self.rates = rates
+        self._tell()
+        for of_key in list(self._keys.values()):
+            of_key.change(in_flight, rates)
+
+    def keys(self) -> list[Limiter]:
+        """Those that it has made for keys, and that are used. From any thread."""
+        return list(self._keys.values())
+
+    def available(self, now: int) -> float:
+        """How many tasks of cost 1 could start now. From any thread."""
+        if self.paused_until is not None and now < self.paused_until:
+            return 0.0
+        free = [meter.available(now) for meter in self.meters]
+        if self.in_flight is not None:
+            free.append(float(max(0, self.in_flight - self.used)))
+        return min(free, default=math.inf)
+
+    def idle(self, now: int) -> bool:
+        """Whether it could be forgotten: a new one would allow the same."""
+        if self.used or self.lanes or (self.paused_until is not None and now < self.paused_until):
+            return False
+        return all(meter.rests(now) for meter in self.meters)
+
+    def most(self) -> tuple[int, Rate] | None:
+        """The highest cost that a task may have, and the rate that says so; None if none counts costs."""
+        bounds = [(billionths(rate.burst), rate) for rate in self.rates if rate.of == "cost"]
+        return min(bounds, key=lambda found: found[0], default=None)
+
+    def _tell(self) -> None:
+        for lane in list(self.lanes):
+            lane.changed()
+
+
+def _never() -> float:
+    return 0.0  # no executor has used it yet

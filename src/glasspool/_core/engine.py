@@ -166,9 +166,9 @@ class Engine:
 
     def _leaves_queue(self, task: Task, gate: Gate) -> None:
         self.queue.remove(task)
-        if gate.has(task):  # else it ends while it is being accepted
-            for hold in gate.remove(task):
-                self.reporter.was_held(task, *hold)
+        for hold in gate.remove(task):
+            self.reporter.was_held(task, *hold)
+        if gate.lanes.crowded:
             self.line.has_place(task)
 
     def resize(self, limit: int) -> None:

@@ -83,10 +83,6 @@ class Gate:
             return False
         return self.whole.block(cost, now) is None
 
-    def has(self, task: Task) -> bool:
-        """Whether the task is queued here."""
-        return task in self.lanes.of(task.plan.key).tasks
-
     def push(self, task: Task) -> None:
         """The task is queued."""
         lane, now = self.lanes.of(task.plan.key), self._now()
@@ -100,8 +96,6 @@ class Gate:
             self._held[lane.block.reason] += 1
         if first:
             self._look(lane)
-        elif lane.block is None:
-            self._judge_whole()
 
     def take(self) -> Task | None:
         """The task that starts next, and claims for it; None if no queued one may start now."""
@@ -118,20 +112,24 @@ class Gate:
         return None
 
     def _claim(self, lane: Lane, task: Task, now: int) -> None:
-        self.whole.claim(task.plan.cost, now)
+        if self.whole.meters:
+            self.whole.claim(task.plan.cost, now)
         if lane.limiter is not None:
             lane.limiter.claim(task.plan.cost, now)
 
     def remove(self, task: Task) -> list[Held]:
         """The task is not queued any more: it starts, or ends. Returns for how long it was held."""
-        lane, now = self.lanes.of(task.plan.key), self._now()
+        lane, now = self.lanes.known(task.plan.key), self._now()
+        if task not in lane.tasks:
+            return []  # it ends while it is being accepted
         first = next(iter(lane.tasks)) is task
-        before = lane.tasks.pop(task).before
-        spent = [
-            Held(reason, lane.name, after - earlier)
-            for reason, after, earlier in zip(REASONS, lane.times(now), before, strict=True)
-            if after > earlier
-        ]
+        before, times, spent = lane.tasks.pop(task).before, lane.times(now), []
+        if times != before:
+            spent = [
+                Held(reason, lane.name, after - earlier)
+                for reason, after, earlier in zip(REASONS, times, before, strict=True)
+                if after > earlier
+            ]
         self._queued -= 1
         if lane.block is not None:
             self._held[lane.block.reason] -= 1
@@ -147,8 +145,7 @@ class Gate:
 
     def ended(self, task: Task) -> None:
         """The task, which had started, has ended, and so has its thread."""
-        self.whole.release()
-        limiter = self.lanes.of(task.plan.key).limiter
+        limiter = self.lanes.known(task.plan.key).limiter
         if limiter is not None:
             limiter.release()
 
@@ -225,8 +222,11 @@ class Gate:
         """Whether the first task that may start by its key may start by the executor's rates and pause, too."""
         lane = self._first()
         if lane is None:
-            self._hold_whole(None)
+            if self._block is not None:
+                self._hold_whole(None)
             return False
+        if self._block is None and not self.whole.meters and self.whole.paused_until is None:
+            return True
         block = self.whole.block(next(iter(lane.tasks)).plan.cost, nanoseconds(self._now()))
         if block != self._block:
             self._hold_whole(block)

@@ -80,10 +80,10 @@ class Lane:
         """How long it has been held, for each reason, by its own limit or with the whole executor."""
         rate, limit, pause = self._times
         if self.block is None:
-            return tuple(  # type: ignore[return-value]
-                own + all_ - before
-                for own, all_, before in zip(self._times, self._whole(now), self._whole_before, strict=True)
-            )
+            whole, before = self._whole(now), self._whole_before
+            if whole is before:
+                return self._times
+            return rate + whole[0] - before[0], limit, pause + whole[2] - before[2]
         held, reason = now - self._since, self.block.reason
         if reason == "rate":
             return rate + held, limit, pause

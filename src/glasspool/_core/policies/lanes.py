@@ -37,6 +37,7 @@ class Lanes:
         self._lanes: dict[Hashable, Lane] = {}
         self._idle: OrderedDict[Hashable, None] = OrderedDict()  # keys without tasks, to be forgotten
         self._opened: list[Limiter] = []
+        self.crowded = False  # producers have stood in the lines of keys
         self._open(executor, backend)
 
     def _open(self, executor: str, backend: Backend) -> None:
@@ -117,6 +118,7 @@ class Lanes:
         if not lane.full:
             return False
         lane.producers[producer] = None
+        self.crowded = True
         return True
 
     def next_producer(self, key: Hashable) -> Producer[Task] | None:

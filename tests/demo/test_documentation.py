@@ -156,6 +156,12 @@ def test_the_benchmark_of_shapes_of_work_runs(what: str | None) -> None:
     assert [line.split()[0] for line in done.stdout.splitlines() if line].count("trio") >= 1
 
 
+def test_the_benchmark_of_policies_runs() -> None:
+    done = run(ROOT / "benchmarks" / "policies.py", "--tasks", "200", "--rounds", "1")
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.count("MiB") == 6
+
+
 def test_the_fan_out_runs() -> None:
     done = run(ROOT / "examples" / "llm_fan_out.py")
     assert done.returncode == 0, done.stderr

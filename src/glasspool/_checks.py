@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import sys
-from collections.abc import Hashable, Mapping
+from collections.abc import Hashable, Iterable, Mapping
 from concurrent.futures import Executor as FuturesExecutor
 from typing import Any, Literal, TypedDict, cast
 
@@ -38,6 +38,7 @@ class TaskOptions(TypedDict, total=False):
     isolate: bool | None
     key: Hashable
     cost: float
+    after: Iterable[Any]
 
 
 def count(parameter: str, value: Any, *, least: int, unbounded: bool = False) -> int | None:

@@ -127,6 +127,8 @@ class HybridExecutor(ExecutorBlock):
             a lock, with earlier and later tasks. None (default): as the executor's ``isolate`` says.
         :param key: whose limit holds for it, of those that the executor has; None (default) for none. Without limits it
             has no effect.
+        :param after: handles of tasks of this executor that must succeed before it starts; default none. If one does
+            not, this task is cancelled with the reason ``dependency`` and that one's error as ``__cause__``.
         :param cost: how much of the rates it spends, above 0 and at most their burst; default 1.
         :raises TypeError, ValueError: naming the parameter, its value and the fix.
         :raises TaskTimeout: the deadline passed while there was no room; nothing was accepted.

@@ -23,7 +23,8 @@ class ExecutorStats:
     never became tasks; ``abandoned`` counts threads still busy for tasks that have ended, each with its slot;
     ``pending`` counts producers blocked in submit; ``cancelling`` those in flight that were asked to end (cancelled, or
     out of time) and have not yet. ``slots_used`` is ``in_flight + abandoned``. Ages are seconds, 0 when there is none.
-    ``held`` says how many of the queued could not start though a slot were free, by reason (rate, limit, pause).
+    ``held`` says how many of the queued could not start though a slot were free, by reason (rate, limit, pause,
+    dependency).
     """
 
     queued: int

@@ -23,6 +23,7 @@ from glasspool.telemetry.tracing.carried_call import Carried
 from .backend import Scope
 from .engine import Engine
 from .functions import is_async
+from .handles import checked_after
 from .interfaces import NOTHING, Feed, Needs, Sink
 from .policies.keys import Keyed, Keys
 from .queue import Producer
@@ -83,6 +84,7 @@ class Submission:
         isolate: bool | None = None,
         key: Hashable = None,
         cost: float | None = None,
+        after: Any = None,
         **unknown: Any,
     ) -> Plan:
         if unknown:
@@ -108,6 +110,9 @@ class Submission:
             plan.metadata = checks.metadata(metadata)
         if key is not None or cost is not None:
             plan.key, plan.cost = self.keys.checked(key, cost)
+        if after is not None:
+            plan.after = checked_after(after, self.host)
+            self.engine.depending()
         return plan
 
     def keyed(self, options: dict[str, Any]) -> Keyed | None:
@@ -138,7 +143,7 @@ class Submission:
             await checkpoint_if_cancelled()
             self._refuse(plan, sink)
         task = Task(self.host, plan, fn, args, sink, context)
-        if engine.can_accept(plan):
+        if engine.line.can_accept(plan):
             engine.accept(task)
         elif feeding:
             await self._stand_in_line(Producer(task))
@@ -157,7 +162,7 @@ class Submission:
         engine = self.engine
         if self.closing.reason is not None:
             self._refuse(plan, sink)
-        if not engine.can_accept(plan):
+        if not engine.line.can_accept(plan):
             engine.reporter.rejected(plan, "queue_full")
             raise QueueFull(self._fullness(plan))
         task = Task(self.host, plan, fn, args, sink, context)
@@ -178,7 +183,7 @@ class Submission:
         if self.closing.reason is not None:
             self._refuse(plan, sink)
         task = Task(self.host, plan, fn, args, sink, context)
-        if engine.can_accept(plan):
+        if engine.line.can_accept(plan):
             engine.accept(task)
             return None
         producer = Producer(task, back=True)

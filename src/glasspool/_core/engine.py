@@ -24,6 +24,7 @@ from glasspool.stats import ShutdownReport
 
 from .backend import Backend
 from .closing import Closing, Idle
+from .dependencies import Dependencies
 from .failures import Failures
 from .host import ExecutorHost
 from .interfaces import Feed
@@ -36,7 +37,7 @@ from .queue import AdmissionQueue, Producer
 from .reporter import Reporter
 from .settings import Settings
 from .slot_limit import BURST, SlotLimit
-from .task_state import CancelRequest, Plan, Task, cancelled_error, timeout_error
+from .task_state import CancelRequest, Task, cancelled_error, timeout_error
 from .time_limits import TimeLimits
 
 __all__ = ["Engine"]
@@ -73,10 +74,17 @@ class Engine:
         self.gate: Gate | None = None  # what holds tasks back, where something does
         if settings.limits or settings.rates:
             self.gate = self._gate(settings.limits, settings.rates)
+        self.dependencies: Dependencies | None = None  # tasks that wait for others, where there have been some
         self.idle = Idle(self.queue.waiting, self.active)
         self.feeds: weakref.WeakSet[Feed] = weakref.WeakSet()  # iterations whose look-ahead follows the limit
         self._watched = False  # tasks that the closing waits for are being logged
         self.left: LeftThreads = LeftThreads(self.reporter, backend, self._slot_freed, self.dispatch)
+
+    def depending(self) -> Dependencies:
+        """The tasks that wait for others; from now on there may be some."""
+        if self.dependencies is None:
+            self.dependencies = Dependencies(self, self.gated())
+        return self.dependencies
 
     def gated(self) -> Gate:
         """The gate; from now on there is one."""
@@ -87,7 +95,7 @@ class Engine:
         return self.gate
 
     def _gate(self, limits: Mapping[str, Limiter], rates: tuple[Rate, ...]) -> Gate:
-        gate = Gate(self.name, limits, rates, self.backend, self.nursery.wake)
+        gate = Gate(self.name, limits, rates, self.backend, self.nursery.wake, self.reporter.was_held)
         self.reporter.gated(gate)
         self.limits.also = gate.next
         self.host.holds = gate.hold_of
@@ -95,29 +103,16 @@ class Engine:
 
     # -- accepting -------------------------------------------------------------------------------------------------
 
-    def can_accept(self, plan: Plan) -> bool:
-        """Whether such a task finds a slot or a queue place now without overtaking others."""
-        queue, slots, gate = self.queue, self.slots, self.gate
-        if gate is not None and gate.lanes.full(plan.key):
-            return False
-        if queue.producers or queue.granted:
-            return False
-        if gate is not None and queue.waiting and slots.used < slots.limit and gate.could_start(plan):
-            return True  # those that wait are held; it needs no place in the queue
-        # The same as queue.room, written out because it runs for every task.
-        waiting = len(queue.waiting)
-        return queue.capacity is None or waiting < queue.capacity or (not waiting and slots.used < slots.limit)
-
     def accept(self, task: Task, blocked: float | None = None) -> None:
         """Accept the task: into a free slot, else into the queue. The caller has checked that there is room."""
         queue, slots, gate = self.queue, self.slots, self.gate
         if task.sink is not None:
             task.sink.accepted(task)
-        if slots.used >= slots.limit or (queue.waiting if gate is None else not gate.starts_at_once(task)):
+        if slots.used >= slots.limit or (queue.waiting if gate is None else not self._starts_at_once(gate, task)):
             task.enqueue()
             earliest = queue.push(task, task.plan.deadline)
             self.reporter.accepted(task, queued=True, blocked=blocked)
-            if gate is not None and task.completed is None:
+            if gate is not None and task.completed is None and not (task.plan.after and self.depending().hold(task)):
                 gate.push(task)
             if earliest:
                 self.nursery.wake()
@@ -128,6 +123,13 @@ class Engine:
             self.reporter.accepted(task, queued=False, blocked=blocked)
             if task.completed is None:  # an observer may have cancelled it
                 self.nursery.start(task)
+
+    def _starts_at_once(self, gate: Gate, task: Task) -> bool:
+        if task.plan.after:
+            if not self.depending().met(task):
+                return False
+            task.plan.after = ()
+        return gate.starts_at_once(task)
 
     # -- starting --------------------------------------------------------------------------------------------------
 
@@ -166,8 +168,8 @@ class Engine:
 
     def _leaves_queue(self, task: Task, gate: Gate) -> None:
         self.queue.remove(task)
-        for hold in gate.remove(task):
-            self.reporter.was_held(task, *hold)
+        if holds := gate.remove(task):
+            self.reporter.was_held(task, holds)
         if gate.lanes.crowded:
             self.line.has_place(task)
 
@@ -209,6 +211,8 @@ class Engine:
             self.queue.remove(task)
         else:
             self._leaves_queue(task, self.gate)
+            if self.dependencies is not None:
+                self.dependencies.forget(task)
         # Notify. Telemetry counts first; then the waiters are woken, even if something has raised meanwhile.
         tell, span, duration = None, None, 0.0
         try:
@@ -230,6 +234,8 @@ class Engine:
             task.sink.completed(task)
         if task.event is not None:
             task.event.set()
+        if self.dependencies is not None:
+            self.dependencies.ended(task)
         # Dispatch. The slot goes to the next task before observers, which may be slow, are called with this end.
         self.dispatch()
         if self.idle.event is not None and not self.queue.waiting and not self.active:
@@ -267,9 +273,10 @@ class Engine:
             scope.cancel()
         return True
 
-    def settle_cancelled(self, task: Task, reason: str) -> None:
-        """End the task as cancelled."""
+    def settle_cancelled(self, task: Task, reason: str, cause: BaseException | None = None) -> None:
+        """End the task as cancelled, because of another error if there is one."""
         error = cancelled_error(task, reason)
+        error.__cause__ = cause
         if self.closing.reason == "sibling_failure":
             self.failures.caused(error)
         self.settle(task, "cancelled", error=error, reason=reason)

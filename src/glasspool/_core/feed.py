@@ -63,16 +63,18 @@ class Feed(ABC, Generic[L]):
         self.stopped: Stopped | None = None
 
     @property
-    def keyed(self) -> bool:
-        """Whether each item has a key or a cost of its own."""
-        return self._keyed is not None
+    def one_by_one(self) -> bool:
+        """Whether the task of each item has a plan of its own."""
+        return self._keyed is not None or bool(self.plan.after)
 
     def plan_of(self, item: Any) -> Plan:
         """How the task of this item is run.
 
         :raises TypeError, ValueError: its key or its cost is refused; and what the functions that give them raise.
         """
-        return self.plan if self._keyed is None else self.plan.keyed(*self._keyed.of(item))
+        if self._keyed is None:
+            return self.plan.for_one(self.plan.key, self.plan.cost) if self.plan.after else self.plan
+        return self.plan.for_one(*self._keyed.of(item))
 
     # -- what the kind of source decides ---------------------------------------------------------------------------
 

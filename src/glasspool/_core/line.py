@@ -11,7 +11,7 @@ from .policies.gate import Gate
 from .queue import AdmissionQueue, Producer
 from .reporter import Reporter
 from .slot_limit import SlotLimit
-from .task_state import Task
+from .task_state import Plan, Task
 
 __all__ = ["Line"]
 
@@ -33,6 +33,23 @@ class Line:
 
     def __init__(self, owner: Owner) -> None:
         self._owner = owner
+
+    def can_accept(self, plan: Plan) -> bool:
+        """Whether such a task finds a slot or a queue place now without overtaking others."""
+        owner = self._owner
+        queue, slots, gate = owner.queue, owner.slots, owner.gate
+        if gate is not None and gate.lanes.full(plan.key):
+            return False
+        if queue.producers or queue.granted:
+            return False
+        # The same as queue.room, written out because it runs for every task.
+        waiting = len(queue.waiting)
+        if queue.capacity is None or waiting < queue.capacity:
+            return True
+        if slots.used >= slots.limit:
+            return False
+        # A free slot needs no place in the queue; those that wait are held.
+        return not waiting if gate is None else not plan.after and gate.could_start(plan)
 
     def block(self, producer: Producer[Task]) -> None:
         """The producer joins the line."""

@@ -61,7 +61,7 @@ class PulledFeed(Feed[L]):
         """Take and submit at most so many items, until one finds no room."""
         work, closing = self.work, self.work.closing
         items, take, wake = self._items, self._take, self._room
-        plan, fn, ledger, context, keyed = self.plan, self.fn, self.ledger, self.context, self.keyed
+        plan, fn, ledger, context, keyed = self.plan, self.fn, self.ledger, self.context, self.one_by_one
         room = allowed
         while room > 0 and not self.exhausted and not self.closed and closing.reason is None:
             room -= 1

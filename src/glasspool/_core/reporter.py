@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextvars import Context, copy_context
 from dataclasses import replace
 from itertools import product
@@ -158,13 +158,18 @@ class Reporter:
         """From now on something may hold queued tasks back."""
         self.record.gated(gate)
 
-    def was_held(self, task: Task, reason: str, limit: str | None, seconds: float) -> None:
-        """The task, which leaves the queue, was held for so long."""
+    def has_dependencies(self) -> None:
+        """From now on tasks may depend on others, and be cancelled because of them."""
+        self.record.expect(replace(self._shape, cancels=(("dependency", "queued"),)))
+
+    def was_held(self, task: Task, holds: Iterable[tuple[str, str | None, float]]) -> None:
+        """The task, which is queued, was held until now: for which reasons, by which limit, for how many seconds."""
         record = task.record
         try:
-            self.record.was_held(record, reason, seconds)
-            if record.span is not None:
-                TaskTracer.held(record.span, reason, limit, seconds)
+            for reason, limit, seconds in holds:
+                self.record.was_held(record, reason, seconds)
+                if record.span is not None:
+                    TaskTracer.held(record.span, reason, limit, seconds)
         except BaseException as error:  # noqa: BLE001 - the task goes on
             self.broken(error)
 

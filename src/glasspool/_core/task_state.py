@@ -55,8 +55,8 @@ class Plan:
     """How tasks are run: the checked options of one submission, or of all those of one map. Never changed later."""
 
     __slots__ = (
-        "abandon", "cost", "deadline", "isolate", "key", "label", "link", "metadata", "name", "runner", "runner_name",
-        "timeout",
+        "abandon", "after", "cost", "deadline", "isolate", "key", "label", "link", "metadata", "name", "runner",
+        "runner_name", "timeout",
     )  # fmt: skip
 
     def __init__(self, name: str, label: str, runner: Any, runner_name: str, *, isolate: bool) -> None:
@@ -70,14 +70,16 @@ class Plan:
         self.abandon = True
         self.link = False
         self.metadata: Mapping[str, Any] | None = None
+        self.after: tuple[Task, ...] = ()  # what must succeed before; let go when the task is accepted
         self.key: Hashable = None  # whose limit holds for it
         self.cost = 1_000_000_000  # of rates, in billionths
 
-    def keyed(self, key: Hashable, cost: int) -> Plan:
-        """The same with another key and cost."""
+    def for_one(self, key: Hashable, cost: int) -> Plan:
+        """The same for one task alone, with this key and cost."""
         made = Plan(self.name, self.label, self.runner, self.runner_name, isolate=self.isolate)
         made.timeout, made.deadline, made.abandon = self.timeout, self.deadline, self.abandon
-        made.link, made.metadata, made.key, made.cost = self.link, self.metadata, key, cost
+        made.link, made.metadata, made.after = self.link, self.metadata, self.after
+        made.key, made.cost = key, cost
         return made
 
 

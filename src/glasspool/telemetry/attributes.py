@@ -86,12 +86,13 @@ CANCEL_REASONS: Final[tuple[str, ...]] = (
     "sibling_failure",
     "shutdown",
     "parent_scope",
+    "dependency",
     "deadline",
     "keyboard_interrupt",
     "unknown",
 )
 CANCEL_PHASES: Final[tuple[str, ...]] = ("queued", "running")
-HOLD_REASONS: Final[tuple[str, ...]] = ("rate", "limit", "pause")
+HOLD_REASONS: Final[tuple[str, ...]] = ("rate", "limit", "pause", "dependency")
 """Why a queued task may not start though a slot were free."""
 
 CONTEXT_LOSS_KINDS: Final[tuple[str, ...]] = ("missing", "stale", "unpicklable")

@@ -109,8 +109,9 @@ def test_metrics(backend):
     def limit(found, metric, name):
         return total(found, metric, {Key.LIMIT_NAME: name})
 
-    assert held(before) == held(after) == {"rate": 0, "limit": 0, "pause": 0}
-    assert held(during) == {"rate": 0, "limit": 2, "pause": 0}
+    nothing = {"rate": 0, "limit": 0, "pause": 0, "dependency": 0}
+    assert held(before) == held(after) == nothing
+    assert held(during) == {**nothing, "limit": 2}
     assert total(during, catalog.QUEUE_SIZE, {}) == 2
     for found in (before, during, after):
         assert (limit(found, catalog.LIMIT_CAPACITY, "api"), limit(found, catalog.LIMIT_CAPACITY, "*")) in [

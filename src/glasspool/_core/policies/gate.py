@@ -17,7 +17,7 @@ from glasspool._core.backend import Backend
 from glasspool._core.task_state import Plan, Task
 from glasspool.rates import Hold, Rate
 
-from .lane import NO_TIMES, REASONS, Lane, Times, Waiting
+from .lane import NO_TIMES, REASONS, Lane, Times
 from .lanes import Lanes
 from .limiter import Block, Limiter
 from .meter import nanoseconds, seconds_from
@@ -33,19 +33,29 @@ class Held(NamedTuple):
     seconds: float
 
 
+class _Apart(NamedTuple):
+    """A task that is held by something of its own: why, its number in order of acceptance, and since when."""
+
+    reason: str
+    number: int
+    since: float
+
+
 class Gate:
     """The lanes of one executor.
 
     :param limits: by configured name; ``"*"``: each other key gets one of its own.
     :param rates: of the whole executor.
     :param wake: has the executor look again, in a later turn of its loop.
+    :param report: tells for how long a task was held that is queued further.
     :raises RuntimeError: a limit is used on another event loop.
     """
 
     def __init__(
         self, executor: str, limits: Mapping[str, Limiter], rates: tuple[Rate, ...], backend: Backend,
-        wake: Callable[[], None],
+        wake: Callable[[], None], report: Callable[[Task, list[Held]], None],
     ) -> None:  # fmt: skip
+        self._report = report
         self._now = backend.now
         self._wake = wake
         self.whole = Limiter(None, rates)
@@ -58,7 +68,9 @@ class Gate:
         self._due: list[tuple[int, int, Lane]] = []  # lanes that are held until an instant
         self._numbers, self._ties = count(), count()
         self._queued = 0
-        self._held = dict.fromkeys(REASONS, 0)  # tasks that are held by their own limit
+        self._held = dict.fromkeys(REASONS, 0)  # tasks that are held by their own limit, or apart
+        self._apart: dict[Task, _Apart] = {}
+        self._apart_number = 0
 
     # -- in and out ------------------------------------------------------------------------------------------------
 
@@ -83,25 +95,48 @@ class Gate:
             return False
         return self.whole.block(cost, now) is None
 
-    def push(self, task: Task) -> None:
-        """The task is queued."""
+    def push(self, task: Task, number: int | None = None) -> None:
+        """The task is queued.
+
+        :param number: its number in order of acceptance; None for the next one.
+        """
         lane, now = self.lanes.of(task.plan.key), self._now()
         lane.promised.discard(task)
         self._queued += 1
-        first = not lane.tasks
-        if first and lane.limiter is not None:
+        if not lane.tasks and lane.limiter is not None:
             lane.limiter.lanes[lane] = None
-        lane.tasks[task] = Waiting(next(self._numbers), lane.times(now))
+        lane.add(task, next(self._numbers) if number is None else number, now)
         if lane.block is not None:
             self._held[lane.block.reason] += 1
-        if first:
+        if lane.first() is task:
             self._look(lane)
+
+    def hold_apart(self, task: Task, reason: str) -> None:
+        """The task is queued, and held by something of its own. It keeps its place in order of acceptance."""
+        self.lanes.of(task.plan.key).apart += 1
+        self._apart[task] = _Apart(reason, next(self._numbers), self._now())
+        self._held[reason] = self._held.get(reason, 0) + 1
+        self._apart_number += 1
+
+    def release_apart(self, task: Task) -> None:
+        """Nothing of its own holds the task any more."""
+        number = self._apart[task].number
+        self._report(task, self._leave_apart(task))
+        self.push(task, number)
+        self._wake()
+
+    def _leave_apart(self, task: Task) -> list[Held]:
+        reason, _, since = self._apart.pop(task)
+        self.lanes.known(task.plan.key).apart -= 1
+        self._held[reason] -= 1
+        self._apart_number -= 1
+        return [Held(reason, None, self._now() - since)]
 
     def take(self) -> Task | None:
         """The task that starts next, and claims for it; None if no queued one may start now."""
         while (lane := self._first()) is not None:
             now = nanoseconds(self._now())
-            task = next(iter(lane.tasks))
+            task = self._first_of(lane)
             if lane.limiter is not None and lane.limiter.block(task.plan.cost, now) is not None:
                 self._look(lane)  # another executor was faster
                 continue
@@ -120,9 +155,9 @@ class Gate:
     def remove(self, task: Task) -> list[Held]:
         """The task is not queued any more: it starts, or ends. Returns for how long it was held."""
         lane, now = self.lanes.known(task.plan.key), self._now()
-        if task not in lane.tasks:
-            return []  # it ends while it is being accepted
-        first = next(iter(lane.tasks)) is task
+        if task not in lane.tasks:  # unless it is held apart, it ends while it is being accepted
+            return self._leave_apart(task) if task in self._apart else []
+        first = lane.first() is task
         before, times, spent = lane.tasks.pop(task).before, lane.times(now), []
         if times != before:
             spent = [
@@ -134,6 +169,7 @@ class Gate:
         if lane.block is not None:
             self._held[lane.block.reason] -= 1
         if not lane.tasks:
+            lane.first()  # forgets those that have left
             if lane.block is not None:
                 lane.hold(None, now)
             if lane.limiter is not None:
@@ -185,12 +221,17 @@ class Gate:
         """The lane whose first task, of all that may start by their keys, was accepted first."""
         while self._ready:
             number, _, lane = self._ready[0]
-            if lane.block is None and lane.tasks and next(iter(lane.tasks.values())).number == number:
+            if lane.block is None and lane.tasks and lane.tasks[self._first_of(lane)].number == number:
                 return lane
             heapq.heappop(self._ready)
             if lane.listed == number:
                 lane.listed = -1
         return None
+
+    def _first_of(self, lane: Lane) -> Task:
+        task = lane.first()
+        assert task is not None, "the lane has tasks"  # noqa: S101 - for the type checker
+        return task
 
     def _changed(self, lane: Lane) -> None:
         self._look(lane)
@@ -200,7 +241,8 @@ class Gate:
     def _look(self, lane: Lane) -> None:
         """Find out whether the first task of the lane may start, as far as its key goes."""
         now = self._now()
-        task, waiting = next(iter(lane.tasks.items()))
+        task = self._first_of(lane)
+        number = lane.tasks[task].number
         block = None if lane.limiter is None else lane.limiter.block(task.plan.cost, nanoseconds(now))
         if lane.block is not None:
             self._held[lane.block.reason] -= len(lane.tasks)
@@ -208,9 +250,9 @@ class Gate:
             self._held[block.reason] += len(lane.tasks)
         lane.hold(block, now)
         if block is None:
-            if lane.listed != waiting.number:
-                lane.listed = waiting.number
-                heapq.heappush(self._ready, (waiting.number, next(self._ties), lane))
+            if lane.listed != number:
+                lane.listed = number
+                heapq.heappush(self._ready, (number, next(self._ties), lane))
             self._judge_whole()
         elif block.until is not None and lane.due != block.until:
             lane.due = block.until
@@ -227,7 +269,7 @@ class Gate:
             return False
         if self._block is None and not self.whole.meters and self.whole.paused_until is None:
             return True
-        block = self.whole.block(next(iter(lane.tasks)).plan.cost, nanoseconds(self._now()))
+        block = self.whole.block(self._first_of(lane).plan.cost, nanoseconds(self._now()))
         if block != self._block:
             self._hold_whole(block)
             if block is not None:
@@ -279,11 +321,14 @@ class Gate:
         found = dict(self._held)
         block = self._block
         if block is not None:
-            found[block.reason] += self._queued - sum(self._held.values())
+            found[block.reason] += self._queued + self._apart_number - sum(self._held.values())
         return {reason: number for reason, number in found.items() if number > 0}
 
     def hold_of(self, task: Task) -> Hold | None:
         """Why this queued task is held; None if it waits for a slot only. From any thread."""
+        apart = self._apart.get(task)
+        if apart is not None:
+            return Hold(apart.reason, None, None)
         lane = self.lanes.known(task.plan.key)
         name, block = lane.name, lane.block
         if block is None:

@@ -7,6 +7,7 @@ acceptance, however many tasks there are.
 
 from __future__ import annotations
 
+import heapq
 from collections import OrderedDict
 from collections.abc import Callable
 from typing import NamedTuple
@@ -44,8 +45,8 @@ class Lane:
     """
 
     __slots__ = (
-        "_changed", "_since", "_times", "_whole", "_whole_before", "block", "due", "limiter", "listed", "name",
-        "producers", "promised", "tasks",
+        "_changed", "_order", "_since", "_times", "_whole", "_whole_before", "apart", "block", "due", "limiter",
+        "listed", "name", "producers", "promised", "tasks",
     )  # fmt: skip
 
     def __init__(
@@ -54,10 +55,12 @@ class Lane:
     ) -> None:  # fmt: skip
         self.limiter = limiter
         self.name = name
-        self.tasks: OrderedDict[Task, Waiting] = OrderedDict()
+        self.tasks: dict[Task, Waiting] = {}
+        self._order: list[tuple[int, Task]] = []  # a heap, with tasks that have left until they come to the top
         self.block: Block | None = None  # why the first task may not start
         self.producers: OrderedDict[Producer[Task], None] = OrderedDict()  # in line for a place among its own
         self.promised: set[Task] = set()  # of producers that have left that line and are in the executor's
+        self.apart = 0  # tasks of its key that are queued and held by something of their own
         self.listed = self.due = -1  # the number, and the instant, with which it is in the gate's heaps
         self._changed = changed
         self._whole = whole
@@ -89,23 +92,38 @@ class Lane:
             return rate + held, limit, pause
         return (rate, limit + held, pause) if reason == "limit" else (rate, limit, pause + held)
 
+    def add(self, task: Task, number: int, now: float) -> None:
+        """The task is queued, with this number in order of acceptance."""
+        self.tasks[task] = Waiting(number, self.times(now))
+        heapq.heappush(self._order, (number, task))
+
+    def first(self) -> Task | None:
+        """The task that is the next to start."""
+        order = self._order
+        while order and order[0][1] not in self.tasks:
+            heapq.heappop(order)
+        return order[0][1] if order else None
+
     def is_first(self, task: Task) -> bool:
         """Whether the task is the next to start. From any thread."""
-        try:
-            return next(iter(self.tasks), None) is task
-        except RuntimeError:  # another one was added or removed at this moment
-            return False
+        order = self._order
+        return bool(order) and order[0][1] is task
+
+    @property
+    def _taken(self) -> int:
+        """Places in the queue that its tasks have, or will have."""
+        return len(self.tasks) + self.apart + len(self.promised)
 
     @property
     def full(self) -> bool:
         """Whether its tasks have all the queue places that they may have."""
         most = None if self.limiter is None else self.limiter.max_queued
-        return most is not None and (len(self.tasks) + len(self.promised) >= most or bool(self.producers))
+        return most is not None and (self._taken >= most or bool(self.producers))
 
     def next_producer(self) -> Producer[Task] | None:
         """The producer that leaves the line now, because there is a place for it."""
         most = None if self.limiter is None else self.limiter.max_queued
-        if most is None or not self.producers or len(self.tasks) + len(self.promised) >= most:
+        if most is None or not self.producers or self._taken >= most:
             return None
         producer = self.producers.popitem(last=False)[0]
         self.promised.add(producer.task)

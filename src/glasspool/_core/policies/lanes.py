@@ -81,7 +81,7 @@ class Lanes:
         for _ in range(min(2, len(self._idle))):
             key = self._idle.popitem(last=False)[0]
             lane = self._lanes[key]
-            if lane.tasks or lane.producers or lane.promised or lane.limiter is None:
+            if lane.tasks or lane.apart or lane.producers or lane.promised or lane.limiter is None:
                 continue
             if lane.limiter.idle(now):
                 del self._lanes[key]
@@ -108,7 +108,9 @@ class Lanes:
     def fullness(self, key: Hashable) -> str:
         """The figures of a key whose places are taken, for a message."""
         lane = self.of(key)
-        return f"key {key!r} has all {len(lane.tasks) + len(lane.promised)} queue places of its Limit ({lane.name!r})"
+        return (
+            f"key {key!r} has all {lane.limiter and lane.limiter.max_queued} queue places of its Limit ({lane.name!r})"
+        )
 
     # -- producers -------------------------------------------------------------------------------------------------
 

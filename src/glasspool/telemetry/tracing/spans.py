@@ -55,7 +55,7 @@ logger = logging.getLogger("glasspool")
 
 _KEPT_NAMES = 64  # of spans; labels are capped
 _MAX_NAME = 128  # characters of a task name in a span name
-_ERROR_REASONS = frozenset({"sibling_failure", "deadline"})  # cancellations that are failures
+_ERROR_REASONS = frozenset({"sibling_failure", "dependency", "deadline"})  # cancellations that are failures
 
 
 class TaskTracer:

@@ -57,13 +57,16 @@ def count(parameter: str, value: Any, *, least: int, unbounded: bool = False) ->
     return found
 
 
+_MOST = 1e15  # more than anyone counts, and exact in billionths
+
+
 def amount(parameter: str, value: Any, *, least: float = 0.0, unit: str = "") -> float:
     """A finite number above 0, or of at least ``least``; as it was given."""
     if is_a(value, bool) or not is_a(value, (int, float)):
         raise TypeError(f"{parameter} must be a number{unit and f' of {unit}'}, not {text(value)}")
-    if not (value >= least if least else value > 0) or not value <= sys.float_info.max:  # NaN neither
-        wanted = f"at least {least}" if least else "above 0"
-        raise ValueError(f"{parameter} must be {wanted} and finite, got {text(value)}")
+    if not (value >= least if least else value > 0) or not value <= _MOST:  # NaN neither
+        wanted = f"at least {least:g}" if least else "above 0"
+        raise ValueError(f"{parameter} must be {wanted} and at most {_MOST:g}, got {text(value)}")
     return cast("float", value)
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import sys
 import weakref
 from collections.abc import Hashable, Iterable
@@ -22,6 +21,9 @@ else:
     from typing_extensions import Self
 
 __all__ = ["ExecutorBlock", "block_of"]
+
+
+_LONGEST_PAUSE = 1e9  # thirty years
 
 
 class ExecutorBlock:
@@ -116,8 +118,8 @@ class ExecutorBlock:
         if seconds is None:  # pyright: ignore[reportUnnecessaryComparison]
             raise TypeError("seconds must be a number of seconds, not None; 0 ends a pause")
         found = cast("float", checks.seconds("seconds", seconds))
-        if found == math.inf:
-            raise ValueError("seconds must be finite, got inf; pause again before the pause ends")
+        if found > _LONGEST_PAUSE:
+            raise ValueError(f"seconds must be at most {_LONGEST_PAUSE:g}, got {seconds}; pause again when it ends")
         work = self._entered("pause").work
         work.host.check_caller("pause")
         work.closing.check_not_closed("pause")

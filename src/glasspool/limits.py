@@ -67,15 +67,18 @@ class Limit:
         :param in_flight: as in the constructor; left out: as before.
         :param rate: likewise.
         :raises TypeError, ValueError: naming the parameter, its value and the fix.
+        :raises WrongThread: from another thread or event loop than that of its open executors.
         """
         limiter = self._limiter
+        if in_flight is _UNCHANGED and rate is _UNCHANGED:
+            raise TypeError("resize() changes nothing: give in_flight= or rate=")
         permits = limiter.in_flight
         if in_flight is not _UNCHANGED:
             permits = checks.count("in_flight", in_flight, least=1, unbounded=True)
         rates = limiter.rates if rate is _UNCHANGED else checked_rates(rate)
         if permits is None and not rates and limiter.max_queued is None:
             raise ValueError("resize() would leave no limit: give in_flight= or rate=")
-        limiter.change(permits, rates)
+        limiter.resize(permits, rates)
 
     def __repr__(self) -> str:
         return f"<Limit in_flight={self.in_flight} rate={self.rate} max_queued={self.max_queued}>"

@@ -16,7 +16,8 @@ __all__ = ["Hold", "Rate", "checked_rates"]
 class Rate:
     """So much in each ``per`` seconds: ``Rate(500, per=60)`` is 500 a minute, one every 0.12 s.
 
-    In any span of ``per`` seconds at most ``count + burst - 1`` is used. Starts are spaced evenly; ``burst`` says how
+    In any span of ``per`` seconds at most ``count + burst - 1`` is used (of costs that are no whole numbers, less than
+    ``count + burst``). Starts are spaced evenly; ``burst`` says how
     much may be used at once after a rest. The algorithm is GCRA (ITU-T I.371), exact to the nanosecond.
 
     :param count: how much; above 0.
@@ -32,7 +33,7 @@ class Rate:
     of: Literal["cost", "starts"] = "cost"
 
     def __post_init__(self) -> None:
-        checks.amount("count", self.count)
+        checks.amount("count", self.count, least=1e-9)
         checks.amount("per", self.per, unit="seconds")
         checks.amount("burst", self.burst, least=1)
         checks.choice("of", self.of, ("cost", "starts"))

@@ -144,7 +144,7 @@ class Submission:
             self._refuse(plan, sink)
         task = Task(self.host, plan, fn, args, sink, context)
         if engine.line.can_accept(plan):
-            engine.accept(task)
+            engine.line.accept(task)
         elif feeding:
             await self._stand_in_line(Producer(task))
         else:
@@ -166,7 +166,7 @@ class Submission:
             engine.reporter.rejected(plan, "queue_full")
             raise QueueFull(self._fullness(plan))
         task = Task(self.host, plan, fn, args, sink, context)
-        engine.accept(task)
+        engine.line.accept(task)
         return task
 
     def line_up(
@@ -184,7 +184,7 @@ class Submission:
             self._refuse(plan, sink)
         task = Task(self.host, plan, fn, args, sink, context)
         if engine.line.can_accept(plan):
-            engine.accept(task)
+            engine.line.accept(task)
             return None
         producer = Producer(task, back=True)
         producer.wake = wake

@@ -36,24 +36,23 @@ class Dependencies:
         """Whether all that it depends on have succeeded."""
         return all(needed.state == "success" for needed in task.plan.after)
 
-    def hold(self, task: Task) -> bool:
-        """Hold the queued task until what it depends on has ended, or cancel it if that has ended already and has not
-        succeeded. Returns False if nothing holds it."""
+    def hold(self, task: Task) -> tuple[bool, Task | None]:
+        """Hold the queued task until what it depends on has ended. Returns whether something holds it, and one that has
+        ended and has not succeeded: then the task is to be cancelled."""
         after, task.plan.after = task.plan.after, ()
         waits: dict[Task, None] = {}
         for needed in after:
             if needed.completed is None:
                 waits[needed] = None
             elif needed.state != "success":
-                self._cancel(task, needed)
-                return True
+                return False, needed
         if not waits:
-            return False
+            return False, None
         self._needs[task] = waits
         for needed in waits:
             self._needed_by.setdefault(needed, {})[task] = None
         self._gate.hold_apart(task, "dependency")
-        return True
+        return True, None
 
     def forget(self, task: Task) -> None:
         """The held task ends without having started."""

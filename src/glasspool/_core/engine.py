@@ -89,6 +89,8 @@ class Engine:
     def gated(self) -> Gate:
         """The gate; from now on there is one."""
         if self.gate is None:
+            if self.queue.capacity == 0:
+                raise ValueError("what is held waits in the queue: max_queued must be at least 1 for this")
             self.gate = self._gate({}, ())
             for task in self.queue.tasks():
                 self.gate.push(task)
@@ -98,38 +100,8 @@ class Engine:
         gate = Gate(self.name, limits, rates, self.backend, self.nursery.wake, self.reporter.was_held)
         self.reporter.gated(gate)
         self.limits.also = gate.next
-        self.host.holds = gate.hold_of
+        self.host.holds, self.host.limits = gate.hold_of, gate.limiter_of
         return gate
-
-    # -- accepting -------------------------------------------------------------------------------------------------
-
-    def accept(self, task: Task, blocked: float | None = None) -> None:
-        """Accept the task: into a free slot, else into the queue. The caller has checked that there is room."""
-        queue, slots, gate = self.queue, self.slots, self.gate
-        if task.sink is not None:
-            task.sink.accepted(task)
-        if slots.used >= slots.limit or (queue.waiting if gate is None else not self._starts_at_once(gate, task)):
-            task.enqueue()
-            earliest = queue.push(task, task.plan.deadline)
-            self.reporter.accepted(task, queued=True, blocked=blocked)
-            if gate is not None and task.completed is None and not (task.plan.after and self.depending().hold(task)):
-                gate.push(task)
-            if earliest:
-                self.nursery.wake()
-        else:
-            slots.used += 1
-            task.activate()
-            self.active[task] = None
-            self.reporter.accepted(task, queued=False, blocked=blocked)
-            if task.completed is None:  # an observer may have cancelled it
-                self.nursery.start(task)
-
-    def _starts_at_once(self, gate: Gate, task: Task) -> bool:
-        if task.plan.after:
-            if not self.depending().met(task):
-                return False
-            task.plan.after = ()
-        return gate.starts_at_once(task)
 
     # -- starting --------------------------------------------------------------------------------------------------
 
@@ -166,12 +138,18 @@ class Engine:
         if self.gate is not None:
             self.gate.ended(task)
 
+    def _take_out(self, tasks: list[Task]) -> None:
+        """These tasks will end without having started: no slot or token is spent on one while another one ends."""
+        if self.gate is not None:
+            for task in tasks:
+                if holds := self.gate.remove(task):
+                    self.reporter.was_held(task, holds)
+
     def _leaves_queue(self, task: Task, gate: Gate) -> None:
         self.queue.remove(task)
         if holds := gate.remove(task):
             self.reporter.was_held(task, holds)
-        if gate.lanes.crowded:
-            self.line.has_place(task)
+        self.line.arrived(task)
 
     def resize(self, limit: int) -> None:
         """The number of slots changes now."""
@@ -183,7 +161,9 @@ class Engine:
 
     def next_turn(self) -> None:
         """A loop turn has passed, or a deadline: end what has run out of time, go on starting."""
-        for task in self.limits.expire():
+        expired = self.limits.expire()
+        self._take_out(expired)
+        for task in expired:
             if task.completed is None:  # an observer told of another one may have cancelled it
                 self.settle_timeout(task)
         if self.gate is not None:
@@ -297,6 +277,7 @@ class Engine:
         """Close by cancelling everything; ``requests=False``: running tasks are being cancelled from outside."""
         self.begin_closing(reason=reason)
         self.closing.cancel(reason)
+        self._take_out(self.queue.tasks())
         for task in self.queue.tasks():
             self.request_cancel(task, reason)
         for task in list(self.active):
@@ -339,7 +320,7 @@ class Engine:
             self.idle.forget()
             self.slots.limit = 0  # ending tasks are not replaced
             self.threads.end()
-            self.queue.turn_away()
+            self.line.turn_away(wake=False)
             for task in [*self.queue.tasks(), *self.active]:
                 task.forsake()
                 if task.completed is None:

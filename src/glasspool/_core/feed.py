@@ -67,14 +67,19 @@ class Feed(ABC, Generic[L]):
         """Whether the task of each item has a plan of its own."""
         return self._keyed is not None or bool(self.plan.after)
 
-    def plan_of(self, item: Any) -> Plan:
-        """How the task of this item is run.
+    def plan_of(self, item: Any) -> Plan | None:
+        """How the task of this item is run; None if it is not, because a function that was asked has closed the
+        iteration.
 
         :raises TypeError, ValueError: its key or its cost is refused; and what the functions that give them raise.
         """
         if self._keyed is None:
             return self.plan.for_one(self.plan.key, self.plan.cost) if self.plan.after else self.plan
-        return self.plan.for_one(*self._keyed.of(item))
+        try:
+            found = self._keyed.of(item)
+        except (StopIteration, StopAsyncIteration) as error:  # which would end the iteration, as if there were no more
+            raise RuntimeError(f"the key= or cost= of {self.what} raised {type(error).__name__}") from error
+        return None if self.closed else self.plan.for_one(*found)
 
     # -- what the kind of source decides ---------------------------------------------------------------------------
 

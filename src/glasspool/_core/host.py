@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
-from typing import Protocol, TypeVar
+from typing import Any, Protocol, TypeVar
 
 from glasspool._foreign.guarded import is_a
 from glasspool.errors import WrongThread
@@ -37,12 +37,18 @@ class ExecutorHost:
         self.backend = backend
         self.slots = slots
         self.request_cancel = request_cancel
-        self.holds: Callable[[Task], Hold | None] = _nothing  # where there is a gate, its own
+        # Where there is a gate, its own.
+        self.holds: Callable[[Task], Hold | None] = _nothing
+        self.limits: Callable[[Task], Any] = _nothing
         self._running, self._loop = backend.running, backend.loop
 
     def hold_of(self, task: Task) -> Hold | None:
         """See Host."""
         return self.holds(task)
+
+    def permits(self, task: Task) -> Any:
+        """See Host."""
+        return self.limits(task)
 
     def check_caller(self, what: str) -> None:
         """See Host."""

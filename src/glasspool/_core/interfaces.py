@@ -71,6 +71,10 @@ class Host(Protocol):
         """Why the queued task is held (Hold); None if it is not. From any thread."""
         ...
 
+    def permits(self, task: Any) -> Any:
+        """The limit that holds for the key of a queued task (Limiter); None if there is none. From any thread."""
+        ...
+
     def request_cancel(self, task: Any, reason: str, message: str | None = None) -> bool:
         """Request the end of the task.
 

@@ -1,4 +1,4 @@
-"""Line: the producers that wait for room, and how their tasks are accepted in turn.
+"""Line: accepts tasks, at once or in turn, and has the producers that wait for room.
 
 Where a key may only have some of the queue's places, its producers first stand in a line of their own.
 """
@@ -7,6 +7,9 @@ from __future__ import annotations
 
 from typing import Protocol
 
+from .closing import Closing
+from .dependencies import Dependencies
+from .nursery import Nursery
 from .policies.gate import Gate
 from .queue import AdmissionQueue, Producer
 from .reporter import Reporter
@@ -23,13 +26,21 @@ class Owner(Protocol):
     slots: SlotLimit
     reporter: Reporter
     gate: Gate | None
+    closing: Closing
+    nursery: Nursery
 
-    def accept(self, task: Task, blocked: float | None = None) -> None:
-        """Accept the task, for which there is room."""
+    active: dict[Task, None]
+
+    def depending(self) -> Dependencies:
+        """The tasks that wait for others."""
+        ...
+
+    def settle_cancelled(self, task: Task, reason: str, cause: BaseException | None = None) -> None:
+        """End the task as cancelled."""
 
 
 class Line:
-    """The producers of one executor that wait for room."""
+    """Accepts the tasks of one executor; the producers that find no room wait in it."""
 
     def __init__(self, owner: Owner) -> None:
         self._owner = owner
@@ -50,6 +61,57 @@ class Line:
             return False
         # A free slot needs no place in the queue; those that wait are held.
         return not waiting if gate is None else not plan.after and gate.could_start(plan)
+
+    def accept(self, task: Task, blocked: float | None = None) -> None:
+        """Accept the task: into a free slot, else into the queue. The caller has checked that there is room."""
+        owner = self._owner
+        queue, slots, gate = owner.queue, owner.slots, owner.gate
+        if task.sink is not None:
+            task.sink.accepted(task)
+        if slots.used >= slots.limit or (queue.waiting if gate is None else not self._starts_at_once(gate, task)):
+            task.enqueue()
+            earliest = queue.push(task, task.plan.deadline)
+            failed = None if gate is None else self._hold(gate, task)
+            owner.reporter.accepted(task, queued=True, blocked=blocked)
+            if earliest:
+                owner.nursery.wake()
+            if gate is not None:
+                self._held(task, gate, failed)
+        else:
+            slots.used += 1
+            task.activate()
+            owner.active[task] = None
+            owner.reporter.accepted(task, queued=False, blocked=blocked)
+            if task.completed is None:  # an observer may have cancelled it
+                owner.nursery.start(task)
+            if gate is not None:
+                self.arrived(task)
+
+    def _hold(self, gate: Gate, task: Task) -> Task | None:
+        """Let what holds tasks know of one that is queued. Returns one that has failed on which it depends."""
+        if task.plan.after:
+            held, failed = self._owner.depending().hold(task)
+            if held or failed is not None:
+                return failed
+        gate.push(task)
+        return None
+
+    def _held(self, task: Task, gate: Gate, failed: Task | None) -> None:
+        """The queued task was reported as accepted. Meanwhile it may have ended, or a slot have become free."""
+        if failed is not None and failed.completed is not None and task.completed is None:
+            self._owner.settle_cancelled(task, "dependency", failed.completed.error)
+        self.arrived(task)
+        if self._owner.slots.used < self._owner.slots.limit and gate.look():
+            self._owner.nursery.wake()
+
+    def _starts_at_once(self, gate: Gate, task: Task) -> bool:
+        if task.plan.after:
+            if not self._owner.depending().met(task):
+                return False
+            task.plan.after = ()
+        return gate.start_at_once(task)
+
+    # -- the producers ---------------------------------------------------------------------------------------------
 
     def block(self, producer: Producer[Task]) -> None:
         """The producer joins the line."""
@@ -80,31 +142,57 @@ class Line:
             self.accept_granted()
         if owner.gate is not None:
             owner.gate.lanes.leaves_line(producer)
-            self.has_place(producer.task)
+            self._next_of_key(producer.task)
 
-    def has_place(self, task: Task) -> None:
-        """A place among those of this task's key may have become free: its next producer joins the common line."""
+    def arrived(self, task: Task) -> None:
+        """The task is accepted, or starts, or ends: its place among those of its key may have become free, and the next
+        producer of the key joins the common line."""
         owner = self._owner
-        if owner.gate is not None and (producer := owner.gate.lanes.next_producer(task.plan.key)) is not None:
+        if owner.gate is not None and owner.gate.lanes.crowded:
+            owner.gate.lanes.promise_kept(task)
+            self._next_of_key(task)
+
+    def _next_of_key(self, task: Task) -> None:
+        owner = self._owner
+        while owner.gate is not None and owner.closing.reason is None:
+            producer = owner.gate.lanes.next_producer(task.plan.key)
+            if producer is None:
+                return
             owner.queue.block(producer)
-            self.grant()
+            owner.nursery.wake()  # it is granted room in a step of its own
 
     def accept_granted(self) -> None:
         """Accept the tasks of the producers that were granted room and have come back, in turn."""
         owner = self._owner
-        queue, slots, granted = owner.queue, owner.slots, owner.queue.granted
-        while granted and (producer := next(iter(granted))).back and queue.fits(slots.free):
+        granted = owner.queue.granted
+        while granted and (producer := next(iter(granted))).back and self._fits(producer.task.plan):
             del granted[producer]
             producer.accepted = True
             if producer.task.sink is not None:
                 producer.task.sink.asks(-1)
-            owner.accept(producer.task, owner.reporter.released(producer))
+            self.accept(producer.task, owner.reporter.released(producer))
             producer.wake()
+
+    def _fits(self, plan: Plan) -> bool:
+        owner = self._owner
+        return owner.queue.fits(owner.slots.free) or self._needs_no_place(plan, owner.slots.free)
+
+    def _needs_no_place(self, plan: Plan, free_slots: int) -> bool:
+        """Whether such a task would start at once, while all that is queued is held."""
+        gate = self._owner.gate
+        return gate is not None and free_slots > 0 and not plan.after and gate.could_start(plan)
 
     def grant(self) -> None:
         """Promise room to the producers whose turn it is, and wake them."""
+        queue, slots = self._owner.queue, self._owner.slots
+        woken = queue.grant(slots.free)
+        while queue.producers and self._needs_no_place(
+            (head := next(iter(queue.producers))).task.plan, slots.free - len(queue.granted)
+        ):
+            queue.promise(head)
+            woken.append(head)
         ready = False
-        for producer in self._owner.queue.grant(self._owner.slots.free):
+        for producer in woken:
             if producer.back:
                 ready = True
             else:
@@ -112,8 +200,9 @@ class Line:
         if ready:
             self.accept_granted()
 
-    def turn_away(self) -> None:
-        """Wake all producers: nothing more is accepted."""
+    def turn_away(self, *, wake: bool = True) -> None:
+        """Remove all producers, and wake them: nothing more is accepted."""
         owner = self._owner
         for producer in [*owner.queue.turn_away(), *(owner.gate.lanes.turn_away() if owner.gate is not None else ())]:
-            producer.wake()
+            if wake:
+                producer.wake()

@@ -68,7 +68,10 @@ class PulledFeed(Feed[L]):
             try:
                 item = take(items)
                 if keyed:
-                    plan = self.plan_of(item)
+                    own = self.plan_of(item)
+                    if own is None:
+                        break
+                    plan = own
             except StopIteration:
                 self.end(None)
                 break

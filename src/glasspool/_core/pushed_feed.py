@@ -139,6 +139,8 @@ class PushedFeed(Feed[L]):
                 return True
             try:
                 plan = self.plan_of(self._in_hand)
+                if plan is None:
+                    break
                 task = await work.submit(
                     plan, self.fn, (self._in_hand,), self.ledger, self.context.copy(), feeding=True
                 )

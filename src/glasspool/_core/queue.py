@@ -118,6 +118,11 @@ class AdmissionQueue(Generic[T, P]):
             woken.append(producer)
         return woken
 
+    def promise(self, producer: P) -> None:
+        """Promise the first producer that it is accepted when it comes back; the caller wakes it."""
+        del self.producers[producer]
+        self.granted[producer] = None
+
     def turn_away(self) -> list[P]:
         """Remove all producers, including those that were granted room; the caller wakes them."""
         woken = [*self.granted, *self.producers]

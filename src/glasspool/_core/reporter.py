@@ -37,7 +37,7 @@ __all__ = ["HYBRID", "Reporter", "context_without_span"]
 logger = logging.getLogger("glasspool")
 
 _NAMED = 10
-"""The most tasks that a log line names: enough to show which tasks they are, few enough to read."""
+"""The most tasks that a log line names."""
 
 HYBRID = Shape(
     runners=("inline", "thread"), workers=("thread",), queue=True, submit=True, slots=True, requests=True,
@@ -122,7 +122,7 @@ class Reporter:
 
     def fail_fast(self) -> None:
         """From now on a failing task may cancel others."""
-        self.record.expect(replace(self._shape, cancels=_cancels("sibling_failure")))
+        self._expect("sibling_failure")
 
     def accepted(self, task: Task, *, queued: bool, blocked: float | None) -> None:
         """The task is accepted, after its producer had been blocked so many seconds, if it had to wait."""
@@ -160,7 +160,10 @@ class Reporter:
 
     def has_dependencies(self) -> None:
         """From now on tasks may depend on others, and be cancelled because of them."""
-        self.record.expect(replace(self._shape, cancels=(("dependency", "queued"),)))
+        self._expect("dependency")
+
+    def _expect(self, reason: str) -> None:
+        self.record.expect(replace(self._shape, cancels=_cancels(reason)))
 
     def was_held(self, task: Task, holds: Iterable[tuple[str, str | None, float]]) -> None:
         """The task, which is queued, was held until now: for which reasons, by which limit, for how many seconds."""
@@ -227,7 +230,7 @@ class Reporter:
         return tell
 
     def traced_success(self, record: TaskRecord, span: Span, duration: float) -> None:
-        """The task, which has a span and no observers, has ended as success and was counted by ``succeeded``."""
+        """The task, which has a span and no observers, was counted by ``succeeded``."""
         try:
             _end_span(record, span, SUCCESS.timed(record.started - record.accepted, duration))
         except BaseException as error:  # noqa: BLE001 - all that ends the program
@@ -315,8 +318,7 @@ class Reporter:
             CURRENT.reset(token)
 
     def broken(self, error: BaseException) -> None:
-        """Log an exception that was raised while a task's end was reported, or while one of its objects was
-        examined."""
+        """Log an exception that was raised while a task was reported, or while one of its objects was examined."""
         if not is_a(error, (KeyboardInterrupt, SystemExit)):
             self.record.telemetry_failed("export")
             log(logger.error, "telemetry of executor %r failed", self.name, exc_info=error)

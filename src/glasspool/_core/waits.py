@@ -2,6 +2,7 @@
 
     task ──waits──▶ a task, some tasks, or room in an executor
     queued task, room in an executor ──▶ slots ──▶ the tasks that hold them
+    queued task ──▶ a permit of its limit ──▶ the tasks that hold one, of any executor that shares the limit
 
 A wait is refused, by ``NestedWait``, in two cases. *Chain*: its executor is that of the task itself, or of a task that
 waits for it, directly or through others; it would hang as soon as the slots run out, so it is always refused.
@@ -25,6 +26,7 @@ from glasspool.errors import NestedWait
 
 from .interfaces import NOTHING, Host, Needs
 from .ledger import Ledger
+from .policies.limiter import Limiter
 from .task_state import Task
 
 __all__ = ["WAITS", "Wait", "refuse_chain", "waiting"]
@@ -61,8 +63,8 @@ class Wait:
         self.closing = closing
 
 
-# Events that can happen or not: a task's end, a wait's end, a free slot of an executor, a thread's end (by its waits).
-Node = Task | Wait | Host | tuple[Wait, ...]
+# Events that can happen or not: a task's end, a wait's, a free slot or permit, a thread's end (by its waits).
+Node = Task | Wait | Host | Limiter | tuple[Wait, ...]
 
 
 class Waits:
@@ -142,7 +144,7 @@ class Waits:
                 if isinstance(node, Task):
                     if node.state == "active" and node not in self.waits:
                         return True  # it runs
-                    if node.state != "queued":
+                    if node.state != "queued" or self._needs(_permit_for(node) or node.host)[0] > 0:
                         continue
                     node = node.host
                 if len(self.waiting.get(node, ())) < node.slots.used or node.slots.used < node.slots.limit:
@@ -195,13 +197,16 @@ class Waits:
             return len(node), node
         if isinstance(node, Task):
             return self._end_of(node)
-        return self._slot_of(node)
+        return self._permit_of(node) if isinstance(node, Limiter) else self._slot_of(node)
 
     def _end_of(self, task: Task) -> Needs:
         if task.completed is not None:
             return NOTHING
         if task.state != "active":
-            return (1, (task.host,)) if task.plan.deadline is None else NOTHING
+            if task.plan.deadline is not None:
+                return NOTHING
+            permit = _permit_for(task)
+            return (1, (task.host,)) if permit is None else (2, (task.host, permit))
         waits: Collection[Wait] = list(self.waits.get(task, ()))
         if task.request is not None or task.plan.timeout is not None or task.plan.deadline is not None:
             waits = [wait for wait in waits if wait.closing]  # the others end by its cancellation
@@ -216,6 +221,13 @@ class Waits:
         if len(holders) < used:
             return NOTHING
         return used - limit + 1, [tuple(self.waits[task]) if _in_thread(task) else task for task in holders]
+
+    def _permit_of(self, limiter: Limiter) -> Needs:
+        holders, bound = list(limiter.holders), limiter.in_flight or 0
+        if len(holders) < bound or any(task not in self.waits for task in holders):
+            return NOTHING  # free, or held by a task that does not wait
+        needed = [tuple(self.waits[task]) if _in_thread(task) else task for task in holders]
+        return len(holders) - bound + 1, needed
 
     def _story(self, wait: Wait, able: set[Node]) -> str:
         """The path from the wait along nodes that cannot happen, up to the waiting task or a repetition."""
@@ -232,7 +244,8 @@ class Waits:
                 verb = "would wait" if node is wait else "waits"
                 told.append(f"{_named(node.owner)} {verb} for {_aim(following)}")
             elif (holder := _task_of(following)) is not None and not isinstance(node, (Task, tuple)):
-                told.append(f"every slot of {node.name!r} is held by a task that waits, such as {_named(holder)}")
+                what = "permit of its Limit" if isinstance(node, Limiter) else f"slot of {node.name!r}"
+                told.append(f"every {what} is held by a task that waits, such as {_named(holder)}")
             if _task_of(following) is wait.owner:
                 break
             node = following
@@ -243,6 +256,12 @@ def _followed(task: Task | None, followed_by: dict[Task, Task | None]) -> Iterat
     while task is not None:
         yield task
         task = followed_by[task]
+
+
+def _permit_for(task: Task) -> Limiter | None:
+    """The limit of a queued task's key, if that bounds how many may run."""
+    found: Limiter | None = task.host.permits(task)
+    return None if found is None or found.in_flight is None else found
 
 
 def _holds_slot(task: Task) -> bool:
@@ -260,6 +279,8 @@ def _named(task: Task) -> str:
 
 def _aim(node: Node) -> str:
     task = _task_of(node)
+    if isinstance(node, Limiter):
+        return "a permit of its Limit"
     if task is None:
         return f"room in {cast('Host', node).name!r}"
     return f"{_named(task)}, which is queued" if task.state == "queued" else _named(task)

@@ -92,7 +92,7 @@ def test_a_claim_above_the_burst_takes_a_full_rest() -> None:
 def test_another_rate_keeps_what_is_spent(count: int, ready: int) -> None:
     meter = Meter(10, 1.0, 1)
     meter.claim(ONE, 0)
-    meter.change(count, 1.0, 1, 0)
+    meter.resize(count, 1.0, 1, 0)
     assert meter.ready_at(ONE) == ready
     assert not meter.rests(ready - 1)
     assert meter.rests(ready)

@@ -59,7 +59,7 @@ class Gate:
         self._now = backend.now
         self._wake = wake
         self.whole = Limiter(None, rates)
-        self.whole.opened(backend.loop, backend.now)
+        self.whole.opened(backend)
         self.lanes = Lanes(executor, limits, backend, self._whole_times, self._changed)
         self._block: Block | None = None  # why the first task of all that may start by its key may not
         self._since, self._times = 0.0, NO_TIMES  # of the block; of earlier ones
@@ -74,14 +74,12 @@ class Gate:
 
     # -- in and out ------------------------------------------------------------------------------------------------
 
-    def starts_at_once(self, task: Task) -> bool:
-        """Whether the task, which has a slot, may start now before all that are queued. Claims for it if so."""
+    def start_at_once(self, task: Task) -> bool:
+        """Whether the task, for which there is a slot, may start now before all that are queued: it claims if so."""
         lane, now = self.lanes.of(task.plan.key), nanoseconds(self._now())
         if not self._could_start(lane, task.plan.cost, now):
             return False
-        lane.promised.discard(task)
         self._claim(lane, task, now)
-        self.lanes.emptied(lane, task.plan.key)
         return True
 
     def could_start(self, plan: Plan) -> bool:
@@ -101,7 +99,6 @@ class Gate:
         :param number: its number in order of acceptance; None for the next one.
         """
         lane, now = self.lanes.of(task.plan.key), self._now()
-        lane.promised.discard(task)
         self._queued += 1
         if not lane.tasks and lane.limiter is not None:
             lane.limiter.lanes[lane] = None
@@ -148,9 +145,9 @@ class Gate:
 
     def _claim(self, lane: Lane, task: Task, now: int) -> None:
         if self.whole.meters:
-            self.whole.claim(task.plan.cost, now)
+            self.whole.claim(None, task.plan.cost, now)
         if lane.limiter is not None:
-            lane.limiter.claim(task.plan.cost, now)
+            lane.limiter.claim(task, task.plan.cost, now)
 
     def remove(self, task: Task) -> list[Held]:
         """The task is not queued any more: it starts, or ends. Returns for how long it was held."""
@@ -174,7 +171,6 @@ class Gate:
                 lane.hold(None, now)
             if lane.limiter is not None:
                 lane.limiter.lanes.pop(lane, None)
-            self.lanes.emptied(lane, task.plan.key)
         elif first:
             self._look(lane)
         return spent
@@ -183,7 +179,7 @@ class Gate:
         """The task, which had started, has ended, and so has its thread."""
         limiter = self.lanes.known(task.plan.key).limiter
         if limiter is not None:
-            limiter.release()
+            limiter.release(task)
 
     # -- looking ---------------------------------------------------------------------------------------------------
 
@@ -201,9 +197,13 @@ class Gate:
         if lane.block is not None and lane.block.until == instant:
             self._look(lane)
 
-    def look(self) -> None:
-        """Starts are over for now: find out whether what is left is held."""
-        self._judge_whole()
+    def look(self) -> bool:
+        """Starts are over for now: find out whether what is left is held. Returns whether something is not."""
+        return self._judge_whole()
+
+    def limiter_of(self, task: Task) -> Limiter | None:
+        """What holds for the key of a queued task. From any thread."""
+        return self.lanes.known(task.plan.key).limiter
 
     def next(self) -> float | None:
         """The next instant of the loop's clock at which something may start that may not now."""
@@ -272,8 +272,7 @@ class Gate:
         block = self.whole.block(self._first_of(lane).plan.cost, nanoseconds(self._now()))
         if block != self._block:
             self._hold_whole(block)
-            if block is not None:
-                self._wake()
+            self._wake()  # to set the timer; or to start what time has released between two readings of the clock
         return block is None
 
     def _hold_whole(self, block: Block | None) -> None:
@@ -303,7 +302,7 @@ class Gate:
 
     def resize(self, rates: tuple[Rate, ...]) -> None:
         """Other rates of the whole executor from now on."""
-        self.whole.change(None, rates)
+        self.whole.resize(None, rates)
         self._judge_whole()
         self._wake()
 

@@ -6,7 +6,7 @@ from collections.abc import Callable, Hashable, Mapping
 from typing import Any
 
 from glasspool import _checks as checks
-from glasspool._foreign.guarded import text
+from glasspool._foreign.guarded import is_coroutine_function, text
 from glasspool.rates import Rate
 
 from .limiter import Limiter
@@ -84,6 +84,11 @@ class Keyed:
     """The ``key=`` and ``cost=`` of an iteration, either of which may be a function of the item."""
 
     def __init__(self, keys: Keys, key: Any, cost: Any) -> None:
+        for name, given in (("key", key), ("cost", cost)):
+            if is_coroutine_function(given):
+                raise TypeError(
+                    f"{name} must be a plain function of the item, not the coroutine function {text(given)}"
+                )
         self._keys = keys
         self._key: Callable[[Any], Any] = key if callable(key) else lambda _: key
         self._cost: Callable[[Any], Any] = cost if callable(cost) else lambda _: cost

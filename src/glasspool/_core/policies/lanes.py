@@ -8,6 +8,7 @@ from collections.abc import Callable, Hashable, Mapping
 from glasspool._core.backend import Backend
 from glasspool._core.queue import Producer
 from glasspool._core.task_state import Task
+from glasspool._foreign.guarded import text
 
 from .lane import Lane, Times
 from .limiter import Limiter
@@ -35,14 +36,14 @@ class Lanes:
         self._changed = changed
         self._keyless = self._lane(None, None)
         self._lanes: dict[Hashable, Lane] = {}
-        self._idle: OrderedDict[Hashable, None] = OrderedDict()  # keys without tasks, to be forgotten
+        self._idle: OrderedDict[Hashable, None] = OrderedDict()  # keys that are not named, to be forgotten
         self._opened: list[Limiter] = []
         self.crowded = False  # producers have stood in the lines of keys
         self._open(executor, backend)
 
     def _open(self, executor: str, backend: Backend) -> None:
         for name, limiter in self._limits.items():
-            if not limiter.opened(backend.loop, backend.now):
+            if not limiter.opened(backend):
                 self.close()
                 raise RuntimeError(
                     f"the Limit of {name!r} of executor {executor!r} is used by an open executor of another event "
@@ -52,6 +53,10 @@ class Lanes:
 
     def close(self) -> None:
         """The executor has closed: its limits may be used elsewhere."""
+        for key, lane in self._lanes.items():
+            if lane.name == "*" and lane.limiter is not None:
+                self._limits["*"].drop_key(key, lane.limiter)
+        self._lanes.clear()
         while self._opened:
             self._opened.pop().closed()
 
@@ -69,9 +74,10 @@ class Lanes:
             self._forget_some()
             limiter = self._limits.get(key) if isinstance(key, str) and key != "*" else None
             if limiter is not None:
-                lane = self._lane(limiter, str(key))
+                lane = self._lane(limiter, next(name for name in self._limits if name == key))
             else:
                 lane = self._lane(self._limits["*"].of_key(key), "*")
+                self._idle[key] = None  # until it has a task
             self._lanes[key] = lane
         return lane
 
@@ -81,12 +87,12 @@ class Lanes:
         for _ in range(min(2, len(self._idle))):
             key = self._idle.popitem(last=False)[0]
             lane = self._lanes[key]
-            if lane.tasks or lane.apart or lane.producers or lane.promised or lane.limiter is None:
-                continue
-            if lane.limiter.idle(now):
-                del self._lanes[key]
-            else:
+            used = lane.tasks or lane.apart or lane.producers or lane.promised
+            if used or lane.limiter is None or not lane.limiter.idle(now):
                 self._idle[key] = None
+            else:
+                del self._lanes[key]
+                self._limits["*"].drop_key(key, lane.limiter)
 
     def known(self, key: Hashable) -> Lane:
         """The lane of a key that has tasks. From any thread."""
@@ -96,11 +102,6 @@ class Lanes:
         """How many keys are remembered."""
         return len(self._lanes)
 
-    def emptied(self, lane: Lane, key: Hashable) -> None:
-        """The lane of this key has no more tasks."""
-        if lane.name == "*":
-            self._idle[key] = None
-
     def full(self, key: Hashable) -> bool:
         """Whether the tasks of this key have all the queue places that they may have."""
         return self.of(key).full
@@ -108,9 +109,8 @@ class Lanes:
     def fullness(self, key: Hashable) -> str:
         """The figures of a key whose places are taken, for a message."""
         lane = self.of(key)
-        return (
-            f"key {key!r} has all {lane.limiter and lane.limiter.max_queued} queue places of its Limit ({lane.name!r})"
-        )
+        most = None if lane.limiter is None else lane.limiter.max_queued
+        return f"key {text(key)} has all {most} queue places of its Limit ({lane.name!r})"
 
     # -- producers -------------------------------------------------------------------------------------------------
 
@@ -118,6 +118,9 @@ class Lanes:
         """Put the producer into the line of its key, if its tasks have all the queue places that they may have."""
         lane = self.of(producer.task.plan.key)
         if not lane.full:
+            if lane.limiter is not None and lane.limiter.max_queued is not None:
+                lane.promised.add(producer.task)  # in the common line
+                self.crowded = True
             return False
         lane.producers[producer] = None
         self.crowded = True
@@ -126,6 +129,10 @@ class Lanes:
     def next_producer(self, key: Hashable) -> Producer[Task] | None:
         """The producer of this key that may go on to the executor's line, because a place has become free."""
         return self.of(key).next_producer()
+
+    def promise_kept(self, task: Task) -> None:
+        """The task of a producer has been accepted."""
+        self.of(task.plan.key).promised.discard(task)
 
     def leaves_line(self, producer: Producer[Task]) -> None:
         """The producer stops waiting."""

@@ -7,10 +7,13 @@ told when something has changed for them.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Hashable
-from typing import NamedTuple, Protocol
-from weakref import WeakValueDictionary, ref
+import os
+from collections.abc import Hashable
+from typing import Any, NamedTuple, Protocol
+from weakref import ref
 
+from glasspool._core.backend import Backend
+from glasspool.errors import WrongThread
 from glasspool.rates import Rate
 
 from .meter import ONE, Meter, billionths, nanoseconds
@@ -41,53 +44,62 @@ class Limiter:
     """
 
     __slots__ = (
-        "__weakref__", "_keys", "_loop", "_now", "_users", "in_flight", "lanes", "max_queued", "meters", "paused_until",
-        "rates", "used",
+        "__weakref__", "_backend", "_keys", "_loop", "_pid", "_users", "_uses", "holders", "in_flight", "lanes",
+        "max_queued", "meters", "paused_until", "rates",
     )  # fmt: skip
 
     def __init__(self, in_flight: int | None, rates: tuple[Rate, ...], max_queued: int | None = None) -> None:
         self.in_flight = in_flight
         self.rates = rates
         self.max_queued = max_queued
-        self._keys: WeakValueDictionary[Hashable, Limiter] = WeakValueDictionary()
-        self.lanes: dict[Lane, None] = {}  # those with queued tasks
-        self.used = 0  # permits that are held
+        self._keys: dict[Hashable, Limiter] = {}
+        self._uses = 0  # lanes that were made for it, if it is that of a key
         self._users = 0  # open executors
         self._loop: ref[object] | None = None
-        self._now: Callable[[], float] = _never
+        self._backend: Backend | None = None  # while an executor is open
+        self._pid = 0
         self._start()
 
     def _start(self) -> None:
         self.meters = [Meter(rate.count, rate.per, rate.burst) for rate in self.rates]
         self.paused_until: int | None = None
+        self.lanes: dict[Lane, None] = {}  # those with queued tasks
+        self.holders: dict[Any, None] = {}  # tasks that have a permit
 
     # -- whose it is -----------------------------------------------------------------------------------------------
 
-    def opened(self, loop: object, now: Callable[[], float]) -> bool:
-        """An executor that uses it opens on this event loop, whose clock is ``now``. Returns whether it may: all of
-        them must be of one loop."""
+    def opened(self, backend: Backend) -> bool:
+        """An executor that uses it opens on this event loop. Returns whether it may: all must be of one loop."""
         known = None if self._loop is None else self._loop()
-        if known is not loop:
-            if self._users:
+        if known is not backend.loop or self._pid != os.getpid():
+            if self._users and self._pid == os.getpid() and known is not None and not _is_closed(known):
                 return False
-            self._loop, self._now = ref(loop), now
+            self._loop, self._pid, self._users = ref(backend.loop), os.getpid(), 0
             self._keys.clear()
-            self._start()  # instants of another loop say nothing here
-            self.used = 0
+            self._start()  # instants of another loop say nothing here, and its tasks hold nothing
         self._users += 1
+        self._backend = backend
         return True
 
     def closed(self) -> None:
         """An executor that uses it has closed."""
         self._users -= 1
+        if not self._users:
+            self._backend = None
 
     def of_key(self, key: Hashable) -> Limiter:
-        """One with the same bounds for this key alone, for as long as it is used."""
+        """One with the same bounds for this key alone, until ``drop_key`` was called as often."""
         found = self._keys.get(key)
         if found is None:
             found = self._keys[key] = Limiter(self.in_flight, self.rates, self.max_queued)
-            found._now = self._now
+        found._uses += 1
         return found
+
+    def drop_key(self, key: Hashable, limiter: Limiter) -> None:
+        """The one that was made for this key is used once less."""
+        limiter._uses -= 1
+        if not limiter._uses and self._keys.get(key) is limiter:
+            del self._keys[key]
 
     # -- what may run ----------------------------------------------------------------------------------------------
 
@@ -97,43 +109,60 @@ class Limiter:
             if now < self.paused_until:
                 return Block("pause", self.paused_until)
             self.paused_until = None
-        if self.in_flight is not None and self.used >= self.in_flight:
+        if self.in_flight is not None and len(self.holders) >= self.in_flight:
             return Block("limit", None)
         until = 0
         for meter, rate in zip(self.meters, self.rates, strict=True):
             until = max(until, meter.ready_at(cost if rate.of == "cost" else ONE))
         return Block("rate", until) if until > now else None
 
-    def claim(self, cost: int, now: int) -> None:
-        """A task of this cost starts now: it takes a permit, and spends of every rate."""
-        self.used += 1
+    @property
+    def used(self) -> int:
+        """Permits that are held."""
+        return len(self.holders)
+
+    def claim(self, task: object, cost: int, now: int) -> None:
+        """The task, of this cost, starts now: it takes a permit, and spends of every rate."""
+        self.holders[task] = None
         for meter, rate in zip(self.meters, self.rates, strict=True):
             meter.claim(cost if rate.of == "cost" else ONE, now)
 
-    def release(self) -> None:
-        """A task that had claimed has ended, with its thread: the permit is free."""
-        self.used -= 1
-        if self.in_flight is not None:
-            self._tell()
+    def release(self, task: object) -> None:
+        """The task has ended, with its thread: its permit is free, if it has one."""
+        if task in self.holders:
+            del self.holders[task]
+            if self.in_flight is not None:
+                self._tell()
 
     def pause(self, until: int) -> None:
         """Nothing starts before this instant; it replaces an earlier pause."""
         self.paused_until = until
         self._tell()
 
-    def change(self, in_flight: int | None, rates: tuple[Rate, ...]) -> None:
-        """Other bounds from now on, also for the keys. A rate that stays in its place keeps what was spent."""
-        now, before = nanoseconds(self._now()), self.meters
+    def resize(self, in_flight: int | None, rates: tuple[Rate, ...]) -> None:
+        """Other bounds from now on, also for the keys. A rate that stays in its place keeps what was spent.
+
+        :raises WrongThread: an executor uses it on another thread or event loop than the caller's.
+        """
+        backend = self._backend
+        if backend is not None and not backend.is_current():
+            raise WrongThread(
+                "resize on a Limit was called from another thread or event loop than that of the executors that use it"
+            )
+        self._resize(in_flight, rates, 0 if backend is None else nanoseconds(backend.now()))
+
+    def _resize(self, in_flight: int | None, rates: tuple[Rate, ...], now: int) -> None:
+        before = self.meters
         self.in_flight = in_flight
         self.meters = [Meter(rate.count, rate.per, rate.burst) for rate in rates]
         for place, (old, rate) in enumerate(zip(before, rates, strict=False)):
             if rate.of == self.rates[place].of:
-                old.change(rate.count, rate.per, rate.burst, now)
+                old.resize(rate.count, rate.per, rate.burst, now)
                 self.meters[place] = old
         self.rates = rates
         self._tell()
         for of_key in list(self._keys.values()):
-            of_key.change(in_flight, rates)
+            of_key._resize(in_flight, rates, now)
 
     def keys(self) -> list[Limiter]:
         """Those that it has made for keys, and that are used. From any thread."""
@@ -145,12 +174,12 @@ class Limiter:
             return 0.0
         free = [meter.available(now) for meter in self.meters]
         if self.in_flight is not None:
-            free.append(float(max(0, self.in_flight - self.used)))
+            free.append(float(max(0, self.in_flight - len(self.holders))))
         return min(free, default=math.inf)
 
     def idle(self, now: int) -> bool:
         """Whether it could be forgotten: a new one would allow the same."""
-        if self.used or self.lanes or (self.paused_until is not None and now < self.paused_until):
+        if self.holders or self.lanes or (self.paused_until is not None and now < self.paused_until):
             return False
         return all(meter.rests(now) for meter in self.meters)
 
@@ -164,5 +193,5 @@ class Limiter:
             lane.changed()
 
 
-def _never() -> float:
-    return 0.0  # no executor has used it yet
+def _is_closed(loop: Any) -> bool:
+    return bool(getattr(loop, "is_closed", bool)())

@@ -1,8 +1,9 @@
 """Meter: the state of one rate, by the generic cell rate algorithm (GCRA).
 
 A claim of cost c may be made when ``now >= tat - (burst - c) * per / count``; then ``tat = max(tat, now) + c * per /
-count``. So in any half-open window of ``per`` seconds the claims add up to at most ``count + burst - 1``. The
-"theoretical arrival time" and the formula are those of ITU-T I.371 (1996), annex A.
+count``. So in any half-open window of ``per`` seconds the claims add up to at most ``count + burst - 1`` (of amounts
+that are no whole numbers, to less than ``count + burst``). The "theoretical arrival time" and the formula are those of
+ITU-T I.371 (1996), annex A.
 
 Instants are whole nanoseconds and amounts whole billionths: with floats the sum of many intervals would drift, and a
 claim come too early.
@@ -12,15 +13,20 @@ from __future__ import annotations
 
 from math import ceil, inf, nextafter
 
-__all__ = ["ONE", "Meter", "billionths", "nanoseconds", "seconds_from"]
+__all__ = ["ONE", "Meter", "billionths", "billionths_of_bound", "nanoseconds", "seconds_from"]
 
 ONE = 1_000_000_000
 """One of anything that is counted in billionths: a second, a task, a unit of cost."""
 
 
 def billionths(amount: float) -> int:
-    """A cost, a count or a burst, rounded up."""
+    """A cost, rounded up."""
     return amount * ONE if type(amount) is int else ceil(amount * ONE)
+
+
+def billionths_of_bound(amount: float) -> int:
+    """A count or a burst, rounded down, and at least one billionth."""
+    return max(1, int(amount * ONE))
 
 
 def nanoseconds(instant: float) -> int:
@@ -46,10 +52,18 @@ class Meter:
     __slots__ = ("_base", "_burst", "_count", "_per", "_spent")
 
     def __init__(self, count: float, per: float, burst: float) -> None:
-        self._count, self._per, self._burst = billionths(count), max(1, int(per * ONE)), billionths(burst)
+        self._count, self._per, self._burst = (
+            billionths_of_bound(count),
+            max(1, int(per * ONE)),
+            billionths_of_bound(burst),
+        )
         # The theoretical arrival time is base + spent * per / count.
         self._base = 0
         self._spent = 0
+
+    def _set(self, count: float, per: float, burst: float) -> None:
+        self._count, self._burst = billionths_of_bound(count), billionths_of_bound(burst)
+        self._per = max(1, int(per * ONE))
 
     def ready_at(self, cost: int) -> int:
         """The first instant at which so much may be claimed. More than the burst is claimed as the burst."""
@@ -70,10 +84,14 @@ class Meter:
         """Whether nothing is left of earlier claims."""
         return now >= self._instant(self._spent)
 
-    def change(self, count: float, per: float, burst: float, now: int) -> None:
+    def resize(self, count: float, per: float, burst: float, now: int) -> None:
         """Another rate from now on: what was spent and has not been made up for by now is still spent."""
         debt = self._debt(now)
-        self._count, self._per, self._burst = billionths(count), max(1, int(per * ONE)), billionths(burst)
+        self._count, self._per, self._burst = (
+            billionths_of_bound(count),
+            max(1, int(per * ONE)),
+            billionths_of_bound(burst),
+        )
         self._base, self._spent = now, min(debt, self._burst)
 
     def _debt(self, now: int) -> int:

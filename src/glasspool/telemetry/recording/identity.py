@@ -109,10 +109,13 @@ class Totals(Holder):
         if not self.holds:
             self.holds = True
             self._budget.use(len(catalog.HOLD_REASONS))
-        for name in names:
-            if name not in self.limit_names:
+        for name in map(printable, names):
+            if name in self.limit_names:
+                continue
+            if self._budget.take(3):  # usage, capacity, available
                 self.limit_names.add(name)
-                self._budget.use(3)  # usage, capacity, available
+            else:
+                self._hit("label_cap", _NO_ROOM)
 
     def _expect(self, family: dict[K, int], keys: Iterable[K], series: int = 1) -> None:
         for key in keys:

@@ -24,6 +24,7 @@ from .histograms import Exemplar, Histogram, Holder
 from .holds import LimitFigures
 from .identity import Totals
 from .overdue import overdue
+from .printable_text import printable
 from .series_budget import Budget
 from .turns import Turns
 
@@ -324,10 +325,10 @@ def _read_holds(totals: Totals, add: Callable[..., None]) -> None:
     for reason in catalog.HOLD_REASONS:
         add(catalog.QUEUE_HELD, held[reason], **{Key.HOLD_REASON: reason})
     # Executors of one name may share a limit, which is counted once.
-    limits = {found[0]: LimitFigures(*found) for gate in gates for found in gate.limits()}.values()
+    limits = {found[:2]: LimitFigures(*found) for gate in gates for found in gate.limits()}.values()
     for name in sorted(totals.limit_names):
         label = {Key.LIMIT_NAME: name}
-        ours = [figures for figures in limits if figures.name == name]
+        ours = [figures for figures in limits if printable(figures.name) == name]
         add(catalog.LIMIT_USAGE, sum(figures.usage for figures in ours), **label)
         bounds = [figures.capacity for figures in ours if figures.capacity is not None]
         if bounds and len(bounds) == len(ours):

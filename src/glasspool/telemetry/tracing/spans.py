@@ -158,7 +158,7 @@ class TaskTracer:
             if span.is_recording():
                 now, attributes = time.time_ns(), {Key.HOLD_REASON: reason}
                 if limit is not None:
-                    attributes[Key.LIMIT_NAME] = limit
+                    attributes[Key.LIMIT_NAME] = printable(limit)
                 span.add_event(catalog.SPAN_EVENT_HELD, attributes, now - int(seconds * 1e9))
                 span.add_event(catalog.SPAN_EVENT_RELEASED, {**attributes, Key.HOLD_DURATION: seconds}, now)
         except (KeyboardInterrupt, SystemExit):

@@ -170,3 +170,47 @@ def test_the_fan_out_runs() -> None:
     assert sum(map(int, re.findall(r"\d+", draft))) == 40
     submitted, *ended = map(int, re.findall(r"\d+", executor))
     assert submitted == sum(ended)
+
+
+@pytest.mark.parametrize("backend", ["asyncio", "trio"])
+def test_the_client_of_a_model_keeps_to_its_limits_and_pauses_where_it_is_refused(backend: str) -> None:
+    printed = run_example("llm_rate_limits", backend)
+    line = r"^window \d+: +(\d+) requests, +(\d+) answered, (\d+) refused with 429, +(\d+) tokens$"
+    windows = re.findall(line, printed, re.MULTILINE)
+    requests, answered, refused, tokens = ([*map(int, column)] for column in zip(*windows, strict=True))
+    assert requests == [sum(pair) for pair in zip(answered, refused, strict=True)]
+    assert max(answered) <= 30
+    assert max(tokens) <= 3000
+    questions, tasks, failed = map(int, re.findall(r"\d+", printed.splitlines()[-1])[:3])
+    assert (questions, sum(answered)) == (36, 36 + 3)  # somebody else's three
+    assert tasks == 36 + failed
+    assert sum(refused) == failed + 1
+    assert failed >= 1
+
+
+@pytest.mark.parametrize("backend", ["asyncio", "trio"])
+def test_the_crawler_opens_two_connections_to_each_host(backend: str) -> None:
+    printed = run_example("crawler", backend)
+    assert re.match(r"80 pages in .* s, 80 of them different\n", printed)
+    assert re.findall(r"^host (\d): (\d+) requests, at most (\d+) connections", printed, re.MULTILINE) == [
+        (str(number), "20", "2") for number in range(1, 5)
+    ]
+
+
+def run_example(name: str, backend: str) -> str:
+    """What its ``main`` prints."""
+    pytest.importorskip("httpx")
+    start = f"import anyio, {name}; anyio.run({name}.main, backend={backend!r})"
+    done = subprocess.run(
+        [sys.executable, "-W", "error", "-c", start], capture_output=True, text=True, timeout=LIMIT,
+        env=clean_environment(), cwd=ROOT / "examples",
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def test_the_benchmark_of_rates_runs() -> None:
+    options = ("--seconds", "0.3", "--rounds", "1", "--counts", "50", "--bursts", "1", "5")
+    done = run(ROOT / "benchmarks" / "start_rates.py", *options)
+    assert done.returncode == 0, done.stderr
+    assert [line.split()[0] for line in done.stdout.splitlines()] == ["asyncio"] * 2 + ["uvloop"] * 2 + ["trio"] * 2

@@ -35,7 +35,8 @@ def without_docstring(thing: griffe.Object | griffe.Alias) -> Iterator[str]:
         yield thing.path
     if thing.is_module or thing.is_class:
         wanted = thing.exports if thing.is_module else None
-        for name, member in thing.members.items():
+        members = thing.members if thing.is_module else thing.all_members  # what a class inherits is shown, too
+        for name, member in members.items():
             if name in wanted if wanted is not None else not name.startswith("_"):
                 yield from without_docstring(member)
 

@@ -36,8 +36,7 @@ __all__ = ["HYBRID", "Reporter", "context_without_span"]
 
 logger = logging.getLogger("glasspool")
 
-_NAMED = 10
-"""The most tasks that a log line names."""
+_NAMED = 10  # the most tasks that a log line names
 
 HYBRID = Shape(
     runners=("inline", "thread"), workers=("thread",), queue=True, submit=True, slots=True, requests=True,
@@ -122,7 +121,7 @@ class Reporter:
 
     def fail_fast(self) -> None:
         """From now on a failing task may cancel others."""
-        self._expect("sibling_failure")
+        self.record.expect(replace(self._shape, cancels=_cancels("sibling_failure")))
 
     def accepted(self, task: Task, *, queued: bool, blocked: float | None) -> None:
         """The task is accepted, after its producer had been blocked so many seconds, if it had to wait."""
@@ -160,10 +159,7 @@ class Reporter:
 
     def has_dependencies(self) -> None:
         """From now on tasks may depend on others, and be cancelled because of them."""
-        self._expect("dependency")
-
-    def _expect(self, reason: str) -> None:
-        self.record.expect(replace(self._shape, cancels=_cancels(reason)))
+        self.record.expect(replace(self._shape, cancels=_cancels("dependency")))
 
     def was_held(self, task: Task, holds: Iterable[tuple[str, str | None, float]]) -> None:
         """The task, which is queued, was held until now: for which reasons, by which limit, for how many seconds."""

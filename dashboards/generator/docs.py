@@ -151,6 +151,13 @@ for hours. So the alerts on waits, on saturation, on full queues and on blocked 
   that wait for a token are mostly requests;
 - **executors that make no progress**: slots are free but nothing starts, or a task is stuck.
 
+Tasks that a rate, a limit or a pause holds (`glasspool_queue_held`) are held on purpose, although slots may be free.
+The alerts on tasks that do not start, on saturation, on full queues and on blocked producers ignore them; executors
+that cannot hold tasks have no such series and are watched as before. Two alerts are about held tasks:
+`GlasspoolPauseLasts` fires when a pause has held tasks for ten minutes, `GlasspoolLimitStarved` when every permit of a
+limit has been in use for a quarter of an hour and none of the tasks that wait for one has started. The wait objective
+counts held tasks like others, since their callers wait just as long.
+
 No other executor raises these alerts while it has work and no free slot (`glasspool:executor_own_work:tasks` shows
 them). This includes an executor that hangs in its first tasks, since it cannot be distinguished from a batch with long
 steps. If that matters, declare an objective.
@@ -184,7 +191,7 @@ on `up` or on absence.
 
 `tests/alerting` contains healthy programs (an idle uvicorn under `opentelemetry-instrument`, the same under load, with
 long polls, with a slow start and a rolling restart, batches of an hour, bursts, fan-outs, connections that live for
-hours) and programs in trouble. Their series, recorded from real runs or taken on a mock clock, are evaluated by every
-rule in `promtool`: in three hours no healthy program raises an alert, and each program in trouble raises the right
-alert, and no other, within ten minutes.
+hours, executors whose rates, limits and pauses hold tasks) and programs in trouble. Their series, recorded from real
+runs or taken on a mock clock, are evaluated by every rule in `promtool`: in three hours no healthy program raises an
+alert, and each program in trouble raises the right alert, and no other, within ten minutes.
 """

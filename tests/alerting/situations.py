@@ -66,6 +66,12 @@ WELL = (
     Well("nobody", 'glasspool_executor_time_seconds_total{job="nobody"} > 10000'),
     Well("service", 'glasspool_queue_wait_late_total{job="service"} > 0'),
     Well("connections", 'glasspool_task_oldest_age_seconds{job="connections"} > 10000'),
+    Well(
+        "held",
+        'min_over_time(glasspool_queue_held{job="held", glasspool_hold_reason="rate"}[30m]) > 90 and on (job)'
+        ' min_over_time(glasspool_queue_held{glasspool_hold_reason="limit"}[30m]) > 15 and on (job)'
+        ' max_over_time(glasspool_queue_held{glasspool_hold_reason="pause"}[30m]) > 100',
+    ),
     Well("long-polls", _CANCELLED.format("long-polls", "parent_scope")),
 )
 

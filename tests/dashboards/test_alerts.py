@@ -26,6 +26,8 @@ from tests.dashboards.support.curves import (
     Series,
     bucketed,
     const,
+    held,
+    limited,
     overdue,
     queue,
     ramp,
@@ -187,6 +189,20 @@ def test_full_executors_chosen_by_name_are_waited_for(tmp_path: Path) -> None:
 def test_executors_whose_tasks_may_live_for_ever(tmp_path: Path) -> None:
     case = Case("connections", overdue(const(4000), 0.1), 900, {})
     promtool_test(tmp_path, [case_group(case, 60)], 60, RuleOptions(long_lived="ws-.*|mail"))
+
+
+def test_tasks_that_may_keep_a_permit_for_ever(tmp_path: Path) -> None:
+    case = replace(next(case for case in CASES if "GlasspoolLimitStarved" in case.firing), firing={})
+    promtool_test(tmp_path, [case_group(case, 60)], 60, RuleOptions(long_lived="ws-.*|mail"))
+
+
+@pytest.mark.parametrize(("minutes", "firing"), [(6, ()), (8, (A,))])
+def test_how_long_tasks_may_be_held_is_an_option(tmp_path: Path, minutes: int, firing: tuple[str, ...]) -> None:
+    paused = (*queue(const(3), ramp(1)), *held("pause", const(3)))
+    limit = (*queue(const(3), ramp(1), B), *held("limit", const(3), B), *limited(const(4), instance=B))
+    expected = {"GlasspoolPauseLasts": firing, "GlasspoolLimitStarved": (B,) if firing else ()}
+    case = Case("held", (*paused, *limit), minutes * M, expected)
+    promtool_test(tmp_path, [case_group(case, 60)], 60, RuleOptions(pause_window="7m", starved_window="7m"))
 
 
 def test_every_alert_has_cases_in_which_it_fires() -> None:

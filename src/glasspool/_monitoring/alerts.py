@@ -5,7 +5,9 @@ only bounded labels, whose series are 0 from the moment an executor opens; the f
 
 Waiting tasks alone are no trouble: a batch fills its slots and its queue and blocks its producers for hours. Alerts on
 waiting cover executors with callers that wait (limiters, declared wait objectives) and executors that make no progress:
-slots are free, or a task is stuck.
+slots are free, or a task is stuck. Of tasks that a rate, a limit or a pause holds, only two alerts speak: for a pause
+that does not end, and a limit under which nothing moves. The wait objective counts what is held as well: its callers
+wait, whatever the reason.
 """
 
 from __future__ import annotations
@@ -34,6 +36,7 @@ from glasspool.telemetry.catalog import (
     Metric,
 )
 
+from . import holds
 from . import recording as r
 from .expressions import EXECUTOR_LABELS, any_of, bound, bucket, count, events, label, match, rate, series, without
 from .options import LONG_FACTOR, PAGE_FACTOR, TICKET_FACTOR, RuleOptions, seconds
@@ -77,7 +80,8 @@ class Alert:
 
 def alerts(options: RuleOptions) -> tuple[Alert, ...]:
     """All alerts, pages first."""
-    return (*_pages(options), *_pressure_tickets(options), *_outcome_tickets(options), *_rare_tickets(options))
+    tickets = (_pressure_tickets, _hold_tickets, _outcome_tickets, _rare_tickets)
+    return (*_pages(options), *(alert for group in tickets for alert in group(options)))
 
 
 def _burning(factor: float, long: str, short: str, options: RuleOptions) -> str:
@@ -101,7 +105,7 @@ def _pages(o: RuleOptions) -> tuple[Alert, ...]:
         Alert(
             "GlasspoolNotStarting",
             "page",
-            f"{_waiting('5m')} and {started} == 0 unless {r.OWN_WORK}",
+            f"{_waiting('5m')} and {started} == 0 unless {r.OWN_WORK} unless {holds.all_held('5m')}",
             "0s",
             f"{_WHO}: {{{{ $value }}}} tasks or more have waited for 5 minutes and none was started",
             DRILLDOWN_UID,
@@ -152,7 +156,7 @@ def _pressure_tickets(o: RuleOptions) -> tuple[Alert, ...]:
             "GlasspoolSaturated",
             "ticket",
             f"{r.saturated_ratio(o.saturated_window)} > {o.saturated_share:g} and {_waiting(o.saturated_window)}"
-            f" and ({waited_for})",
+            f" and ({waited_for}) unless {holds.all_held(o.saturated_window)}",
             "2m",
             f"{_WHO}: at its limit {{{{ $value | humanizePercentage }}}} of the time, and the queue never empties",
             DRILLDOWN_UID,
@@ -161,7 +165,7 @@ def _pressure_tickets(o: RuleOptions) -> tuple[Alert, ...]:
         Alert(
             "GlasspoolQueueFilling",
             "ticket",
-            f"{r.QUEUE_FILL} > {o.queue_fill:g} unless {r.OWN_WORK}",
+            f"{r.QUEUE_FILL} > {o.queue_fill:g} unless {r.OWN_WORK} unless {holds.mostly_held(o.queue_fill)}",
             "5m",
             f"{_WHO}: {{{{ $value | humanizePercentage }}}} of the queue is taken",
             DRILLDOWN_UID,
@@ -170,7 +174,8 @@ def _pressure_tickets(o: RuleOptions) -> tuple[Alert, ...]:
         Alert(
             "GlasspoolProducersStuck",
             "ticket",
-            f"{series(SUBMIT_OLDEST_AGE)} > {o.producer_seconds:g} unless {r.OWN_WORK}",
+            f"{series(SUBMIT_OLDEST_AGE)} > {o.producer_seconds:g} unless {r.OWN_WORK}"
+            f" unless ({holds.producers_held()})",
             "1m",
             f"{_WHO}: a producer has been blocked in submit for {{{{ $value | humanizeDuration }}}}",
             DRILLDOWN_UID,
@@ -194,6 +199,31 @@ def _pressure_tickets(o: RuleOptions) -> tuple[Alert, ...]:
             f"{_WHO}: a task was asked to end {{{{ $value | humanizeDuration }}}} ago and has not",
             DRILLDOWN_UID,
             "Oldest request not obeyed",
+        ),
+    )
+
+
+def _hold_tickets(o: RuleOptions) -> tuple[Alert, ...]:
+    limit = f"{{{{ $labels.{label(Key.LIMIT_NAME)} }}}}"
+    return (
+        Alert(
+            "GlasspoolPauseLasts",
+            "ticket",
+            holds.lasting("pause", o.pause_window),
+            "0s",
+            f"{_WHO}: {{{{ $value }}}} tasks or more have been held by a pause for {o.pause_window}",
+            DRILLDOWN_UID,
+            "Why tasks wait",
+        ),
+        Alert(
+            "GlasspoolLimitStarved",
+            "ticket",
+            holds.starved(o),
+            "0s",
+            f"{_WHO}: every permit of the limit {limit} has been in use for {o.starved_window}, and of the tasks that"
+            " wait for one none has started",
+            DRILLDOWN_UID,
+            "Limits",
         ),
     )
 

@@ -74,6 +74,12 @@ class RuleOptions:
     saturated_window: str = _option("5m", "How long it must be saturated, with tasks waiting at every sample.")
     queue_fill: float = _option(0.8, "Share of the queue's places above which it is filling.")
     producer_seconds: float = _option(60.0, "Seconds that a producer may be blocked in submit.")
+    pause_window: str = _option("10m", "How long tasks must have been held by a pause, at every sample.")
+    starved_window: str = _option(
+        "15m",
+        "How long every permit of a limit must have been in use, with tasks held at every sample and none of them"
+        " started; longer than the tasks under any limit run.",
+    )
     stall_seconds: float = _option(1.0, "Seconds that an event loop may be blocked at a time.")
     tick_seconds: float = _option(
         0.1, "Seconds that a timer of the event loop may be late; a bucket bound of the delay histogram."

@@ -32,6 +32,7 @@ from glasspool.telemetry.catalog import (
 )
 
 from .expressions import any_of, bound, bucket, count, events, grown, match, matching, rate, series, without
+from .holds import HELD_SHARE, held_share
 from .options import RuleOptions, seconds
 
 __all__ = [
@@ -142,6 +143,14 @@ def _states() -> list[Rule]:
             "Share of the queue's places that are taken now; no series for an unbounded queue.",
         ),
     ]
+    rules.append(
+        Rule(
+            HELD_SHARE,
+            held_share(),
+            "Share of the queued tasks that a rate, a limit or a pause holds; no series while nothing is queued, nor"
+            " for executors that cannot hold tasks.",
+        )
+    )
     for window in ("5m", "1h"):
         busy, offered = rate(series(SLOT_TIME), window), rate(series(SLOT_LIMIT_TIME), window)
         rules += [

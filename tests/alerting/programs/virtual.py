@@ -17,7 +17,7 @@ import prometheus_client
 import trio
 from trio.testing import MockClock
 
-from glasspool import HybridExecutor
+from glasspool import HybridExecutor, Limit, Rate
 from glasspool.telemetry import prometheus
 
 HOURS = 3
@@ -209,10 +209,48 @@ async def long_polls() -> None:
             await trio.sleep(chance.expovariate(1))
 
 
+async def held() -> None:
+    """A batch that a rate spreads over an hour, one whose keys have limits, and a client that pauses."""
+    chance = random.Random(6)
+
+    async def send() -> None:
+        await trio.sleep(0.2)
+
+    async def load() -> None:
+        await trio.sleep(chance.uniform(2 * M, 10 * M))
+
+    async def spread() -> None:
+        async with HybridExecutor("spread", max_in_flight=8, max_queued=100, rate=Rate(20, per=60)) as executor:
+            while True:  # its queue is full of held tasks, and its producer blocked, for an hour
+                for _ in range(1200):
+                    await executor.submit(send)
+                await trio.sleep(20 * M)
+
+    async def in_turn() -> None:
+        limits = {"*": Limit(in_flight=2, max_queued=20)}
+        async with HybridExecutor("in-turn", max_in_flight=16, max_queued=200, limits=limits) as executor:
+            while True:
+                await executor.submit(load, key=chance.choice(("one", "two", "three")))
+
+    async def pausing() -> None:
+        async with HybridExecutor("pausing", max_in_flight=4, max_queued=500, wait_objective=600) as executor:
+            number = 0
+            while True:
+                number += 1
+                await executor.submit(send)
+                if number % 600 == 0:  # the service asks for patience: up to five minutes
+                    executor.pause(chance.uniform(M, 5 * M))
+                await trio.sleep(1)
+
+    async with trio.open_nursery() as nursery:
+        for each in (spread, in_turn, pausing):
+            nursery.start_soon(each)
+
+
 PROGRAMS = {
     "as-completed": as_completed, "fan-out": fan_out, "etl-batch": etl, "etl-long-steps": etl_long,
     "nightly-burst": nightly, "nobody": nobody, "service": service, "connections": connections,
-    "long-polls": long_polls,
+    "long-polls": long_polls, "held": held,
 }  # fmt: skip
 
 

@@ -149,6 +149,29 @@ def queue(size: Curve, started: Curve, instance: str = A, capacity: float = 1000
     )
 
 
+def held(reason: str, tasks: Curve, instance: str = A) -> tuple[Series, ...]:
+    """Queued tasks that something holds. An executor that may hold tasks shows every reason."""
+    return tuple(
+        Series(c.QUEUE_HELD, tasks if each == reason else NONE, {Key.HOLD_REASON: each}, instance=instance)
+        for each in c.HOLD_REASONS
+    )
+
+
+def limited(usage: Curve, capacity: float | None = 4, name: str = "db", instance: str = A) -> tuple[Series, ...]:
+    """A limit: tasks in flight under it, and how many there may be (None: it has rates only)."""
+    label = {Key.LIMIT_NAME: name}
+    bound = ABSENT if capacity is None else const(capacity)
+    return (
+        Series(c.LIMIT_USAGE, usage, label, instance=instance),
+        Series(c.LIMIT_CAPACITY, bound, label, instance=instance),
+    )
+
+
+def released(reason: str, tasks: Curve, instance: str = A) -> Series:
+    """Tasks that were held and have left the queue; absent before the first."""
+    return Series(c.QUEUE_HOLD, tasks, {Key.HOLD_REASON: reason}, "_count", instance)
+
+
 def slots(active: float, limit: float = 8, abandoned: float = 0, instance: str = A) -> tuple[Series, ...]:
     """Slots taken by active tasks and by threads left behind, and how many there are."""
     runner = {Key.RUNNER: "thread"}

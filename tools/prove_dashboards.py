@@ -73,8 +73,8 @@ how long an alert has fired, so half of the run stands for any time in it. Where
 second is for the OTLP paths: VictoriaMetrics divides a rate by the time its samples cover, Prometheus by the window.
 In this run alerts have no holding time, producers count as stuck after {OPTIONS.producer_seconds:g} s and tasks
 after {STUCK_SECONDS} s, the objective needs at least {OPTIONS.wait_floor} tasks, and its rules run every
-{OPTIONS.long_interval}; the windows of {", ".join(SHORTENED)} are divided by {max(SHORTENED.values())},
-since the standstill lasts {HOLD_SECONDS} s; the panels' interval and range are the whole run. promtool tests windows of
+{OPTIONS.long_interval}; windows are divided ({", ".join(f"{name} by {by}" for name, by in SHORTENED.items())}), since
+the standstill lasts {HOLD_SECONDS} s; the panels' interval and range are the whole run. promtool tests windows of
 hours and days at full length."""
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dashboards.generator.boards import Board, Lines, Row, executor_variable, task_variable, type_variable
 from dashboards.generator.chosen import FILTER, TASK, WINDOW, of_executor, per_second, rate_of, three_quantiles, waited
+from dashboards.generator.held import held
 from dashboards.generator.marks import limit, quantiles
 from dashboards.generator.panels import NONE_SEEN, Panel, Target
 from dashboards.generator.task_rows import outcomes, tasks
@@ -66,6 +67,7 @@ def drilldown(lines: Lines) -> Board:
             Row("At a glance", _glance(lines)),
             Row("Waiting and running", _distributions()),
             Row("Backpressure", _backpressure(lines)),
+            Row("What holds tasks", held()),
             Row("Capacity", _capacity()),
             Row("How tasks end", outcomes()),
             Row("Tasks", tasks()),

@@ -7,7 +7,9 @@ from dataclasses import dataclass
 
 from grafana_foundation_sdk.models import dashboard
 
-__all__ = ["OUTCOMES", "Mark", "limit", "quantiles"]
+from glasspool.telemetry.catalog import HOLD_REASONS
+
+__all__ = ["OUTCOMES", "Mark", "holds", "limit", "quantiles"]
 
 
 @dataclass(frozen=True)
@@ -48,6 +50,12 @@ OUTCOMES = (
     Mark("cancelled", "blue"),
 )
 """The lines of task outcomes, on every dashboard."""
+
+
+def holds(prefix: str) -> tuple[Mark, ...]:
+    """The lines of what holds tasks, by their legends without the reason."""
+    colours = {"rate": "light-orange", "limit": "dark-orange", "pause": "purple"}
+    return tuple(Mark(f"{prefix}{reason}", colours[reason]) for reason in HOLD_REASONS)
 
 
 def quantiles(name: str, colour: str) -> tuple[Mark, ...]:

@@ -20,7 +20,7 @@ from glasspool._monitoring.expressions import EXECUTOR_LABELS
 from glasspool._monitoring.options import RuleOptions
 from glasspool._monitoring.retouching import traces_url
 
-__all__ = ["DATASOURCE", "NONE_SEEN", "NO_DATA", "Panel", "Target", "build_panel"]
+__all__ = ["DATASOURCE", "NONE_SEEN", "NO_DATA", "NO_LIMITS", "Panel", "Target", "build_panel"]
 
 DATASOURCE = common.DataSourceRef(type_val="prometheus", uid="${datasource}")
 
@@ -29,6 +29,9 @@ NO_DATA = "no data"
 
 NONE_SEEN = "none seen, or no data"
 """The same for series that begin with their first event: a store without any looks like one without data."""
+
+NO_LIMITS = "this executor has no limits, or no data"
+"""The same for series of executors that were made with limits."""
 
 _LEAST_TOP = {"s": 0.01, "ops": 1.0, "short": 2.0, "percentunit": 0.1}
 """The least upper end of an axis: otherwise Grafana draws a flat zero on an axis up to 100."""

@@ -25,7 +25,8 @@ from glasspool._monitoring import provisioning  # noqa: E402
 from glasspool._monitoring.alerts import DRILLDOWN_UID, OVERVIEW_UID, RUNTIME_UID  # noqa: E402
 from tests.alerting.situations import SICK, Sick  # noqa: E402
 from tests.dashboards.support.backend_tools import PROGRAMS, find  # noqa: E402
-from tests.dashboards.support.judging import FOR_ONE_EXECUTOR  # noqa: E402
+from tests.dashboards.support.expectations import CRAWL  # noqa: E402
+from tests.dashboards.support.judging import FOR_ONE_EXECUTOR, OF_HELD_TASKS  # noqa: E402
 from tests.dashboards.support.proof_run import run  # noqa: E402
 from tests.dashboards.support.situation_table import SITUATIONS  # noqa: E402
 from tests.dashboards.support.stores import SCRAPE_SECONDS  # noqa: E402
@@ -128,12 +129,19 @@ def situations(models: dict[str, Any], directory: Path) -> list[str]:
     ):
         look = Look(eye, "situations", finished.account["idle_from"], finished.at, f"{SCRAPE_SECONDS}s")
         titles = {title for situation in SITUATIONS for title in situation.panels}
+        held = {title for title, _ in OF_HELD_TASKS}
         for uid in models:
             drawn = look.at(uid, "situations", **FOR_ONE_EXECUTOR.get(uid, {}))
-            look.wrong += [f"situations, {uid}: nothing in {title!r}" for title in empty_panels(drawn)]
+            empty = empty_panels(drawn) - held
+            look.wrong += [f"situations, {uid}: nothing in {title!r}" for title in empty]
             eye.whole(look.path(_short(uid)))
-            for title in titles & drawn.panels.keys():
+            for title in (titles & drawn.panels.keys()) - held:
                 eye.panel(title, look.path(f"{_short(uid)}-{title}"))
+        drawn = look.at(DRILLDOWN_UID, "situations", executor=CRAWL, type="hybrid")
+        look.wrong += [f"situations, held tasks: nothing in {title!r}" for title in empty_panels(drawn) & held]
+        eye.whole(look.path("executor-held-tasks"))
+        for title in held:
+            eye.panel(title, look.path(f"executor-{title}"))
         look.alerts(jobs=False)
         return look.wrong
 

@@ -42,6 +42,8 @@ SEEN = {
     "saturated": Seen("time at the limit", 0.9, "anyio.to_thread", "anyio_limiter", "sick-limiter"),
     "queue-filling": Seen("queued", 17, "orders"),
     "producers-stuck": Seen("blocked", 1, "orders"),
+    "pause-lasts": Seen("held by pause", 4, "crawl"),
+    "limit-starved": Seen("db in use", 2, "crawl"),
     "task-stuck": Seen("overdue", 300, "same", "thread_pool", "sick-stuck-thread"),
     "cancel-not-obeyed": Seen("oldest", 60, "reports", job="sick-cancel-not-obeyed"),
     "error-ratio": Seen("ConnectError", 0.5, "deliveries", job="sick-dead-upstream"),

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from glasspool.telemetry.catalog import Metric
+from glasspool.telemetry.catalog import HOLD_REASONS, Metric
 
 Task = dict[str, Any]
 LATE_SECONDS = 0.5
@@ -176,6 +176,23 @@ class View:
     def queued(self, executor: str) -> list[Task]:
         """Tasks that wait now."""
         return [t for t in self.tasks(executor=executor, outcome=("", None)) if t["started"] is None]
+
+    def held(self, executor: str) -> dict[str, list[Task]]:
+        """Tasks that wait now and are held, by reason."""
+        queued = self.queued(executor)
+        return {reason: [t for t in queued if t["held_by"] == reason] for reason in HOLD_REASONS}
+
+    def holds(self, executor: str) -> dict[str, list[float]]:
+        """For how long tasks were held that have started, by reason; each was held by one, and by nothing else."""
+        started = [t for t in self.tasks(executor=executor) if t["started"] is not None and t["held_by"]]
+        return {
+            reason: [max(0.0, t["started"] - t["accepted"]) for t in started if t["held_by"] == reason]
+            for reason in HOLD_REASONS
+        }
+
+    def under(self, executor: str, name: str) -> int:
+        """Tasks of this name that run now."""
+        return sum(task["name"] == name for task in self.active(executor))
 
     def active(self, executor: str) -> list[Task]:
         """Tasks that run now."""

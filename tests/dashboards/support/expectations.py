@@ -24,10 +24,10 @@ LATE_TIMERS = "GlasspoolEventLoopBlocked (ticket)"
 
 WINDOW = 150.0
 """What the panels' interval and range are set to: the whole run."""
-ORDERS, LIMITER, BULK = "orders", "anyio.to_thread", "bulk"
+ORDERS, LIMITER, BULK, CRAWL = "orders", "anyio.to_thread", "bulk", "crawl"
 WAITED_FOR = (ORDERS, LIMITER)
 """Executors in which waiting matters: with an objective, or limiters."""
-JUDGED = (ORDERS, LIMITER, "crawl", "mail")
+JUDGED = (ORDERS, LIMITER, CRAWL, "mail")
 """Where there is a wait objective: of the executor, of the instrumentor, or by an option of the rules."""
 NAME, TYPE = prometheus_label(Key.EXECUTOR_NAME), prometheus_label(Key.EXECUTOR_TYPE)
 Lines = dict[tuple[str, ...], float]
@@ -169,6 +169,8 @@ def rules() -> dict[str, Expected]:
     found = {
         "glasspool:slot_utilization:ratio": by_executor(saturation, amount=0),
         "glasspool:queue_fill:ratio": by_executor(fill, amount=0),
+        "glasspool:queue_held:ratio": Expected(
+            (NAME,), lambda v: {(CRAWL,): sum(map(len, v.held(CRAWL).values())) / len(v.queued(CRAWL))}, 0, 0),
         "glasspool:executor_pressure:ratio": by_executor(pressure, amount=0.03, open_now=False),
         "glasspool:task_submitted:rate5m": by_executor(
             lambda v, e: accepted(v.since_birth, str(e["name"])) / FIVE, open_now=False),
@@ -240,6 +242,9 @@ def alerts() -> dict[str, Expected]:
         "GlasspoolTaskStuck": named(
             lambda v, e: v.oldest(v.active(str(e["name"])), "started"), 5, 0, AGE, WAITED_FOR),
         "GlasspoolCancelNotObeyed": named(lambda v, e: v.oldest(v.asked(str(e["name"])), "asked"), 5, 0, AGE),
+        "GlasspoolPauseLasts": Expected((NAME,), lambda v: {(CRAWL,): float(len(v.held(CRAWL)["pause"]))}, 0, 0),
+        "GlasspoolLimitStarved": Expected(
+            (NAME, prometheus_label(Key.LIMIT_NAME)), lambda v: {(CRAWL, "db"): float(v.under(CRAWL, "query"))}, 0, 0),
         "GlasspoolErrorRatio": named(lambda v, e: failed(v, e) if judged(v, e) >= 20 else None, 0.05),
         "GlasspoolCancelStorm": named(
             lambda v, e: unasked(v, e) if len(v.since_birth.cancelled(str(e["name"]))) >= 20 else None, 0.2),

@@ -15,6 +15,7 @@ from glasspool.telemetry.catalog import Key, Metric, prometheus_label
 from .account_view import View, cumulative, quantile
 from .expectations import (
     AGE,
+    CRAWL,
     FIVE,
     LIMITER,
     NAME,
@@ -132,6 +133,7 @@ def orders_runs(v: View) -> list[float]:
 def drilldown() -> dict[tuple[str, str], Expected]:
     outcome, why, reason = (prometheus_label(k) for k in (Key.TASK_OUTCOME, Key.ERROR_TYPE, Key.CANCEL_REASON))
     phase, task = prometheus_label(Key.TASK_PHASE), prometheus_label(Key.TASK_NAME)
+    hold, limit = prometheus_label(Key.HOLD_REASON), prometheus_label(Key.LIMIT_NAME)
 
     def me(v: View) -> dict[str, object]:
         return next(e for e in v.executors() if e["name"] == ORDERS)
@@ -157,6 +159,18 @@ def drilldown() -> dict[tuple[str, str], Expected]:
         ("Longest-blocked producer", "A"): one(lambda v: v.at - min(v.account["blocked_since"]), 0, AGE),
         ("Utilisation and time at the limit", "A"): one(lambda v: used(v, me(v)), amount=0.03),
         ("Utilisation and time at the limit", "B"): one(lambda v: at_limit(v, me(v)), amount=0.03),
+        ("Why tasks wait", "A"): Expected(
+            (hold,), lambda v: {(r,): float(len(tasks)) for r, tasks in v.held(CRAWL).items()}, 0, 0),
+        ("Why tasks wait", "B"): one(lambda v: len(v.queued(ORDERS)), 0, 0),
+        ("Time held", "A"): Expected(
+            (hold,), lambda v: {(r,): quantile(0.95, held, c.QUEUE_HOLD) or 0.0 for r, held in v.holds(CRAWL).items()},
+            0.2, WAIT),
+        ("Limits", "A"): Expected((limit,), lambda v: {**dict.fromkeys([("api",), ("mail",), ("sms",)], 0.0),
+                                                       ("db",): float(v.under(CRAWL, "query"))}, 0, 0),
+        # The rate of one an hour makes up for a little while the run stands still.
+        ("Free under each limit", "A"): Expected(
+            (limit,), lambda v: {("db",): 0.0, ("api",): 0.0, ("mail",): 0.0, ("sms",): 4.0}, 0, 0.03),
+        ("Limits", "B"): Expected((limit,), lambda v: {("db",): 2.0, ("mail",): 5.0, ("sms",): 4.0}, 0, 0),
         ("In flight against the limit", "A"): one(lambda v: v.in_use(ORDERS), 0, 0),
         ("In flight against the limit", "B"): one(lambda v: len(v.active(ORDERS)), 0, 0),
         ("In flight against the limit", "C"): one(lambda v: v.per_second(sum(orders_runs(v)), WINDOW)),

@@ -45,7 +45,7 @@ class Account:
         record = {
             "executor": executor, "type": kind, "name": name, "runner": "inline", "accepted": None, "started": None,
             "ended": None, "outcome": None, "error_type": "", "reason": "", "phase": "running", "submit_wait": 0.0,
-            "blocked": False, "asked": None, "held_until": None, **facts,
+            "blocked": False, "asked": None, "held_until": None, "held_by": None, **facts,
         }  # fmt: skip
         self.data["tasks"].append(record)
         return record
@@ -95,7 +95,7 @@ class Shop:
     async def submit(
         self, executor: HybridExecutor, name: str, seconds: Any, outcome: str, error: Any = None, **facts: Any
     ) -> tuple[dict[str, Any], Any]:
-        options = {key: facts.pop(key) for key in ("timeout", "deadline") if key in facts}
+        options = {key: facts.pop(key) for key in ("timeout", "deadline", "key") if key in facts}
         blocked = self.account.full(executor.name)
         record = self.account.task(executor.name, name, outcome=outcome, blocked=blocked, **facts)
         before = now()

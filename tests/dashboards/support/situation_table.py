@@ -96,6 +96,12 @@ SITUATIONS = (
         "all others",
     ),
     Situation(
+        "tasks held by a limit, a rate and a pause (crawl: nine, with an objective and free slots)",
+        ("Why tasks wait", "Time held", "Limits", "Free under each limit"),
+        ("GlasspoolPauseLasts", "GlasspoolLimitStarved"),
+        "GlasspoolNotStarting on crawl, and on all others both",
+    ),
+    Situation(
         "abandoned threads (threads: two timed out)",
         ("Abandoned threads", "Workers busy and idle"),
         ("GlasspoolAbandonedThreads",),

@@ -26,6 +26,7 @@ from glasspool.telemetry.eventloop import monitor_event_loop
 from glasspool.telemetry.recording import overdue
 from glasspool_instrumentation import AnyioInstrumentor, wrap_executor
 
+from .held_tasks import LIMITS, held_for_a_while, held_for_good
 from .shop import LIMITER, Account, Shop, broken_observer, now
 
 EXPORT_MILLIS = 2000
@@ -42,7 +43,7 @@ async def situations(shop: Shop, hold: float, out: str) -> None:
         shop.executor("orders", 4, 20, wait_objective=0.5) as orders,
         shop.executor("mail", 8, 100, observers=[broken_observer]) as mail,
         shop.executor("threads", 3, 10) as threads,
-        shop.executor("crawl", 10, 100) as crawl,
+        shop.executor("crawl", 10, 100, limits=LIMITS) as crawl,
         shop.executor("bulk", 2, 10) as bulk,
         anyio.create_task_group() as group,
     ):
@@ -60,12 +61,14 @@ async def situations(shop: Shop, hold: float, out: str) -> None:
             for situation in (shop.rush, shop.errors, shop.timeouts, shop.cancels, shop.burst):
                 await situation(orders)
             await shop.storm(crawl)
+            await held_for_a_while(shop, crawl)
             await shop.threads(threads)
             go.set()
             await shop.pool(pool)
             await shop.limiter(group)
             await shop.blocks()
             await shop.batch(bulk)
+            await held_for_good(shop, crawl)
         await shop.standstill(orders, group)
         await anyio.sleep(hold)
         shop.account.data["frozen"] = now()

@@ -18,7 +18,7 @@ NAMES = ("Executor", "Type")
 """The titles of the columns of an executor's labels."""
 
 _NAME_WIDTHS = (190, 110)
-_MOST_ALERTS = 25
+_MOST_ALERTS = 20
 _LONG = 10**9
 """Seconds; longer than any alert lasts."""
 _LEAST_WIDTH = 80

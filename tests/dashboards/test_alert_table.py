@@ -12,7 +12,7 @@ from tests.dashboards.support.shipped import PANELS
 
 NOW = 600
 """Seconds since the start of the series at which the table is looked at."""
-MOST = 25
+MOST = 20
 QUERY = filled_in(PANELS["glasspool-overview: Alerts"]["targets"][0]["expr"])
 
 Alerts = dict[str, tuple[str, float | None]]

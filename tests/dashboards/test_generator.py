@@ -107,6 +107,8 @@ def test_options_reach_the_rules() -> None:
         queue_fill=0.7,
         long_interval="30s",
         saturated_window="10m",
+        pause_window="12m",
+        starved_window="25m",
         task_seconds=600,
         task_factor=3,
         long_lived="ws",
@@ -122,7 +124,11 @@ def test_options_reach_the_rules() -> None:
     assert ">= 7" in burning
     assert "> 0.7 unless" in alert(options, "GlasspoolQueueFilling")
     assert "* 30 / 259200" in alert(options, "glasspool:queue_wait:rate3d")
-    assert alert(options, "GlasspoolSaturated").count("[10m]") == 3
+    assert alert(options, "GlasspoolSaturated").count("[10m]") == 4  # at the limit, waiting, held
+    assert alert(options, "GlasspoolPauseLasts").count("[12m]") == 1
+    assert "offset 12m" in alert(options, "GlasspoolPauseLasts")
+    assert alert(options, "GlasspoolLimitStarved").count("[25m]") == 4  # in use, held, released, started
+    assert 'glasspool_executor_name!~"ws"' in alert(options, "GlasspoolLimitStarved")
     stuck = alert(options, "GlasspoolTaskStuck")
     assert 'glasspool_executor_name!~"ws"' in stuck
     assert "> 600 " in stuck

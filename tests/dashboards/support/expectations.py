@@ -43,6 +43,10 @@ class Expected:
     amount: float = 0.001
     empty: bool = False
     """Nothing is expected: the catalog calls the metric rare and the run has none of it."""
+    room: int | None = None
+    """The most lines that the answer has. The account does not say which of the others are left out."""
+    always: Callable[[tuple[str, ...]], bool] = lambda key: False
+    """The lines that are never left out."""
 
 
 FIVE = 300.0

@@ -1,4 +1,4 @@
-"""The drill-down's row about tasks that are held: by a rate, by a limit on their key, by a pause, or by another task."""
+"""The drill-down's row about tasks that are held: by a rate, a limit on their key, a pause, or another task."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def held() -> tuple[Panel, ...]:
     return (
         Panel(
             title="Why tasks wait",
-            question="Do queued tasks wait for a slot only, or does a rate, a limit, a pause or another task hold them?",
+            question="Do queued tasks wait for a slot, or does a rate, a limit, a pause or another task hold them?",
             action="For a slot: more slots help. What is held is held on purpose, and more slots do not help."
             " rate: more arrivals than it allows. limit: the panel Limits shows which is full. pause: the program asked"
             " for it; if the band stays, the pause is long or is made again and again. dependency: a task before them"

@@ -54,7 +54,7 @@ OUTCOMES = (
 
 def holds(prefix: str) -> tuple[Mark, ...]:
     """The lines of what holds tasks, by their legends without the reason."""
-    colours = {"rate": "light-orange", "limit": "dark-orange", "pause": "purple", "dependency": "yellow"}
+    colours = {"rate": "light-orange", "limit": "dark-orange", "pause": "purple", "dependency": "light-green"}
     return tuple(Mark(f"{prefix}{reason}", colours[reason]) for reason in HOLD_REASONS)
 
 

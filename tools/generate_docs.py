@@ -88,7 +88,8 @@ of the executor `{other}`.
 
 Each task has one span, and a call to another process two ([instrumentation](instrumentation.md)). A span is named
 `{{executor}} {{task}}` and is current while the task runs. It starts when the task is accepted; the event `{event}`
-marks the start of running, so the wait is visible.
+marks the start of running, so the wait is visible. A task that was held has `{held}` and `{released}` for each reason;
+the seconds (`{seconds}`) are exact, and the instants take them for the last part of the wait.
 
 {attributes}
 
@@ -97,7 +98,7 @@ marks the start of running, so the wait is visible.
 | success | unset | absent |
 | error | error, exception recorded | `module.qualname` of the exception, builtins bare |
 | timeout | error | `timeout` |
-| cancelled by a sibling's failure or an enclosing deadline | error | `cancelled` |
+| cancelled by a sibling's failure, by a dependency or an enclosing deadline | error | `cancelled` |
 | cancelled for any other reason | unset | `cancelled` |
 """
 
@@ -158,6 +159,9 @@ def page() -> str:
         queue_wait=catalog.QUEUE_WAIT.name,
         series=110,
         event=catalog.SPAN_EVENT_STARTED,
+        held=catalog.SPAN_EVENT_HELD,
+        released=catalog.SPAN_EVENT_RELEASED,
+        seconds=catalog.Key.HOLD_DURATION,
         attributes=table(
             ["attribute", "type", "when", "meaning"],
             ([f"`{a.key}`", a.type, a.presence, a.help] for a in catalog.SPAN_ATTRIBUTES),

@@ -33,7 +33,7 @@ from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanE
 from opentelemetry.trace import Tracer
 
 import glasspool_instrumentation as gi
-from glasspool import ExecutorClosed, HybridExecutor, QueueFull, TaskTimeout
+from glasspool import ExecutorClosed, HybridExecutor, Limit, QueueFull, Rate, TaskTimeout
 from glasspool.task import task_of
 from glasspool.telemetry import catalog, monitor_event_loop, providers
 from glasspool.telemetry.catalog import ALL_METRICS, Key
@@ -54,6 +54,7 @@ SETS: dict[str, tuple[str, ...]] = {
     Key.TASK_OUTCOME: catalog.OUTCOMES,
     Key.QUEUE_OUTCOME: catalog.QUEUE_OUTCOMES,
     Key.CANCEL_REASON: catalog.CANCEL_REASONS,
+    Key.HOLD_REASON: catalog.HOLD_REASONS,
     Key.TASK_PHASE: catalog.CANCEL_PHASES,
     Key.LOSS_KIND: catalog.CONTEXT_LOSS_KINDS,
     Key.FAILURE_KIND: tuple(kind for kind in catalog.FAILURE_KINDS if kind not in catalog.PORT_KINDS),
@@ -63,6 +64,7 @@ SETS: dict[str, tuple[str, ...]] = {
     Key.EXECUTOR_TYPE: (*catalog.LOOP_TYPES, *catalog.LIMITER_TYPES),
 }
 SPAN_EVENTS = {value for name, value in vars(catalog).items() if name.startswith("SPAN_EVENT_")}
+assert set(catalog.SPAN_EVENTS) == SPAN_EVENTS
 
 pytestmark = pytest.mark.filterwarnings(
     "ignore:This process .* is multi-threaded:DeprecationWarning", "ignore::pytest.PytestUnraisableExceptionWarning"
@@ -106,6 +108,22 @@ async def hold(begun: anyio.Event, let_go: anyio.Event) -> None:
     begun.set()
     with anyio.CancelScope(shield=True):
         await let_go.wait()
+
+
+async def held(seen: Seen) -> None:
+    """What holds queued tasks: a rate, a limit, a pause, and a task that then fails."""
+    limits = {"rated": Limit(rate=Rate(1, per=0.05)), "limited": Limit(in_flight=1)}
+    async with HybridExecutor("held", max_in_flight=9, limits=limits) as executor:
+        for key in ("rated", "rated", "limited", "limited"):
+            await executor.submit(anyio.sleep, 0.05, key=key)
+        executor.pause(0.05)
+        needed = await executor.submit(fail, ValueError())
+        dependent = await executor.submit(nothing, after=[needed])
+        await anyio.sleep(0.01)
+        seen.look()
+        await dependent.outcome()
+    async with HybridExecutor("available", max_in_flight=9, limits=limits):
+        seen.look()
 
 
 async def executors(seen: Seen) -> None:
@@ -344,6 +362,7 @@ def test_every_entry_of_the_catalog_is_produced_by_something(
     monkeypatch.setattr(overdue, "WATCHED_AFTER", 0.0)
     for backend in ("asyncio", "trio"):
         anyio.run(executors, seen, backend=backend)
+        anyio.run(held, seen, backend=backend)
     pools(seen, tracer)
     asyncio_tasks()
     loops()
@@ -356,7 +375,8 @@ def test_every_entry_of_the_catalog_is_produced_by_something(
     ended: tuple[ReadableSpan, ...] = spans.get_finished_spans()
     made = {key for span in ended for key in (span.attributes or {})}
     assert {attribute.key for attribute in catalog.SPAN_ATTRIBUTES} - made == set()
-    assert SPAN_EVENTS - {event.name for span in ended for event in span.events} == set()
+    events = {(event.name, key) for span in ended for event in span.events for key in ("", *(event.attributes or {}))}
+    assert {(name, key) for name, keys in catalog.SPAN_EVENTS.items() for key in ("", *keys)} - events == set()
 
 
 def test_every_fixed_set_of_the_catalog_is_looked_for() -> None:
@@ -376,5 +396,5 @@ def test_every_key_is_on_a_metric_or_on_a_span() -> None:
     keys = {value for name, value in vars(Key).items() if name.isupper()}
     assert keys - {Key.PROCESS_NUMBER} == {key for metric in ALL_METRICS for key in metric.labels} | {
         a.key for a in catalog.SPAN_ATTRIBUTES
-    }
+    } | {key for keys in catalog.SPAN_EVENTS.values() for key in keys}
     assert keys >= set(SETS)

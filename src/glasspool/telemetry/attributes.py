@@ -24,6 +24,7 @@ __all__ = [
     "REJECT_REASONS",
     "SHUTDOWN_OUTCOMES",
     "SPAN_ATTRIBUTES",
+    "SPAN_EVENTS",
     "SPAN_EVENT_HELD",
     "SPAN_EVENT_RELEASED",
     "SPAN_EVENT_STARTED",
@@ -146,6 +147,13 @@ SPAN_EVENT_HELD: Final = "glasspool.task.held"
 
 SPAN_EVENT_RELEASED: Final = "glasspool.task.released"
 """The span event that marks the end of a hold: the task starts, or leaves the queue. It has the seconds, too."""
+
+SPAN_EVENTS: Final[dict[str, tuple[str, ...]]] = {
+    SPAN_EVENT_STARTED: (),
+    SPAN_EVENT_HELD: (Key.HOLD_REASON, Key.LIMIT_NAME),
+    SPAN_EVENT_RELEASED: (Key.HOLD_REASON, Key.LIMIT_NAME, Key.HOLD_DURATION),
+}
+"""The events of spans, and the attributes of each; the limit's name only where a limit of the task's key holds it."""
 
 _THREAD_KNOWN: Final = "if it started: `hybrid` on the event loop, thread pools, thread limiters"
 

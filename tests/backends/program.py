@@ -15,7 +15,7 @@ from typing import Any
 import anyio
 from opentelemetry import trace
 
-from glasspool import HybridExecutor, QueueFull
+from glasspool import HybridExecutor, Limit, QueueFull
 from glasspool.telemetry import configure
 from glasspool.telemetry.eventloop import monitor_event_loop
 from glasspool.telemetry.recording.recorder import Recorder
@@ -79,6 +79,14 @@ async def provoke(executor: HybridExecutor, release: threading.Event, until: any
         raise AssertionError("the queue is not full")
 
 
+async def hold(executor: HybridExecutor, until: anyio.Event) -> None:
+    """Leaves one task held by a limit; another one was held by a pause."""
+    await executor.submit(until.wait, key="db")
+    await executor.submit(ok, key="db")
+    executor.pause(0.01)
+    await executor.run(ok)
+
+
 async def closings() -> None:
     async with HybridExecutor("brief", max_in_flight=1) as executor:
         await executor.run(ok)
@@ -118,12 +126,14 @@ async def main() -> None:
         HybridExecutor(
             "shop", max_in_flight=2, max_queued=1, wait_objective=0.5, observers=[faulty_observer]
         ) as executor,
+        HybridExecutor("limited", max_in_flight=9, limits={"db": Limit(in_flight=1)}) as limited,
         anyio.create_task_group() as producers,
     ):
         with trace.get_tracer("shop").start_as_current_span("request") as span:
             trace_id = f"{span.get_span_context().trace_id:032x}"
             await closings()
             await provoke(executor, release, until)
+            await hold(limited, until)
         producers.start_soon(executor.submit, ok)  # blocked, for want of room
         while not executor.stats().queued or not any(
             point[0] == "glasspool.submit.pending" and point[2] for point in snapshot()

@@ -63,7 +63,7 @@ def said(
 ) -> list[str]:
     """What the program prints after the signal."""
     with Program("-W", "error", "-c", COMMON + code, backend) as program:
-        program.until(lambda: program.out.count("ready") == ready, "being ready")
+        program.until(lambda: program.out.count("ready\n") == ready, "being ready")
         program.send(number)
         return program.end(status).splitlines()[ready:]
 

@@ -127,7 +127,7 @@ class Engine:
             self.reporter.assigned(task.record)
             self.nursery.start(task)
         if gate is not None:
-            gate.look()
+            gate.judge_whole()  # what is left may be held
         if queue.granted:
             self.line.accept_granted()
         if queue.producers:
@@ -142,13 +142,11 @@ class Engine:
         """These tasks will end without having started: no slot or token is spent on one while another one ends."""
         if self.gate is not None:
             for task in tasks:
-                if holds := self.gate.remove(task):
-                    self.reporter.was_held(task, holds)
+                self.gate.remove(task)
 
     def _leaves_queue(self, task: Task, gate: Gate) -> None:
         self.queue.remove(task)
-        if holds := gate.remove(task):
-            self.reporter.was_held(task, holds)
+        gate.remove(task)
         self.line.arrived(task)
 
     def resize(self, limit: int) -> None:

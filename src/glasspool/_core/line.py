@@ -28,7 +28,6 @@ class Owner(Protocol):
     gate: Gate | None
     closing: Closing
     nursery: Nursery
-
     active: dict[Task, None]
 
     def depending(self) -> Dependencies:
@@ -60,7 +59,7 @@ class Line:
         if slots.used >= slots.limit:
             return False
         # A free slot needs no place in the queue; those that wait are held.
-        return not waiting if gate is None else not plan.after and gate.could_start(plan)
+        return not waiting if gate is None else self._needs_no_place(plan, slots.free)
 
     def accept(self, task: Task, blocked: float | None = None) -> None:
         """Accept the task: into a free slot, else into the queue. The caller has checked that there is room."""
@@ -101,7 +100,7 @@ class Line:
         if failed is not None and failed.completed is not None and task.completed is None:
             self._owner.settle_cancelled(task, "dependency", failed.completed.error)
         self.arrived(task)
-        if self._owner.slots.used < self._owner.slots.limit and gate.look():
+        if self._owner.slots.used < self._owner.slots.limit and gate.judge_whole():
             self._owner.nursery.wake()
 
     def _starts_at_once(self, gate: Gate, task: Task) -> bool:

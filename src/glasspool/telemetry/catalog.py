@@ -39,6 +39,7 @@ from .attributes import (
 )
 from .metric import LOOP_BUCKETS, RUN_BUCKETS, WAIT_BUCKETS, Kind, Metric
 from .policy_metrics import LIMIT_AVAILABLE, LIMIT_CAPACITY, LIMIT_USAGE, POLICY_METRICS, QUEUE_HELD, QUEUE_HOLD
+from .port_metrics import PORT_METRICS, PROCESSES_ANSWERED, PROCESSES_KNOWN
 
 __all__ = [
     "ALL_METRICS",
@@ -337,27 +338,9 @@ EVENTLOOP_STALL: Final = Metric(
     rare=True,
 )
 
-_own = [value for value in list(globals().values()) if isinstance(value, Metric) and value not in POLICY_METRICS]
+_elsewhere = (*POLICY_METRICS, *PORT_METRICS)
+_own = [value for value in list(globals().values()) if isinstance(value, Metric) and value not in _elsewhere]
 ALL_METRICS: Final = (*_own, *POLICY_METRICS)
 """Every metric of a process: in the order of this file, then those of rates, limits and pauses."""
 
 BY_NAME: Final = {metric.name: metric for metric in ALL_METRICS}
-
-PROCESSES_KNOWN: Final = Metric(
-    "glasspool.processes.known",
-    "gauge",
-    "{process}",
-    "Processes that share the Prometheus port of this scrape, the answering one included; absent where they cannot"
-    " know of each other.",
-    identity=False,
-)
-PROCESSES_ANSWERED: Final = Metric(
-    "glasspool.processes.answered",
-    "gauge",
-    "{process}",
-    "Processes whose series are in this scrape; fewer than known: it is a part of the whole.",
-    identity=False,
-)
-
-PORT_METRICS: Final = (PROCESSES_KNOWN, PROCESSES_ANSWERED)
-"""Metrics that only a scrape of a port that can be shared has: they describe the scrape, not one process."""

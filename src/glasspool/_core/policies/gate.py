@@ -47,7 +47,7 @@ class Gate:
     :param limits: by configured name; ``"*"``: each other key gets one of its own.
     :param rates: of the whole executor.
     :param wake: has the executor look again, in a later turn of its loop.
-    :param report: tells for how long a task was held that is queued further.
+    :param report: tells for how long a task was held, when that is over.
     :raises RuntimeError: a limit is used on another event loop.
     """
 
@@ -70,7 +70,6 @@ class Gate:
         self._queued = 0
         self._held = dict.fromkeys(REASONS, 0)  # tasks that are held by their own limit, or apart
         self._apart: dict[Task, _Apart] = {}
-        self._apart_number = 0
 
     # -- in and out ------------------------------------------------------------------------------------------------
 
@@ -106,28 +105,26 @@ class Gate:
         if lane.block is not None:
             self._held[lane.block.reason] += 1
         if lane.first() is task:
-            self._look(lane)
+            self._judge(lane)
 
     def hold_apart(self, task: Task, reason: str) -> None:
         """The task is queued, and held by something of its own. It keeps its place in order of acceptance."""
         self.lanes.of(task.plan.key).apart += 1
         self._apart[task] = _Apart(reason, next(self._numbers), self._now())
         self._held[reason] = self._held.get(reason, 0) + 1
-        self._apart_number += 1
 
     def release_apart(self, task: Task) -> None:
         """Nothing of its own holds the task any more."""
         number = self._apart[task].number
-        self._report(task, self._leave_apart(task))
+        self._leave_apart(task)
         self.push(task, number)
         self._wake()
 
-    def _leave_apart(self, task: Task) -> list[Held]:
+    def _leave_apart(self, task: Task) -> None:
         reason, _, since = self._apart.pop(task)
         self.lanes.known(task.plan.key).apart -= 1
         self._held[reason] -= 1
-        self._apart_number -= 1
-        return [Held(reason, None, self._now() - since)]
+        self._report(task, [Held(reason, None, self._now() - since)])
 
     def take(self) -> Task | None:
         """The task that starts next, and claims for it; None if no queued one may start now."""
@@ -135,9 +132,9 @@ class Gate:
             now = nanoseconds(self._now())
             task = self._first_of(lane)
             if lane.limiter is not None and lane.limiter.block(task.plan.cost, now) is not None:
-                self._look(lane)  # another executor was faster
+                self._judge(lane)  # another executor was faster
                 continue
-            if not self._judge_whole():
+            if not self.judge_whole():
                 return None
             self._claim(lane, task, now)
             return task
@@ -149,19 +146,15 @@ class Gate:
         if lane.limiter is not None:
             lane.limiter.claim(task, task.plan.cost, now)
 
-    def remove(self, task: Task) -> list[Held]:
-        """The task is not queued any more: it starts, or ends. Returns for how long it was held."""
+    def remove(self, task: Task) -> None:
+        """The task is not queued any more: it starts, or ends."""
         lane, now = self.lanes.known(task.plan.key), self._now()
         if task not in lane.tasks:  # unless it is held apart, it ends while it is being accepted
-            return self._leave_apart(task) if task in self._apart else []
+            if task in self._apart:
+                self._leave_apart(task)
+            return
         first = lane.first() is task
-        before, times, spent = lane.tasks.pop(task).before, lane.times(now), []
-        if times != before:
-            spent = [
-                Held(reason, lane.name, after - earlier)
-                for reason, after, earlier in zip(REASONS, times, before, strict=True)
-                if after > earlier
-            ]
+        before, times = lane.tasks.pop(task).before, lane.times(now)
         self._queued -= 1
         if lane.block is not None:
             self._held[lane.block.reason] -= 1
@@ -172,8 +165,10 @@ class Gate:
             if lane.limiter is not None:
                 lane.limiter.lanes.pop(lane, None)
         elif first:
-            self._look(lane)
-        return spent
+            self._judge(lane)
+        if times != before:
+            spent = zip(REASONS, times, before, strict=True)
+            self._report(task, [Held(reason, lane.name, after - then) for reason, after, then in spent if after > then])
 
     def ended(self, task: Task) -> None:
         """The task, which had started, has ended, and so has its thread."""
@@ -188,18 +183,14 @@ class Gate:
         now = nanoseconds(self._now())
         while self._due and self._due[0][0] <= now:
             self._pop_due()
-        self._judge_whole()
+        self.judge_whole()
 
     def _pop_due(self) -> None:
         instant, _, lane = heapq.heappop(self._due)
         if lane.due == instant:
             lane.due = -1
         if lane.block is not None and lane.block.until == instant:
-            self._look(lane)
-
-    def look(self) -> bool:
-        """Starts are over for now: find out whether what is left is held. Returns whether something is not."""
-        return self._judge_whole()
+            self._judge(lane)
 
     def limiter_of(self, task: Task) -> Limiter | None:
         """What holds for the key of a queued task. From any thread."""
@@ -234,11 +225,11 @@ class Gate:
         return task
 
     def _changed(self, lane: Lane) -> None:
-        self._look(lane)
+        self._judge(lane)
         if lane.block is None:
             self._wake()
 
-    def _look(self, lane: Lane) -> None:
+    def _judge(self, lane: Lane) -> None:
         """Find out whether the first task of the lane may start, as far as its key goes."""
         now = self._now()
         task = self._first_of(lane)
@@ -253,14 +244,14 @@ class Gate:
             if lane.listed != number:
                 lane.listed = number
                 heapq.heappush(self._ready, (number, next(self._ties), lane))
-            self._judge_whole()
+            self.judge_whole()
         elif block.until is not None and lane.due != block.until:
             lane.due = block.until
             heapq.heappush(self._due, (block.until, next(self._ties), lane))
             if self._due[0][2] is lane:
                 self._wake()  # to set the timer
 
-    def _judge_whole(self) -> bool:
+    def judge_whole(self) -> bool:
         """Whether the first task that may start by its key may start by the executor's rates and pause, too."""
         lane = self._first()
         if lane is None:
@@ -297,13 +288,13 @@ class Gate:
             limiter.pause(until)
         else:
             self.whole.pause(until)
-            self._judge_whole()
+            self.judge_whole()
             self._wake()
 
     def resize(self, rates: tuple[Rate, ...]) -> None:
         """Other rates of the whole executor from now on."""
         self.whole.resize(None, rates)
-        self._judge_whole()
+        self.judge_whole()
         self._wake()
 
     @property
@@ -320,7 +311,7 @@ class Gate:
         found = dict(self._held)
         block = self._block
         if block is not None:
-            found[block.reason] += self._queued + self._apart_number - sum(self._held.values())
+            found[block.reason] += self._queued + len(self._apart) - sum(self._held.values())
         return {reason: number for reason, number in found.items() if number > 0}
 
     def hold_of(self, task: Task) -> Hold | None:

@@ -9,7 +9,7 @@ from glasspool import _checks as checks
 from glasspool._foreign.guarded import is_coroutine_function, text
 from glasspool.rates import Rate
 
-from .limiter import Limiter
+from .limiter import Limiter, name_of
 from .meter import ONE, billionths
 
 __all__ = ["Keyed", "Keys"]
@@ -69,15 +69,13 @@ class Keys:
             raise TypeError(f"key must be hashable, such as a str, not {text(key)}") from None
         if not self._limits:
             return None
-        found = self._limits.get(key) if isinstance(key, str) and key != "*" else None
-        if found is None:
-            found = self._limits.get("*")
-        if found is None or key == "*":
+        name = name_of(key, self._limits)
+        if name is None or key == "*":
             names = ", ".join(map(repr, self._limits))
             raise ValueError(
                 f"key must be one that limits= names ({names}), got {text(key)}; '*' in limits= allows any other key"
             )
-        return found
+        return self._limits[name]
 
 
 class Keyed:

@@ -115,14 +115,19 @@ class Lane:
         return len(self.tasks) + self.apart + len(self.promised)
 
     @property
+    def max_queued(self) -> int | None:
+        """How many queue places its tasks may have; None for no bound."""
+        return None if self.limiter is None else self.limiter.max_queued
+
+    @property
     def full(self) -> bool:
         """Whether its tasks have all the queue places that they may have."""
-        most = None if self.limiter is None else self.limiter.max_queued
+        most = self.max_queued
         return most is not None and (self._taken >= most or bool(self.producers))
 
     def next_producer(self) -> Producer[Task] | None:
         """The producer that leaves the line now, because there is a place for it."""
-        most = None if self.limiter is None else self.limiter.max_queued
+        most = self.max_queued
         if most is None or not self.producers or self._taken >= most:
             return None
         producer = self.producers.popitem(last=False)[0]

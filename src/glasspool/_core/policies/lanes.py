@@ -11,7 +11,7 @@ from glasspool._core.task_state import Task
 from glasspool._foreign.guarded import text
 
 from .lane import Lane, Times
-from .limiter import Limiter
+from .limiter import Limiter, name_of
 from .meter import nanoseconds
 
 __all__ = ["Lanes"]
@@ -72,12 +72,12 @@ class Lanes:
         lane = self._lanes.get(key)
         if lane is None:
             self._forget_some()
-            limiter = self._limits.get(key) if isinstance(key, str) and key != "*" else None
-            if limiter is not None:
-                lane = self._lane(limiter, next(name for name in self._limits if name == key))
-            else:
-                lane = self._lane(self._limits["*"].of_key(key), "*")
+            name = name_of(key, self._limits) or "*"
+            if name == "*":
+                lane = self._lane(self._limits[name].of_key(key), name)
                 self._idle[key] = None  # until it has a task
+            else:
+                lane = self._lane(self._limits[name], name)
             self._lanes[key] = lane
         return lane
 
@@ -109,8 +109,7 @@ class Lanes:
     def fullness(self, key: Hashable) -> str:
         """The figures of a key whose places are taken, for a message."""
         lane = self.of(key)
-        most = None if lane.limiter is None else lane.limiter.max_queued
-        return f"key {text(key)} has all {most} queue places of its Limit ({lane.name!r})"
+        return f"key {text(key)} has all {lane.max_queued} queue places of its Limit ({lane.name!r})"
 
     # -- producers -------------------------------------------------------------------------------------------------
 
@@ -118,7 +117,7 @@ class Lanes:
         """Put the producer into the line of its key, if its tasks have all the queue places that they may have."""
         lane = self.of(producer.task.plan.key)
         if not lane.full:
-            if lane.limiter is not None and lane.limiter.max_queued is not None:
+            if lane.max_queued is not None:
                 lane.promised.add(producer.task)  # in the common line
                 self.crowded = True
             return False

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Hashable
+from collections.abc import Hashable, Mapping
 from typing import Any, NamedTuple, Protocol
 from weakref import ref
 
@@ -18,7 +18,7 @@ from glasspool.rates import Rate
 
 from .meter import ONE, Meter, billionths, nanoseconds
 
-__all__ = ["Block", "Lane", "Limiter"]
+__all__ = ["Block", "Lane", "Limiter", "name_of"]
 
 
 class Block(NamedTuple):
@@ -191,6 +191,12 @@ class Limiter:
     def _tell(self) -> None:
         for lane in list(self.lanes):
             lane.changed()
+
+
+def name_of(key: Hashable, limits: Mapping[str, Limiter]) -> str | None:
+    """The configured name of the limit that holds for this key; None if there is none."""
+    name = str.__str__(key) if isinstance(key, str) else "*"
+    return name if name in limits else "*" if "*" in limits else None
 
 
 def _is_closed(loop: Any) -> bool:

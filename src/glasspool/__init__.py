@@ -17,6 +17,7 @@ from ._lazy import lazy
 from ._version import __version__
 
 if TYPE_CHECKING:
+    from .current import CurrentTask, current_task
     from .errors import (
         ConfigurationError,
         ExecutorClosed,
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
     from .limits import Limit
     from .pile import Drained, Pile, PileStats
     from .rates import Hold, Rate
+    from .retries import Retry, RetryBudget
     from .stats import CutTask, ExecutorStats, ShutdownReport, Stopped
     from .task import Completed, Outcome, TaskHandle, TaskState, WorkItem
 
@@ -41,6 +43,7 @@ __all__ = [
     "AsCompleted",
     "Completed",
     "ConfigurationError",
+    "CurrentTask",
     "CutTask",
     "Drained",
     "ExecutorClosed",
@@ -57,6 +60,8 @@ __all__ = [
     "PileStats",
     "QueueFull",
     "Rate",
+    "Retry",
+    "RetryBudget",
     "ShutdownReport",
     "Stopped",
     "TaskCancelled",
@@ -66,6 +71,7 @@ __all__ = [
     "WorkItem",
     "WrongThread",
     "__version__",
+    "current_task",
     "retry_after",
 ]
 
@@ -73,6 +79,7 @@ _HOME = {
     "AsCompleted": "iterators",
     "Completed": "task",
     "ConfigurationError": "errors",
+    "CurrentTask": "current",
     "CutTask": "stats",
     "Drained": "pile",
     "ExecutorClosed": "errors",
@@ -89,6 +96,8 @@ _HOME = {
     "PileStats": "pile",
     "QueueFull": "errors",
     "Rate": "rates",
+    "Retry": "retries",
+    "RetryBudget": "retries",
     "ShutdownReport": "stats",
     "Stopped": "stats",
     "TaskCancelled": "errors",
@@ -97,6 +106,7 @@ _HOME = {
     "TaskTimeout": "errors",
     "WorkItem": "task",
     "WrongThread": "errors",
+    "current_task": "current",
     "retry_after": "headers",
 }
 
@@ -105,5 +115,18 @@ if not TYPE_CHECKING:  # for a type checker, a name that is misspelt is an error
     __getattr__, __dir__ = lazy(
         __name__,
         _HOME,
-        ("errors", "executor", "headers", "iterators", "limits", "pile", "rates", "stats", "task", "telemetry"),
+        (
+            "current",
+            "errors",
+            "executor",
+            "headers",
+            "iterators",
+            "limits",
+            "pile",
+            "rates",
+            "retries",
+            "stats",
+            "task",
+            "telemetry",
+        ),
     )

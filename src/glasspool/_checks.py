@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import math
 import sys
-from collections.abc import Hashable, Iterable, Mapping
+from collections.abc import Mapping
 from concurrent.futures import Executor as FuturesExecutor
-from typing import Any, Literal, TypedDict, cast
+from typing import Any, cast
 
 from ._foreign.guarded import as_float, is_a, text
 
 __all__ = [
-    "TaskOptions",
     "amount",
     "choice",
     "count",
@@ -23,22 +22,6 @@ __all__ = [
     "seconds",
     "wait_objective",
 ]
-
-
-class TaskOptions(TypedDict, total=False):
-    """The keyword options of one task; their meaning is said once, at ``HybridExecutor.submit``."""
-
-    name: str | None
-    timeout: float | None
-    deadline: float | None
-    context: Literal["parent", "link"]
-    runner: Literal["inline", "thread"] | FuturesExecutor | None
-    abandon: bool
-    metadata: Mapping[str, Any] | None
-    isolate: bool | None
-    key: Hashable
-    cost: float
-    after: Iterable[Any]
 
 
 def count(parameter: str, value: Any, *, least: int, unbounded: bool = False) -> int | None:

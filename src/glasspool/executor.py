@@ -18,14 +18,15 @@ from functools import partial
 from typing import Any, Literal, TypeVar, cast, overload
 
 from . import _checks as checks
-from ._checks import TaskOptions
 from ._core.backend import to_the_end
 from ._core.settings import Settings
 from ._executor_block import ExecutorBlock
+from ._options import TaskOptions
 from .iterators import AsCompleted, InOrder
 from .limits import Limit, checked_limits
 from .pile import Pile
 from .rates import Rate, checked_rates
+from .retries import Retry, RetryBudget, checked_budget, checked_retry
 from .task import Outcome, TaskHandle, unless_cancelled
 from .telemetry.observers import Observer, checked_observers
 from .telemetry.tracing.spans import Spans
@@ -40,6 +41,8 @@ __all__ = ["HybridExecutor"]
 T = TypeVar("T")
 A = TypeVar("A")
 Ts = TypeVarTuple("Ts")
+
+_BUDGET = RetryBudget()
 
 
 class HybridExecutor(ExecutorBlock):
@@ -63,6 +66,8 @@ class HybridExecutor(ExecutorBlock):
     :param rate: a ``glasspool.Rate``, or several, that the starts of all tasks keep to; None (default) for none.
     :param limits: what may run of the tasks of one ``key=``: a ``glasspool.Limit`` by key. ``"*"``: each key that is
         not named gets one of its own; without it, other keys are refused. None (default) for none.
+    :param retry: a ``glasspool.Retry`` for all tasks that do not say ``retry=`` themselves; None (default) for none.
+    :param retry_budget: how many retries all tasks together may make, default ``RetryBudget()``; None for no bound.
     :raises TypeError, ValueError: naming the parameter, its value and the fix.
     """
 
@@ -80,6 +85,8 @@ class HybridExecutor(ExecutorBlock):
         observers: Iterable[Observer] = (),
         rate: Rate | Iterable[Rate] | None = None,
         limits: Mapping[str, Limit] | None = None,
+        retry: Retry | None = None,
+        retry_budget: RetryBudget | None = _BUDGET,
     ) -> None:
         settings = Settings(
             name=checks.name("name", name),
@@ -93,6 +100,8 @@ class HybridExecutor(ExecutorBlock):
             observers=checked_observers(observers),
             rates=checked_rates(rate),
             limits=checked_limits(limits),
+            retry=checked_retry(retry),
+            retry_budget=checked_budget(retry_budget),
         )
         if settings.capacity == 0 and (settings.rates or settings.limits):
             raise ValueError("max_queued must be at least 1 with rate= or limits=: what they hold waits in the queue")
@@ -130,6 +139,8 @@ class HybridExecutor(ExecutorBlock):
         :param after: handles of tasks of this executor that must succeed before it starts; default none. If one does
             not, this task is cancelled with the reason ``dependency`` and that one's error as ``__cause__``.
         :param cost: how much of the rates it spends, above 0 and at most their burst; default 1.
+        :param retry: a ``glasspool.Retry``: its promise that it may run again when it has failed. ``timeout`` is of
+            each attempt then. None for none; default as the executor's ``retry`` says.
         :raises TypeError, ValueError: naming the parameter, its value and the fix.
         :raises TaskTimeout: the deadline passed while there was no room; nothing was accepted.
         :raises ExecutorClosed: the executor is closing or not open.

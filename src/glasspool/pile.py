@@ -15,12 +15,12 @@ from typing import Any, Protocol, TypeVar, overload
 import anyio
 
 from . import _checks as checks
-from ._checks import TaskOptions
 from ._core.backend import cancels_only, to_the_end
 from ._core.interfaces import Needs
 from ._core.pile_ledger import PileLedger
 from ._core.work import Work
 from ._foreign.guarded import is_a
+from ._options import TaskOptions
 from .errors import ExecutorClosed, PileEmpty
 from .stats import Stopped
 from .task import Completed, Outcome, TaskHandle

@@ -23,7 +23,7 @@ class ExecutorStats:
     never became tasks; ``abandoned`` counts threads still busy for tasks that have ended, each with its slot;
     ``pending`` counts producers blocked in submit; ``cancelling`` those in flight that were asked to end (cancelled, or
     out of time) and have not yet. ``slots_used`` is ``in_flight + abandoned``. Ages are seconds, 0 when there is none.
-    ``held`` says how many of the queued could not start though a slot were free, by reason (rate, limit, pause,
+    ``held`` says how many of the queued could not start though a slot were free, by reason (rate, limit, pause, retry,
     dependency).
     """
 
@@ -57,7 +57,8 @@ class ExecutorStats:
 
 @dataclass(frozen=True)
 class CutTask:
-    """A task that the closing cancelled, or asked to end. ``phase`` is queued or running, ``age`` seconds since
+    """A task that the closing cancelled, or asked to end. ``phase`` is queued, running or retry_wait (an attempt had
+    failed and the next one had not begun; then it has ended as that attempt has), ``age`` seconds since
     acceptance, ``obeyed_after`` seconds from the request to its end."""
 
     id: int

@@ -17,6 +17,7 @@ from anyio.lowlevel import checkpoint, checkpoint_if_cancelled
 from glasspool import _checks as checks
 from glasspool.errors import ExecutorClosed, NestedWait, QueueFull, TaskTimeout
 from glasspool.rates import Rate
+from glasspool.retries import UNSET, Retry, checked_retry, refuse_used_up
 from glasspool.telemetry.recording.call_names import function_name, is_plain
 from glasspool.telemetry.tracing.carried_call import Carried
 
@@ -41,12 +42,14 @@ class Submission:
     """Submits tasks to one engine. Piles and iterations get it as their ``Work`` (work.py).
 
     :param isolate: for tasks that do not say it themselves.
+    :param retry: likewise.
     :param keys: the keys and costs that tasks may have.
     """
 
-    def __init__(self, engine: Engine, keys: Keys, *, isolate: bool) -> None:
+    def __init__(self, engine: Engine, keys: Keys, *, isolate: bool, retry: Retry | None) -> None:
         self.engine = engine
         self._isolate = isolate
+        self._retry = retry
         self.host = engine.host
         self.backend = engine.backend
         self.closing = engine.closing
@@ -85,6 +88,7 @@ class Submission:
         key: Hashable = None,
         cost: float | None = None,
         after: Any = None,
+        retry: Any = UNSET,
         **unknown: Any,
     ) -> Plan:
         if unknown:
@@ -110,6 +114,9 @@ class Submission:
             plan.metadata = checks.metadata(metadata)
         if key is not None or cost is not None:
             plan.key, plan.cost = self.keys.checked(key, cost)
+        plan.retry = self._retry if retry is UNSET else checked_retry(retry)
+        if plan.retry is not None:
+            self.engine.retrying()
         if after is not None:
             plan.after = checked_after(after, self.host)
             self.engine.depending()
@@ -132,6 +139,7 @@ class Submission:
         :raises TaskTimeout: the deadline passed while there was no room.
         :raises ExecutorClosed: the executor is closing.
         :raises NestedWait: waiting for room inside a task could hang for ever.
+        :raises ValueError: it may run again, and an argument would be used up by then.
         """
         engine = self.engine
         self.since_yield += 1
@@ -142,6 +150,8 @@ class Submission:
         if self.closing.reason is not None:
             await checkpoint_if_cancelled()
             self._refuse(plan, sink)
+        if plan.retry is not None:
+            refuse_used_up(fn, args)
         task = Task(self.host, plan, fn, args, sink, context)
         if engine.line.can_accept(plan):
             engine.line.accept(task)
@@ -165,6 +175,8 @@ class Submission:
         if not engine.line.can_accept(plan):
             engine.reporter.rejected(plan, "queue_full")
             raise QueueFull(self._fullness(plan))
+        if plan.retry is not None:
+            refuse_used_up(fn, args)
         task = Task(self.host, plan, fn, args, sink, context)
         engine.line.accept(task)
         return task
@@ -182,6 +194,8 @@ class Submission:
         engine = self.engine
         if self.closing.reason is not None:
             self._refuse(plan, sink)
+        if plan.retry is not None:
+            refuse_used_up(fn, args)
         task = Task(self.host, plan, fn, args, sink, context)
         if engine.line.can_accept(plan):
             engine.line.accept(task)
@@ -325,7 +339,7 @@ class Submission:
     def _figures(self) -> str:
         stats = self.engine.reporter.stats()
         return (
-            f"executor {self.engine.name!r} holds {stats.queued} of {self.engine.queue.capacity} queued tasks and "
+            f"executor {self.engine.name!r} holds {stats.queued} of {self.engine.queue.bound} queued tasks and "
             f"{stats.slots_used} of {stats.slots_limit} slots, the oldest has waited {stats.oldest_queued_age:.1f} s "
             f"and {stats.pending} producers are blocked"
         )

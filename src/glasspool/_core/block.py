@@ -18,9 +18,9 @@ from .block_exit import left_by, reason_for
 from .engine import Engine
 from .interfaces import NOTHING
 from .policies.keys import Keys
-from .reporter import context_without_span
 from .settings import Settings
 from .task_body import run_task
+from .task_context import context_without_span
 
 __all__ = ["Block"]
 
@@ -31,7 +31,8 @@ class Block:
     def __init__(self, settings: Settings) -> None:
         backend = current_backend()
         self.engine = Engine(settings, backend, context_without_span(), run_task)
-        self.work = Submission(self.engine, Keys(settings.limits, settings.rates), isolate=settings.isolate)
+        keys = Keys(settings.limits, settings.rates)
+        self.work = Submission(self.engine, keys, isolate=settings.isolate, retry=settings.retry)
         self._owner: object = backend.task()  # None when the block has been left
         self._group: TaskGroup = anyio.create_task_group()
         self.watch_drain: Callable[[], AbstractAsyncContextManager[object]] | None = None

@@ -13,7 +13,7 @@ from glasspool._foreign.guarded import interrupt_in, is_a, set_traceback, traceb
 from .backend import INTERRUPTIBLE, is_ordinary, split_cancellation
 from .engine import Engine
 from .runners.base import HIDDEN
-from .task_state import Task
+from .task_state import Task, timeout_error
 
 __all__ = ["end_anyhow", "end_by"]
 
@@ -55,14 +55,18 @@ def _end_by_error(engine: Engine, task: Task, error: BaseException, cancelled: B
     ):
         # It raised an error when everything was cancelled: the others end by that cancellation.
         engine.abort(source, requests=False)
-    engine.settle(task, "error", error=error)
+    if task.attempts is None or cancelled is not None or not engine.retrying().again(task, "error", error):
+        engine.settle(task, "error", error=error)
 
 
 def _end_by_cancellation(engine: Engine, task: Task, cancelled: BaseException | None) -> None:
     if task.request is not None:
         engine.settle_cancelled(task, task.request.reason)
     elif task.scope_cancelled:
-        engine.settle_timeout(task)  # there was no request, so the scope's deadline has passed
+        # There was no request, so the scope's deadline has passed.
+        error = timeout_error(task)
+        if task.attempts is None or not engine.retrying().again(task, "timeout", error):
+            engine.settle(task, "timeout", error=error)
     else:
         source = engine.backend.cancellation_source(cancelled)
         if source is not None:

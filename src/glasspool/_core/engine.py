@@ -12,19 +12,18 @@ from __future__ import annotations
 
 import logging
 import weakref
-from collections.abc import Callable, Coroutine, Mapping
+from collections.abc import Callable, Coroutine
 from contextvars import Context
 from functools import partial
 from signal import Signals
 from typing import Any
 
 from glasspool._foreign.guarded import log
-from glasspool.rates import Rate
 from glasspool.stats import ShutdownReport
 
 from .backend import Backend
 from .closing import Closing, Idle
-from .dependencies import Dependencies
+from .cut_tasks import log_late
 from .failures import Failures
 from .host import ExecutorHost
 from .interfaces import Feed
@@ -32,7 +31,7 @@ from .left_threads import LeftThreads
 from .line import Line
 from .nursery import Nursery
 from .policies.gate import Gate
-from .policies.limiter import Limiter
+from .policies_on_demand import Policies
 from .queue import AdmissionQueue, Producer
 from .reporter import Reporter
 from .settings import Settings
@@ -48,7 +47,7 @@ Body = Callable[["Engine", Task], Coroutine[Any, Any, None]]
 """Runs one task from its first step to its end (task_body.py)."""
 
 
-class Engine:
+class Engine(Policies):
     """Decides what runs next and settles each task. Holds the slots, the queue, and what is active.
 
     :param base: the context in which the nursery's services start.
@@ -71,37 +70,11 @@ class Engine:
         self.closing = Closing(settings.name, self.failures)
         self.active: dict[Task, None] = {}
         self.limits = TimeLimits(backend, self.nursery.wake, self.queue)
-        self.gate: Gate | None = None  # what holds tasks back, where something does
-        if settings.limits or settings.rates:
-            self.gate = self._gate(settings.limits, settings.rates)
-        self.dependencies: Dependencies | None = None  # tasks that wait for others, where there have been some
+        self.make_policies(settings)
         self.idle = Idle(self.queue.waiting, self.active)
         self.feeds: weakref.WeakSet[Feed] = weakref.WeakSet()  # iterations whose look-ahead follows the limit
         self._watched = False  # tasks that the closing waits for are being logged
         self.left: LeftThreads = LeftThreads(self.reporter, backend, self._slot_freed, self.dispatch)
-
-    def depending(self) -> Dependencies:
-        """The tasks that wait for others; from now on there may be some."""
-        if self.dependencies is None:
-            self.dependencies = Dependencies(self, self.gated())
-        return self.dependencies
-
-    def gated(self) -> Gate:
-        """The gate; from now on there is one."""
-        if self.gate is None:
-            if self.queue.capacity == 0:
-                raise ValueError("what is held waits in the queue: max_queued must be at least 1 for this")
-            self.gate = self._gate({}, ())
-            for task in self.queue.tasks():
-                self.gate.push(task)
-        return self.gate
-
-    def _gate(self, limits: Mapping[str, Limiter], rates: tuple[Rate, ...]) -> Gate:
-        gate = Gate(self.name, limits, rates, self.backend, self.nursery.wake, self.reporter.was_held)
-        self.reporter.gated(gate)
-        self.limits.also = gate.next
-        self.host.holds, self.host.limits = gate.hold_of, gate.limiter_of
-        return gate
 
     # -- starting --------------------------------------------------------------------------------------------------
 
@@ -132,6 +105,13 @@ class Engine:
             self.line.accept_granted()
         if queue.producers:
             self.line.grant()
+
+    def frees_slot(self, task: Task) -> None:
+        """An attempt of the task has ended: it gives its slot, and what its key has, back."""
+        if self.limits.deadlines.of:
+            self.limits.deadlines.discard(task)
+        del self.active[task]
+        self._slot_freed(task)
 
     def _slot_freed(self, task: Task) -> None:
         self.slots.used -= 1
@@ -194,11 +174,14 @@ class Engine:
         # Notify. Telemetry counts first; then the waiters are woken, even if something has raised meanwhile.
         tell, span, duration = None, None, 0.0
         try:
-            if outcome == "success" and not self.reporter.observed:
+            if outcome == "success" and not self.reporter.observed and task.attempts is None:
                 duration = self.reporter.succeeded(task.record)
                 span = task.record.span
             else:
-                report = partial(self.reporter.settled, task, outcome, error, reason, assigned=held)
+                settled = self.reporter.settled
+                if task.attempts is not None:
+                    settled = partial(self.retrying().reporter.settled, attempts=task.attempts)
+                report = partial(settled, task, outcome, error, reason, assigned=held)
                 tell = self.left.settle(task, report) if left else report()
         except BaseException as broken:  # noqa: BLE001 - the task's waiters are woken in any case
             self.reporter.broken(broken)
@@ -253,6 +236,8 @@ class Engine:
 
     def settle_cancelled(self, task: Task, reason: str, cause: BaseException | None = None) -> None:
         """End the task as cancelled, because of another error if there is one."""
+        if task.attempts is not None and self.retrying().ends_by_closing(task, reason):
+            return
         error = cancelled_error(task, reason)
         error.__cause__ = cause
         if self.closing.reason == "sibling_failure":
@@ -261,6 +246,8 @@ class Engine:
 
     def settle_timeout(self, task: Task) -> None:
         """End the task as out of time."""
+        if task.attempts is not None and self.retrying().ends_by_deadline(task):
+            return
         self.settle(task, "timeout", error=timeout_error(task))
 
     def begin_closing(self, signal: Signals | None = None, reason: str = "") -> None:
@@ -287,9 +274,14 @@ class Engine:
             feed.cut()
         if self.active and not self._watched:
             self._watched = True
-            self.nursery.start_watch(partial(self.idle.watch, lambda: self.reporter.waits_for(list(self.active))))
+            self.nursery.start_watch(
+                partial(self.idle.watch, lambda: log_late(self.name, self.reporter.record, list(self.active)))
+            )
         if cancel_nursery:
             self.nursery.cancel()
+
+    def _log_late(self) -> None:
+        log_late(self.name, self.reporter.record, list(self.active))
 
     def crashed(self, error: BaseException) -> None:
         """A task, an observer or an object of theirs raised KeyboardInterrupt or SystemExit: close. The block raises it

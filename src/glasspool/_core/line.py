@@ -13,6 +13,7 @@ from .nursery import Nursery
 from .policies.gate import Gate
 from .queue import AdmissionQueue, Producer
 from .reporter import Reporter
+from .retrying import Retrying
 from .slot_limit import SlotLimit
 from .task_state import Plan, Task
 
@@ -32,6 +33,10 @@ class Owner(Protocol):
 
     def depending(self) -> Dependencies:
         """The tasks that wait for others."""
+        ...
+
+    def retrying(self) -> Retrying:
+        """The tasks that may run again."""
         ...
 
     def settle_cancelled(self, task: Task, reason: str, cause: BaseException | None = None) -> None:
@@ -65,6 +70,8 @@ class Line:
         """Accept the task: into a free slot, else into the queue. The caller has checked that there is room."""
         owner = self._owner
         queue, slots, gate = owner.queue, owner.slots, owner.gate
+        if task.plan.retry is not None:
+            owner.retrying().accept(task)
         if task.sink is not None:
             task.sink.accepted(task)
         if slots.used >= slots.limit or (queue.waiting if gate is None else not self._starts_at_once(gate, task)):

@@ -44,12 +44,14 @@ class AdmissionQueue(Generic[T, P]):
     """
 
     def __init__(self, capacity: int | None) -> None:
-        self.capacity = capacity
+        self.bound = capacity
+        self.capacity = capacity  # the bound, with the places of those beyond it
         # Ordered dicts: constant-time removal from the middle, for cancelled tasks and producers. Public because other
         # modules check several times per task whether they are empty; only this class changes them.
         self.waiting: OrderedDict[T, None] = OrderedDict()
         self.producers: OrderedDict[P, None] = OrderedDict()
         self.granted: OrderedDict[P, None] = OrderedDict()
+        self.beyond: set[T] = set()  # queued tasks that take no place
         self.deadlines: Deadlines[T] = Deadlines()
 
     def room(self, free_slots: int) -> bool:
@@ -70,9 +72,23 @@ class AdmissionQueue(Generic[T, P]):
         self.waiting[task] = None
         return deadline is not None and self.deadlines.add(task, deadline)
 
+    def push_beyond(self, task: T, deadline: float | None) -> bool:
+        """Queue the task, which had left the queue, without a place of its own; else as ``push``."""
+        self.beyond.add(task)
+        if self.capacity is not None:
+            self.capacity += 1
+        return self.push(task, deadline)
+
+    def _is_out(self, task: T) -> None:
+        self.beyond.discard(task)
+        if self.capacity is not None:
+            self.capacity -= 1
+
     def pop(self) -> T:
         """The task that has waited longest."""
         task = self.waiting.popitem(last=False)[0]
+        if task in self.beyond:
+            self._is_out(task)
         if self.deadlines.of:
             self.deadlines.discard(task)
         return task
@@ -82,6 +98,8 @@ class AdmissionQueue(Generic[T, P]):
         if task not in self.waiting:
             return False
         del self.waiting[task]
+        if task in self.beyond:
+            self._is_out(task)
         if self.deadlines.of:
             self.deadlines.discard(task)
         return True
@@ -95,6 +113,8 @@ class AdmissionQueue(Generic[T, P]):
         found = self.deadlines.expired(now)
         for task in found:
             del self.waiting[task]
+            if task in self.beyond:
+                self._is_out(task)
         return found
 
     def block(self, producer: P) -> None:

@@ -6,7 +6,6 @@ import logging
 import os
 import threading
 from collections.abc import Callable, Iterable
-from contextvars import Context, copy_context
 from dataclasses import replace
 from itertools import product
 from typing import Any
@@ -17,7 +16,7 @@ from glasspool._foreign.guarded import is_a, log
 from glasspool._recorded_calls import recognise
 from glasspool.stats import LATE, CutTask, ExecutorStats, ShutdownReport
 from glasspool.telemetry import loop_monitors, providers
-from glasspool.telemetry.catalog import CANCEL_PHASES, REJECT_REASONS
+from glasspool.telemetry.catalog import CANCEL_PHASES, REJECT_REASONS, Key
 from glasspool.telemetry.observers import Observers, TaskEvent
 from glasspool.telemetry.recording.ages import oldest_ages, unobeyed
 from glasspool.telemetry.recording.call_names import look_through
@@ -29,14 +28,14 @@ from glasspool.telemetry.tracing import spans as tracing
 from glasspool.telemetry.tracing.spans import TaskTracer
 
 from .backend import Backend
+from .cut_tasks import cut_task
 from .settings import Settings
+from .task_context import context_of
 from .task_state import CURRENT, Plan, Task, current_task
 
-__all__ = ["HYBRID", "Reporter", "context_without_span"]
+__all__ = ["HYBRID", "Reporter"]
 
 logger = logging.getLogger("glasspool")
-
-_NAMED = 10  # the most tasks that a log line names
 
 HYBRID = Shape(
     runners=("inline", "thread"), workers=("thread",), queue=True, submit=True, slots=True, requests=True,
@@ -48,7 +47,7 @@ _ASKED = ("explicit", "shutdown", "keyboard_interrupt")  # reasons for which the
 
 
 def _cancels(*reasons: str) -> tuple[tuple[str, str], ...]:
-    return tuple(product(reasons, CANCEL_PHASES))
+    return tuple(product(reasons, CANCEL_PHASES[:2]))  # all that there are without retries
 
 
 class Reporter:
@@ -121,7 +120,7 @@ class Reporter:
 
     def fail_fast(self) -> None:
         """From now on a failing task may cancel others."""
-        self.record.expect(replace(self._shape, cancels=_cancels("sibling_failure")))
+        self.may_cancel(*_cancels("sibling_failure"))
 
     def accepted(self, task: Task, *, queued: bool, blocked: float | None) -> None:
         """The task is accepted, after its producer had been blocked so many seconds, if it had to wait."""
@@ -159,7 +158,11 @@ class Reporter:
 
     def has_dependencies(self) -> None:
         """From now on tasks may depend on others, and be cancelled because of them."""
-        self.record.expect(replace(self._shape, cancels=_cancels("dependency")))
+        self.may_cancel(*_cancels("dependency"))
+
+    def may_cancel(self, *cancels: tuple[str, str]) -> None:
+        """From now on there may be cancellations for these reasons in these phases."""
+        self.record.expect(replace(self._shape, cancels=cancels))
 
     def was_held(self, task: Task, holds: Iterable[tuple[str, str | None, float]]) -> None:
         """The task, which is queued, was held until now: for which reasons, by which limit, for how many seconds."""
@@ -187,15 +190,21 @@ class Reporter:
             self._tell(
                 TaskEvent(
                     "started", self.name, "hybrid", record.id, record.name, record.runner, wait=wait,
-                    context=_context_of(task),
+                    context=context_of(task),
                 )
             )  # fmt: skip
 
     def settled(
-        self, task: Task, outcome: str, error: BaseException | None, reason: str, *, assigned: bool
-    ) -> Callable[[], None] | None:
+        self, task: Task, outcome: str, error: BaseException | None, reason: str, *, assigned: bool, attempt: int = 0,
+        waited: float | None = None, ran: float | None = None,
+    ) -> Callable[[], None] | None:  # fmt: skip
         """The task has ended. Counts it at once, and returns the remaining notifications, for after all state has
-        changed."""
+        changed.
+
+        :param attempt: how often it has begun, if it may do so more than once.
+        :param waited: seconds until it began, if that was not just now.
+        :param ran: seconds that it has run, if it does not run now.
+        """
         record: TaskRecord = task.record
         request = task.request
         if outcome == "cancelled":
@@ -206,20 +215,26 @@ class Reporter:
             ending = Ending.timed_out(abandoned=task.left_running)
         else:
             ending = SUCCESS if outcome == "success" else Ending.failed(error)
+        if ran is not None:
+            ending = ending.timed(None, ran)
         duration = self.recorder.settle(record, ending, assigned=assigned)
         if record.span is None and not self.observed:
             return None
-        wait = (record.started if record.began else self.record.clock()) - record.accepted
-        context = _context_of(task) if self.observed else None
+        wait = waited
+        if wait is None:
+            wait = (record.started if record.began else self.record.clock()) - record.accepted
+        context = context_of(task) if self.observed else None
 
         def tell() -> None:
             if record.span is not None:
+                if attempt:
+                    record.span.set_attribute(Key.TASK_ATTEMPT, attempt)
                 _end_span(record, record.span, ending.timed(wait, duration))
             if self.observed:
                 self._tell(
                     TaskEvent(
                         "settled", self.name, "hybrid", record.id, record.name, record.runner, wait, duration,
-                        outcome, ending.error_type, reason, context,
+                        outcome, ending.error_type, reason if outcome == "cancelled" else "", context,
                     )
                 )  # fmt: skip
 
@@ -253,26 +268,9 @@ class Reporter:
         :param cut: whether the closing has cancelled it.
         """
         if cut:
-            self._cut.append(self._cut_task(task, asked))
+            self._cut.append(cut_task(self.record, task, asked))
         if asked is not None and self.record.clock() - asked >= LATE:
-            self._late.append(self._cut_task(task, asked))
-
-    def waits_for(self, tasks: list[Task]) -> None:
-        """Log the tasks that were asked to end and that the closing still waits for."""
-        now, asked = self.record.clock(), self.record.asked
-        named = [f"{task.name!r} (asked {now - asked.get(task.record, now):.1f} s ago)" for task in tasks[:_NAMED]]
-        if len(tasks) > _NAMED:
-            named.append(f"and {len(tasks) - _NAMED} more")
-        log(
-            logger.warning,
-            "executor %r is closing and still waits for tasks that were asked to end: %s", self.name, ", ".join(named),
-        )  # fmt: skip
-
-    def _cut_task(self, task: Task, asked: float | None) -> CutTask:
-        now = self.record.clock()
-        obeyed = 0.0 if asked is None else now - asked
-        phase = "running" if task.began else "queued"
-        return CutTask(task.item.id, task.name, phase, now - task.record.accepted, obeyed)
+            self._late.append(cut_task(self.record, task, asked))
 
     def close(self) -> ShutdownReport:
         """The executor has closed. Counts that once; later calls return the same report."""
@@ -325,19 +323,6 @@ class Reporter:
 def _end_span(record: TaskRecord, span: Span, ending: Ending) -> None:
     inline = record.began and record.runner == "inline"
     TaskTracer.end(span, ending, thread=threading.current_thread() if inline else None)
-
-
-def context_without_span() -> Context:
-    """A copy of the current context in which no span is current: what is started in it belongs to no span."""
-    context = copy_context()
-    context.run(tracing.attach, tracing.without_span())
-    return context
-
-
-def _context_of(task: Task) -> Context | None:
-    """The task's context variables as it has set them: within the task itself a copy of what is current."""
-    reference = CURRENT.get()
-    return task.context if reference is None or reference() is not task else copy_context()
 
 
 def _after_fork() -> None:

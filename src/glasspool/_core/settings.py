@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from glasspool.rates import Rate
+from glasspool.retries import Retry, RetryBudget
 from glasspool.telemetry.observers import Observer
 from glasspool.telemetry.tracing.spans import Spans
 
@@ -29,3 +30,5 @@ class Settings:
     observers: tuple[Observer, ...]
     rates: tuple[Rate, ...]
     limits: Mapping[str, Limiter]  # by configured name
+    retry: Retry | None  # of tasks that do not say it themselves
+    retry_budget: RetryBudget | None

@@ -89,7 +89,9 @@ def _begin(engine: Engine, task: Task) -> bool:
         engine.limits.begin(task, limit)
     else:
         task.begin(None)
-    if task.record.span is None and not engine.reporter.observed:
+    if task.attempts is not None:
+        engine.retrying().began(task, task.attempts)
+    elif task.record.span is None and not engine.reporter.observed:
         engine.reporter.counted_begin(task.record)
     else:
         engine.reporter.began(task)

@@ -4,7 +4,8 @@ Other modules read the attributes of a ``Task`` and change them only through its
 
     new ──enqueue──▶ queued ──activate──▶ active ──settle──▶ success, error, timeout, cancelled
      └───────────────activate───────────────▲
-                     queued ──settle──▶ timeout, cancelled
+                     queued ◀──send_back── active
+                     queued ──settle──▶ timeout, cancelled; error, if an attempt has failed
 
 While it is active, ``begin`` says that its function is about to be called, ``ask`` that it was asked to end,
 ``enclose`` that a cancel scope was put around it for that, and ``leave_running`` that its thread will outlive it.
@@ -18,7 +19,9 @@ from contextvars import Context, ContextVar
 from typing import TYPE_CHECKING, Any, NamedTuple
 from weakref import ref
 
+from glasspool._current import CARRIED, CurrentTask, idempotency_key
 from glasspool.errors import TaskCancelled, TaskTimeout
+from glasspool.retries import Retry
 from glasspool.task import Completed, WorkItem
 from glasspool.telemetry.recording.task_record import TaskRecord
 
@@ -30,10 +33,12 @@ if TYPE_CHECKING:
 __all__ = [
     "CURRENT",
     "MOVES",
+    "Attempts",
     "CancelRequest",
     "Plan",
     "Task",
     "cancelled_error",
+    "current",
     "current_task",
     "timeout_error",
 ]
@@ -41,8 +46,8 @@ __all__ = [
 MOVES: dict[str, frozenset[str]] = {
     # from: to
     "new": frozenset({"queued", "active"}),
-    "queued": frozenset({"active", "timeout", "cancelled"}),
-    "active": frozenset({"success", "error", "timeout", "cancelled"}),
+    "queued": frozenset({"active", "error", "timeout", "cancelled"}),
+    "active": frozenset({"queued", "success", "error", "timeout", "cancelled"}),
     "success": frozenset(),
     "error": frozenset(),
     "timeout": frozenset(),
@@ -55,8 +60,8 @@ class Plan:
     """How tasks are run: the checked options of one submission, or of all those of one map. Never changed later."""
 
     __slots__ = (
-        "abandon", "after", "cost", "deadline", "isolate", "key", "label", "link", "metadata", "name", "runner",
-        "runner_name", "timeout",
+        "abandon", "after", "cost", "deadline", "isolate", "key", "label", "link", "metadata", "name", "retry",
+        "runner", "runner_name", "timeout",
     )  # fmt: skip
 
     def __init__(self, name: str, label: str, runner: Any, runner_name: str, *, isolate: bool) -> None:
@@ -73,13 +78,14 @@ class Plan:
         self.after: tuple[Task, ...] = ()  # what must succeed before; let go when the task is accepted
         self.key: Hashable = None  # whose limit holds for it
         self.cost = 1_000_000_000  # of rates, in billionths
+        self.retry: Retry | None = None  # whether it runs again when it has failed
 
     def for_one(self, key: Hashable, cost: int) -> Plan:
         """The same for one task alone, with this key and cost."""
         made = Plan(self.name, self.label, self.runner, self.runner_name, isolate=self.isolate)
         made.timeout, made.deadline, made.abandon = self.timeout, self.deadline, self.abandon
         made.link, made.metadata, made.after = self.link, self.metadata, self.after
-        made.key, made.cost = key, cost
+        made.key, made.cost, made.retry = key, cost, self.retry
         return made
 
 
@@ -91,13 +97,34 @@ class CancelRequest(NamedTuple):
     at: float
 
 
+class Attempts:
+    """The attempts of a task that may run more than once.
+
+    :param place: its number in order of acceptance.
+    :param accepted: when it was accepted, by the recorder's clock.
+    """
+
+    __slots__ = ("accepted", "began", "context", "failed", "number", "place", "ran", "span", "waited")
+
+    def __init__(self, place: int, accepted: float) -> None:
+        self.place = place
+        self.accepted = accepted
+        self.number = 0  # of the one that runs, or has run last
+        self.began = 0.0  # when that began, by the same clock
+        self.waited = 0.0  # seconds until the first one began
+        self.ran = 0.0  # seconds that those before have run
+        self.context: Context | None = None  # the submitter's, of which each attempt gets a copy
+        self.span: Any = None  # of the one that runs
+        self.failed: tuple[str, BaseException] | None = None  # how the last one ended, until the next one begins
+
+
 class Task:
     """One task. Written only on its executor's event loop, except ``left_running``; read from any thread."""
 
     # Slots, and no defaults on the class: every task reads all of these, and from a slot that takes a tenth.
     __slots__ = (
-        "__weakref__", "began", "completed", "context", "event", "handle", "host", "item", "late", "left_counted",
-        "left_running", "native", "plan", "record", "request", "scope", "sink", "state",
+        "__weakref__", "attempts", "began", "completed", "context", "event", "handle", "host", "item", "late",
+        "left_counted", "left_running", "native", "plan", "record", "request", "scope", "sink", "state",
     )  # fmt: skip
 
     def __init__(
@@ -120,6 +147,7 @@ class Task:
         self.left_running = False  # settled, or about to be, but its thread is still busy
         self.left_counted = False  # and counted as abandoned
         self.native: Any = None  # the backend's task; written by the backend alone
+        self.attempts: Attempts | None = None  # if it may run more than once
 
     @property
     def name(self) -> str:
@@ -130,7 +158,7 @@ class Task:
 
     def enqueue(self) -> None:
         """Enter the queue: there is no free slot."""
-        if "queued" not in MOVES[self.state]:
+        if self.state != "new":
             raise self._illegal("queued")
         self.state = "queued"
 
@@ -142,7 +170,7 @@ class Task:
 
     def settle(self, outcome: str, value: Any, error: BaseException | None) -> None:
         """End; the state does not change again."""
-        if outcome not in MOVES[self.state] or outcome == "active":
+        if outcome not in MOVES[self.state] or outcome in ("active", "queued"):
             raise self._illegal(outcome)
         self.state = outcome
         self.completed = Completed(value, error, self.item, outcome)
@@ -150,6 +178,16 @@ class Task:
 
     def _illegal(self, state: str) -> RuntimeError:
         return RuntimeError(f"illegal move of task {self.name!r}: {self.state} to {state}")
+
+    def send_back(self, failed: tuple[str, BaseException], context: Context) -> None:
+        """Give the slot back and be queued again, to run once more, in this context: an attempt has ended so."""
+        if self.state != "active" or self.attempts is None:
+            raise self._illegal("queued")
+        self.state = "queued"
+        self.attempts.failed = failed
+        self.context = context
+        self.scope = None
+        self.began = self.late = False
 
     # -- within the active state -----------------------------------------------------------------------------------
 
@@ -218,6 +256,8 @@ class Task:
         finalizers."""
         self.sink = self.handle = None
         self.context = None
+        if self.attempts is not None:
+            self.attempts.context = self.attempts.failed = self.attempts.span = None
 
     def __repr__(self) -> str:
         return f"<Task {self.item.id} {self.name!r} {self.state}>"
@@ -234,6 +274,15 @@ def current_task() -> Task | None:
     reference = CURRENT.get()
     current = None if reference is None else reference()
     return None if current is None or (current.completed is not None and not current.left_running) else current
+
+
+def current() -> CurrentTask | None:
+    """See ``glasspool.current_task``."""
+    task = current_task()
+    if task is None:
+        return CARRIED.get()
+    number = 1 if task.attempts is None else task.attempts.number
+    return CurrentTask(task.name, number, idempotency_key(task.record.id))
 
 
 def cancelled_error(task: Task, reason: str) -> TaskCancelled:

@@ -22,6 +22,7 @@ __all__ = [
     "PROCESS",
     "QUEUE_OUTCOMES",
     "REJECT_REASONS",
+    "RETRY_STOPS",
     "SHUTDOWN_OUTCOMES",
     "SPAN_ATTRIBUTES",
     "SPAN_EVENTS",
@@ -52,6 +53,8 @@ class Key:
     TASK_OUTCOME: Final = "glasspool.task.outcome"
     TASK_PHASE: Final = "glasspool.task.phase"
     TASK_DURATION: Final = "glasspool.task.duration"
+    TASK_ATTEMPT: Final = "glasspool.task.attempt"
+    RETRY_STOP: Final = "glasspool.retry.stop.reason"
     QUEUE_OUTCOME: Final = "glasspool.queue.outcome"
     QUEUE_SIZE: Final = "glasspool.queue.size"
     QUEUE_WAIT: Final = "glasspool.queue.wait.duration"
@@ -92,9 +95,14 @@ CANCEL_REASONS: Final[tuple[str, ...]] = (
     "keyboard_interrupt",
     "unknown",
 )
-CANCEL_PHASES: Final[tuple[str, ...]] = ("queued", "running")
-HOLD_REASONS: Final[tuple[str, ...]] = ("rate", "limit", "pause", "dependency")
+CANCEL_PHASES: Final[tuple[str, ...]] = ("queued", "running", "retry_wait")
+"""Where a cancellation met a task; ``retry_wait``: an attempt had failed, and the next one had not begun."""
+
+HOLD_REASONS: Final[tuple[str, ...]] = ("rate", "limit", "pause", "retry", "dependency")
 """Why a queued task may not start though a slot were free."""
+
+RETRY_STOPS: Final[tuple[str, ...]] = ("attempts", "budget", "deadline", "closing")
+"""Why a task was not tried again though its error was one to try again after."""
 
 CONTEXT_LOSS_KINDS: Final[tuple[str, ...]] = ("missing", "stale", "unpicklable")
 LOSS_KINDS: Final[tuple[str, ...]] = ("span_queue_full", "span_export", "span_shutdown", "point_export")
@@ -167,7 +175,10 @@ SPAN_ATTRIBUTES: Final = (
     Attribute(Key.QUEUE_SIZE, "int", "Tasks queued when this one was submitted.", "always"),
     Attribute(Key.QUEUE_WAIT, "double", "Seconds from acceptance to start, or to leaving the queue.",
               "at the end, where there is a queue"),
-    Attribute(Key.TASK_DURATION, "double", "Seconds of running.", "at the end, if it started"),
+    Attribute(Key.TASK_DURATION, "double", "Seconds of running, of all attempts together.",
+              "at the end, if it started"),
+    Attribute(Key.TASK_ATTEMPT, "int", "Number of the attempt, from 1; on a task's own span that of the last one.",
+              "tasks that may be retried, if they started"),
     Attribute(Key.CANCEL_REASON, "string", "Who asked for the cancellation.", "cancelled tasks"),
     Attribute(Key.CANCEL_MESSAGE, "string", "The free text given to cancel().", "cancelled tasks with a message"),
     Attribute(Key.CODE_FUNCTION, "string", "Module and qualified name of the function.", "always"),

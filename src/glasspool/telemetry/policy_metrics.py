@@ -1,20 +1,31 @@
-"""The metrics of what holds queued tasks back: rates, limits and pauses. The catalog has them with all others."""
+"""The metrics of policies: what holds queued tasks back, and what runs again. The catalog has them with all others."""
 
 from __future__ import annotations
 
 from typing import Final
 
 from .attributes import Key
-from .metric import WAIT_BUCKETS, Metric
+from .metric import RUN_BUCKETS, WAIT_BUCKETS, Metric
 
-__all__ = ["LIMIT_AVAILABLE", "LIMIT_CAPACITY", "LIMIT_USAGE", "POLICY_METRICS", "QUEUE_HELD", "QUEUE_HOLD"]
+__all__ = [
+    "ATTEMPT_DURATION",
+    "LIMIT_AVAILABLE",
+    "LIMIT_CAPACITY",
+    "LIMIT_USAGE",
+    "POLICY_METRICS",
+    "QUEUE_HELD",
+    "QUEUE_HOLD",
+    "RETRY_BUDGET",
+    "RETRY_STOPPED",
+    "TASK_RETRIES",
+]
 
 QUEUE_HELD: Final = Metric(
     "glasspool.queue.held",
     "updowncounter",
     "{task}",
     "Queued tasks that could not start though a slot were free, by what holds them: a rate, a limit on their key, a"
-    " pause; absent where nothing holds tasks.",
+    " pause, a retry's delay, a dependency; absent where nothing holds tasks.",
     (Key.HOLD_REASON,),
     rare=True,
 )
@@ -54,5 +65,42 @@ LIMIT_AVAILABLE: Final = Metric(
     (Key.LIMIT_NAME,),
     rare=True,
 )
+TASK_RETRIES: Final = Metric(
+    "glasspool.task.retries",
+    "counter",
+    "{attempt}",
+    "Attempts that failed and after which the task is to run again, by the error. The task itself has not ended.",
+    (Key.ERROR_TYPE,),
+    rare=True,
+)
+RETRY_STOPPED: Final = Metric(
+    "glasspool.retry.stopped",
+    "counter",
+    "{task}",
+    "Tasks that failed though their error was one to try again after: no attempts left, the retry budget spent, the"
+    " deadline too near, the executor closing.",
+    (Key.RETRY_STOP,),
+    rare=True,
+)
+RETRY_BUDGET: Final = Metric(
+    "glasspool.retry.budget.available",
+    "gauge",
+    "{attempt}",
+    "Retries that the budget allows now; absent where no task may be retried, or where there is no budget.",
+    rare=True,
+)
+ATTEMPT_DURATION: Final = Metric(
+    "glasspool.attempt.duration",
+    "histogram",
+    "s",
+    "Running time of each attempt of tasks that may be retried; task.duration has the sum of a task's attempts.",
+    (Key.TASK_OUTCOME,),
+    RUN_BUCKETS,
+    rare=True,
+    exemplars=True,
+)
 
-POLICY_METRICS: Final = (QUEUE_HELD, QUEUE_HOLD, LIMIT_USAGE, LIMIT_CAPACITY, LIMIT_AVAILABLE)
+POLICY_METRICS: Final = (
+    QUEUE_HELD, QUEUE_HOLD, LIMIT_USAGE, LIMIT_CAPACITY, LIMIT_AVAILABLE, TASK_RETRIES, RETRY_STOPPED, RETRY_BUDGET,
+    ATTEMPT_DURATION,
+)  # fmt: skip

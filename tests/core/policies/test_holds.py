@@ -109,7 +109,7 @@ def test_metrics(backend):
     def limit(found, metric, name):
         return total(found, metric, {Key.LIMIT_NAME: name})
 
-    nothing = {"rate": 0, "limit": 0, "pause": 0, "dependency": 0}
+    nothing = {"rate": 0, "limit": 0, "pause": 0, "retry": 0, "dependency": 0}
     assert held(before) == held(after) == nothing
     assert held(during) == {**nothing, "limit": 2}
     assert total(during, catalog.QUEUE_SIZE, {}) == 2

@@ -14,6 +14,7 @@ from itertools import count
 from typing import NamedTuple
 
 from glasspool._core.backend import Backend
+from glasspool._core.deadlines import Deadlines
 from glasspool._core.task_state import Plan, Task
 from glasspool.rates import Hold, Rate
 
@@ -34,11 +35,12 @@ class Held(NamedTuple):
 
 
 class _Apart(NamedTuple):
-    """A task that is held by something of its own: why, its number in order of acceptance, and since when."""
+    """A task that is held by something of its own: why, its number in order of acceptance, since when, until when."""
 
     reason: str
     number: int
     since: float
+    until: float | None
 
 
 class Gate:
@@ -70,6 +72,7 @@ class Gate:
         self._queued = 0
         self._held = dict.fromkeys(REASONS, 0)  # tasks that are held by their own limit, or apart
         self._apart: dict[Task, _Apart] = {}
+        self._until: Deadlines[Task] = Deadlines()  # of those whose instant is known
 
     # -- in and out ------------------------------------------------------------------------------------------------
 
@@ -107,11 +110,26 @@ class Gate:
         if lane.first() is task:
             self._judge(lane)
 
-    def hold_apart(self, task: Task, reason: str) -> None:
-        """The task is queued, and held by something of its own. It keeps its place in order of acceptance."""
-        self.lanes.of(task.plan.key).apart += 1
-        self._apart[task] = _Apart(reason, next(self._numbers), self._now())
+    def number(self) -> int:
+        """The place, in order of acceptance, of a task that is accepted now and may be queued again."""
+        return next(self._numbers)
+
+    def hold_apart(self, task: Task, reason: str, number: int | None = None, until: float | None = None) -> None:
+        """The task is queued, and held by something of its own. It keeps its place in order of acceptance.
+
+        :param number: that place, if it was accepted before; None for the next one.
+        :param until: the instant at which it is released; None: by ``release_apart``.
+        """
+        lane = self.lanes.of(task.plan.key)
+        lane.apart += 1
+        if number is None:
+            number = next(self._numbers)
+        else:
+            lane.beyond.add(task)  # it has had its place in the queue
+        self._apart[task] = _Apart(reason, number, self._now(), until)
         self._held[reason] = self._held.get(reason, 0) + 1
+        if until is not None and self._until.add(task, until):
+            self._wake()  # to set the timer
 
     def release_apart(self, task: Task) -> None:
         """Nothing of its own holds the task any more."""
@@ -121,7 +139,8 @@ class Gate:
         self._wake()
 
     def _leave_apart(self, task: Task) -> None:
-        reason, _, since = self._apart.pop(task)
+        reason, _, since, _ = self._apart.pop(task)
+        self._until.discard(task)
         self.lanes.known(task.plan.key).apart -= 1
         self._held[reason] -= 1
         self._report(task, [Held(reason, None, self._now() - since)])
@@ -130,7 +149,7 @@ class Gate:
         """The task that starts next, and claims for it; None if no queued one may start now."""
         while (lane := self._first()) is not None:
             now = nanoseconds(self._now())
-            task = self._first_of(lane)
+            task = lane.head()
             if lane.limiter is not None and lane.limiter.block(task.plan.cost, now) is not None:
                 self._judge(lane)  # another executor was faster
                 continue
@@ -149,6 +168,7 @@ class Gate:
     def remove(self, task: Task) -> None:
         """The task is not queued any more: it starts, or ends."""
         lane, now = self.lanes.known(task.plan.key), self._now()
+        lane.beyond.discard(task)
         if task not in lane.tasks:  # unless it is held apart, it ends while it is being accepted
             if task in self._apart:
                 self._leave_apart(task)
@@ -180,8 +200,11 @@ class Gate:
 
     def advance(self) -> None:
         """Time has passed: look at what was held until now."""
-        now = nanoseconds(self._now())
-        while self._due and self._due[0][0] <= now:
+        now = self._now()
+        for task in self._until.expired(now):
+            if task in self._apart:  # else it has ended meanwhile
+                self.release_apart(task)
+        while self._due and self._due[0][0] <= nanoseconds(now):
             self._pop_due()
         self.judge_whole()
 
@@ -206,23 +229,21 @@ class Gate:
         found = [self._due[0][0]] if self._due else []
         if self._block is not None and self._block.until is not None:
             found.append(self._block.until)
-        return seconds_from(min(found)) if found else None
+        released = self._until.next()
+        if not found:
+            return released
+        return seconds_from(min(found)) if released is None else min(seconds_from(min(found)), released)
 
     def _first(self) -> Lane | None:
         """The lane whose first task, of all that may start by their keys, was accepted first."""
         while self._ready:
             number, _, lane = self._ready[0]
-            if lane.block is None and lane.tasks and lane.tasks[self._first_of(lane)].number == number:
+            if lane.block is None and lane.tasks and lane.tasks[lane.head()].number == number:
                 return lane
             heapq.heappop(self._ready)
             if lane.listed == number:
                 lane.listed = -1
         return None
-
-    def _first_of(self, lane: Lane) -> Task:
-        task = lane.first()
-        assert task is not None, "the lane has tasks"  # noqa: S101 - for the type checker
-        return task
 
     def _changed(self, lane: Lane) -> None:
         self._judge(lane)
@@ -232,7 +253,7 @@ class Gate:
     def _judge(self, lane: Lane) -> None:
         """Find out whether the first task of the lane may start, as far as its key goes."""
         now = self._now()
-        task = self._first_of(lane)
+        task = lane.head()
         number = lane.tasks[task].number
         block = None if lane.limiter is None else lane.limiter.block(task.plan.cost, nanoseconds(now))
         if lane.block is not None:
@@ -260,7 +281,7 @@ class Gate:
             return False
         if self._block is None and not self.whole.meters and self.whole.paused_until is None:
             return True
-        block = self.whole.block(self._first_of(lane).plan.cost, nanoseconds(self._now()))
+        block = self.whole.block(lane.head().plan.cost, nanoseconds(self._now()))
         if block != self._block:
             self._hold_whole(block)
             self._wake()  # to set the timer; or to start what time has released between two readings of the clock
@@ -318,7 +339,7 @@ class Gate:
         """Why this queued task is held; None if it waits for a slot only. From any thread."""
         apart = self._apart.get(task)
         if apart is not None:
-            return Hold(apart.reason, None, None)
+            return Hold(apart.reason, None, apart.until)
         lane = self.lanes.known(task.plan.key)
         name, block = lane.name, lane.block
         if block is None:

@@ -45,8 +45,8 @@ class Lane:
     """
 
     __slots__ = (
-        "_changed", "_order", "_since", "_times", "_whole", "_whole_before", "apart", "block", "due", "limiter",
-        "listed", "name", "producers", "promised", "tasks",
+        "_changed", "_order", "_since", "_times", "_whole", "_whole_before", "apart", "beyond", "block", "due",
+        "limiter", "listed", "name", "producers", "promised", "tasks",
     )  # fmt: skip
 
     def __init__(
@@ -61,6 +61,7 @@ class Lane:
         self.producers: OrderedDict[Producer[Task], None] = OrderedDict()  # in line for a place among its own
         self.promised: set[Task] = set()  # of producers that have left that line and are in the executor's
         self.apart = 0  # tasks of its key that are queued and held by something of their own
+        self.beyond: set[Task] = set()  # queued tasks that take none of the places of its key
         self.listed = self.due = -1  # the number, and the instant, with which it is in the gate's heaps
         self._changed = changed
         self._whole = whole
@@ -104,6 +105,12 @@ class Lane:
             heapq.heappop(order)
         return order[0][1] if order else None
 
+    def head(self) -> Task:
+        """The same of a lane that has tasks."""
+        task = self.first()
+        assert task is not None, "the lane has tasks"  # noqa: S101 - for the type checker
+        return task
+
     def is_first(self, task: Task) -> bool:
         """Whether the task is the next to start. From any thread."""
         order = self._order
@@ -112,7 +119,7 @@ class Lane:
     @property
     def _taken(self) -> int:
         """Places in the queue that its tasks have, or will have."""
-        return len(self.tasks) + self.apart + len(self.promised)
+        return len(self.tasks) + self.apart + len(self.promised) - len(self.beyond)
 
     @property
     def max_queued(self) -> int | None:

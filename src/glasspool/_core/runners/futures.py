@@ -10,7 +10,7 @@ from typing import Any
 
 import anyio
 
-from glasspool._core.task_state import Task
+from glasspool._core.task_state import Task, current
 from glasspool._foreign.frames import queued_by
 from glasspool._foreign.pool_classes import of_interpreters, of_processes
 from glasspool._recorded_calls import CALLERS, SUBMITTERS, run_counted
@@ -35,7 +35,7 @@ class FuturesRunner:
         executor: str,
         pool: Executor,
         call_soon_threadsafe: Callable[[Callable[[], object]], bool],
-        carry: Callable[[Callable[..., Any]], Callable[..., Any]],
+        carry: Callable[..., Callable[..., Any]],
     ) -> None:
         self._executor = executor
         self._pool = pool
@@ -48,7 +48,7 @@ class FuturesRunner:
         item, since = task.item, time.monotonic()
         try:
             if self._remote:
-                future = self._pool.submit(self._carry(item.function), *item.arguments)
+                future = self._pool.submit(self._carry(item.function, task=current()), *item.arguments)
             elif isinstance(self._pool, ThreadPoolExecutor):
                 future = self._pool.submit(copy_context().run, run_counted, item.function, *item.arguments)
             else:

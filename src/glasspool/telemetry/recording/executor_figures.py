@@ -33,6 +33,7 @@ class ExecutorFigures(Protocol):
     worker_limits: dict[str, int]
     serving: int
     holds: Holds | None
+    retry_budget: Callable[[], int] | None
 
     def catch_up(self) -> None:
         """Enter what was noted and not yet counted. The caller is in no turn."""

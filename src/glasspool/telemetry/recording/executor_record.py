@@ -159,6 +159,7 @@ class ExecutorRecord:
         self.active_tasks: OrderedDict[TaskRecord, None] = OrderedDict()  # why ordered: see SlotClock.waiting
         self.asked: dict[TaskRecord, float] = {}  # to end, since then; or at a time to come, when theirs is out
         self.holds: Holds | None = None  # what holds queued tasks back, where something does
+        self.retry_budget: Callable[[], int] | None = None  # retries that are allowed now, where they are counted
         self.serving = 0  # calls that keep workers busy and are another executor's tasks
         self.pending: OrderedDict[object, float] = OrderedDict()  # blocked producer -> since when
         self.opened_at = 0.0
@@ -281,6 +282,11 @@ class ExecutorRecord:
         self.slots.gated = True
         if self.is_open:
             self.in_turn(self.totals.expect_holds, holds.names)
+
+    def retries(self, budget: Callable[[], int] | None) -> None:
+        """From now on tasks may run again, as often as ``budget`` says; None: without a bound."""
+        self.retry_budget = budget
+        self.in_turn(self.totals.expect_retries)
 
     def was_held(self, task: TaskRecord, reason: str, seconds: float) -> None:
         """A queued task that leaves the queue was held for so long."""

@@ -67,6 +67,9 @@ class Totals(Holder):
         self.cancel_duration: dict[str, Histogram] = {}
         self.queue_wait: dict[str, Histogram] = {}
         self.hold: dict[str, Histogram] = {}
+        self.attempt: dict[str, Histogram] = {}
+        self.retries: dict[str, int] = {}  # by error type
+        self.retry_stops: dict[str, int] = {}
         self.submit_wait: dict[str, Histogram] = {}  # one, without a label
         self.shutdown: dict[str, Histogram] = {}
         self.folded: dict[str, Histogram] = {}  # by metric: measurements that found no room for a series of their own
@@ -116,6 +119,19 @@ class Totals(Holder):
                 self.limit_names.add(name)
             else:
                 self._hit("label_cap", _NO_ROOM)
+
+    def expect_retries(self) -> None:
+        """An executor of this identity may run tasks again."""
+        if not self.retry_stops:
+            self._expect(self.retry_stops, catalog.RETRY_STOPS)
+            self._budget.use(1)  # what the budget still allows
+
+    def retry_of(self, error_type: str) -> str:
+        """The key in ``retries`` of such an error, which is there from now on."""
+        if error_type not in self.retries:
+            error_type = error_type if self._room_for(error_type) else OTHER
+            self.retries.setdefault(error_type, 0)
+        return error_type
 
     def _expect(self, family: dict[K, int], keys: Iterable[K], series: int = 1) -> None:
         for key in keys:
@@ -201,8 +217,8 @@ class Totals(Holder):
     def histograms(self) -> list[Histogram]:
         """All there are."""
         families: tuple[dict[Any, Histogram], ...] = (
-            self.queue_wait, self.hold, self.submit_wait, self.shutdown, self.duration, self.cancel_duration,
-            self.folded,
+            self.queue_wait, self.hold, self.submit_wait, self.shutdown, self.duration, self.attempt,
+            self.cancel_duration, self.folded,
         )  # fmt: skip
         return [series for family in families for series in family.values()]
 
@@ -230,6 +246,10 @@ class Totals(Holder):
     def hold_of(self, reason: str) -> Histogram:
         """How long tasks were held for this reason."""
         return self._one_of(self.hold, catalog.QUEUE_HOLD, reason)
+
+    def attempt_of(self, outcome: str) -> Histogram:
+        """How long attempts ran that ended so."""
+        return self._one_of(self.attempt, catalog.ATTEMPT_DURATION, outcome)
 
     def submit_wait_of(self) -> Histogram:
         """Waits of producers."""

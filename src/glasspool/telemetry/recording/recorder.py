@@ -273,7 +273,8 @@ class Recorder:
         index = bisect_left(series.bounds, value)
         found = None if task.span is None else exemplars.of(task.span, value)
         success, error, timeout, cancelled = _ENDS[outcome]
-        why = ending.reason or "unknown", "running" if task.began else "queued"
+        phase = "queued" if not task.began else "running" if assigned else "retry_wait"
+        why = ending.reason or "unknown", phase
         cancellations = totals.ready(totals.cancellations, why) if cancelled else {why: 0}
         held, left = int(assigned), int(assigned and ending.abandoned)
         left_behind = totals.ready(totals.abandoned, runner, 0) if left else {runner: 0}

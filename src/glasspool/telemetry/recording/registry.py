@@ -21,10 +21,9 @@ from glasspool.telemetry.catalog import OTHER, PROCESS, Key, Metric
 
 from .executor_figures import ExecutorFigures
 from .histograms import Exemplar, Histogram, Holder
-from .holds import LimitFigures
 from .identity import Totals
 from .overdue import overdue
-from .printable_text import printable
+from .policy_readings import read_policies
 from .series_budget import Budget
 from .turns import Turns
 
@@ -227,6 +226,8 @@ def _read(totals: Totals, out: _Collection, whole: bool) -> None:
     each(catalog.TASK_COMPLETED, totals.completed, Key.TASK_OUTCOME, Key.ERROR_TYPE, Key.RUNNER)
     each(catalog.TASK_REJECTED, totals.rejected, Key.ERROR_TYPE)
     each(catalog.TASK_CANCELLATIONS, totals.cancellations, Key.CANCEL_REASON, Key.TASK_PHASE)
+    each(catalog.TASK_RETRIES, totals.retries, Key.ERROR_TYPE)
+    each(catalog.RETRY_STOPPED, totals.retry_stops, Key.RETRY_STOP)
     each(catalog.CONTEXT_LOSSES, totals.losses, Key.LOSS_KIND)
     each(catalog.TELEMETRY_FAILURES, totals.failures, Key.FAILURE_KIND)
     add(catalog.EXECUTOR_OPENED, totals.opened)
@@ -297,8 +298,7 @@ def _read_gauges(totals: Totals, now: dict[ExecutorFigures, float], out: _Collec
         objective = min((r.late_after for r in live), default=inf)
         if objective != inf:
             add(catalog.QUEUE_WAIT_OBJECTIVE, objective)
-    if totals.holds:
-        _read_holds(totals, add)
+    read_policies(totals, add)
     if totals.blocked:
         add(catalog.SUBMIT_PENDING, sum(len(r.pending) for r in live))
         add(catalog.SUBMIT_OLDEST_AGE, oldest(lambda r: list(islice(r.pending.values(), 1))))
@@ -317,27 +317,6 @@ def _read_gauges(totals: Totals, now: dict[ExecutorFigures, float], out: _Collec
         add(catalog.WORKER_COUNT, busy, **extra, **{Key.WORKER_STATE: "busy"})
         add(catalog.WORKER_COUNT, alive - busy, **extra, **{Key.WORKER_STATE: "idle"})
         add(catalog.WORKER_LIMIT, sum(r.worker_limits.get(runner, 0) for r in live), **extra)
-
-
-def _read_holds(totals: Totals, add: Callable[..., None]) -> None:
-    gates = [r.holds for r in totals.live if r.holds is not None]
-    held = sum((Counter(gate.held()) for gate in gates), Counter[str]())
-    for reason in catalog.HOLD_REASONS:
-        add(catalog.QUEUE_HELD, held[reason], **{Key.HOLD_REASON: reason})
-    # Executors of one name may share a limit, which is counted once.
-    limits = {found[:2]: LimitFigures(*found) for gate in gates for found in gate.limits()}.values()
-    for name in sorted(totals.limit_names):
-        label = {Key.LIMIT_NAME: name}
-        ours = [figures for figures in limits if printable(figures.name) == name]
-        add(catalog.LIMIT_USAGE, sum(figures.usage for figures in ours), **label)
-        bounds = [figures.capacity for figures in ours if figures.capacity is not None]
-        if bounds and len(bounds) == len(ours):
-            totals.bounded.add(name)
-        if name in totals.bounded:
-            add(catalog.LIMIT_CAPACITY, sum(bounds), **label)
-        available = sum(figures.available for figures in ours)
-        if available != inf:  # nothing but its places in the queue is bounded
-            add(catalog.LIMIT_AVAILABLE, available, **label)
 
 
 REGISTRY = Registry()

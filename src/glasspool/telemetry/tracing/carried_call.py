@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from glasspool._current import CARRIED, CurrentTask
 from glasspool._foreign.guarded import drop_top_frame, traceback_of
 from glasspool._recorded_calls import own_calls
 from glasspool.telemetry.recording.error_types import error_text
@@ -19,18 +20,21 @@ class Carried:
     """Calls ``fn`` in the receiving process, in the trace context (span and baggage) in which this object was made.
 
     The context that is current in the receiver is not used: a forked worker starts with an unrelated trace. Picklable
-    if ``fn`` is.
+    if ``fn`` is. ``task`` is what ``glasspool.current_task()`` returns there.
     """
 
-    __slots__ = ("carrier", "fn", "over")
+    __slots__ = ("carrier", "fn", "over", "task")
 
-    def __init__(self, fn: Callable[..., Any], carrier: dict[str, str] | None = None) -> None:
+    def __init__(
+        self, fn: Callable[..., Any], carrier: dict[str, str] | None = None, task: CurrentTask | None = None
+    ) -> None:
         self.fn = fn
+        self.task = task
         self.carrier = inject() if carrier is None else carrier
         self.over = False  # see Running
 
     def __reduce__(self) -> Any:
-        return Carried, (self.fn, self.carrier)
+        return Carried, (self.fn, self.carrier, self.task)
 
     @property
     def __wrapped__(self) -> Callable[..., Any]:
@@ -38,7 +42,7 @@ class Carried:
         return self.fn
 
     def __call__(self, /, *args: Any, **kwargs: Any) -> Any:
-        token = attach(extract(self.carrier))
+        token, within = attach(extract(self.carrier)), CARRIED.set(self.task)
         try:
             with own_calls(self):
                 return self.fn(*args, **kwargs)
@@ -53,8 +57,9 @@ class Carried:
             raise
         finally:
             self.over = True
+            CARRIED.reset(within)
             detach(token)
-            del self, token
+            del self, token, within
 
 
 def _travels(error: BaseException) -> bool:

@@ -41,6 +41,7 @@ __all__ = [
     "context_in",
     "detach",
     "enter",
+    "failed",
     "leave",
     "without_span",
 ]
@@ -128,7 +129,7 @@ class TaskTracer:
         except (KeyboardInterrupt, SystemExit):
             raise
         except BaseException:  # noqa: BLE001 - a sampler's or span processor's bug must not reach the task
-            _failed("starting a span")
+            failed("starting a span")
             return None
 
     def _name_of(self, label: str) -> str:
@@ -149,7 +150,7 @@ class TaskTracer:
         except (KeyboardInterrupt, SystemExit):
             raise
         except BaseException:  # noqa: BLE001 - as above
-            _failed("adding a span's event")
+            failed("adding a span's event")
 
     @staticmethod
     def held(span: Span, reason: str, limit: str | None, seconds: float) -> None:
@@ -164,7 +165,7 @@ class TaskTracer:
         except (KeyboardInterrupt, SystemExit):
             raise
         except BaseException:  # noqa: BLE001 - as above
-            _failed("adding a span's events")
+            failed("adding a span's events")
 
     @staticmethod
     def end(
@@ -190,7 +191,7 @@ class TaskTracer:
             except (KeyboardInterrupt, SystemExit):
                 raise
             except BaseException:  # noqa: BLE001 - as above
-                _failed("ending a span")
+                failed("ending a span")
             return
         try:
             if span.is_recording():
@@ -201,14 +202,14 @@ class TaskTracer:
         except (KeyboardInterrupt, SystemExit):
             raise
         except BaseException:  # noqa: BLE001 - as above; or the error cannot be turned into text
-            _failed("describing a span")
+            failed("describing a span")
         finally:
             try:
                 span.end(end_time=at)
             except (KeyboardInterrupt, SystemExit):
                 raise
             except BaseException:  # noqa: BLE001 - as above
-                _failed("ending a span")
+                failed("ending a span")
 
 
 def _attributes_of(ending: Ending, thread: threading.Thread | None) -> dict[str, Any]:
@@ -274,7 +275,8 @@ def _maker_of(tracer: Any) -> Any:
 _warned = False
 
 
-def _failed(what: str) -> None:
+def failed(what: str) -> None:
+    """Making, describing or ending a span has raised: log that once, and count it."""
     global _warned
     REGISTRY.telemetry_failed("export")
     if not _warned:

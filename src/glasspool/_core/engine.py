@@ -236,8 +236,11 @@ class Engine(Policies):
 
     def settle_cancelled(self, task: Task, reason: str, cause: BaseException | None = None) -> None:
         """End the task as cancelled, because of another error if there is one."""
-        if task.attempts is not None and self.retrying().ends_by_closing(task, reason):
-            return
+        if task.attempts is not None:
+            if self.retrying().ends_by_closing(task, reason):
+                return
+            if cause is None and task.attempts.failed is not None:
+                cause = task.attempts.failed[1]  # it was to run again
         error = cancelled_error(task, reason)
         error.__cause__ = cause
         if self.closing.reason == "sibling_failure":

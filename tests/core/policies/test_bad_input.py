@@ -8,7 +8,7 @@ from itertools import pairwise
 import anyio
 import pytest
 
-from glasspool import HybridExecutor, Limit, QueueFull, Rate
+from glasspool import HybridExecutor, Limit, QueueFull, Rate, Retry, RetryBudget
 from tests.core.support import echo
 
 pytestmark = pytest.mark.anyio
@@ -50,6 +50,60 @@ def test_rates(error, message, options):
 def test_limits(error, message, options):
     with pytest.raises(error, match=message):
         Limit(**options)
+
+
+@pytest.mark.parametrize(
+    ("error", "message", "options"),
+    [
+        (TypeError, "on must be subclasses of Exception, not <class 'BaseException'>", {"on": BaseException}),
+        (TypeError, "on must be subclasses of Exception, not <class 'KeyboardInterrupt'>", {"on": KeyboardInterrupt}),
+        (TypeError, "on must be subclasses of Exception, not <class 'int'>", {"on": int}),
+        (TypeError, "on must be subclasses of Exception, not 'OSError'", {"on": (OSError, "OSError")}),
+        (ValueError, r"on must name at least one exception type, got \(\)", {"on": ()}),
+        (TypeError, "on must be an exception type, a tuple of them or a function of the error, not 503", {"on": 503}),
+        (TypeError, "on must be an exception type, a tuple of them or a function of the error, not None", {"on": None}),
+        (TypeError, "on must be a plain function, not the coroutine function <function echo", {"on": echo}),
+        (ValueError, "attempts must be at least 1, not 0", {"on": OSError, "attempts": 0}),
+        (TypeError, "attempts must be an int, not True", {"on": OSError, "attempts": True}),
+        (ValueError, r"base must be above 0 and at most 1e\+15, got 0", {"on": OSError, "base": 0}),
+        (ValueError, r"cap must be above 0 and at most 1e\+15, got inf", {"on": OSError, "cap": math.inf}),
+        (ValueError, r"cap must be at least base \(30\), got 20.0; raise the cap", {"on": OSError, "base": 30}),
+    ],
+)
+def test_retries(error, message, options):
+    with pytest.raises(error, match=message):
+        Retry(**options)
+
+
+@pytest.mark.parametrize(
+    ("error", "message", "options"),
+    [
+        (ValueError, r"ratio must be above 0 and at most 1e\+15, got -0.1", {"ratio": -0.1}),
+        (ValueError, r"ratio must be above 0 and at most 1e\+15, got nan", {"ratio": math.nan}),
+        (TypeError, "ratio must be a number, not '20%'", {"ratio": "20%"}),
+        (TypeError, "ratio must be a number, not False", {"ratio": False}),
+        (ValueError, "floor must be at least 0, not -1", {"floor": -1}),
+        (TypeError, "floor must be an int, not 1.5", {"floor": 1.5}),
+        (ValueError, r"window must be above 0 and at most 1e\+15, got 0", {"window": 0}),
+    ],
+)
+def test_retry_budgets(error, message, options):
+    with pytest.raises(error, match=message):
+        RetryBudget(**options)
+
+
+async def test_what_takes_a_retry():
+    with pytest.raises(TypeError, match=r"retry must be a glasspool.Retry or None, not 3; write Retry\(on=ConnectionE"):
+        HybridExecutor("bad", max_in_flight=1, retry=3)
+    with pytest.raises(TypeError, match=r"retry_budget must be a glasspool.RetryBudget or None \(no bound\), not 0.2"):
+        HybridExecutor("bad", max_in_flight=1, retry_budget=0.2)
+    async with HybridExecutor("good", max_in_flight=1) as executor:
+        for wrong in (True, OSError, Retry):
+            with pytest.raises(TypeError, match=r"retry must be a glasspool\.Retry or None, not"):
+                await executor.submit(echo, 1, retry=wrong)
+            with pytest.raises(TypeError, match=r"retry must be a glasspool\.Retry or None, not"):
+                executor.map(echo, [1], retry=wrong)
+        assert executor.stats().submitted == 0
 
 
 def test_a_limit_is_not_resized_to_nothing():

@@ -73,8 +73,7 @@ class Policies(abc.ABC):
     def retrying(self) -> Retrying:
         """The tasks that may run again; from now on there may be some."""
         if self.retries is None:
-            gate = self.gated(places=False)
-            self.retries = Retrying(self, gate, RetryReporter(self.reporter), self._retry_budget)
+            self.retries = Retrying(self, RetryReporter(self.reporter), self._retry_budget)
         return self.retries
 
     def gated(self, *, places: bool = True) -> Gate:

@@ -44,6 +44,10 @@ class Owner(Protocol):
     closing: Closing
     queue: AdmissionQueue[Task, Producer[Task]]
 
+    def gated(self, *, places: bool = True) -> Gate:
+        """The gate; from now on there is one."""
+        ...
+
     def frees_slot(self, task: Task) -> None:
         """The task gives its slot, and what its key has, back."""
 
@@ -78,9 +82,8 @@ class Retrying:
     :param budget: bounds all retries; None for no bound.
     """
 
-    def __init__(self, owner: Owner, gate: Gate, reporter: RetryReporter, budget: RetryBudget | None) -> None:
+    def __init__(self, owner: Owner, reporter: RetryReporter, budget: RetryBudget | None) -> None:
         self._owner = owner
-        self._gate = gate
         self.reporter = reporter
         self._now: Callable[[], float] = owner.backend.now
         self._budget = None if budget is None else Budget(budget)
@@ -91,7 +94,7 @@ class Retrying:
 
     def accept(self, task: Task) -> None:
         """The task is about to be accepted."""
-        task.attempts = Attempts(self._gate.number(), self.reporter.now())
+        task.attempts = Attempts(self.reporter.now())
 
     def began(self, task: Task, attempts: Attempts) -> None:
         """An attempt begins: its function is about to be called, in the current context."""
@@ -146,11 +149,11 @@ class Retrying:
     def _send_back(self, task: Task, attempts: Attempts, failed: tuple[str, BaseException], until: float) -> None:
         owner = self._owner
         assert attempts.context is not None, "an attempt has begun"  # noqa: S101 - for the type checker
-        own = copy_context()
+        own, gate = copy_context(), owner.gated(places=False)
         owner.frees_slot(task)
         task.send_back(failed, attempts.context.copy())
         owner.queue.push_beyond(task, task.plan.deadline)
-        self._gate.hold_apart(task, "retry", attempts.place, until)
+        gate.hold_apart(task, "retry", until=until)
         tell = self.reporter.sent_back(task, attempts, *failed, own)
         owner.dispatch()
         tell()

@@ -100,14 +100,12 @@ class CancelRequest(NamedTuple):
 class Attempts:
     """The attempts of a task that may run more than once.
 
-    :param place: its number in order of acceptance.
     :param accepted: when it was accepted, by the recorder's clock.
     """
 
-    __slots__ = ("accepted", "began", "context", "failed", "number", "place", "ran", "span", "waited")
+    __slots__ = ("accepted", "began", "context", "failed", "number", "ran", "span", "waited")
 
-    def __init__(self, place: int, accepted: float) -> None:
-        self.place = place
+    def __init__(self, accepted: float) -> None:
         self.accepted = accepted
         self.number = 0  # of the one that runs, or has run last
         self.began = 0.0  # when that began, by the same clock

@@ -193,6 +193,7 @@ def _tasks(draw: st.DrawFn) -> list[Any]:
                 st.sampled_from([None, 3.0, 9.0]),  # deadline
                 st.sampled_from([None, "a", "b"]),  # key
                 st.sampled_from([None, None, 0.0, 1.2]),  # cancelled after
+                st.booleans(),  # whether it has a backend task of its own
             ),
             min_size=1,
             max_size=12,
@@ -234,10 +235,10 @@ def test_at_random(backend, tasks, slots, places, grace):
                     await anyio.sleep(after)
                     handle.cancel()
 
-                for number, (failures, seconds, delay, timeout, deadline, key, cancelled) in enumerate(tasks):
+                for number, (failures, seconds, delay, timeout, deadline, key, cancelled, alone) in enumerate(tasks):
                     retry = Retry(on=lambda error, delay=delay: delay, attempts=3)
                     until = None if deadline is None else anyio.current_time() + deadline
-                    options = {"timeout": timeout, "deadline": until, "key": key, "retry": retry}
+                    options = {"timeout": timeout, "deadline": until, "key": key, "retry": retry, "isolate": alone}
                     try:
                         handle = await executor.submit(work, number, failures, seconds, **options)
                     except TaskTimeout:

@@ -35,10 +35,9 @@ class Held(NamedTuple):
 
 
 class _Apart(NamedTuple):
-    """A task that is held by something of its own: why, its number in order of acceptance, since when, until when."""
+    """A task that is held by something of its own: why, since when, until when."""
 
     reason: str
-    number: int
     since: float
     until: float | None
 
@@ -68,7 +67,7 @@ class Gate:
         # Heaps, with lanes that have changed since, until they come to the top.
         self._ready: list[tuple[int, int, Lane]] = []  # lanes whose first task may start, by its number
         self._due: list[tuple[int, int, Lane]] = []  # lanes that are held until an instant
-        self._numbers, self._ties = count(), count()
+        self._ties = count()
         self._queued = 0
         self._held = dict.fromkeys(REASONS, 0)  # tasks that are held by their own limit, or apart
         self._apart: dict[Task, _Apart] = {}
@@ -95,51 +94,40 @@ class Gate:
             return False
         return self.whole.block(cost, now) is None
 
-    def push(self, task: Task, number: int | None = None) -> None:
-        """The task is queued.
-
-        :param number: its number in order of acceptance; None for the next one.
-        """
+    def push(self, task: Task) -> None:
+        """The task is queued."""
         lane, now = self.lanes.of(task.plan.key), self._now()
         self._queued += 1
         if not lane.tasks and lane.limiter is not None:
             lane.limiter.lanes[lane] = None
-        lane.add(task, next(self._numbers) if number is None else number, now)
+        lane.add(task, now)
         if lane.block is not None:
             self._held[lane.block.reason] += 1
         if lane.first() is task:
             self._judge(lane)
 
-    def number(self) -> int:
-        """The place, in order of acceptance, of a task that is accepted now and may be queued again."""
-        return next(self._numbers)
+    def hold_apart(self, task: Task, reason: str, *, until: float | None = None) -> None:
+        """The task is queued, and held by something of its own. It keeps its place among the others.
 
-    def hold_apart(self, task: Task, reason: str, number: int | None = None, until: float | None = None) -> None:
-        """The task is queued, and held by something of its own. It keeps its place in order of acceptance.
-
-        :param number: that place, if it was accepted before; None for the next one.
-        :param until: the instant at which it is released; None: by ``release_apart``.
+        :param until: the instant at which it is released, if it is queued again; None: by ``release_apart``.
         """
         lane = self.lanes.of(task.plan.key)
         lane.apart += 1
-        if number is None:
-            number = next(self._numbers)
-        else:
-            lane.beyond.add(task)  # it has had its place in the queue
-        self._apart[task] = _Apart(reason, number, self._now(), until)
+        self._apart[task] = _Apart(reason, self._now(), until)
         self._held[reason] = self._held.get(reason, 0) + 1
-        if until is not None and self._until.add(task, until):
-            self._wake()  # to set the timer
+        if until is not None:
+            lane.beyond.add(task)  # it has had its place in the queue
+            if self._until.add(task, until):
+                self._wake()  # to set the timer
 
     def release_apart(self, task: Task) -> None:
         """Nothing of its own holds the task any more."""
-        number = self._apart[task].number
         self._leave_apart(task)
-        self.push(task, number)
+        self.push(task)
         self._wake()
 
     def _leave_apart(self, task: Task) -> None:
-        reason, _, since, _ = self._apart.pop(task)
+        reason, since, _ = self._apart.pop(task)
         self._until.discard(task)
         self.lanes.known(task.plan.key).apart -= 1
         self._held[reason] -= 1

@@ -29,7 +29,7 @@ NO_TIMES: Times = (0.0, 0.0, 0.0)
 
 
 class Waiting(NamedTuple):
-    """A queued task's place: its number in order of acceptance, and what its lane had been held before."""
+    """A queued task's place: its number in order of submission, and what its lane had been held before."""
 
     number: int
     before: Times
@@ -93,8 +93,9 @@ class Lane:
             return rate + held, limit, pause
         return (rate, limit + held, pause) if reason == "limit" else (rate, limit, pause + held)
 
-    def add(self, task: Task, number: int, now: float) -> None:
-        """The task is queued, with this number in order of acceptance."""
+    def add(self, task: Task, now: float) -> None:
+        """The task is queued."""
+        number = task.record.id
         self.tasks[task] = Waiting(number, self.times(now))
         heapq.heappush(self._order, (number, task))
 

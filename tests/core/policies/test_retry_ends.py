@@ -17,7 +17,7 @@ from glasspool import HybridExecutor, Limit, Outcome, Rate, Retry, RetryBudget, 
 from tests.core.support import conserved, echo, until
 from tests.stateful.virtual import quiet
 
-from .support import Starts, both, in_virtual_time
+from .support import both, in_virtual_time
 from .test_retries import AT_ONCE, Flaky
 
 loops = pytest.mark.anyio
@@ -267,18 +267,22 @@ def test_at_random(backend, tasks, slots, places, grace):
 @both
 def test_a_retried_task_is_not_overtaken_by_others_of_its_key(backend):
     async def main():
-        starts = Starts()
-        async with HybridExecutor("key", max_in_flight=9, limits={"a": Limit(in_flight=1)}) as executor:
-            flaky = Flaky(1)
-            first = await executor.submit(flaky.__call__, key="a", retry=Retry(on=lambda error: 2))
-            await quiet()
-            await executor.submit(starts.note, "second", 5.0, key="a")
-            await executor.submit(starts.note, "third", 1.0, key="a")
-            await first
-            assert starts.keys == ["second"]
-        return [round(at - flaky.at[0], 6) for at in flaky.at], starts.keys
+        order: list[Any] = []
 
-    assert in_virtual_time(backend, main) == ([0, 5], ["second", "third"])
+        async def note(name: str, seconds: float) -> None:
+            order.append(name)
+            await anyio.sleep(seconds)
+            if name == "first" and order.count("first") == 1:
+                raise OSError
+
+        async with HybridExecutor("key", max_in_flight=9, limits={"a": Limit(in_flight=1)}) as executor:
+            await executor.submit(note, "first", 0.0, key="a", retry=Retry(on=lambda error: 2))
+            await quiet()
+            for name in ("second", "third"):
+                await executor.submit(note, name, 5.0, key="a")
+        return order
+
+    assert in_virtual_time(backend, main) == ["first", "second", "first", "third"]
 
 
 @loops

@@ -9,7 +9,7 @@ from types import CoroutineType
 from typing import Any, Final
 
 from . import _checks as checks
-from ._foreign.guarded import is_a, is_coroutine_function, leaves, text
+from ._foreign.guarded import class_name, is_a, is_coroutine_function, leaves, text
 
 __all__ = ["UNSET", "Retry", "RetryBudget", "checked_budget", "checked_retry", "refuse_used_up"]
 
@@ -17,6 +17,8 @@ Errors = type[Exception] | tuple[type[Exception], ...]
 
 UNSET: Final[Any] = object()
 """Stands for a ``retry=`` that was not given, since None means none."""
+
+_USED_UP: Final[Any] = (Iterator, AsyncIterator, CoroutineType)
 
 _LONGEST = 1e9  # seconds; thirty years
 
@@ -139,13 +141,12 @@ def refuse_used_up(fn: Any, args: tuple[Any, ...]) -> None:
 
     :raises ValueError: one of them is an iterator of a built-in kind (a generator, ``map``, ``zip``, …) or a coroutine.
     """
-    found = [*args]
+    found: list[Any] = [*args]
     while is_a(fn, partial):
         found += [*fn.args, *fn.keywords.values()]
         fn = fn.func
     for argument in found:
-        kind = type(argument)
-        if kind.__module__ == "builtins" and issubclass(kind, (Iterator, AsyncIterator, CoroutineType)):
+        if class_name(argument)[0] == "builtins" and issubclass(type(argument), _USED_UP):
             raise ValueError(
                 f"retry= with the argument {text(argument)}: a second attempt would find it used up; pass a list, or a "
                 f"function that makes it, or retry=None"

@@ -59,7 +59,8 @@ class RetryReporter:
         state has changed."""
         failed = Ending.timed_out() if outcome == "timeout" else Ending.failed(error)
         retry_figures.sent_back(self._record, task.record, failed.error_type)
-        return partial(context.run, self._tell, attempts, self._ended(task, attempts, failed))
+        ended = self._ended(task, attempts, failed)
+        return lambda: context.run(self._tell, attempts, ended)
 
     def _ended(self, task: Task, attempts: Attempts, ending: Ending) -> Ending:
         """Count the attempt that ran."""

@@ -7,7 +7,6 @@ active ──an attempt fails──▶ queued, held by "retry" ──the delay i
 from __future__ import annotations
 
 import logging
-import random
 from collections.abc import Callable
 from contextlib import suppress
 from contextvars import copy_context
@@ -124,8 +123,10 @@ class Retrying:
         return True
 
     def _delay(self, task: Task, retry: Retry, attempts: Attempts, error: Any) -> float | None:
+        from random import random  # late: it costs more to import than all that a program without retries needs here
+
         try:
-            return retry.delay(error, attempts.number, random.random)
+            return retry.delay(error, attempts.number, random)
         except BaseException as broken:  # noqa: BLE001 - the user's function; the attempt's own error is the outcome
             if is_a(broken, (KeyboardInterrupt, SystemExit)):
                 self._owner.crashed(broken)

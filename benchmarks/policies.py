@@ -1,10 +1,11 @@
-"""Measure what rates and limits add to a task, in processor time, and what many keys take of memory.
+"""Measure what rates, limits and retries add to a task, in processor time, and what many keys take of memory.
 
 Usage: python benchmarks/policies.py [--tasks N] [--rounds N] [--backend asyncio|trio]
 
 Tasks of one checkpoint, 64 in flight, by ``as_completed``, without an SDK: without a policy; one key whose limit is
 never reached, or holds half of them; 1,000 keys with a limit of two; a rate, or one for each of 1,000 keys, that are
-never reached. Cases are interleaved; printed are medians of the rounds, and the process's most memory after each case.
+never reached; a retry that never happens. Cases are interleaved; printed are medians of the rounds, and the process's
+most memory after each case.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from typing import Any
 import anyio
 from anyio.lowlevel import checkpoint
 
-from glasspool import HybridExecutor, Limit, Rate
+from glasspool import HybridExecutor, Limit, Rate, Retry
 
 IN_FLIGHT = 64
 KEYS = 1_000
@@ -45,6 +46,7 @@ CASES: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
     "1,000 keys, limit of 2": ({"limits": {"*": Limit(in_flight=2)}}, {"key": spread}),
     "a rate": ({"rate": PLENTY}, {}),
     "1,000 keys, each with a rate": ({"limits": {"*": Limit(rate=PLENTY)}}, {"key": spread}),
+    "a retry, nothing fails": ({"retry": Retry(on=OSError)}, {}),
 }
 """Options of the executor and of the call."""
 

@@ -132,7 +132,7 @@ class ExecutorBlock:
         timeout or deadline, or were asked to end.
         """
         if self._block is None:
-            return ExecutorStats(0, 0, 0, 0, 0, 0, 0, 0, 0, self._settings.limit, 0.0, 0.0, 0.0, 0, 0.0)
+            return ExecutorStats(0, 0, 0, 0, 0, 0, 0, 0, 0, 0, self._settings.limit, 0.0, 0.0, 0.0, 0, 0.0)
         return self._block.engine.reporter.stats()
 
     @property

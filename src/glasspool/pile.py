@@ -16,7 +16,7 @@ import anyio
 
 from . import _checks as checks
 from ._core.backend import cancels_only, to_the_end
-from ._core.interfaces import Needs
+from ._core.interfaces import AGAIN, Needs
 from ._core.pile_ledger import PileLedger
 from ._core.work import Work
 from ._foreign.guarded import is_a
@@ -187,9 +187,10 @@ class Pile:
     async def _next(self) -> Completed[Any] | None:
         ledger, host = self._ledger, self._work.host
 
-        async def changed() -> None:
+        async def changed() -> Any:
             if not ledger.ready and self._more_to_come:
                 await self._change()
+            return None if ledger.ready or not self._more_to_come else AGAIN
 
         host.check_caller("pile")
         while not ledger.ready:
@@ -204,10 +205,13 @@ class Pile:
     async def _until_idle(self, what: str) -> None:
         ledger, host = self._ledger, self._work.host
 
-        async def idle() -> None:
+        async def idle() -> Any:
             grown = ledger.grown
             while self._more_to_come and ledger.grown == grown:
                 await self._change()
+                if not ledger.outstanding:
+                    break
+            return AGAIN if self._more_to_come else None
 
         host.check_caller(what)
         while self._more_to_come:

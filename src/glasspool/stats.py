@@ -20,11 +20,11 @@ class ExecutorStats:
     """The figures of an executor at one moment.
 
     ``submitted`` is always ``queued + in_flight + succeeded + failed + timed_out + cancelled``. ``rejected`` calls
-    never became tasks; ``abandoned`` counts threads still busy for tasks that have ended, each with its slot;
-    ``pending`` counts producers blocked in submit; ``cancelling`` those in flight that were asked to end (cancelled, or
-    out of time) and have not yet. ``slots_used`` is ``in_flight + abandoned``. Ages are seconds, 0 when there is none.
-    ``held`` says how many of the queued could not start though a slot were free, by reason (rate, limit, pause, retry,
-    dependency).
+    never became tasks; ``abandoned`` counts threads still busy for tasks that have ended, each with its slot; ``lent``
+    counts tasks in flight that hold no slot while they wait for their own executor; ``pending`` counts producers
+    blocked in submit; ``cancelling`` those in flight that were asked to end (cancelled, or out of time) and have not
+    yet. ``slots_used`` is ``in_flight + abandoned - lent``. Ages are seconds, 0 when there is none. ``held`` says how
+    many of the queued could not start though a slot were free, by reason (rate, limit, pause, retry, dependency).
     """
 
     queued: int
@@ -35,6 +35,7 @@ class ExecutorStats:
     cancelled: int
     rejected: int
     abandoned: int
+    lent: int
     pending: int
     slots_limit: int
     oldest_queued_age: float
@@ -51,8 +52,8 @@ class ExecutorStats:
 
     @property
     def slots_used(self) -> int:
-        """Slots held: by tasks in flight and by abandoned threads."""
-        return self.in_flight + self.abandoned
+        """Slots held: by tasks in flight that have not lent theirs, and by abandoned threads."""
+        return self.in_flight + self.abandoned - self.lent
 
 
 @dataclass(frozen=True)

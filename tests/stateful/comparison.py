@@ -40,6 +40,7 @@ def stats_of(account: Account) -> ExecutorStats:
         cancelled=ended["cancelled"],
         rejected=len(account.rejections),
         abandoned=len(account.left),
+        lent=0,
         pending=len(account.line),
         slots_limit=account.limit,
         oldest_queued_age=age([task.accepted for task in account.queue]),

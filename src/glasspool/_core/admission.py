@@ -33,7 +33,7 @@ from .runners.futures import FuturesRunner
 from .runners.inline import InlineRunner
 from .runners.thread import ThreadRunner
 from .slot_limit import BURST
-from .task_state import Plan, Task
+from .task_state import CURRENT, Plan, Task, current_task
 
 __all__ = ["Submission"]
 
@@ -153,13 +153,20 @@ class Submission:
         if plan.retry is not None:
             refuse_used_up(fn, args)
         task = Task(self.host, plan, fn, args, sink, context)
-        if engine.line.can_accept(plan):
-            engine.line.accept(task)
+        parent = None if CURRENT.get() is None else self._parent()
+        exceeding = not engine.line.can_accept(plan)
+        if not exceeding or engine.line.can_exceed(parent):
+            engine.line.accept(task, parent, exceeding=exceeding)
         elif feeding:
-            await self._stand_in_line(Producer(task))
+            await self._stand_in_line(Producer(task, parent=parent))
         else:
-            await self._wait_for_room(task)
+            await self._wait_for_room(Producer(task, parent=parent))
         return task
+
+    def _parent(self) -> Task | None:
+        """The task of this executor within which the caller runs."""
+        current = current_task()
+        return None if current is None or current.host is not self.host else current
 
     def submit_nowait(
         self, plan: Plan, fn: Callable[..., Any], args: tuple[Any, ...], sink: Sink | None, context: Context
@@ -172,13 +179,15 @@ class Submission:
         engine = self.engine
         if self.closing.reason is not None:
             self._refuse(plan, sink)
-        if not engine.line.can_accept(plan):
+        parent = None if CURRENT.get() is None else self._parent()
+        exceeding = not engine.line.can_accept(plan)
+        if exceeding and not engine.line.can_exceed(parent):
             engine.reporter.rejected(plan, "queue_full")
-            raise QueueFull(self._fullness(plan))
+            raise QueueFull(engine.line.fullness(plan))
         if plan.retry is not None:
             refuse_used_up(fn, args)
         task = Task(self.host, plan, fn, args, sink, context)
-        engine.line.accept(task)
+        engine.line.accept(task, parent, exceeding=exceeding)
         return task
 
     def line_up(
@@ -197,10 +206,12 @@ class Submission:
         if plan.retry is not None:
             refuse_used_up(fn, args)
         task = Task(self.host, plan, fn, args, sink, context)
-        if engine.line.can_accept(plan):
-            engine.line.accept(task)
+        parent = None if CURRENT.get() is None else self._parent()
+        exceeding = not engine.line.can_accept(plan)
+        if not exceeding or engine.line.can_exceed(parent):
+            engine.line.accept(task, parent, exceeding=exceeding)
             return None
-        producer = Producer(task, back=True)
+        producer = Producer(task, back=True, parent=parent)
         producer.wake = wake
         engine.line.block(producer)
         return None if producer.accepted else producer
@@ -221,9 +232,8 @@ class Submission:
         self.engine.reporter.rejected(plan, self.after_closing(sink))
         self.closing.check_open()
 
-    async def _wait_for_room(self, task: Task) -> None:
-        engine, plan = self.engine, task.plan
-        producer = Producer(task)
+    async def _wait_for_room(self, producer: Producer[Task]) -> None:
+        engine, plan = self.engine, producer.task.plan
 
         def needs() -> Needs:
             ends = plan.deadline is not None or self.closing.reason is not None
@@ -233,7 +243,11 @@ class Submission:
             await self.host.wait("submit without room", partial(self._stand_in_line, producer), needs)
         except NestedWait as error:
             engine.reporter.rejected(plan, "queue_full")
-            raise NestedWait(f"{error}. {self._figures()}") from None
+            raise NestedWait(f"{error}. {engine.line.figures()}") from None
+        except BaseException:
+            if producer.accepted:  # while the caller waited for its slot again
+                engine.request_cancel(producer.task, "parent_scope")
+            raise
 
     async def _stand_in_line(self, producer: Producer[Task]) -> None:
         engine, task = self.engine, producer.task
@@ -329,17 +343,3 @@ class Submission:
     def crashed(self, error: BaseException) -> None:
         """A source raised KeyboardInterrupt or SystemExit, and no consumer will receive it."""
         self.engine.crashed(error)
-
-    def _fullness(self, plan: Plan) -> str:
-        gate = self.engine.gate
-        if gate is not None and gate.lanes.full(plan.key):
-            return f"{gate.lanes.fullness(plan.key)}; wait with `await submit`, or raise the Limit's max_queued"
-        return f"{self._figures()}; wait with `await submit`, or raise max_queued"
-
-    def _figures(self) -> str:
-        stats = self.engine.reporter.stats()
-        return (
-            f"executor {self.engine.name!r} holds {stats.queued} of {self.engine.queue.bound} queued tasks and "
-            f"{stats.slots_used} of {stats.slots_limit} slots, the oldest has waited {stats.oldest_queued_age:.1f} s "
-            f"and {stats.pending} producers are blocked"
-        )

@@ -28,6 +28,7 @@ from .failures import Failures
 from .host import ExecutorHost
 from .interfaces import Feed
 from .left_threads import LeftThreads
+from .lending import Lending
 from .line import Line
 from .nursery import Nursery
 from .policies.gate import Gate
@@ -65,6 +66,7 @@ class Engine(Policies):
         self.escalate = settings.escalate
         self.queue: AdmissionQueue[Task, Producer[Task]] = AdmissionQueue(settings.capacity)
         self.line = Line(self)
+        self.lending = self.host.lending = Lending(self, self.nursery.wake)
         # Its mutable state, with slots and queue; touched on the event loop only (finalize excepted).
         self.failures = Failures(settings.name)
         self.closing = Closing(settings.name, self.failures)
@@ -80,14 +82,16 @@ class Engine(Policies):
 
     def dispatch(self) -> None:
         """Give free slots to queued tasks, then room to blocked producers."""
-        queue, slots, gate = self.queue, self.slots, self.gate
+        queue, slots, gate, lending = self.queue, self.slots, self.gate, self.lending
         started = 0
+        if lending.on:
+            lending.give_back()
         while queue.waiting and slots.used < slots.limit:
             if started >= BURST:
                 self.nursery.wake()  # it goes on after a loop turn
                 break
             if gate is None:
-                task = queue.pop()
+                task = lending.next() if lending.on else queue.pop()
             elif (taken := gate.take()) is None:
                 break
             else:
@@ -103,7 +107,7 @@ class Engine(Policies):
             gate.judge_whole()  # what is left may be held
         if queue.granted:
             self.line.accept_granted()
-        if queue.producers:
+        if queue.producers or lending.places.free:
             self.line.grant()
 
     def frees_slot(self, task: Task) -> None:
@@ -111,9 +115,16 @@ class Engine(Policies):
         if self.limits.deadlines.of:
             self.limits.deadlines.discard(task)
         del self.active[task]
-        self._slot_freed(task)
+        if self.lending.on:
+            self.lending.repossess(task)
+        self._free(task)
 
     def _slot_freed(self, task: Task) -> None:
+        if self.lending.on:
+            self.lending.ended(task)
+        self._free(task)
+
+    def _free(self, task: Task) -> None:
         self.slots.used -= 1
         if self.gate is not None:
             self.gate.ended(task)
@@ -127,6 +138,8 @@ class Engine(Policies):
     def _leaves_queue(self, task: Task, gate: Gate) -> None:
         self.queue.remove(task)
         gate.remove(task)
+        if self.lending.on:
+            self.lending.left_queue(task)
         self.line.arrived(task)
 
     def resize(self, limit: int) -> None:
@@ -157,6 +170,8 @@ class Engine(Policies):
         left = task.left_running  # read once: its thread may end at any moment
         asked = None if self.closing.reason is None else self.reporter.asked_at(task)
         task.settle(outcome, value, error)
+        if self.lending.on:
+            self.lending.ended(task, left=left)
         if held:
             if self.limits.deadlines.of:
                 self.limits.deadlines.discard(task)
@@ -232,6 +247,7 @@ class Engine(Policies):
                 scope = self.backend.late_scope(task)
                 task.enclose(scope)
             scope.cancel()
+            self.lending.hurry(task)
         return True
 
     def settle_cancelled(self, task: Task, reason: str, cause: BaseException | None = None) -> None:
@@ -273,6 +289,7 @@ class Engine(Policies):
                 self.request_cancel(task, reason)
             else:
                 self.reporter.asked(task, self.backend.clock())
+                self.lending.hurry(task)
         for feed in list(self.feeds):
             feed.cut()
         if self.active and not self._watched:
@@ -311,6 +328,7 @@ class Engine(Policies):
         if not self.closing.closed:
             self.closing.end("shutdown")
             self.idle.forget()
+            self.lending.forget()
             self.slots.limit = 0  # ending tasks are not replaced
             self.threads.end()
             self.line.turn_away(wake=False)

@@ -22,7 +22,7 @@ from glasspool.errors import NestedWait
 from glasspool.stats import Stopped
 
 from .backend import cancels_only, to_the_end
-from .interfaces import NOTHING, Needs
+from .interfaces import AGAIN, NOTHING, Needs
 from .ledger import Ledger
 from .task_state import Plan
 from .work import Work
@@ -133,10 +133,12 @@ class Feed(ABC, Generic[L]):
         self.check_reader(f"the next item of {self.what}")
         await self.work.host.wait(self.what, self._wait, self._needs, self.ledger)
 
-    async def _wait(self) -> None:
+    async def _wait(self) -> Any:
         if not self.ledger.available and not self.finished:
             self.work.since_yield = 0  # every way from here takes a loop turn
             await self.changed()
+        # Where a feeder reads the source, the consumer has nothing to do until there is an outcome.
+        return AGAIN if self.feeding and not self.ledger.available and not self.finished else None
 
     def _needs(self) -> Needs:
         if self.ledger.asking and self.plan.deadline is not None:

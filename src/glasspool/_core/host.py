@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
+from functools import partial
 from typing import Any, Protocol, TypeVar
 
 from glasspool._foreign.guarded import is_a
@@ -10,9 +11,11 @@ from glasspool.errors import WrongThread
 from glasspool.rates import Hold
 
 from .backend import Backend
-from .interfaces import Needs, Slots
+from .interfaces import NOTHING, Needs, Slots
+from .lending import Lending
 from .task_state import CURRENT, Task, current_task
-from .waits import WAITS, Wait, refuse_chain, waiting
+from .waiting import in_steps, refuse_chain, waiting
+from .waits import Wait
 
 __all__ = ["ExecutorHost"]
 
@@ -41,6 +44,7 @@ class ExecutorHost:
         self.holds: Callable[[Task], Hold | None] = _nothing
         self.limits: Callable[[Task], Any] = _nothing
         self._running, self._loop = backend.running, backend.loop
+        self.lending: Lending  # set by the engine
 
     def hold_of(self, task: Task) -> Hold | None:
         """See Host."""
@@ -70,15 +74,21 @@ class ExecutorHost:
         self.check_caller(what)
         if CURRENT.get() is None or (current := current_task()) is None:
             return await body()
-        return await waiting(Wait(current, self, what, needs, key, closing), body)
+        wait = Wait(current, self, what, needs, key, closing)
+        perform = self.lending.lend if current.host is self else in_steps
+        return await waiting(wait, partial(perform, wait, body))
 
     async def check_waiter(self, what: str) -> None:
-        """Refuse a caller that is a task of this executor, or a task that one of those waits for.
+        """Refuse a caller that is a task which may not wait for a new task of this executor.
 
         :raises WrongThread: the executor's own event loop does not run the caller.
-        :raises NestedWait: a wait of the caller for a task of this executor would close a circle.
+        :raises NestedWait: a wait of the caller for such a task would close a circle, or be nested too deep.
         """
         self.check_caller(what)
         current = current_task()
-        if current is not None and WAITS.chain(current, self):
-            await refuse_chain(current, self, what)
+        if current is None:
+            return
+        if current.host is self:
+            self.lending.check_depth(current, what)
+        else:
+            await refuse_chain(Wait(current, self, what, lambda: NOTHING, None, closing=False))

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Iterable
 from typing import Any, Protocol, TypeVar
 
-__all__ = ["NOTHING", "Feed", "Host", "Needs", "Sink", "Slots", "TaskView"]
+__all__ = ["AGAIN", "NOTHING", "Feed", "Host", "Needs", "Sink", "Slots", "TaskView"]
 
 T = TypeVar("T")
 
@@ -17,6 +17,10 @@ Needs = tuple[int, Iterable[Any]]
 
 NOTHING: Needs = (0, ())
 """The wait ends by itself, or through code that is not a task."""
+
+
+AGAIN: Any = object()
+"""What the body of a wait returns when something has changed and it must be called again: it still has to wait."""
 
 
 class Slots(Protocol):
@@ -60,7 +64,10 @@ class Host(Protocol):
         """Await ``body()`` on behalf of the caller.
 
         Some loop turns may pass before ``body`` is called, so ``body`` itself checks whether there is still something
-        to await. Parameters: see ``waits.Wait``.
+        to await. It may return AGAIN. If the caller is a task of this executor, its slot is lent meanwhile. Parameters:
+        see ``waits.Wait``.
+
+        :returns: what ``body`` returned; AGAIN only if the caller is no task.
 
         :raises WrongThread: the executor's own event loop does not run the caller.
         :raises NestedWait: the caller is a task, and the wait could hang for ever.

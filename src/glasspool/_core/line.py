@@ -9,6 +9,7 @@ from typing import Protocol
 
 from .closing import Closing
 from .dependencies import Dependencies
+from .lending import Lending
 from .nursery import Nursery
 from .policies.gate import Gate
 from .queue import AdmissionQueue, Producer
@@ -23,10 +24,12 @@ __all__ = ["Line"]
 class Owner(Protocol):
     """The engine, as its line sees it."""
 
+    name: str
     queue: AdmissionQueue[Task, Producer[Task]]
     slots: SlotLimit
     reporter: Reporter
     gate: Gate | None
+    lending: Lending
     closing: Closing
     nursery: Nursery
     active: dict[Task, None]
@@ -66,18 +69,34 @@ class Line:
         # A free slot needs no place in the queue; those that wait are held.
         return not waiting if gate is None else self._needs_no_place(plan, slots.free)
 
-    def accept(self, task: Task, blocked: float | None = None) -> None:
-        """Accept the task: into a free slot, else into the queue. The caller has checked that there is room."""
+    def can_exceed(self, parent: Task | None) -> bool:
+        """Whether a task for which there is no room gets the place that ``parent`` has for a child of its own."""
+        return parent is not None and self._owner.lending.places.has_free(parent)
+
+    def accept(
+        self, task: Task, parent: Task | None, *, exceeding: bool = False, blocked: float | None = None
+    ) -> None:  # fmt: skip
+        """Accept the task: into a free slot, else into the queue. The caller has checked that there is room.
+
+        :param parent: the task of the same executor within which it was submitted; None if there is none.
+        :param exceeding: it takes the place that ``parent`` has for a child of its own.
+        """
         owner = self._owner
-        queue, slots, gate = owner.queue, owner.slots, owner.gate
+        queue, slots, gate, lending = owner.queue, owner.slots, owner.gate, owner.lending
         if task.plan.retry is not None:
             owner.retrying().accept(task)
+        if parent is not None:
+            lending.submitted(task, parent)
+            if exceeding:
+                lending.places.take(parent, task)
         if task.sink is not None:
             task.sink.accepted(task)
         if slots.used >= slots.limit or (queue.waiting if gate is None else not self._starts_at_once(gate, task)):
             task.enqueue()
             earliest = queue.push(task, task.plan.deadline)
             failed = None if gate is None else self._hold(gate, task)
+            if lending.on:
+                lending.order.queued(task)
             owner.reporter.accepted(task, queued=True, blocked=blocked)
             if earliest:
                 owner.nursery.wake()
@@ -87,6 +106,8 @@ class Line:
             slots.used += 1
             task.activate()
             owner.active[task] = None
+            if lending.on:
+                lending.places.left(task)
             owner.reporter.accepted(task, queued=False, blocked=blocked)
             if task.completed is None:  # an observer may have cancelled it
                 owner.nursery.start(task)
@@ -122,6 +143,7 @@ class Line:
     def block(self, producer: Producer[Task]) -> None:
         """The producer joins the line."""
         owner = self._owner
+        owner.lending.places.block(producer)
         apart = owner.gate is not None and owner.gate.lanes.stands_apart(producer)
         if not apart:
             owner.queue.block(producer)
@@ -141,6 +163,7 @@ class Line:
     def give_up(self, producer: Producer[Task]) -> None:
         """The producer stops waiting; room that was granted to it goes to the next in line."""
         owner = self._owner
+        owner.lending.places.unblock(producer)
         if producer.task.sink is not None:
             producer.task.sink.asks(-1)
         if owner.queue.unblock(producer):
@@ -171,17 +194,20 @@ class Line:
         """Accept the tasks of the producers that were granted room and have come back, in turn."""
         owner = self._owner
         granted = owner.queue.granted
-        while granted and (producer := next(iter(granted))).back and self._fits(producer.task.plan):
+        while granted and (producer := next(iter(granted))).back and self._fits(producer.task):
             del granted[producer]
             producer.accepted = True
+            owner.lending.places.unblock(producer)
             if producer.task.sink is not None:
                 producer.task.sink.asks(-1)
-            self.accept(producer.task, owner.reporter.released(producer))
+            self.accept(producer.task, producer.parent, blocked=owner.reporter.released(producer))
             producer.wake()
 
-    def _fits(self, plan: Plan) -> bool:
+    def _fits(self, task: Task) -> bool:
         owner = self._owner
-        return owner.queue.fits(owner.slots.free) or self._needs_no_place(plan, owner.slots.free)
+        if owner.queue.fits(owner.slots.free) or self._needs_no_place(task.plan, owner.slots.free):
+            return True
+        return owner.lending.places.has(task)
 
     def _needs_no_place(self, plan: Plan, free_slots: int) -> bool:
         """Whether such a task would start at once, while all that is queued is held."""
@@ -197,6 +223,11 @@ class Line:
         ):
             queue.promise(head)
             woken.append(head)
+        while (inner := self._owner.lending.places.next()) is not None:
+            if self._owner.gate is not None:
+                self._owner.gate.lanes.leaves_line(inner)
+            queue.promise(inner, first=True)
+            woken.append(inner)
         ready = False
         for producer in woken:
             if producer.back:
@@ -209,6 +240,25 @@ class Line:
     def turn_away(self, *, wake: bool = True) -> None:
         """Remove all producers, and wake them: nothing more is accepted."""
         owner = self._owner
+        owner.lending.places.turn_away()
         for producer in [*owner.queue.turn_away(), *(owner.gate.lanes.turn_away() if owner.gate is not None else ())]:
             if wake:
                 producer.wake()
+
+    # -- telling ---------------------------------------------------------------------------------------------------
+
+    def fullness(self, plan: Plan) -> str:
+        """Why there is no room for such a task, and what to do, for a message."""
+        gate = self._owner.gate
+        if gate is not None and gate.lanes.full(plan.key):
+            return f"{gate.lanes.fullness(plan.key)}; wait with `await submit`, or raise the Limit's max_queued"
+        return f"{self.figures()}; wait with `await submit`, or raise max_queued"
+
+    def figures(self) -> str:
+        """How full the executor is, for a message."""
+        owner, stats = self._owner, self._owner.reporter.stats()
+        return (
+            f"executor {owner.name!r} holds {stats.queued} of {owner.queue.bound} queued tasks and "
+            f"{stats.slots_used} of {stats.slots_limit} slots, the oldest has waited {stats.oldest_queued_age:.1f} s "
+            f"and {stats.pending} producers are blocked"
+        )

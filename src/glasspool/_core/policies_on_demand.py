@@ -12,6 +12,7 @@ from .backend import Backend
 from .closing import Closing
 from .dependencies import Dependencies
 from .host import ExecutorHost
+from .lending import Lending
 from .nursery import Nursery
 from .policies.gate import Gate
 from .policies.limiter import Limiter
@@ -37,6 +38,7 @@ class Policies(abc.ABC):
     host: ExecutorHost
     closing: Closing
     queue: AdmissionQueue[Task, Producer[Task]]
+    lending: Lending
 
     @abc.abstractmethod
     def frees_slot(self, task: Task) -> None: ...
@@ -87,6 +89,7 @@ class Policies(abc.ABC):
             self.gate = self._gate({}, ())
             for task in self.queue.tasks():
                 self.gate.push(task)
+            self.lending.order.gated()
         return self.gate
 
     def _gate(self, limits: Mapping[str, Limiter], rates: tuple[Rate, ...]) -> Gate:

@@ -1,40 +1,52 @@
 """AdmissionQueue: the tasks that wait for a slot, and the producers that wait for a place in the queue.
 
 It is plain and synchronous: it decides and returns what must be woken; only the executor awaits. Both lines are first
-in, first out: a blocked producer is granted room in its turn and is not overtaken.
+in, first out: a blocked producer is granted room in its turn and is not overtaken, but by those within tasks.
 """
 
 from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Callable
-from typing import Generic, TypeVar
+from itertools import takewhile
+from typing import Any, Generic, TypeVar
 
 from .deadlines import Deadlines
 
-__all__ = ["AdmissionQueue", "Producer"]
+__all__ = ["AdmissionQueue", "Producer", "stand_in"]
 
 T = TypeVar("T")
-P = TypeVar("P")
+P = TypeVar("P", bound="Producer[Any]")
 
 
 class Producer(Generic[T]):
     """A submitter that waits for room for its ``task``. It is first granted room; when it has woken from its wait
     (``back``) it uses the room in turn. If it is ``back`` from the beginning, its task is accepted as soon as its turn
-    comes.
+    comes. ``parent``: the task of the same executor within which it submits, if that is so.
 
     ``wake`` is called when room was granted to a producer that is not back, when the task was accepted, or when the
     executor is closing.
     """
 
-    __slots__ = ("accepted", "back", "task", "wake")
+    __slots__ = ("accepted", "back", "parent", "task", "wake")
 
     wake: Callable[[], object]  # set when it is put in line
 
-    def __init__(self, task: T, *, back: bool = False) -> None:
+    def __init__(self, task: T, *, back: bool = False, parent: T | None = None) -> None:
         self.task = task
         self.back = back
+        self.parent = parent
         self.accepted = False
+
+
+def stand_in(line: OrderedDict[P, None], producer: P) -> None:
+    """Put the producer in line: at its end, or behind those who submit within tasks if it does so too. They go first,
+    since others may wait for their tasks."""
+    line[producer] = None
+    if producer.parent is not None:
+        inner = list(takewhile(lambda each: each.parent is not None, line))
+        for each in (producer, *reversed(inner)):
+            line.move_to_end(each, last=False)
 
 
 class AdmissionQueue(Generic[T, P]):
@@ -119,7 +131,7 @@ class AdmissionQueue(Generic[T, P]):
 
     def block(self, producer: P) -> None:
         """The producer waits for room from now on."""
-        self.producers[producer] = None
+        stand_in(self.producers, producer)
 
     def unblock(self, producer: P) -> bool:
         """The producer stops waiting; True if room that was granted to it is free for the next in line."""
@@ -138,10 +150,13 @@ class AdmissionQueue(Generic[T, P]):
             woken.append(producer)
         return woken
 
-    def promise(self, producer: P) -> None:
-        """Promise the first producer that it is accepted when it comes back; the caller wakes it."""
-        del self.producers[producer]
+    def promise(self, producer: P, *, first: bool = False) -> None:
+        """Promise a producer that it is accepted when it comes back; the caller wakes it. ``first``: it need not wait
+        for those who were promised something before."""
+        self.producers.pop(producer, None)
         self.granted[producer] = None
+        if first:
+            self.granted.move_to_end(producer, last=False)
 
     def turn_away(self) -> list[P]:
         """Remove all producers, including those that were granted room; the caller wakes them."""

@@ -30,7 +30,7 @@ class RetryReporter:
 
     def opened(self, allowed: Callable[[], int] | None) -> None:
         """From now on there may be retries, as many as ``allowed`` says; None: without a bound."""
-        self._record.retries(allowed)
+        retry_figures.expect_retries(self._record, allowed)
         self._reporter.may_cancel(*((reason, "retry_wait") for reason in _CANCELS))
 
     def began(self, task: Task, attempts: Attempts) -> None:

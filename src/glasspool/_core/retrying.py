@@ -17,6 +17,7 @@ from glasspool.retries import Retry, RetryBudget
 
 from .backend import Backend
 from .closing import Closing
+from .lending import Lending
 from .policies.budget import Budget
 from .policies.gate import Gate
 from .queue import AdmissionQueue, Producer
@@ -42,6 +43,7 @@ class Owner(Protocol):
     backend: Backend
     closing: Closing
     queue: AdmissionQueue[Task, Producer[Task]]
+    lending: Lending
 
     def gated(self, *, places: bool = True) -> Gate:
         """The gate; from now on there is one."""
@@ -155,6 +157,8 @@ class Retrying:
         task.send_back(failed, attempts.context.copy())
         owner.queue.push_beyond(task, task.plan.deadline)
         gate.hold_apart(task, "retry", until=until)
+        if owner.lending.on:
+            owner.lending.queued_again(task)
         tell = self.reporter.sent_back(task, attempts, *failed, own)
         owner.dispatch()
         tell()

@@ -1,13 +1,15 @@
 """The graph of waits: every wait of a task for an executor, across all executors, event loops and threads.
 
     task ──waits──▶ a task, some tasks, or room in an executor
-    queued task, room in an executor ──▶ slots ──▶ the tasks that hold them
+    queued task, task that has lent its slot, room in an executor ──▶ slots ──▶ the tasks that hold them
     queued task ──▶ a permit of its limit ──▶ the tasks that hold one, of any executor that shares the limit
 
-A wait is refused, by ``NestedWait``, in two cases. *Chain*: its executor is that of the task itself, or of a task that
-waits for it, directly or through others; it would hang as soon as the slots run out, so it is always refused.
-*Standstill*: nothing that it waits for can happen any more, because all of it depends on this task; this finds circles
-that run through slots, or that close in another order.
+A wait is refused (waiting.py) in two cases. *Chain*: it is for a task that waits for this one, directly or through
+others, or for the executor of such a task where that is another one than this task's own; the second would hang as soon
+as the slots run out, so it is always refused. *Standstill*: nothing that it waits for can happen any more, because all
+of it depends on this task; this finds circles that run through slots, or that close in another order.
+
+A task that waits for its own executor holds no slot (lending.py) and needs one again afterwards.
 
 All waits within a task count as its own, including those in its nurseries and threads: the context identifies the task.
 Tasks that do not wait, and waits outside of all tasks, are not in the graph.
@@ -17,29 +19,14 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Awaitable, Callable, Collection, Iterator
-from typing import TypeVar, cast
-
-from anyio.lowlevel import checkpoint
-
-from glasspool.errors import NestedWait
+from collections.abc import Callable, Collection, Iterator
+from typing import cast
 
 from .interfaces import NOTHING, Host, Needs
-from .ledger import Ledger
 from .policies.limiter import Limiter
 from .task_state import Task
 
-__all__ = ["WAITS", "Wait", "refuse_chain", "waiting"]
-
-T = TypeVar("T")
-
-TURNS = 3
-"""Loop turns after which a refusal must still hold: a waiter that was cancelled needs one or two until it is gone."""
-
-WAY_OUT = (
-    "Within a task call the function itself, without an executor; or return what is still to be done and let the code "
-    "that waits outside of these tasks submit it"
-)
+__all__ = ["WAITS", "Wait", "named"]
 
 
 class Wait:
@@ -78,7 +65,8 @@ class Waits:
         # Reentrant: a finalizer that runs in here may close a coroutine that waits.
         self.lock = threading.RLock()
         self.waits: dict[Task, dict[Wait, None]] = {}  # by the task that waits
-        self.waiting: dict[Host, dict[Task, None]] = {}  # tasks that wait, by their own executor
+        self.lending: dict[Task, int] = {}  # tasks that wait for their own executor, in so many waits
+        self.waiting: dict[Host, dict[Task, None]] = {}  # the other tasks that wait, by their own executor
         self.awaited: dict[object, dict[Wait, None]] = {}  # by key
 
     def begin(self, wait: Wait) -> bool:
@@ -88,47 +76,86 @@ class Waits:
             waits = self.waits.get(owner)
             if waits is None:
                 self.waits[owner] = {wait: None}
-                self.waiting.setdefault(owner.host, {})[owner] = None
             else:
                 waits[wait] = None
+            if wait.host is owner.host:
+                self.lending[owner] = self.lending.get(owner, 0) + 1
+            self._enter(owner)
             if key is not None:
                 awaited.setdefault(key, {})[wait] = None
-            return (not wait.closing and bool(self.chain(owner, wait.host))) or not self._can_end_at_once(wait)
+            return self.is_suspect(wait)
+
+    def is_suspect(self, wait: Wait) -> bool:
+        """Whether the wait must be examined, since it may close a circle."""
+        with self.lock:
+            chain = not wait.closing and bool(self.chain(wait.owner, wait.host, wait.key))
+            return chain or not self._can_end_at_once(wait)
+
+    def returns(self, wait: Wait, needs: Callable[[], Needs]) -> None:
+        """What the wait was for has come about; from now on it needs ``needs`` instead, the slot that was lent."""
+        with self.lock:
+            self._not_awaited(wait)
+            wait.needs = needs
 
     def end(self, wait: Wait) -> None:
         """Remove the wait, however it ended."""
-        owner, key = wait.owner, wait.key
+        owner = wait.owner
         with self.lock:
-            if (found := self.awaited.get(key)) is not None:
-                found.pop(wait, None)
-                if not found:
-                    del self.awaited[key]
-            if (found := self.waits.get(owner)) is not None:
-                found.pop(wait, None)
-                if not found:
-                    del self.waits[owner]
-                    tasks = self.waiting.get(owner.host, {})
-                    tasks.pop(owner, None)
-                    if not tasks:
-                        self.waiting.pop(owner.host, None)
+            self._not_awaited(wait)
+            found = self.waits.get(owner)
+            if found is None or wait not in found:  # in a child that was forked meanwhile
+                return
+            del found[wait]
+            if not found:
+                del self.waits[owner]
+            if wait.host is owner.host:
+                self.lending[owner] -= 1
+                if not self.lending[owner]:
+                    del self.lending[owner]
+            self._enter(owner)
+
+    def _enter(self, owner: Task) -> None:
+        """List the task among those that wait and hold a slot, or do not."""
+        tasks = self.waiting.setdefault(owner.host, {})
+        if owner in self.waits and owner not in self.lending:
+            tasks[owner] = None
+        else:
+            tasks.pop(owner, None)
+            if not tasks:
+                del self.waiting[owner.host]
+
+    def _not_awaited(self, wait: Wait) -> None:
+        if (found := self.awaited.get(wait.key)) is not None:
+            found.pop(wait, None)
+            if not found:
+                del self.awaited[wait.key]
+
+    def awaiting(self, task: Task) -> list[Wait]:
+        """The waits for the task itself, or for what its outcome goes to."""
+        with self.lock:
+            return [wait for key in (task, task.sink) for wait in self.awaited.get(key, ())]
 
     # -- chains ----------------------------------------------------------------------------------------------------
 
-    def chain(self, owner: Task, host: Host) -> list[Task]:
-        """The shortest chain of tasks, the first of ``host``, of which each waits for the next and the last is
-        ``owner``; empty if there is none."""
+    def chain(self, owner: Task, host: Host, key: object) -> list[Task]:
+        """The shortest chain of tasks, of which each waits for the next and the last is ``owner``, that a wait of it
+        for ``key`` would close; empty if there is none. It begins with ``key`` itself where ``host`` is the owner's own
+        executor, and else with any task of ``host``."""
         awaited = self.awaited
+        own = owner.host is host
         with self.lock:
-            if owner.host is host:
+            if own and (key is owner or key is host):
                 return [owner]
+            if own and key not in self.waits:
+                return []  # it does not wait, the common case
             if owner not in awaited and owner.sink not in awaited and owner.host not in awaited:
                 return []  # nothing waits for it, the common case
             followed_by: dict[Task, Task | None] = {owner: None}
             for task in (found := [owner]):
-                if task.host is host:
+                if task is key if own else task.host is host:
                     return list(_followed(task, followed_by))
-                for key in (task, task.sink, task.host):
-                    for wait in list(awaited.get(key, ())):
+                for each in (task, task.sink, task.host):
+                    for wait in list(awaited.get(each, ())):
                         if wait.owner not in followed_by and _holds_slot(wait.owner):
                             followed_by[wait.owner] = task
                             found.append(wait.owner)
@@ -210,6 +237,10 @@ class Waits:
         waits: Collection[Wait] = list(self.waits.get(task, ()))
         if task.request is not None or task.plan.timeout is not None or task.plan.deadline is not None:
             waits = [wait for wait in waits if wait.closing]  # the others end by its cancellation
+        elif task in self.lending:
+            permit = _permit_for(task)
+            needed = [*waits, task.host] if permit is None else [*waits, task.host, permit]
+            return len(needed), needed
         return len(waits), waits
 
     def _slot_of(self, host: Host) -> Needs:
@@ -224,8 +255,8 @@ class Waits:
 
     def _permit_of(self, limiter: Limiter) -> Needs:
         holders, bound = list(limiter.holders), limiter.in_flight or 0
-        if len(holders) < bound or any(task not in self.waits for task in holders):
-            return NOTHING  # free, or held by a task that does not wait
+        if len(holders) < bound or any(task not in self.waits or task in self.lending for task in holders):
+            return NOTHING  # free, about to be lent, or held by a task that does not wait
         needed = [tuple(self.waits[task]) if _in_thread(task) else task for task in holders]
         return len(holders) - bound + 1, needed
 
@@ -242,10 +273,10 @@ class Waits:
             following = next((found for found in ahead if _task_of(found) is wait.owner), ahead[0])
             if isinstance(node, Wait):
                 verb = "would wait" if node is wait else "waits"
-                told.append(f"{_named(node.owner)} {verb} for {_aim(following)}")
+                told.append(f"{named(node.owner)} {verb} for {_aim(following)}")
             elif (holder := _task_of(following)) is not None and not isinstance(node, (Task, tuple)):
                 what = "permit of its Limit" if isinstance(node, Limiter) else f"slot of {node.name!r}"
-                told.append(f"every {what} is held by a task that waits, such as {_named(holder)}")
+                told.append(f"every {what} is held by a task that waits, such as {named(holder)}")
             if _task_of(following) is wait.owner:
                 break
             node = following
@@ -273,7 +304,8 @@ def _in_thread(task: Task) -> bool:
     return task.plan.runner_name != "inline"
 
 
-def _named(task: Task) -> str:
+def named(task: Task) -> str:
+    """The task and its executor, for a message."""
     return f"task {task.name!r} of {task.host.name!r}"
 
 
@@ -283,7 +315,7 @@ def _aim(node: Node) -> str:
         return "a permit of its Limit"
     if task is None:
         return f"room in {cast('Host', node).name!r}"
-    return f"{_named(task)}, which is queued" if task.state == "queued" else _named(task)
+    return f"{named(task)}, which is queued" if task.state == "queued" else named(task)
 
 
 def _task_of(node: Node) -> Task | None:
@@ -296,52 +328,6 @@ def _task_of(node: Node) -> Task | None:
 
 
 WAITS = Waits()
-
-
-async def waiting(wait: Wait, body: Callable[[], Awaitable[T]]) -> T:
-    """Await ``body()``, which performs the wait. Raises NestedWait if it could, or would, hang for ever."""
-    ledger = wait.key if isinstance(wait.key, Ledger) else None  # pyright: ignore[reportUnknownMemberType, reportUnknownVariableType]
-    if ledger is not None:
-        ledger.watched += 1
-    try:
-        if WAITS.begin(wait):
-            await _examine(wait)
-        return await body()
-    finally:
-        WAITS.end(wait)
-        if ledger is not None:
-            ledger.watched -= 1
-
-
-async def _examine(wait: Wait) -> None:
-    if not wait.closing:
-        await refuse_chain(wait.owner, wait.host, wait.what)
-    if WAITS.standstill(wait):
-        for _ in range(TURNS):
-            await checkpoint()
-        if story := WAITS.standstill(wait):
-            raise NestedWait(f"{_inside(wait.what, wait.owner)} would hang for ever: {story}. {WAY_OUT}")
-
-
-async def refuse_chain(owner: Task, host: Host, what: str) -> None:
-    """Raise NestedWait if a wait of ``owner`` for ``host`` would close a chain."""
-    if owner.host is host:
-        raise NestedWait(
-            f"{what} inside task {owner.name!r} of the same executor {host.name!r} could hang for ever: the task would "
-            f"hold a slot while it waits for one. {WAY_OUT}"
-        )
-    if WAITS.chain(owner, host):
-        for _ in range(TURNS):
-            await checkpoint()
-        if chain := WAITS.chain(owner, host):
-            raise NestedWait(
-                f"{_inside(what, owner)} would close a circle of waits, which could hang for ever: "
-                f"{' waits for '.join(map(_named, chain))}, which would wait for {host.name!r}. {WAY_OUT}"
-            )
-
-
-def _inside(what: str, owner: Task) -> str:
-    return f"{what} inside task {owner.name!r} of executor {owner.host.name!r}"
 
 
 if hasattr(os, "register_at_fork"):

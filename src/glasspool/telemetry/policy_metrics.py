@@ -1,4 +1,5 @@
-"""The metrics of policies: what holds queued tasks back, and what runs again. The catalog has them with all others."""
+"""The metrics of policies: what holds queued tasks back, what runs again, and slots that waiting tasks have lent. The
+catalog has them with all others."""
 
 from __future__ import annotations
 
@@ -17,6 +18,7 @@ __all__ = [
     "QUEUE_HOLD",
     "RETRY_BUDGET",
     "RETRY_STOPPED",
+    "SLOT_LENT",
     "TASK_RETRIES",
 ]
 
@@ -100,7 +102,16 @@ ATTEMPT_DURATION: Final = Metric(
     exemplars=True,
 )
 
+SLOT_LENT: Final = Metric(
+    "glasspool.slot.lent",
+    "updowncounter",
+    "{slot}",
+    "Tasks in flight that have lent their slot while they wait for a task of their own executor, or for room in it;"
+    " absent where no task has ever done so.",
+    rare=True,
+)
+
 POLICY_METRICS: Final = (
     QUEUE_HELD, QUEUE_HOLD, LIMIT_USAGE, LIMIT_CAPACITY, LIMIT_AVAILABLE, TASK_RETRIES, RETRY_STOPPED, RETRY_BUDGET,
-    ATTEMPT_DURATION,
+    ATTEMPT_DURATION, SLOT_LENT,
 )  # fmt: skip

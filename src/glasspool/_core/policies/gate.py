@@ -35,11 +35,12 @@ class Held(NamedTuple):
 
 
 class _Apart(NamedTuple):
-    """A task that is held by something of its own: why, since when, until when."""
+    """A task that is held by something of its own: why, since when, until when, how far it was moved forward."""
 
     reason: str
     since: float
     until: float | None
+    forward: int = 0
 
 
 class Gate:
@@ -122,12 +123,23 @@ class Gate:
 
     def release_apart(self, task: Task) -> None:
         """Nothing of its own holds the task any more."""
+        forward = self._apart[task].forward
         self._leave_apart(task)
         self.push(task)
+        if forward:
+            self.forward(task, forward)
         self._wake()
 
+    def forward(self, task: Task, by: int) -> None:
+        """The queued task goes before all others, but those who were moved further forward."""
+        apart = self._apart.get(task)
+        if apart is not None:
+            self._apart[task] = apart._replace(forward=apart.forward or by)
+        elif (lane := self.lanes.known(task.plan.key)).forward(task, by):
+            self._judge(lane)
+
     def _leave_apart(self, task: Task) -> None:
-        reason, since, _ = self._apart.pop(task)
+        reason, since, *_ = self._apart.pop(task)
         self._until.discard(task)
         self.lanes.known(task.plan.key).apart -= 1
         self._held[reason] -= 1

@@ -29,7 +29,8 @@ NO_TIMES: Times = (0.0, 0.0, 0.0)
 
 
 class Waiting(NamedTuple):
-    """A queued task's place: its number in order of submission, and what its lane had been held before."""
+    """A queued task's place: its number in order of submission (negative if it was moved forward), and what its lane
+    had been held before."""
 
     number: int
     before: Times
@@ -98,6 +99,15 @@ class Lane:
         number = task.record.id
         self.tasks[task] = Waiting(number, self.times(now))
         heapq.heappush(self._order, (number, task))
+
+    def forward(self, task: Task, by: int) -> bool:
+        """Move the task forward in the order, if that was not done before. Returns whether it is the first one now."""
+        place = self.tasks.get(task)
+        if place is None or place.number < 0:
+            return False
+        self.tasks[task] = place._replace(number=place.number - by)
+        heapq.heappush(self._order, (place.number - by, task))
+        return self.first() is task
 
     def first(self) -> Task | None:
         """The task that is the next to start."""

@@ -6,7 +6,7 @@ from collections import OrderedDict
 from collections.abc import Callable, Hashable, Mapping
 
 from glasspool._core.backend import Backend
-from glasspool._core.queue import Producer
+from glasspool._core.queue import Producer, stand_in
 from glasspool._core.task_state import Task
 from glasspool._foreign.guarded import text
 
@@ -121,7 +121,7 @@ class Lanes:
                 lane.promised.add(producer.task)  # in the common line
                 self.crowded = True
             return False
-        lane.producers[producer] = None
+        stand_in(lane.producers, producer)
         self.crowded = True
         return True
 

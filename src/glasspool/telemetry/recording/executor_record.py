@@ -148,7 +148,7 @@ class ExecutorRecord:
 
     def clear(self) -> None:
         """Start anew: nothing was recorded in this process yet."""
-        # All mutable state. It changes in turns of the identity; the eight counts are also read without (see counts).
+        # All mutable state. It changes in turns of the identity; the nine counts are also read without (see counts).
         self.lock = threading.RLock()  # for those to whom several of its methods are one step
         self.dormant = True  # not opened in this process yet
         self.joined = False  # opened, or put off until the update under way is complete
@@ -210,7 +210,7 @@ class ExecutorRecord:
         slots = self.slots
         figures = (
             slots.queued, slots.in_flight, self.succeeded, self.failed,
-            self.timed_out, self.cancelled, self.rejected, slots.abandoned,
+            self.timed_out, self.cancelled, self.rejected, slots.abandoned, slots.lent,
         )  # fmt: skip
         return Counts(*figures)
 
@@ -276,17 +276,17 @@ class ExecutorRecord:
         """The number of slots changes now."""
         self.in_turn(self.slots.set_limit, limit, self.clock())
 
+    def lend(self, change: int) -> None:
+        """So many more slots (or fewer) are lent by tasks that wait."""
+        self.totals.lends = True
+        self.in_turn(self.slots.lend, change, self.clock())
+
     def gated(self, holds: Holds) -> None:
         """From now on something may hold queued tasks back."""
         self.holds = holds
         self.slots.gated = True
         if self.is_open:
             self.in_turn(self.totals.expect_holds, holds.names)
-
-    def retries(self, budget: Callable[[], int] | None) -> None:
-        """From now on tasks may run again, as often as ``budget`` says; None: without a bound."""
-        self.retry_budget = budget
-        self.in_turn(self.totals.expect_retries)
 
     def was_held(self, task: TaskRecord, reason: str, seconds: float) -> None:
         """A queued task that leaves the queue was held for so long."""

@@ -51,6 +51,7 @@ class Totals(Holder):
         self.shown_times = (0.0, 0.0, 0.0, 0.0)  # the same of all recorders, as they were last read
         self.unbounded = False  # a recorder with an unbounded queue was seen: capacity is omitted
         self.blocked = False  # a producer had to wait
+        self.lends = False  # a task has lent its slot
         self.holds = False  # something may hold queued tasks
         self.limit_names: set[str] = set()
         self.bounded: set[str] = set()  # those of them that have permits

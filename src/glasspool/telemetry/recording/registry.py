@@ -307,6 +307,8 @@ def _read_gauges(totals: Totals, now: dict[ExecutorFigures, float], out: _Collec
         limits = [found for r in live if (found := r.figures.limit) is not None]
         if len(limits) == len(live):
             add(catalog.SLOT_LIMIT, sum(limits))
+        if totals.lends:
+            add(catalog.SLOT_LENT, sum(r.slots.lent for r in live))
     for runner in filter(runners.__contains__, shape.workers):
         busy = active[runner] + totals.abandoned.get(runner, 0)
         if len(shape.runners) == 1:  # what waits, waits for these workers: one that it is handed to is not idle

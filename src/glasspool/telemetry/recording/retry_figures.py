@@ -2,10 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from .executor_record import ExecutorRecord
 from .task_record import TaskRecord
 
-__all__ = ["attempt_ended", "attempt_resumed", "retry_stopped", "sent_back"]
+__all__ = ["attempt_ended", "attempt_resumed", "expect_retries", "retry_stopped", "sent_back"]
+
+
+def expect_retries(record: ExecutorRecord, allowed: Callable[[], int] | None) -> None:
+    """From now on tasks may run again, as often as ``allowed`` says; None: without a bound."""
+    record.retry_budget = allowed
+    record.in_turn(record.totals.expect_retries)
 
 
 def attempt_ended(record: ExecutorRecord, task: TaskRecord, outcome: str, seconds: float) -> None:

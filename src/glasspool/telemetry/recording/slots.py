@@ -56,12 +56,13 @@ class SlotFigures(Protocol):
 class SlotClock:
     """Slots that tasks hold from ``assign`` to their end, or until an abandoned thread has ended.
 
-    A slot that becomes free while tasks wait is being handed over: it is never out of use.
+    A slot that becomes free while tasks wait is being handed over: it is never out of use. One that a waiting task has
+    lent is not in use, or it is another task's.
     """
 
     __slots__ = (
-        "abandoned", "freed_at", "full_at", "gated", "in_flight", "limit", "limit_offset", "queued", "saturated",
-        "saturated_offset", "used_offset", "waiting",
+        "abandoned", "freed_at", "full_at", "gated", "in_flight", "lent", "limit", "limit_offset", "queued",
+        "saturated", "saturated_offset", "used_offset", "waiting",
     )  # fmt: skip
 
     def __init__(self, limit: int | None) -> None:
@@ -70,8 +71,8 @@ class SlotClock:
         :param limit: how many slots there are; None when nothing bounds them.
         """
         self.limit = limit
-        self.full_at: float = limit or inf  # slots in use from which on all are taken
-        self.queued = self.in_flight = self.abandoned = 0
+        self.full_at: float = limit or inf  # tasks and threads from which on all slots are taken, with those that lend
+        self.queued = self.in_flight = self.abandoned = self.lent = 0
         # An ordered dict: its first entry is asked for all the time, and a plain dict looks for it behind all those
         # that have left.
         self.waiting: OrderedDict[TaskRecord, None] = OrderedDict()
@@ -90,8 +91,22 @@ class SlotClock:
         self.hand_over(now)
         self.limit_offset += now * ((self.limit or 0) - limit)
         self.limit = limit
-        self.full_at = limit or inf
+        self.full_at = (limit or inf) + self.lent
         self.freed_at = now
+        self._judge(now)
+
+    def lend(self, change: int, now: float) -> None:
+        """So many more tasks (or fewer) hold no slot while they wait."""
+        self.hand_over(now)
+        # Call-free.
+        self.lent += change
+        self.full_at += change
+        self.used_offset += change * now
+        if change > 0:
+            self.freed_at = now
+        self._judge(now)
+
+    def _judge(self, now: float) -> None:
         saturated = self.in_flight + self.abandoned >= self.full_at
         if saturated is not self.saturated:
             self.saturated = saturated
@@ -126,12 +141,12 @@ class SlotClock:
 
     def used(self) -> int:
         """Slots in use, those included that are being handed over."""
-        return self.in_flight + self.abandoned + self.handed_over()
+        return self.in_flight + self.abandoned - self.lent + self.handed_over()
 
     def used_time(self, now: float) -> float:
         """Slot-seconds used since open."""
         handed = self.handed_over() * (now - self.freed_at)
-        return (self.in_flight + self.abandoned) * now + self.used_offset + handed
+        return (self.in_flight + self.abandoned - self.lent) * now + self.used_offset + handed
 
     def limit_time(self, now: float) -> float:
         """Slot-seconds on offer since open."""

@@ -46,3 +46,4 @@ class Counts(NamedTuple):
     cancelled: int
     rejected: int
     abandoned: int
+    lent: int

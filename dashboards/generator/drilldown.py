@@ -32,6 +32,7 @@ from glasspool.telemetry.catalog import (
     QUEUE_OLDEST_AGE,
     QUEUE_SIZE,
     QUEUE_WAIT_OBJECTIVE,
+    SLOT_LENT,
     SLOT_LIMIT,
     SLOT_LIMIT_TIME,
     SLOT_SATURATED_TIME,
@@ -219,12 +220,14 @@ def _capacity() -> tuple[Panel, ...]:
             title="In flight against the limit",
             question="How much work is in flight, and how much should be, judging by rate times mean run?",
             action="In flight far above the estimate: long or stuck tasks or abandoned threads hold slots, since only"
-            " tasks that have ended enter the estimate.",
+            " tasks that have ended enter the estimate. Lent: tasks that wait for tasks of their own executor; their"
+            " slots are in use by others. As many lent as there are slots: most of what is in flight is waiting.",
             targets=(
                 Target(of_executor(SLOT_USAGE), "slots in use"),
                 Target(of_executor(TASK_ACTIVE), "active tasks"),
                 Target(estimate, "rate × mean run"),
                 Target(of_executor(SLOT_LIMIT), "limit"),
+                Target(of_executor(SLOT_LENT), "lent"),
             ),
             unit="short",
             marks=(limit("limit", "red"),),

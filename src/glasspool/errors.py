@@ -6,7 +6,7 @@
     ├── PileEmpty           next_completed on a pile with nothing outstanding
     ├── TaskCancelled       the awaited task was cancelled; the waiter was not (never the backend's own cancellation)
     ├── TaskTimeout         the task ran out of its timeout= or deadline= (also TimeoutError)
-    ├── NestedWait          a task's wait closes a circle of waits, which could hang (also RuntimeError)
+    ├── NestedWait          a task's wait closes a circle of waits, or is nested too deep (also RuntimeError)
     ├── WrongThread         a call from another thread or event loop (also RuntimeError)
     └── ConfigurationError  telemetry that cannot be set up as asked (also RuntimeError)
 
@@ -63,8 +63,9 @@ class TaskTimeout(GlasspoolError, TimeoutError):
 
 
 class NestedWait(GlasspoolError, RuntimeError):
-    """A task waits for its own executor, or for one whose tasks wait for it in turn, while it holds a slot: they could
-    hang for ever. The message names the tasks and executors of the circle."""
+    """A task waits for itself, for a task that waits for it in turn, or for an executor whose tasks do: they could hang
+    for ever. The message names the tasks and executors of the circle. Also a wait below 1,000 others, of which each
+    waits for the next. No error is that a task waits for other tasks of its own executor: it lends its slot."""
 
 
 class WrongThread(GlasspoolError, RuntimeError):

@@ -123,6 +123,7 @@ class HybridExecutor(ExecutorBlock):
         """Accept ``fn(*args)`` as a task, waiting for room if there is none, and return its handle.
 
         Coroutine functions run on the loop, others in a thread. Keywords for ``fn`` go through ``functools.partial``.
+        Inside a task of this executor there is always room for one queued child.
         Not every call is a checkpoint, but one in 64 is.
 
         :param name: the task's name in metrics and spans; default the function's qualified name.
@@ -144,7 +145,8 @@ class HybridExecutor(ExecutorBlock):
         :raises TypeError, ValueError: naming the parameter, its value and the fix.
         :raises TaskTimeout: the deadline passed while there was no room; nothing was accepted.
         :raises ExecutorClosed: the executor is closing or not open.
-        :raises NestedWait: there is no room, and waiting for it inside a task closes a circle of waits.
+        :raises NestedWait: there is no room, and waiting for it inside a task closes a circle of waits, or is nested
+            more than 1,000 deep.
         :raises WrongThread: from another thread or event loop.
         """
         work = (self._block or self._entered("submit")).work
@@ -165,7 +167,8 @@ class HybridExecutor(ExecutorBlock):
         """Accept ``fn(*args)`` as a task at once, or raise. Options as for ``submit``.
 
         :raises TypeError, ValueError: naming the parameter, its value and the fix.
-        :raises QueueFull: neither a slot nor a queue place is free, or others wait for one.
+        :raises QueueFull: neither a slot nor a queue place is free, or others wait for one. Inside a task of this
+            executor only if another child of it is queued as well.
         :raises ExecutorClosed: the executor is closing or not open.
         :raises WrongThread: from another thread or event loop.
         """
@@ -189,7 +192,8 @@ class HybridExecutor(ExecutorBlock):
 
         :raises Exception: whatever ``fn`` raised; ``TaskTimeout`` or ``TaskCancelled`` if it ended so.
         :raises ExecutorClosed: the executor is closing or not open.
-        :raises NestedWait: inside a task, where this closes a circle of waits; one of this executor's always does.
+        :raises NestedWait: inside a task, where this closes a circle of waits, or is nested over 1,000 deep. A task
+            of this executor lends its slot while it waits.
         :raises WrongThread: from another thread or event loop.
         """
         work = self._entered("run").work

@@ -90,7 +90,7 @@ class AsCompleted(_Iteration[T]):
     An async iterator of ``glasspool.Completed``; also an async context manager that closes it. Taking the next outcome
     raises the source's own error, after the outcomes of its earlier items; ``glasspool.ExecutorClosed`` if the executor
     closed before the source had ended; and ``glasspool.NestedWait`` inside a task, where waiting closes a circle of
-    waits.
+    waits, or is nested more than 1,000 deep. A task of the same executor lends its slot while it waits.
     """
 
     def __init__(self, work: Work, fn: Callable[..., Any], source: Any, options: dict[str, Any]) -> None:

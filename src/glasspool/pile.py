@@ -154,7 +154,7 @@ class Pile:
         """The next outcome, in order of ending; waits for one if there is none yet.
 
         :raises PileEmpty: nothing is outstanding and no producer is open.
-        :raises NestedWait: inside a task, where this closes a circle of waits.
+        :raises NestedWait: inside a task, where this closes a circle of waits, or is nested more than 1,000 deep.
         """
         completed = await self._next()
         if completed is None:
@@ -176,7 +176,7 @@ class Pile:
     async def drain(self) -> Drained:
         """Wait until nothing is outstanding and no producer is open, and give every untaken outcome.
 
-        :raises NestedWait: inside a task, where this closes a circle of waits.
+        :raises NestedWait: inside a task, where this closes a circle of waits, or is nested more than 1,000 deep.
         """
         drained = Drained()
         await self._until_idle("pile.drain")

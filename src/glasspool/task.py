@@ -164,7 +164,8 @@ class TaskHandle(Generic[T_co]):
     async def outcome(self) -> Completed[T_co]:
         """Wait until the task has ended and say how; never raises the task's error.
 
-        :raises NestedWait: inside a task, where this closes a circle of waits.
+        :raises NestedWait: inside a task, where this closes a circle of waits, or is nested over 1,000 deep. A task
+            of the same executor lends its slot while it waits.
         :raises WrongThread: from another thread or event loop.
         """
         task = self._task

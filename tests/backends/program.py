@@ -80,8 +80,9 @@ async def provoke(executor: HybridExecutor, release: threading.Event, until: any
 
 
 async def hold(executor: HybridExecutor, until: anyio.Event) -> None:
-    """Leaves one task held by a limit; another one was held by a pause."""
+    """Leaves one task held by a limit, and one that has lent its slot; another one was held by a pause."""
     await executor.submit(until.wait, key="db")
+    await executor.submit(executor.run, until.wait)
     await executor.submit(ok, key="db")
     executor.pause(0.01)
     await executor.run(ok)

@@ -395,6 +395,39 @@ async def test_a_task_that_waits_for_who_waits_for_it_is_told(timeout):
     )
 
 
+@pytest.mark.parametrize("through", [False, True])
+async def test_a_dependency_counts_as_a_wait(through):
+    async with opened("own", "other", slots=3) as (executor, other):
+        told = []
+
+        async def parent() -> None:
+            dependent = await executor.submit(echo, 1, after=[handles[0]], name="dependent")
+            try:
+                await (other.run(dependent.outcome) if through else dependent)
+            except NestedWait as error:
+                told.append(error)
+            handles.append(dependent)
+
+        handles: list[TaskHandle[Any]] = []
+        go = Gate()
+
+        async def starts() -> None:
+            await go.hold()
+            await parent()
+
+        handles.append(await executor.submit(starts, name="parent"))
+        go.open()
+        await handles[0]
+        assert await handles[1] == 1
+    (error,) = told
+    if not through:
+        assert_matches(
+            "would hang for ever: task 'parent' of 'own' would wait for task 'dependent' of 'own', which is queued; "
+            "task 'dependent' of 'own' depends on task 'parent' of 'own'",
+            error,
+        )
+
+
 @pytest.mark.parametrize("what", ["drain", "pile", "map"])
 async def test_a_task_that_waits_for_a_collection_with_itself_in_it_is_told(what):
     async with opened("own", slots=3) as (executor,):

@@ -197,6 +197,25 @@ def test_the_crawler_opens_two_connections_to_each_host(backend: str) -> None:
     ]
 
 
+def test_the_walk_through_a_tree_counts_every_file(tmp_path: Path) -> None:
+    folder = tmp_path
+    for depth in range(30):
+        (folder / "file").write_bytes(b"x" * depth)
+        for name in ("a", "b"):
+            (folder / name).mkdir()
+        folder /= "a"
+    done = run(ROOT / "examples" / "tree_walk.py", tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.startswith(f"{sum(range(30))} bytes in {tmp_path}: 122 tasks on 4 slots\n")
+    assert int(re.findall(r"at most (\d+) tasks", done.stdout)[0]) >= 30
+
+
+def test_the_benchmark_of_nested_work_runs() -> None:
+    done = run(ROOT / "benchmarks" / "nesting.py", "--parents", "100", "--rounds", "1")
+    assert done.returncode == 0, done.stderr
+    assert int(re.findall(r"^suspended at a time: (\d+)", done.stdout, re.MULTILINE)[0]) <= 4
+
+
 def run_example(name: str, backend: str) -> str:
     """What its ``main`` prints."""
     pytest.importorskip("httpx")

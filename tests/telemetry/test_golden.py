@@ -50,6 +50,7 @@ def recorded_run() -> Registry:
     mail.record.telemetry_failed("observer")
     mail.record.shutdown_took(1.25, cut=True)
     clock.pass_(16.0)
+    mail.record.lend(1)
     return registry
 
 

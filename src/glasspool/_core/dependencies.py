@@ -54,6 +54,10 @@ class Dependencies:
         self._gate.hold_apart(task, "dependency")
         return True, None
 
+    def of(self, task: Task) -> list[Task]:
+        """What the task still waits for. From any thread."""
+        return list(self._needs.get(task, ()))
+
     def forget(self, task: Task) -> None:
         """The held task ends without having started."""
         for needed in self._needs.pop(task, ()):

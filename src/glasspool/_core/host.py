@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
 from typing import Any, Protocol, TypeVar
 
@@ -26,6 +26,11 @@ def _nothing(_: Task) -> None:
     """Nothing is held."""
 
 
+def _none(_: Task) -> Sequence[Task]:
+    """Nothing depends on anything."""
+    return ()
+
+
 class Cancel(Protocol):
     """See ``interfaces.Host.request_cancel``."""
 
@@ -43,6 +48,7 @@ class ExecutorHost:
         # Where there is a gate, its own.
         self.holds: Callable[[Task], Hold | None] = _nothing
         self.limits: Callable[[Task], Any] = _nothing
+        self.needed: Callable[[Task], Sequence[Task]] = _none  # where there are dependencies, their own
         self._running, self._loop = backend.running, backend.loop
         self.lending: Lending  # set by the engine
 
@@ -53,6 +59,10 @@ class ExecutorHost:
     def permits(self, task: Task) -> Any:
         """See Host."""
         return self.limits(task)
+
+    def needed_by(self, task: Task) -> Sequence[Task]:
+        """See Host."""
+        return self.needed(task)
 
     def check_caller(self, what: str) -> None:
         """See Host."""

@@ -5,7 +5,7 @@ This module imports no concrete class of the core; every task that is passed is 
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from typing import Any, Protocol, TypeVar
 
 __all__ = ["AGAIN", "NOTHING", "Feed", "Host", "Needs", "Sink", "Slots", "TaskView"]
@@ -80,6 +80,10 @@ class Host(Protocol):
 
     def permits(self, task: Any) -> Any:
         """The limit that holds for the key of a queued task (Limiter); None if there is none. From any thread."""
+        ...
+
+    def needed_by(self, task: Any) -> Sequence[Any]:
+        """The tasks that a queued task depends on and that have not succeeded yet. From any thread."""
         ...
 
     def request_cancel(self, task: Any, reason: str, message: str | None = None) -> bool:

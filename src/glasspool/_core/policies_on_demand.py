@@ -70,6 +70,7 @@ class Policies(abc.ABC):
         """The tasks that wait for others; from now on there may be some."""
         if self.dependencies is None:
             self.dependencies = Dependencies(self, self.gated())
+            self.host.needed = self.dependencies.of
         return self.dependencies
 
     def retrying(self) -> Retrying:

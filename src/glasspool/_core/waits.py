@@ -3,6 +3,7 @@
     task ──waits──▶ a task, some tasks, or room in an executor
     queued task, task that has lent its slot, room in an executor ──▶ slots ──▶ the tasks that hold them
     queued task ──▶ a permit of its limit ──▶ the tasks that hold one, of any executor that shares the limit
+    queued task ──▶ the tasks that it depends on
 
 A wait is refused (waiting.py) in two cases. *Chain*: it is for a task that waits for this one, directly or through
 others, or for the executor of such a task where that is another one than this task's own; the second would hang as soon
@@ -173,6 +174,8 @@ class Waits:
                         return True  # it runs
                     if node.state != "queued" or self._needs(_permit_for(node) or node.host)[0] > 0:
                         continue
+                    if node.host.needed_by(node):
+                        continue
                     node = node.host
                 if len(self.waiting.get(node, ())) < node.slots.used or node.slots.used < node.slots.limit:
                     return True  # a slot is free, or held by a task that does not wait
@@ -232,8 +235,9 @@ class Waits:
         if task.state != "active":
             if task.plan.deadline is not None:
                 return NOTHING
-            permit = _permit_for(task)
-            return (1, (task.host,)) if permit is None else (2, (task.host, permit))
+            permit, held_by = _permit_for(task), task.host.needed_by(task)
+            start = [task.host] if permit is None else [task.host, permit]
+            return len(start) + len(held_by), [*start, *held_by]
         waits: Collection[Wait] = list(self.waits.get(task, ()))
         if task.request is not None or task.plan.timeout is not None or task.plan.deadline is not None:
             waits = [wait for wait in waits if wait.closing]  # the others end by its cancellation
@@ -277,6 +281,8 @@ class Waits:
             elif (holder := _task_of(following)) is not None and not isinstance(node, (Task, tuple)):
                 what = "permit of its Limit" if isinstance(node, Limiter) else f"slot of {node.name!r}"
                 told.append(f"every {what} is held by a task that waits, such as {named(holder)}")
+            elif isinstance(node, Task) and isinstance(following, Task):
+                told.append(f"{named(node)} depends on {named(following)}")
             if _task_of(following) is wait.owner:
                 break
             node = following

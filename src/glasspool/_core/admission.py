@@ -25,7 +25,7 @@ from .backend import Scope
 from .engine import Engine
 from .functions import is_async
 from .handles import checked_after
-from .interfaces import NOTHING, Feed, Needs, Sink
+from .interfaces import AGAIN, NOTHING, Feed, Needs, Sink
 from .policies.keys import Keyed, Keys
 from .queue import Producer
 from .runners.base import Runner
@@ -33,7 +33,7 @@ from .runners.futures import FuturesRunner
 from .runners.inline import InlineRunner
 from .runners.thread import ThreadRunner
 from .slot_limit import BURST
-from .task_state import CURRENT, Plan, Task, current_task
+from .task_state import CURRENT, Plan, Task, current_task_of
 
 __all__ = ["Submission"]
 
@@ -153,20 +153,17 @@ class Submission:
         if plan.retry is not None:
             refuse_used_up(fn, args)
         task = Task(self.host, plan, fn, args, sink, context)
-        parent = None if CURRENT.get() is None else self._parent()
+        parent = None if CURRENT.get() is None else current_task_of(self.host)
         exceeding = not engine.line.can_accept(plan)
         if not exceeding or engine.line.can_exceed(parent):
             engine.line.accept(task, parent, exceeding=exceeding)
         elif feeding:
-            await self._stand_in_line(Producer(task, parent=parent))
+            producer = Producer(task, parent=parent)
+            while await self._stand_in_line(producer) is AGAIN:
+                pass
         else:
             await self._wait_for_room(Producer(task, parent=parent))
         return task
-
-    def _parent(self) -> Task | None:
-        """The task of this executor within which the caller runs."""
-        current = current_task()
-        return None if current is None or current.host is not self.host else current
 
     def submit_nowait(
         self, plan: Plan, fn: Callable[..., Any], args: tuple[Any, ...], sink: Sink | None, context: Context
@@ -179,7 +176,7 @@ class Submission:
         engine = self.engine
         if self.closing.reason is not None:
             self._refuse(plan, sink)
-        parent = None if CURRENT.get() is None else self._parent()
+        parent = None if CURRENT.get() is None else current_task_of(self.host)
         exceeding = not engine.line.can_accept(plan)
         if exceeding and not engine.line.can_exceed(parent):
             engine.reporter.rejected(plan, "queue_full")
@@ -206,7 +203,7 @@ class Submission:
         if plan.retry is not None:
             refuse_used_up(fn, args)
         task = Task(self.host, plan, fn, args, sink, context)
-        parent = None if CURRENT.get() is None else self._parent()
+        parent = None if CURRENT.get() is None else current_task_of(self.host)
         exceeding = not engine.line.can_accept(plan)
         if not exceeding or engine.line.can_exceed(parent):
             engine.line.accept(task, parent, exceeding=exceeding)
@@ -237,38 +234,45 @@ class Submission:
 
         def needs() -> Needs:
             ends = plan.deadline is not None or self.closing.reason is not None
-            return NOTHING if ends or producer.accepted or producer in engine.queue.granted else (1, (self.host,))
+            granted = producer in engine.queue.granted and not producer.back
+            return NOTHING if ends or producer.accepted or granted else (1, (self.host,))
 
+        step = partial(self._stand_in_line, producer)
         try:
-            await self.host.wait("submit without room", partial(self._stand_in_line, producer), needs)
+            while await self.host.wait("submit without room", step, needs) is AGAIN:
+                pass
         except NestedWait as error:
-            engine.reporter.rejected(plan, "queue_full")
+            self.give_up(producer, "queue_full")
             raise NestedWait(f"{error}. {engine.line.figures()}") from None
         except BaseException:
             if producer.accepted:  # while the caller waited for its slot again
                 engine.request_cancel(producer.task, "parent_scope")
+            elif producer in engine.reporter.record.pending:  # while the wait was examined again
+                self.give_up(producer, "submit_cancelled")
             raise
 
-    async def _stand_in_line(self, producer: Producer[Task]) -> None:
+    async def _stand_in_line(self, producer: Producer[Task]) -> Any:
+        """Wait for room. AGAIN: it was granted and is gone, so whether it can come again is to be examined; call it
+        again."""
         engine, task = self.engine, producer.task
-        plan = task.plan
-        if self.closing.reason is not None:  # while the wait was looked at
+        plan, again = task.plan, producer.back
+        if self.closing.reason is not None and not again:  # while the wait was looked at
             self._refuse(plan, task.sink)
         woken = anyio.Event()
         producer.wake = woken.set
-        engine.line.block(producer)
+        if not again:
+            engine.line.block(producer)
         self.since_yield = 0
         scope = None if plan.deadline is None else engine.backend.scope(plan.deadline)
         try:
             with scope or nullcontext():
                 await checkpoint_if_cancelled()  # see Ledger.wait
-                await woken.wait()
-                if producer in engine.queue.granted:
-                    woken = anyio.Event()
-                    producer.wake = woken.set
+                if not again or producer in engine.queue.granted:
+                    await woken.wait()
+                if not again and producer in engine.queue.granted:
                     engine.line.come_back(producer)
                     if not producer.accepted:
-                        await woken.wait()
+                        return AGAIN
                 if not producer.accepted:
                     await checkpoint_if_cancelled()  # a cancelled caller gets its own cancellation
         except BaseException:
@@ -278,7 +282,7 @@ class Submission:
                 self.give_up(producer, "submit_cancelled")
             raise
         if producer.accepted:
-            return
+            return None
         late = scope is not None and scope.cancelled_caught
         raise self.out_of_time(producer) if late else self.turned_away(producer)
 
@@ -301,9 +305,10 @@ class Submission:
 
     def give_up(self, producer: Producer[Task], reason: str) -> None:
         """Stop waiting for room: the call is rejected for this ``reason`` of the catalog."""
-        engine = self.engine
-        blocked = engine.reporter.released(producer)
-        engine.line.give_up(producer)
+        engine, blocked = self.engine, None
+        if producer in engine.reporter.record.pending:  # else the wait was refused before it stood in line
+            blocked = engine.reporter.released(producer)
+            engine.line.give_up(producer)
         engine.reporter.rejected(producer.task.plan, reason, blocked)
 
     # -- policies ------------------------------------------------------------------------------------------------

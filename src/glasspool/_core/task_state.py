@@ -40,6 +40,7 @@ __all__ = [
     "cancelled_error",
     "current",
     "current_task",
+    "current_task_of",
     "timeout_error",
 ]
 
@@ -281,6 +282,10 @@ def current() -> CurrentTask | None:
         return CARRIED.get()
     number = 1 if task.attempts is None else task.attempts.number
     return CurrentTask(task.name, number, idempotency_key(task.record.id))
+def current_task_of(host: Host) -> Task | None:
+    """The same, if it is a task of this executor."""
+    current = current_task()
+    return None if current is None or current.host is not host else current
 
 
 def cancelled_error(task: Task, reason: str) -> TaskCancelled:

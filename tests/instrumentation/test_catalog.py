@@ -111,18 +111,18 @@ async def hold(begun: anyio.Event, let_go: anyio.Event) -> None:
 
 
 async def held(seen: Seen) -> None:
-    """What holds queued tasks: a rate, a limit, a pause, and a task that then fails."""
+    """What holds queued tasks: a rate, a limit, a pause, and a task that then fails; and one that lends its slot."""
     limits = {"rated": Limit(rate=Rate(1, per=0.05)), "limited": Limit(in_flight=1)}
     async with HybridExecutor("held", max_in_flight=9, limits=limits) as executor:
         for key in ("rated", "rated", "limited", "limited"):
             await executor.submit(anyio.sleep, 0.05, key=key)
+        await executor.submit(executor.run, anyio.sleep, 0.1)  # lends its slot
         executor.pause(0.05)
         needed = await executor.submit(fail, ValueError())
         dependent = await executor.submit(nothing, after=[needed])
         await anyio.sleep(0.01)
         seen.look()
         await dependent.outcome()
-        await executor.run(executor.run, anyio.sleep, 0)  # lends its slot
     async with HybridExecutor("available", max_in_flight=9, limits=limits):
         seen.look()
 

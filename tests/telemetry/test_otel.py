@@ -96,6 +96,7 @@ def test_every_metric_arrives_with_kind_and_labels_of_the_catalog(sdk):
     mail.settle(abandoned, Ending.timed_out(abandoned=True))
     mail.record.gated(Held())
     mail.record.was_held(abandoned, "rate", 2.0)
+    mail.record.lend(1)
     found = sdk.metrics()
     missing = set(catalog.BY_NAME) - set(found)
     others = (catalog.EVENTLOOP_DELAY, catalog.EVENTLOOP_STALL, catalog.TASK_UNRETRIEVED)

@@ -3,6 +3,7 @@
     executor.py    HybridExecutor: open, submit, map, close                ── start reading here
     pile.py        a view over some tasks; iterators.py: map and as_completed
     task.py        what is asked for, where it stands, how it ended; stats.py: the figures of an executor
+    services.py    what runs beside the tasks for as long as the executor is open
     errors.py      the error tree; signals.py and testing.py build upon the executor
     _core/         inside the executor: engine, queue, nursery, task_body, runners, backend (asyncio, trio)
     telemetry/     catalog ◀ recording ◀ tracing, export; configure()
@@ -36,6 +37,7 @@ if TYPE_CHECKING:
     from .pile import Drained, Pile, PileStats
     from .rates import Hold, Rate
     from .retries import Retry, RetryBudget
+    from .services import Service, ServiceState
     from .stats import CutTask, ExecutorStats, ShutdownReport, Stopped
     from .task import Completed, Outcome, TaskHandle, TaskState, WorkItem
 
@@ -62,6 +64,8 @@ __all__ = [
     "Rate",
     "Retry",
     "RetryBudget",
+    "Service",
+    "ServiceState",
     "ShutdownReport",
     "Stopped",
     "TaskCancelled",
@@ -98,6 +102,8 @@ _HOME = {
     "Rate": "rates",
     "Retry": "retries",
     "RetryBudget": "retries",
+    "Service": "services",
+    "ServiceState": "services",
     "ShutdownReport": "stats",
     "Stopped": "stats",
     "TaskCancelled": "errors",
@@ -125,6 +131,7 @@ if not TYPE_CHECKING:  # for a type checker, a name that is misspelt is an error
             "pile",
             "rates",
             "retries",
+            "services",
             "stats",
             "task",
             "telemetry",

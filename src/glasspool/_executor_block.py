@@ -6,22 +6,25 @@ import sys
 import weakref
 from collections.abc import Hashable, Iterable
 from types import TracebackType
-from typing import Any, cast
+from typing import Any, Literal, cast
 
 from . import _checks as checks
 from ._core.block import Block
+from ._core.restarts import Restarts
 from ._core.settings import Settings
 from .errors import ExecutorClosed
 from .rates import Rate, checked_rates
+from .services import Service, ServiceFunction
 from .stats import ExecutorStats, ShutdownReport
 
 if sys.version_info >= (3, 11):
-    from typing import Self
+    from typing import Self, TypeVarTuple, Unpack
 else:
-    from typing_extensions import Self
+    from typing_extensions import Self, TypeVarTuple, Unpack
 
 __all__ = ["ExecutorBlock", "block_of"]
 
+Ts = TypeVarTuple("Ts")
 
 _LONGEST_PAUSE = 1e9  # thirty years
 
@@ -78,6 +81,50 @@ class ExecutorBlock:
         """
         grace = checks.seconds("grace", grace)
         return await self._entered("shutdown").shutdown(grace)
+
+    # -- services --------------------------------------------------------------------------------------------------
+
+    async def start_service(
+        self,
+        fn: ServiceFunction[Unpack[Ts]],
+        /,
+        *args: Unpack[Ts],
+        name: str | None = None,
+        restart: Literal["never", "on_failure", "always"] = "never",
+        max_restarts: int = 3,
+        within: float = 60.0,
+    ) -> Service:
+        """Run ``fn(*args, task_status=…)`` beside the tasks for as long as the block is open, and return when it is
+        ready: when it has called ``task_status.started(value)``.
+
+        It takes no slot and has no span. When the executor closes, services end after the tasks, the latest first.
+        A restart waits 0.1 s, then twice as long each time up to 10 s; after ``within`` seconds of running it begins
+        at 0.1 s again. Each start runs in a copy of the caller's context variables, and must become ready anew.
+
+        :param name: the service's name in metrics and messages; default the function's qualified name.
+        :param restart: ``"never"`` (default): a crash ends the executor's block, which raises it in an
+            ``ExceptionGroup``. ``"on_failure"``: after a crash it starts again. ``"always"``: after a normal end, too.
+        :param max_restarts: how many restarts there may be within ``within`` seconds, default 3. One more, and the
+            executor's block ends as after a crash with ``"never"``, for which this has no meaning.
+        :param within: seconds, default 60.
+        :raises TypeError, ValueError: naming the parameter, its value and the fix.
+        :raises RuntimeError: ``fn`` returned, or was cancelled from outside, before it was ready.
+        :raises Exception: whatever ``fn`` raised before it was ready; then it does not start again.
+        :raises ExecutorClosed: the executor is closing or not open.
+        :raises WrongThread: from another thread or event loop.
+        """
+        policy = checks.choice("restart", restart, ("never", "on_failure", "always"))
+        most = cast("int", checks.count("max_restarts", max_restarts, least=0))
+        within = checks.amount("within", within, unit="seconds")
+        restarts = Restarts(always=policy == "always", most=0 if policy == "never" else most, within=within)
+        name = None if name is None else checks.name("name", name)
+        return Service(await self._entered("start_service").services.start(fn, args, name, restarts))
+
+    @property
+    def services(self) -> tuple[Service, ...]:
+        """The services that have not ended, in the order of their starts."""
+        block = self._block
+        return () if block is None else tuple(map(Service, list(block.services.running)))
 
     # -- looking and changing --------------------------------------------------------------------------------------
 

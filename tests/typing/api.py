@@ -8,6 +8,9 @@ from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import Any
 
+from anyio import TASK_STATUS_IGNORED
+from anyio.abc import TaskStatus
+
 import glasspool
 import glasspool_instrumentation
 from glasspool import (
@@ -20,6 +23,8 @@ from glasspool import (
     Outcome,
     Pile,
     PileStats,
+    Service,
+    ServiceState,
     ShutdownReport,
     TaskHandle,
     TaskState,
@@ -87,6 +92,21 @@ async def piling(executor: HybridExecutor) -> None:
         assert_type(pile.stats(), PileStats)
         async for completed in pile:
             assert_type(completed, Completed[Any])
+
+
+async def consume(url: str, size: int, *, task_status: TaskStatus[bytes] = TASK_STATUS_IGNORED) -> None:
+    """A service with arguments."""
+
+
+async def serving(executor: HybridExecutor) -> None:
+    """A service takes the arguments that its function needs."""
+    service = await executor.start_service(consume, "url", 1, restart="always", within=5)
+    assert_type(service, Service)
+    assert_type(service.value, Any)
+    assert_type(service.state, ServiceState)
+    assert_type(executor.services, tuple[Service, ...])
+    await executor.start_service(consume, "url")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+    await executor.start_service(parse, b"x")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
 
 
 async def closing() -> None:

@@ -18,6 +18,7 @@ from .block_exit import left_by, reason_for
 from .engine import Engine
 from .interfaces import NOTHING
 from .policies.keys import Keys
+from .services import Services
 from .settings import Settings
 from .task_body import run_task
 from .task_context import context_without_span
@@ -33,6 +34,7 @@ class Block:
         self.engine = Engine(settings, backend, context_without_span(), run_task)
         keys = Keys(settings.limits, settings.rates)
         self.work = Submission(self.engine, keys, isolate=settings.isolate, retry=settings.retry)
+        self.services = Services(self.engine)
         self._owner: object = backend.task()  # None when the block has been left
         self._group: TaskGroup = anyio.create_task_group()
         self.watch_drain: Callable[[], AbstractAsyncContextManager[object]] | None = None
@@ -71,6 +73,7 @@ class Block:
             for feed in list(engine.feeds):
                 feed.pass_interrupt()
             engine.finish()
+            self.services.pass_on()
             return engine.failures.left_by(leaving)
         finally:
             del leaving, exc  # see Completed.unwrap
@@ -91,6 +94,7 @@ class Block:
         await to_the_end(
             partial(engine.host.wait, "leaving", engine.idle.wait, engine.idle.needs, engine.host, closing=True)
         )
+        await to_the_end(self.services.until_ended)
         engine.finish()
         raise RuntimeError(
             f"executor {engine.name!r} was entered in one task and left in another, which structured concurrency "
@@ -101,6 +105,7 @@ class Block:
     async def shutdown(self, grace: float | None) -> ShutdownReport:
         """See HybridExecutor.shutdown."""
         engine = self.engine
+        self.services.check_outside("shutdown")
         needs = engine.idle.needs if grace is None else lambda: NOTHING
         return await engine.host.wait("shutdown", partial(self._shut_down, grace), needs, engine.host)
 
@@ -114,4 +119,5 @@ class Block:
         if engine.queue.waiting or engine.active:
             engine.abort("shutdown")
             await engine.idle.wait()
+        await self.services.until_ended()
         return engine.finish()

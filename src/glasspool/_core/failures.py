@@ -1,4 +1,5 @@
-"""The exceptions of tasks that an executor's block raises: a crash, or the failures with ``on_error="escalate"``."""
+"""The exceptions that an executor's block raises: a crash, the failures of tasks with ``on_error="escalate"``, those of
+services."""
 
 from __future__ import annotations
 
@@ -20,12 +21,13 @@ E = TypeVar("E", bound=BaseException)
 
 
 class Failures:
-    """The failures of one executor's tasks, until its block raises them."""
+    """The failures of one executor's tasks and services, until its block raises them."""
 
     def __init__(self, name: str) -> None:
         self._name = name
         self._crash: BaseException | None = None
         self._errors: list[BaseException] = []
+        self._whose: dict[str, None] = {}  # whose they are: "tasks", "services"
         self._caused: weakref.WeakSet[BaseException] = weakref.WeakSet()  # errors that only report one of `_errors`
 
     def crashed(self, error: BaseException) -> None:
@@ -33,9 +35,10 @@ class Failures:
         if self._crash is None:
             self._crash = error
 
-    def failed(self, error: BaseException) -> None:
-        """Note a task's error that the block will raise."""
+    def failed(self, error: BaseException, whose: str = "tasks") -> None:
+        """Note an error that the block will raise: of one of the tasks, or of the services."""
         self._errors.append(error)
+        self._whose[whose] = None
 
     def caused(self, error: E) -> E:
         """Note that this error of ours only reports a failure, so that the block does not raise both."""
@@ -43,7 +46,7 @@ class Failures:
         return error
 
     def left_by(self, leaving: BaseException | None) -> BaseException | None:
-        """The exception that leaves the block: a crash, the tasks' failures, or else ``leaving``.
+        """The exception that leaves the block: a crash, the failures, or else ``leaving``.
 
         Called once, at the end of everything.
         """
@@ -51,7 +54,8 @@ class Failures:
         try:
             if crash is not None or not errors:
                 return crash or leaving
-            return _escalated(f"tasks of executor {self._name!r} failed", errors, leaving, self._caused)
+            message = f"{' and '.join(self._whose)} of executor {self._name!r} failed"
+            return _escalated(message, errors, leaving, self._caused)
         finally:
             del leaving, crash, errors  # see Completed.unwrap
 
@@ -59,7 +63,7 @@ class Failures:
 def _escalated(
     message: str, failures: list[BaseException], leaving: BaseException | None, caused: Iterable[BaseException]
 ) -> BaseException:
-    """The group of the tasks' failures, together with ``leaving``, the exception that the block would raise without
+    """The group of the failures, together with ``leaving``, the exception that the block would raise without
     them.
 
     ``leaving`` is left out if it only reports the failures: an error that they ``caused``, or one that the body

@@ -13,15 +13,16 @@ from glasspool._foreign.guarded import is_a, is_awaitable, is_coroutine_function
 __all__ = ["is_async"]
 
 
-def is_async(fn: Callable[..., Any]) -> bool:
+def is_async(fn: Callable[..., Any], call: str = "submit") -> bool:
     """Whether calling ``fn`` gives a coroutine. Partials, bound methods and ``__call__`` are looked through.
 
+    :param call: what the function is handed to, as messages name it.
     :raises TypeError: for what cannot be a task's function: not callable, a coroutine, an async generator function.
     """
     if type(fn) is FunctionType:  # the common case is decided by its code flags alone
         called: Any = fn
     else:
-        called = _called(_callable(_unpacked(fn)))
+        called = _called(_callable(_unpacked(fn), call))
     flags = called.__code__.co_flags if type(called) is FunctionType else 0
     if flags & CO_ASYNC_GENERATOR:
         raise TypeError(
@@ -31,14 +32,14 @@ def is_async(fn: Callable[..., Any]) -> bool:
     return bool(flags & (CO_COROUTINE | CO_ITERABLE_COROUTINE)) or is_coroutine_function(called)
 
 
-def _callable(fn: Any) -> Any:
+def _callable(fn: Any, call: str) -> Any:
     """The same; refuses the result of a call, and objects that cannot be called."""
     if is_awaitable(fn):
         name = getattr(fn, "__name__", "work")
         if type(fn) is CoroutineType:
             fn.close()  # it will never run; closing it here spares the "never awaited" warning
         raise TypeError(
-            f"fn must be a function, not a coroutine: write submit({name}, ...) instead of submit({name}(...))"
+            f"fn must be a function, not a coroutine: write {call}({name}, ...) instead of {call}({name}(...))"
         )
     if not callable(fn):
         raise TypeError(f"fn must be callable, not {text(fn)}; pass the function first, then its arguments")

@@ -10,6 +10,7 @@ import math
 from collections import deque
 from collections.abc import Callable, Coroutine
 from contextvars import Context
+from functools import partial
 from typing import Any, Protocol
 
 import anyio
@@ -93,7 +94,12 @@ class Nursery:
     def start_watch(self, body: Body) -> None:
         """Run ``body`` in the nursery, in the opener's context, until it ends by itself."""
         if self._group is not None:
-            self._base.copy().run(self._group.start_soon, body)
+            self.start_body(body, self._base.copy())
+
+    def start_body(self, body: Body, context: Context, name: str | None = None) -> None:
+        """Run ``body`` in the open nursery, in ``context``, until it ends by itself; the backend task has this name."""
+        assert self._group is not None, "an open executor's nursery was opened"  # noqa: S101 - for the type checker
+        context.run(partial(self._group.start_soon, body, name=name))
 
     def wake(self) -> None:
         """Have ``next_turn`` called in the next loop turn."""

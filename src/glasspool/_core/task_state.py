@@ -282,6 +282,8 @@ def current() -> CurrentTask | None:
         return CARRIED.get()
     number = 1 if task.attempts is None else task.attempts.number
     return CurrentTask(task.name, number, idempotency_key(task.record.id))
+
+
 def current_task_of(host: Host) -> Task | None:
     """The same, if it is a task of this executor."""
     current = current_task()

@@ -23,6 +23,7 @@ __all__ = [
     "QUEUE_OUTCOMES",
     "REJECT_REASONS",
     "RETRY_STOPS",
+    "SERVICE_STATES",
     "SHUTDOWN_OUTCOMES",
     "SPAN_ATTRIBUTES",
     "SPAN_EVENTS",
@@ -68,6 +69,8 @@ class Key:
     HOLD_DURATION: Final = "glasspool.hold.duration"
     LIMIT_NAME: Final = "glasspool.limit.name"
     EVENTLOOP_NAME: Final = "glasspool.eventloop.name"
+    SERVICE_NAME: Final = "glasspool.service.name"
+    SERVICE_STATE: Final = "glasspool.service.state"
     ERROR_TYPE: Final = "error.type"
     CODE_FUNCTION: Final = "code.function.name"
     THREAD_ID: Final = "thread.id"
@@ -120,6 +123,9 @@ PORT_KINDS: Final[tuple[str, ...]] = ("port_taken", "process_silent")
 FAILURE_KINDS: Final[tuple[str, ...]] = (*EXECUTOR_FAILURE_KINDS, *LOSS_KINDS, *PORT_KINDS)
 SHUTDOWN_OUTCOMES: Final[tuple[str, ...]] = ("drained", "cut")
 WORKER_STATES: Final[tuple[str, ...]] = ("busy", "idle")
+SERVICE_STATES: Final[tuple[str, ...]] = ("starting", "running", "backoff", "stopped", "failed")
+"""States of a service; ``backoff``: it has ended, and waits to be started again."""
+
 LOOP_TYPES: Final[tuple[str, ...]] = ("asyncio", "anyio", "trio")
 """Executor types that are event loops: their tasks are started, not submitted, and may run as long as the server."""
 LIMITER_TYPES: Final[tuple[str, ...]] = ("anyio_limiter", "trio_limiter")

@@ -27,6 +27,7 @@ from .attributes import (
     QUEUE_OUTCOMES,
     REJECT_REASONS,
     RETRY_STOPS,
+    SERVICE_STATES,
     SHUTDOWN_OUTCOMES,
     SPAN_ATTRIBUTES,
     SPAN_EVENT_HELD,
@@ -38,7 +39,8 @@ from .attributes import (
     Key,
     prometheus_label,
 )
-from .metric import LOOP_BUCKETS, RUN_BUCKETS, WAIT_BUCKETS, Kind, Metric
+from .loop_metrics import EVENTLOOP_DELAY, EVENTLOOP_STALL, LOOP_METRICS
+from .metric import RUN_BUCKETS, WAIT_BUCKETS, Kind, Metric
 from .policy_metrics import (
     ATTEMPT_DURATION,
     LIMIT_AVAILABLE,
@@ -53,6 +55,7 @@ from .policy_metrics import (
     TASK_RETRIES,
 )
 from .port_metrics import PORT_METRICS, PROCESSES_ANSWERED, PROCESSES_KNOWN
+from .service_metrics import SERVICE_METRICS, SERVICE_READY, SERVICE_RESTARTS, SERVICE_STATE
 
 __all__ = [
     "ALL_METRICS", "ATTEMPT_DURATION", "BY_NAME", "CANCEL_DURATION", "CANCEL_PHASES", "CANCEL_REASONS", "CAP_KINDS",
@@ -61,7 +64,8 @@ __all__ = [
     "LIMIT_AVAILABLE", "LIMIT_CAPACITY", "LIMIT_USAGE", "LOOP_TYPES", "LOSS_KINDS", "OTHER", "OUTCOMES",
     "PORT_KINDS", "PORT_METRICS", "PROCESS", "PROCESSES_ANSWERED", "PROCESSES_KNOWN", "QUEUE_CAPACITY",
     "QUEUE_HELD", "QUEUE_HOLD", "QUEUE_OLDEST_AGE", "QUEUE_OUTCOMES", "QUEUE_SIZE", "QUEUE_WAIT", "QUEUE_WAIT_LATE",
-    "QUEUE_WAIT_OBJECTIVE", "REJECT_REASONS", "RETRY_BUDGET", "RETRY_STOPPED", "RETRY_STOPS", "SHUTDOWN_DURATION",
+    "QUEUE_WAIT_OBJECTIVE", "REJECT_REASONS", "RETRY_BUDGET", "RETRY_STOPPED", "RETRY_STOPS", "SERVICE_READY",
+    "SERVICE_RESTARTS", "SERVICE_STATE", "SERVICE_STATES", "SHUTDOWN_DURATION",
     "SHUTDOWN_OUTCOMES", "SLOT_LENT", "SLOT_LIMIT", "SLOT_LIMIT_TIME", "SLOT_SATURATED_TIME", "SLOT_TIME", "SLOT_USAGE",
     "SPAN_ATTRIBUTES", "SPAN_EVENTS", "SPAN_EVENT_HELD", "SPAN_EVENT_RELEASED", "SPAN_EVENT_STARTED",
     "SUBMIT_OLDEST_AGE", "SUBMIT_PENDING", "SUBMIT_WAIT", "TASK_ABANDONED", "TASK_ACTIVE", "TASK_CANCELLATIONS",
@@ -269,28 +273,9 @@ TELEMETRY_FAILURES: Final = Metric(
     (Key.FAILURE_KIND,),
     rare=True,
 )
-EVENTLOOP_DELAY: Final = Metric(
-    "glasspool.eventloop.delay",
-    "histogram",
-    "s",
-    "How late the event loop ran a timer that was due: time in which nothing else could run.",
-    (Key.EVENTLOOP_NAME,),
-    LOOP_BUCKETS,
-    identity=False,
-)
-EVENTLOOP_STALL: Final = Metric(
-    "glasspool.eventloop.stall",
-    "gauge",
-    "s",
-    "Age of the overdue timer, read from another thread: how long the loop has been blocked now.",
-    (Key.EVENTLOOP_NAME,),
-    identity=False,
-    rare=True,
-)
-
-_elsewhere = (*POLICY_METRICS, *PORT_METRICS)
+_elsewhere = (*LOOP_METRICS, *POLICY_METRICS, *SERVICE_METRICS, *PORT_METRICS)
 _own = [value for value in list(globals().values()) if isinstance(value, Metric) and value not in _elsewhere]
-ALL_METRICS: Final = (*_own, *POLICY_METRICS)
-"""Every metric of a process: in the order of this file, then those of policies."""
+ALL_METRICS: Final = (*_own, *LOOP_METRICS, *POLICY_METRICS, *SERVICE_METRICS)
+"""Every metric of a process: in the order of this file, then those of event loops, of policies, and of services."""
 
 BY_NAME: Final = {metric.name: metric for metric in ALL_METRICS}

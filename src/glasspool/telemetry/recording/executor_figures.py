@@ -32,6 +32,7 @@ class ExecutorFigures(Protocol):
     workers: dict[str, int]
     worker_limits: dict[str, int]
     serving: int
+    services: Counter[tuple[str, str]]
     holds: Holds | None
     retry_budget: Callable[[], int] | None
 

@@ -160,6 +160,7 @@ class ExecutorRecord:
         self.asked: dict[TaskRecord, float] = {}  # to end, since then; or at a time to come, when theirs is out
         self.holds: Holds | None = None  # what holds queued tasks back, where something does
         self.retry_budget: Callable[[], int] | None = None  # retries that are allowed now, where they are counted
+        self.services: Counter[tuple[str, str]] = Counter()  # by shown name and state; but those that have failed
         self.serving = 0  # calls that keep workers busy and are another executor's tasks
         self.pending: OrderedDict[object, float] = OrderedDict()  # blocked producer -> since when
         self.opened_at = 0.0

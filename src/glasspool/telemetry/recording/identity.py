@@ -15,6 +15,7 @@ from .executor_figures import ExecutorFigures
 from .histograms import Histogram, Holder
 from .printable_text import NAME_LENGTH, printable
 from .series_budget import Budget, series_of
+from .services import ServiceSeries
 from .shape import Expected, Shape
 
 __all__ = ["Totals"]
@@ -26,6 +27,7 @@ _NO_ROOM = "series"  # the cap that all executors of the process share
 _SAID = {
     "name_cap": "shows as many task names as it may (name_cap)",
     "label_cap": "shows as many values of error.type as it may (label_cap)",
+    "service_cap": "shows as many names of services as it may (label_cap)",
     _NO_ROOM: "finds no room: this process shows as many series as it may (label_cap)",
 }
 
@@ -84,6 +86,7 @@ class Totals(Holder):
         self.capped: list[str] = []  # caps that were hit and not yet logged
         self._hits: set[str] = set()
         self.started_wait: Histogram | None = None
+        self.services = ServiceSeries(budget, self._hit, self._room_for, _NO_ROOM)
 
     def begin(self) -> None:
         """The first executor has opened. In a turn."""
@@ -219,7 +222,7 @@ class Totals(Holder):
         """All there are."""
         families: tuple[dict[Any, Histogram], ...] = (
             self.queue_wait, self.hold, self.submit_wait, self.shutdown, self.duration, self.attempt,
-            self.cancel_duration, self.folded,
+            self.cancel_duration, self.services.ready, self.folded,
         )  # fmt: skip
         return [series for family in families for series in family.values()]
 
@@ -251,6 +254,10 @@ class Totals(Holder):
     def attempt_of(self, outcome: str) -> Histogram:
         """How long attempts ran that ended so."""
         return self._one_of(self.attempt, catalog.ATTEMPT_DURATION, outcome)
+
+    def service_ready_of(self, name: str) -> Histogram:
+        """How long services of this (shown) name took to be ready."""
+        return self._one_of(self.services.ready, catalog.SERVICE_READY, name)
 
     def submit_wait_of(self) -> Histogram:
         """Waits of producers."""

@@ -243,6 +243,7 @@ def _read(totals: Totals, out: _Collection, whole: bool) -> None:
         out.histogram(histogram)
     if totals.has_objective:
         add(catalog.QUEUE_WAIT_LATE, totals.late)
+    totals.services.read(identity, totals.live, out.add)
     if totals.name != OTHER:  # gauges of unlike executors under one name would say nothing
         _read_gauges(totals, now, out)
 

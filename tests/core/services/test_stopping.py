@@ -1,0 +1,241 @@
+"""Stopping a service: by ``stop()``, and what its cleanup raises."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import sys
+import weakref
+from functools import partial
+
+import anyio
+import anyio.to_thread
+import pytest
+from anyio.lowlevel import checkpoint
+
+from glasspool import HybridExecutor, NestedWait, ServiceState, WrongThread
+from tests.core.policies.support import both, in_virtual_time
+from tests.core.support import echo, until
+
+from .support import Log, at_once
+
+if sys.version_info < (3, 11):
+    from exceptiongroup import ExceptionGroup
+
+pytestmark = pytest.mark.anyio
+
+
+async def test_stop_waits_for_the_cleanup():
+    log = Log()
+    async with HybridExecutor("stop", max_in_flight=1) as executor:
+        service = await executor.start_service(log.serve, "service", restart="always")
+        await service.stop()
+        assert log.events == ["service starts", "service ends"]
+        assert service.state is ServiceState.STOPPED
+        assert executor.services == ()
+        await service.stop()
+        assert await executor.run(echo, 1) == 1
+    assert len(log.events) == 2
+
+
+async def test_several_may_stop_it():
+    log = Log()
+
+    async def stop():
+        await service.stop()
+        log.note("stopped")
+
+    async with HybridExecutor("several", max_in_flight=1) as executor:
+        service = await executor.start_service(log.serve, "service")
+        async with anyio.create_task_group() as group:
+            group.start_soon(stop)
+            group.start_soon(stop)
+        assert log.events == ["service starts", "service ends", "stopped", "stopped"]
+
+
+async def test_a_waiter_that_is_cancelled_waits_for_the_cleanup():
+    async def serve(*, task_status):
+        task_status.started()
+        try:
+            await anyio.sleep_forever()
+        finally:
+            with anyio.CancelScope(shield=True):
+                await let_go.wait()
+
+    let_go = anyio.Event()
+    async with HybridExecutor("waiter", max_in_flight=1) as executor:
+        service = await executor.start_service(serve)
+        with anyio.CancelScope() as scope:
+            async with anyio.create_task_group() as group:
+
+                async def cancel():
+                    await anyio.wait_all_tasks_blocked()
+                    scope.cancel()
+                    with anyio.CancelScope(shield=True):
+                        await anyio.wait_all_tasks_blocked()
+                    assert service.state is ServiceState.RUNNING
+                    let_go.set()
+
+                group.start_soon(cancel)
+                await service.stop()
+                assert service.state is ServiceState.STOPPED
+        assert scope.cancel_called
+
+
+async def test_a_service_does_not_stop_itself():
+    async def serve(*, task_status):
+        task_status.started()
+        with pytest.raises(NestedWait, match="service 'self', or a task that it has submitted, waits for its own"):
+            await executor.services[0].stop()
+        async with anyio.create_task_group() as group:  # what it has started is part of it
+            group.start_soon(refused)
+        await executor.run(refused)  # so are its tasks: their end is waited for
+
+    async def refused():
+        with pytest.raises(NestedWait):
+            await executor.services[0].stop()
+
+    async with HybridExecutor("itself", max_in_flight=1) as executor:
+        service = await executor.start_service(serve, name="self")
+        await until(lambda: service.state is ServiceState.STOPPED)  # it has ended normally
+
+
+async def test_it_is_stopped_on_the_executors_loop():
+    async def elsewhere():
+        with pytest.raises(WrongThread, match=r"service\.stop on executor 'loops' was called from another"):
+            await service.stop()
+
+    async with HybridExecutor("loops", max_in_flight=1) as executor:
+        service = await executor.start_service(at_once)
+        await anyio.to_thread.run_sync(anyio.run, elsewhere)
+        assert service.state is ServiceState.RUNNING
+
+
+async def raising(error, *, task_status):
+    task_status.started()
+    try:
+        await anyio.sleep_forever()
+    finally:
+        raise error
+
+
+async def test_what_the_cleanup_raises_is_raised_by_stop_once(caplog):
+    error = ValueError("cleanup")
+    async with HybridExecutor("cleanup", max_in_flight=1) as executor:
+        service = await executor.start_service(raising, error, name="raising", restart="on_failure")
+        with pytest.raises(ValueError, match="cleanup") as caught:
+            await service.stop()
+        assert caught.value is error
+        assert service.state is ServiceState.STOPPED
+        await service.stop()
+    assert "service 'raising' of executor 'cleanup' has raised an error when it was stopped" in caplog.text
+
+
+async def test_it_is_raised_by_the_block_at_closing():
+    errors = [ValueError("first"), ValueError("second")]
+    with pytest.raises(ExceptionGroup) as caught:
+        async with HybridExecutor("closing", max_in_flight=1) as executor:
+            for error in errors:
+                await executor.start_service(raising, error)
+    assert caught.value.exceptions == (errors[1], errors[0])
+    assert str(caught.value) == "services of executor 'closing' failed (2 sub-exceptions)"
+
+
+async def test_it_is_raised_beside_what_leaves_the_body():
+    error = ValueError("cleanup")
+    with pytest.raises(ExceptionGroup) as caught:
+        async with HybridExecutor("beside", max_in_flight=1) as executor:
+            await executor.start_service(raising, error)
+            raise KeyError("body")
+    assert list(map(repr, caught.value.exceptions)) == ["KeyError('body')", "ValueError('cleanup')"]
+
+
+async def test_the_end_of_the_program_in_a_cleanup_is_raised_as_it_is():
+    error = SystemExit(3)
+    with pytest.raises(SystemExit) as caught:
+        async with HybridExecutor("exit", max_in_flight=1) as executor:
+            await executor.start_service(raising, error)
+    assert caught.value is error
+
+
+@both
+def test_it_is_stopped_while_it_waits_to_start_again(backend):
+    async def main():
+        log = Log()
+        async with HybridExecutor("backoff", max_in_flight=1) as executor:
+            service = await executor.start_service(log.crashing, ValueError(), restart="on_failure")
+            log.crash.set()
+            await anyio.sleep(0.05)
+            assert service.state is ServiceState.BACKOFF
+            await service.stop()
+            assert service.state is ServiceState.STOPPED
+            await anyio.sleep(1000)
+        return log.events, log.at
+
+    assert in_virtual_time(backend, main) == (["starts"], [0.0])
+
+
+async def test_a_normal_end_after_a_request_is_an_end():
+    async def serve(*, task_status):
+        task_status.started()
+        with anyio.CancelScope(shield=True):
+            await ends.wait()
+
+    ends = anyio.Event()
+    async with HybridExecutor("returns", max_in_flight=1) as executor:
+        service = await executor.start_service(serve, restart="always")
+        async with anyio.create_task_group() as group:
+            group.start_soon(service.stop)
+            await anyio.wait_all_tasks_blocked()
+            ends.set()
+        assert service.state is ServiceState.STOPPED
+
+
+@pytest.mark.parametrize("anyio_backend", ["asyncio"])
+async def test_a_native_cancel_from_outside_stops_it(caplog):
+    async def serve(*, task_status):
+        task_status.started(asyncio.current_task())
+        await anyio.sleep_forever()
+
+    async with HybridExecutor("native", max_in_flight=1) as executor:
+        service = await executor.start_service(serve, name="serve", restart="always")
+        service.value.cancel()
+        await anyio.wait_all_tasks_blocked()
+        assert service.state is ServiceState.STOPPED
+        assert await executor.run(echo, 1) == 1
+        await service.stop()
+    assert "service 'serve' of executor 'native' was cancelled from outside and does not start again" in caplog.text
+
+
+@pytest.mark.parametrize("anyio_backend", ["asyncio"])
+async def test_a_native_cancel_before_it_is_ready():
+    async def serve(*, task_status):
+        asyncio.current_task().cancel()
+        await anyio.sleep_forever()
+
+    async with HybridExecutor("native", max_in_flight=1) as executor:
+        with pytest.raises(RuntimeError, match="service 'serve' was cancelled before it was ready"):
+            await executor.start_service(serve, name="serve", restart="always")
+
+
+class Argument:
+    """Something of the user's."""
+
+
+async def failing(argument, *, task_status):
+    raise ValueError(argument)
+
+
+async def test_nothing_of_the_users_is_kept_after_its_end():
+    async with HybridExecutor("kept", max_in_flight=1) as executor:
+        argument = Argument()
+        reference = weakref.ref(argument)
+        service = await executor.start_service(partial(at_once), argument)
+        assert service.value is argument
+        await service.stop()
+        with pytest.raises(ValueError, match="Argument"):
+            await executor.start_service(failing, argument)
+        del argument, service
+        await checkpoint()
+        gc.collect()
+        assert reference() is None

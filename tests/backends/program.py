@@ -13,9 +13,10 @@ from functools import partial
 from typing import Any
 
 import anyio
+from anyio.abc import TaskStatus
 from opentelemetry import trace
 
-from glasspool import HybridExecutor, Limit, QueueFull
+from glasspool import HybridExecutor, Limit, QueueFull, ServiceState
 from glasspool.telemetry import configure
 from glasspool.telemetry.eventloop import monitor_event_loop
 from glasspool.telemetry.recording.recorder import Recorder
@@ -24,6 +25,8 @@ from glasspool.telemetry.recording.shape import Shape
 from glasspool.testing import run_out_of_time
 
 OK, BAD, SLOW, REJECTED, TASKS_CUT = 10, 3, 2, 4, 2
+
+runs: list[int] = []  # of the service, that have crashed
 
 
 async def ok() -> None:
@@ -88,6 +91,15 @@ async def hold(executor: HybridExecutor, until: anyio.Event) -> None:
     await executor.run(ok)
 
 
+async def serve(*, task_status: TaskStatus[None]) -> None:
+    """Crashes in its first run, and is ready in the second."""
+    task_status.started()
+    if not runs:
+        runs.append(1)
+        raise ValueError("crash")
+    await anyio.sleep_forever()
+
+
 async def closings() -> None:
     async with HybridExecutor("brief", max_in_flight=1) as executor:
         await executor.run(ok)
@@ -135,6 +147,9 @@ async def main() -> None:
             await closings()
             await provoke(executor, release, until)
             await hold(limited, until)
+            await limited.start_service(serve, restart="on_failure")
+            while not runs or limited.services[0].state is not ServiceState.RUNNING:
+                await anyio.sleep(0.005)
         producers.start_soon(executor.submit, ok)  # blocked, for want of room
         while not executor.stats().queued or not any(
             point[0] == "glasspool.submit.pending" and point[2] for point in snapshot()

@@ -60,6 +60,10 @@ def check_account(found: Series) -> None:
     assert total(found, catalog.CONTEXT_LOSSES, glasspool_context_loss_kind="stale") == 1
     assert total(found, catalog.TELEMETRY_FAILURES, glasspool_telemetry_failure_kind="observer", **shop) == 1
     assert total(found, catalog.EVENTLOOP_DELAY, "_count", glasspool_eventloop_name="main") > 0
+    service = {"glasspool_service_name": "serve"}
+    assert total(found, catalog.SERVICE_STATE, glasspool_service_state="running", **service) == 1
+    assert total(found, catalog.SERVICE_RESTARTS, error_type="ValueError", **service) == 1
+    assert total(found, catalog.SERVICE_READY, "_count", **service) == 2
 
 
 @pytest.mark.parametrize("backend", BACKENDS)

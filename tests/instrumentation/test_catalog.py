@@ -18,6 +18,7 @@ from typing import Any
 
 import anyio
 import pytest
+from anyio.abc import TaskStatus
 from opentelemetry import propagate
 from opentelemetry.baggage.propagation import W3CBaggagePropagator
 from opentelemetry.sdk.metrics import MeterProvider, ObservableCounter
@@ -60,6 +61,7 @@ SETS: dict[str, tuple[str, ...]] = {
     Key.FAILURE_KIND: tuple(kind for kind in catalog.FAILURE_KINDS if kind not in catalog.PORT_KINDS),
     Key.SHUTDOWN_OUTCOME: catalog.SHUTDOWN_OUTCOMES,
     Key.WORKER_STATE: catalog.WORKER_STATES,
+    Key.SERVICE_STATE: catalog.SERVICE_STATES,
     Key.ERROR_TYPE: catalog.REJECT_REASONS,
     Key.EXECUTOR_TYPE: (*catalog.LOOP_TYPES, *catalog.LIMITER_TYPES),
 }
@@ -125,6 +127,30 @@ async def held(seen: Seen) -> None:
         await dependent.outcome()
     async with HybridExecutor("available", max_in_flight=9, limits=limits):
         seen.look()
+
+
+async def services(seen: Seen) -> None:
+    """Every state of a service; a service that crashes, is started again, and crashes for good."""
+
+    async def serve(*, task_status: TaskStatus[None]) -> None:
+        await anyio.sleep(0.01)
+        seen.look()
+        task_status.started()
+        seen.look()
+        await crash.wait()
+        raise ValueError("crash")
+
+    crash = anyio.Event()
+    with pytest.raises(Exception, match="services of executor 'served' failed"):
+        async with HybridExecutor("served", max_in_flight=1) as executor:
+            stopped = await executor.start_service(serve)
+            await stopped.stop()
+            await executor.start_service(serve, restart="on_failure", max_restarts=1)
+            crash.set()
+            await anyio.sleep(0.02)
+            seen.look()
+            await anyio.sleep_forever()
+    seen.look()
 
 
 async def executors(seen: Seen) -> None:
@@ -364,6 +390,7 @@ def test_every_entry_of_the_catalog_is_produced_by_something(
     for backend in ("asyncio", "trio"):
         anyio.run(executors, seen, backend=backend)
         anyio.run(held, seen, backend=backend)
+        anyio.run(services, seen, backend=backend)
     pools(seen, tracer)
     asyncio_tasks()
     loops()

@@ -158,6 +158,11 @@ that cannot hold tasks have no such series and are watched as before. Two alerts
 limit has been in use for a quarter of an hour and none of the tasks that wait for one has started. The wait objective
 counts held tasks like others, since their callers wait just as long.
 
+Two alerts are about services: `GlasspoolServiceGone` fires when one has failed for good, or was started and has not
+been ready for five minutes, `GlasspoolServiceRestarting` when one crashes again and again and is started again each
+time. One that has failed is shown until a service of its name is ready in the same process; a process that ends with it
+has no series.
+
 No other executor raises these alerts while it has work and no free slot (`glasspool:executor_own_work:tasks` shows
 them). This includes an executor that hangs in its first tasks, since it cannot be distinguished from a batch with long
 steps. If that matters, declare an objective.

@@ -7,6 +7,7 @@ from dashboards.generator.chosen import FILTER, TASK, WINDOW, of_executor, per_s
 from dashboards.generator.held import held
 from dashboards.generator.marks import limit, quantiles
 from dashboards.generator.panels import NONE_SEEN, Panel, Target
+from dashboards.generator.services import services
 from dashboards.generator.task_rows import outcomes, tasks
 from glasspool._monitoring.alerts import DRILLDOWN_UID
 from glasspool._monitoring.expressions import (
@@ -72,6 +73,7 @@ def drilldown(lines: Lines) -> Board:
             Row("Capacity", _capacity()),
             Row("How tasks end", outcomes()),
             Row("Tasks", tasks()),
+            Row("Services", services()),
             Row("Instances", _instances()),
         ),
     )

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 
 from grafana_foundation_sdk.models import dashboard
 
-from glasspool.telemetry.catalog import HOLD_REASONS
+from glasspool.telemetry.catalog import HOLD_REASONS, SERVICE_STATES
 
-__all__ = ["OUTCOMES", "Mark", "holds", "limit", "quantiles"]
+__all__ = ["OUTCOMES", "Mark", "holds", "limit", "quantiles", "service_states"]
 
 
 @dataclass(frozen=True)
@@ -56,6 +56,12 @@ def holds(prefix: str) -> tuple[Mark, ...]:
     """The lines of what holds tasks, by their legends without the reason."""
     colours = {"rate": "light-orange", "limit": "dark-orange", "pause": "purple", "dependency": "light-green"}
     return tuple(Mark(f"{prefix}{reason}", colours[reason]) for reason in HOLD_REASONS)
+
+
+def service_states() -> tuple[Mark, ...]:
+    """The bands of the states of services."""
+    colours = {"starting": "blue", "running": "green", "backoff": "orange", "stopped": "light-blue", "failed": "red"}
+    return tuple(Mark(state, colours[state]) for state in SERVICE_STATES)
 
 
 def quantiles(name: str, colour: str) -> tuple[Mark, ...]:

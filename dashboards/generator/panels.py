@@ -20,7 +20,7 @@ from glasspool._monitoring.expressions import EXECUTOR_LABELS
 from glasspool._monitoring.options import RuleOptions
 from glasspool._monitoring.retouching import traces_url
 
-__all__ = ["DATASOURCE", "NONE_SEEN", "NO_DATA", "NO_LIMITS", "Panel", "Target", "build_panel"]
+__all__ = ["DATASOURCE", "NONE_SEEN", "NO_DATA", "NO_LIMITS", "NO_SERVICES", "Panel", "Target", "build_panel"]
 
 DATASOURCE = common.DataSourceRef(type_val="prometheus", uid="${datasource}")
 
@@ -32,6 +32,9 @@ NONE_SEEN = "none seen, or no data"
 
 NO_LIMITS = "this executor has no limits, or no data"
 """The same for series of executors that were made with limits."""
+
+NO_SERVICES = "this executor has had no services, or no data"
+"""The same for series of executors that have started services."""
 
 _LEAST_TOP = {"s": 0.01, "ops": 1.0, "short": 2.0, "percentunit": 0.1}
 """The least upper end of an axis: otherwise Grafana draws a flat zero on an axis up to 100."""

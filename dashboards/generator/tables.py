@@ -26,7 +26,7 @@ _LEAST_WIDTH = 80
 columns need a scroll bar that hides the last ones."""
 
 
-_ABOUT = tuple(label(key) for key in (Key.TASK_NAME, Key.LIMIT_NAME, Key.LOSS_KIND, Key.FAILURE_KIND))
+_ABOUT = tuple(label(key) for key in (Key.TASK_NAME, Key.LIMIT_NAME, Key.SERVICE_NAME, Key.LOSS_KIND, Key.FAILURE_KIND))
 """Labels that identify what an alert is about, besides the executor; an alert has at most one of them."""
 
 _ALERT_COLUMNS = {

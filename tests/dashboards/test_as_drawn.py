@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from glasspool.telemetry.catalog import HOLD_REASONS, OUTCOMES, SUBMIT_WAIT
+from glasspool.telemetry.catalog import HOLD_REASONS, OUTCOMES, SERVICE_STATES, SUBMIT_WAIT
 from tests.dashboards.support.shipped import PANELS, SHIPPED
 
 TABLES = [panel for panel in PANELS.values() if panel["type"] == "table"]
@@ -74,6 +74,8 @@ def fields(panel: dict[str, Any]) -> list[str]:
     legends = [target["legendFormat"] for target in panel["targets"]]
     if "{{glasspool_task_outcome}}" in legends:
         return list(OUTCOMES)
+    if "{{glasspool_service_state}}" in legends:
+        return list(SERVICE_STATES)
     legends = [legend.replace("{{glasspool_hold_reason}}", reason) for legend in legends for reason in HOLD_REASONS]
     return [re.sub(r"\{\{\w+\}\}", "x", legend) for legend in legends]
 

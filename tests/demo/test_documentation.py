@@ -216,6 +216,14 @@ def test_the_benchmark_of_nested_work_runs() -> None:
     assert int(re.findall(r"^suspended at a time: (\d+)", done.stdout, re.MULTILINE)[0]) <= 4
 
 
+@pytest.mark.parametrize("backend", ["asyncio", "trio"])
+def test_the_consumer_starts_again_and_the_store_is_closed_last(backend: str) -> None:
+    first, last, _, stored = run_example("consumer_service", backend).splitlines()
+    assert first == "connection 1: <Service 'consumer' running>"
+    assert last == "connection 4: <Service 'consumer' running>"
+    assert stored == "300 orders are stored; the store is closed"
+
+
 def run_example(name: str, backend: str) -> str:
     """What its ``main`` prints."""
     pytest.importorskip("httpx")

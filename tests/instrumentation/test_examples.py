@@ -29,6 +29,10 @@ EXAMPLES = {
     "asyncio_fan_out": ((), ("49 of 50 succeeded", "glasspool_eventloop_delay_seconds_count")),
     "trio_nursery": (("trio",), ('glasspool_cancel_reason="deadline"', 'glasspool_executor_name="blocking"')),
     "dask_local_cluster": (("distributed",), ("sum of squares 2470", 'glasspool_executor_type="dask"')),
+    "consumer_service": (
+        (),
+        ("connection 4", 'error_type="ConnectionResetError",glasspool_executor_name="orders"', "the store is closed"),
+    ),
     "zero_code": (("fastapi", "httpx"), ("60 answers",)),
 }  # fmt: skip
 

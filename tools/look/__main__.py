@@ -26,7 +26,7 @@ from glasspool._monitoring.alerts import DRILLDOWN_UID, OVERVIEW_UID, RUNTIME_UI
 from tests.alerting.situations import SICK, Sick  # noqa: E402
 from tests.dashboards.support.backend_tools import PROGRAMS, find  # noqa: E402
 from tests.dashboards.support.expectations import CRAWL  # noqa: E402
-from tests.dashboards.support.judging import FOR_ONE_EXECUTOR, OF_HELD_TASKS  # noqa: E402
+from tests.dashboards.support.judging import FOR_ONE_EXECUTOR, OF_CRAWL  # noqa: E402
 from tests.dashboards.support.proof_run import run  # noqa: E402
 from tests.dashboards.support.situation_table import SITUATIONS  # noqa: E402
 from tests.dashboards.support.stores import SCRAPE_SECONDS  # noqa: E402
@@ -129,7 +129,7 @@ def situations(models: dict[str, Any], directory: Path) -> list[str]:
     ):
         look = Look(eye, "situations", finished.account["idle_from"], finished.at, f"{SCRAPE_SECONDS}s")
         titles = {title for situation in SITUATIONS for title in situation.panels}
-        held = {title for title, _ in OF_HELD_TASKS}
+        held = {title for title, _ in OF_CRAWL}
         for uid in models:
             drawn = look.at(uid, "situations", **FOR_ONE_EXECUTOR.get(uid, {}))
             empty = empty_panels(drawn) - held

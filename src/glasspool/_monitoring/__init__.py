@@ -4,6 +4,7 @@
 `options`        the options of the rules, checked
 `expressions`    PromQL from catalog entries: the only place where names become query text
 `holds`          what excludes tasks that are held on purpose from alerts, and the alerts about them
+`services`       the alerts about services
 `recording`      the recording rules
 `alerts`         the alerts
 `rulefiles`      rules and alerts as YAML

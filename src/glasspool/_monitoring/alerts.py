@@ -36,7 +36,7 @@ from glasspool.telemetry.catalog import (
     Metric,
 )
 
-from . import holds
+from . import holds, services
 from . import recording as r
 from .expressions import EXECUTOR_LABELS, any_of, bound, bucket, count, events, label, match, rate, series, without
 from .options import LONG_FACTOR, PAGE_FACTOR, TICKET_FACTOR, RuleOptions, seconds
@@ -49,6 +49,7 @@ RUNTIME_UID = "glasspool-runtime"
 
 _NAME, _TYPE = (f"{{{{ $labels.{name} }}}}" for name in EXECUTOR_LABELS)
 _WHO = f"{_NAME} ({_TYPE})"
+_SERVICE = f"{{{{ $labels.{label(Key.SERVICE_NAME)} }}}}"
 _LOOP = f"Event loop {{{{ $labels.{label(Key.EVENTLOOP_NAME)} }}}}"
 
 
@@ -80,7 +81,7 @@ class Alert:
 
 def alerts(options: RuleOptions) -> tuple[Alert, ...]:
     """All alerts, pages first."""
-    tickets = (_pressure_tickets, _hold_tickets, _outcome_tickets, _rare_tickets)
+    tickets = (_pressure_tickets, _hold_tickets, _service_tickets, _outcome_tickets, _rare_tickets)
     return (*_pages(options), *(alert for group in tickets for alert in group(options)))
 
 
@@ -119,6 +120,15 @@ def _pages(o: RuleOptions) -> tuple[Alert, ...]:
             f"{_LOOP}: blocked for {{{{ $value | humanizeDuration }}}} or more, repeatedly or still",
             RUNTIME_UID,
             "Event loop stalled now",
+        ),
+        Alert(
+            "GlasspoolServiceGone",
+            "page",
+            services.gone(o),
+            "0s",
+            f"{_WHO}: the service {_SERVICE} has failed, or has not been ready for {o.service_window}",
+            DRILLDOWN_UID,
+            "Services by state",
         ),
     )
 
@@ -224,6 +234,21 @@ def _hold_tickets(o: RuleOptions) -> tuple[Alert, ...]:
             " wait for one none has started",
             DRILLDOWN_UID,
             "Limits",
+        ),
+    )
+
+
+def _service_tickets(o: RuleOptions) -> tuple[Alert, ...]:
+    return (
+        Alert(
+            "GlasspoolServiceRestarting",
+            "ticket",
+            services.restarting(o),
+            "0s",
+            f"{_WHO}: the service {_SERVICE} has crashed {{{{ $value | humanize }}}} times within {o.event_window} and"
+            " was started again",
+            DRILLDOWN_UID,
+            "Service restarts",
         ),
     )
 

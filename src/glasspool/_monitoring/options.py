@@ -80,6 +80,8 @@ class RuleOptions:
         "How long every permit of a limit must have been in use, with tasks held at every sample and none of them"
         " started; longer than the tasks under any limit run.",
     )
+    service_window: str = _option("5m", "How long a service that was started must not have been ready, to be gone.")
+    restarts_floor: int = _option(3, "Crashes of a service, after which it was started again, within the event window.")
     stall_seconds: float = _option(1.0, "Seconds that an event loop may be blocked at a time.")
     tick_seconds: float = _option(
         0.1, "Seconds that a timer of the event loop may be late; a bucket bound of the delay histogram."

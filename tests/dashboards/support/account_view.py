@@ -190,6 +190,10 @@ class View:
             for reason in HOLD_REASONS
         }
 
+    def services(self, state: str | None = None) -> list[dict[str, Any]]:
+        """The services, or those in this state."""
+        return [service for service in self.account["services"] if state in (None, service["state"])]
+
     def under(self, executor: str, name: str) -> int:
         """Tasks of this name that run now."""
         return sum(task["name"] == name for task in self.active(executor))

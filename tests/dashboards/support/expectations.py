@@ -215,7 +215,7 @@ def rules() -> dict[str, Expected]:
 def alerts() -> dict[str, Expected]:
     """The series for which each alert fires, with their values; it must fire for no others."""
     why, kind = prometheus_label(Key.ERROR_TYPE), prometheus_label(Key.LOSS_KIND)
-    loop = prometheus_label(Key.EVENTLOOP_NAME)
+    loop, service = prometheus_label(Key.EVENTLOOP_NAME), prometheus_label(Key.SERVICE_NAME)
 
     def named(value: Callable[[View, dict[str, object]], float | None], above: float, share: float = RATE,
               amount: float = 0.03, among: tuple[str, ...] = ()) -> Expected:  # fmt: skip
@@ -249,6 +249,11 @@ def alerts() -> dict[str, Expected]:
         "GlasspoolPauseLasts": Expected((NAME,), lambda v: {(CRAWL,): float(len(v.held(CRAWL)["pause"]))}, 0, 0),
         "GlasspoolLimitStarved": Expected(
             (NAME, prometheus_label(Key.LIMIT_NAME)), lambda v: {(CRAWL, "db"): float(v.under(CRAWL, "query"))}, 0, 0),
+        "GlasspoolServiceGone": Expected(
+            (NAME, service), lambda v: {(CRAWL, s["name"]): 1.0 for s in v.services("starting")}, 0, 0),
+        "GlasspoolServiceRestarting": Expected((NAME, service), lambda v: {
+            (CRAWL, s["name"]): float(s["crashes"]) for s in v.services() if s["crashes"] >= OPTIONS.restarts_floor
+        }, 0.1, 0.5),
         "GlasspoolErrorRatio": named(lambda v, e: failed(v, e) if judged(v, e) >= 20 else None, 0.05),
         "GlasspoolCancelStorm": named(
             lambda v, e: unasked(v, e) if len(v.since_birth.cancelled(str(e["name"]))) >= 20 else None, 0.2),

@@ -23,9 +23,12 @@ VARIABLES = {
     "type": ".*",
 }  # fmt: skip
 FOR_ONE_EXECUTOR = {"glasspool-executor": {"executor": ORDERS, "type": "hybrid"}}
-OF_HELD_TASKS = {("Why tasks wait", "A"), ("Time held", "A"), ("Limits", "A"), ("Limits", "B"),
-                 ("Free under each limit", "A")}  # fmt: skip
-"""Panels and letters that say something only of an executor with limits."""
+OF_CRAWL = {
+    ("Why tasks wait", "A"), ("Time held", "A"), ("Limits", "A"), ("Limits", "B"), ("Free under each limit", "A"),
+    ("Services by state", "A"), ("Services that do not run", "A"), ("Service restarts", "A"),
+    ("Time to readiness, p95", "A"),
+}  # fmt: skip
+"""Panels and letters that say something only of an executor with limits or services."""
 
 
 @dataclass
@@ -47,7 +50,7 @@ def expressions(run: Run) -> Iterator[tuple[str, str, Expected]]:
         for panel in json.loads(dashboard.text)["panels"]:
             for target in panel.get("targets", ()):
                 key = (dashboard.uid, panel["title"], target["refId"])
-                chosen = {**variables, "executor": CRAWL} if key[1:] in OF_HELD_TASKS else variables
+                chosen = {**variables, "executor": CRAWL} if key[1:] in OF_CRAWL else variables
                 assert key in expected_panels, f"nobody says what {key} must return"
                 name = f"{dashboard.uid.removeprefix('glasspool-')} / {panel['title']} {target['refId']}"
                 yield name, filled_in(target["expr"], **chosen), expected_panels[key]

@@ -136,6 +136,7 @@ def drilldown() -> dict[tuple[str, str], Expected]:
     outcome, why, reason = (prometheus_label(k) for k in (Key.TASK_OUTCOME, Key.ERROR_TYPE, Key.CANCEL_REASON))
     phase, task = prometheus_label(Key.TASK_PHASE), prometheus_label(Key.TASK_NAME)
     hold, limit = prometheus_label(Key.HOLD_REASON), prometheus_label(Key.LIMIT_NAME)
+    service, state = prometheus_label(Key.SERVICE_NAME), prometheus_label(Key.SERVICE_STATE)
 
     def me(v: View) -> dict[str, object]:
         return next(e for e in v.executors() if e["name"] == ORDERS)
@@ -169,6 +170,16 @@ def drilldown() -> dict[tuple[str, str], Expected]:
             0.2, WAIT),
         ("Limits", "A"): Expected((limit,), lambda v: {**dict.fromkeys([("api",), ("mail",), ("sms",)], 0.0),
                                                        ("db",): float(v.under(CRAWL, "query"))}, 0, 0),
+        ("Services by state", "A"): Expected(
+            (state,), lambda v: {(s,): float(len(v.services(s))) for s in c.SERVICE_STATES}, 0, 0),
+        ("Services that do not run", "A"): Expected(
+            (service,), lambda v: {(s["name"],): float(s["state"] != "running") for s in v.services()}, 0, 0),
+        ("Service restarts", "A"): Expected(
+            (service, why), lambda v: {(s["name"], e): float(s["crashes"]) if e else 0.0 for s in v.services()
+                                       for e in ("", "ValueError")}, 0.1, 0.5),
+        ("Time to readiness, p95", "A"): Expected(
+            (service,), lambda v: {(s["name"],): quantile(0.95, s["ready"], c.SERVICE_READY) or 0.0
+                                   for s in v.services()}, 0.2, WAIT),
         # The rate of one an hour makes up for a little while the run stands still.
         ("Free under each limit", "A"): Expected(
             (limit,), lambda v: {("db",): 0.0, ("api",): 0.0, ("mail",): 0.0, ("sms",): 4.0}, 0, 0.03),

@@ -38,6 +38,7 @@ STUCK_SECONDS = 5
 
 SHORTENED = {
     "GlasspoolNotStarting": 30, "GlasspoolSaturated": 30, "GlasspoolPauseLasts": 60, "GlasspoolLimitStarved": 60,
+    "GlasspoolServiceGone": 60,
 }  # fmt: skip
 """Alerts whose windows are divided by this, so that a standstill of half a minute fills them."""
 

@@ -27,12 +27,18 @@ class Account:
     def __init__(self) -> None:
         self.data: dict[str, Any] = {
             "tasks": [], "rejects": [], "executors": [], "shutdowns": [], "late": [], "failures": {}, "losses": {},
-            "blocked_since": [], "rushed_until": 0.0,
+            "blocked_since": [], "rushed_until": 0.0, "services": [],
         }  # fmt: skip
 
     def executor(self, name: str, kind: str, limit: int, capacity: int | None) -> dict[str, Any]:
         entry = {"name": name, "type": kind, "limit": limit, "capacity": capacity, "opened": now(), "closed": None}
         self.data["executors"].append(entry)
+        return entry
+
+    def service(self, name: str) -> dict[str, Any]:
+        """A service of the executor crawl. ``ready``: the seconds from each start to readiness."""
+        entry: dict[str, Any] = {"name": name, "state": "starting", "crashes": 0, "ready": []}
+        self.data["services"].append(entry)
         return entry
 
     def full(self, executor: str) -> bool:

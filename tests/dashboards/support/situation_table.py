@@ -102,6 +102,12 @@ SITUATIONS = (
         "GlasspoolNotStarting on crawl, and on all others both",
     ),
     Situation(
+        "services (crawl: feed crashes three times, sync is not ready again after a crash)",
+        ("Services by state", "Services that do not run", "Service restarts", "Time to readiness, p95"),
+        ("GlasspoolServiceGone", "GlasspoolServiceRestarting"),
+        "both on the other service",
+    ),
+    Situation(
         "abandoned threads (threads: two timed out)",
         ("Abandoned threads", "Workers busy and idle"),
         ("GlasspoolAbandonedThreads",),

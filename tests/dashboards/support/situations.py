@@ -28,6 +28,7 @@ from glasspool_instrumentation import AnyioInstrumentor, wrap_executor
 
 from .held_tasks import LIMITS, held_for_a_while, held_for_good
 from .shop import LIMITER, Account, Shop, broken_observer, now
+from .shop_services import serve
 
 EXPORT_MILLIS = 2000
 
@@ -62,6 +63,7 @@ async def situations(shop: Shop, hold: float, out: str) -> None:
                 await situation(orders)
             await shop.storm(crawl)
             await held_for_a_while(shop, crawl)
+            await serve(shop, crawl)
             await shop.threads(threads)
             go.set()
             await shop.pool(pool)

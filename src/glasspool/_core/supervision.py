@@ -142,8 +142,6 @@ class Supervision:
         self._run_number += 1
         self._ready_at = None
         self._scope = anyio.CancelScope(shield=True)
-        if self._asked:
-            self._scope.cancel()
         call = partial(function, task_status=Readiness(self, self._run_number))
         self.owner.run(partial(self._run, self._scope, wait, call, args), context.copy(), self.name)
 

@@ -291,7 +291,21 @@ async def test_by_native_cancellations_of_everything():
     assert not [task for task in asyncio.all_tasks() if "glasspool" in repr(task.get_coro())]
 
 
-def test_a_loop_that_stops_takes_everything_along(recwarn):
+def test_a_block_that_is_not_left_does_not_keep_the_loop():
+    async def main():
+        log, executor = Log(), HybridExecutor("kept", max_in_flight=1)
+        await executor.__aenter__()
+        await executor.start_service(log.serve, "first", restart="always")
+        await executor.submit(log.work, "task")
+        await until(lambda: "task starts" in log.events)
+        return log, executor
+
+    log, _executor = asyncio.run(main())  # cancels every backend task natively at its end
+    assert sorted(log.events) == ["first ends", "first starts", "task ends", "task starts"]
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+def test_a_loop_that_stops_takes_everything_along():
     async def main():
         executor = HybridExecutor("lost", max_in_flight=1)
         await executor.__aenter__()

@@ -203,7 +203,7 @@ class Reporter:
 
         :param attempt: how often it has begun, if it may do so more than once.
         :param waited: seconds until it began, if that was not just now.
-        :param ran: seconds that it has run, if it does not run now.
+        :param ran: seconds that it has run in all, if it may begin more than once.
         """
         record: TaskRecord = task.record
         request = task.request

@@ -41,7 +41,7 @@ class RetryReporter:
             self._reporter.began(task)
             attempts.waited = record.started - record.accepted
         else:
-            retry_figures.attempt_resumed(self._record, record, attempts.ran)
+            retry_figures.attempt_resumed(self._record, record)
         attempts.began = self.now()
         if record.span is not None:
             try:
@@ -96,7 +96,7 @@ class RetryReporter:
             last = self._ended(task, attempts, _ending(outcome, error, reason))
         tell = self._reporter.settled(
             task, outcome, error, reason, assigned=assigned, attempt=attempts.number,
-            waited=attempts.waited if began else None, ran=attempts.ran if began and not runs else None,
+            waited=attempts.waited if began else None, ran=attempts.ran if began else None,
         )  # fmt: skip
         if last is None or attempts.span is None:
             return tell

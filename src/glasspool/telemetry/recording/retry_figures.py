@@ -53,10 +53,10 @@ def _sent_back(record: ExecutorRecord, task: TaskRecord, error_type: str, now: f
         slots.saturated_offset += now
 
 
-def attempt_resumed(record: ExecutorRecord, task: TaskRecord, ran: float) -> None:
-    """The task begins another attempt, after earlier ones that ran so many seconds in all."""
-    record.in_turn(_resumed, task, record.clock() - ran)
+def attempt_resumed(record: ExecutorRecord, task: TaskRecord) -> None:
+    """The task begins another attempt: ages count from here, since tasks in flight are in the order of their starts."""
+    record.in_turn(_resumed, task, record.clock())
 
 
-def _resumed(task: TaskRecord, since: float) -> None:
-    task.started = since
+def _resumed(task: TaskRecord, now: float) -> None:
+    task.started = now

@@ -151,12 +151,17 @@ for hours. So the alerts on waits, on saturation, on full queues and on blocked 
   that wait for a token are mostly requests;
 - **executors that make no progress**: slots are free but nothing starts, or a task is stuck.
 
-Tasks that a rate, a limit or a pause holds (`glasspool_queue_held`) are held on purpose, although slots may be free.
-The alerts on tasks that do not start, on saturation, on full queues and on blocked producers ignore them; executors
-that cannot hold tasks have no such series and are watched as before. Two alerts are about held tasks:
-`GlasspoolPauseLasts` fires when a pause has held tasks for ten minutes, `GlasspoolLimitStarved` when every permit of a
-limit has been in use for a quarter of an hour and none of the tasks that wait for one has started. The wait objective
-counts held tasks like others, since their callers wait just as long.
+Tasks that a rate, a limit, a pause, the delay of a retry or another task holds (`glasspool_queue_held`) are held on
+purpose, although slots may be free. The alerts on tasks that do not start, on saturation, on full queues and on blocked
+producers ignore them; executors that cannot hold tasks have no such series and are watched as before. Two alerts are
+about held tasks: `GlasspoolPauseLasts` fires when a pause has held tasks for ten minutes, `GlasspoolLimitStarved` when
+every permit of a limit has been in use for a quarter of an hour and none of the tasks that wait for one has started.
+The wait objective counts tasks that are held before their first start like others, since their callers wait just as
+long.
+
+An attempt that fails and that another one follows (`retry=`) is no failed task: it is in no ratio of errors, and its
+delay is no wait. A task that runs again counts as progress where others have to wait for it. Only
+`GlasspoolRetryBudgetSpent` is about retries: it fires when the executor's budget has refused some for five minutes.
 
 Two alerts are about services: `GlasspoolServiceGone` fires when one has failed for good, or was started and has not
 been ready for five minutes, `GlasspoolServiceRestarting` when one crashes again and again and is started again each

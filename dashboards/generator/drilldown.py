@@ -7,6 +7,7 @@ from dashboards.generator.chosen import FILTER, TASK, WINDOW, of_executor, per_s
 from dashboards.generator.held import held
 from dashboards.generator.marks import limit, quantiles
 from dashboards.generator.panels import NONE_SEEN, Panel, Target
+from dashboards.generator.retried import retried
 from dashboards.generator.services import services
 from dashboards.generator.task_rows import outcomes, tasks
 from glasspool._monitoring.alerts import DRILLDOWN_UID
@@ -26,12 +27,12 @@ from glasspool._monitoring.expressions import (
     top,
     total,
 )
+from glasspool._monitoring.retries import taking_places
 from glasspool.telemetry.catalog import (
     EXECUTOR_OPENED,
     EXECUTOR_TIME,
     QUEUE_CAPACITY,
     QUEUE_OLDEST_AGE,
-    QUEUE_SIZE,
     QUEUE_WAIT_OBJECTIVE,
     SLOT_LENT,
     SLOT_LIMIT,
@@ -70,6 +71,7 @@ def drilldown(lines: Lines) -> Board:
             Row("Waiting and running", _distributions()),
             Row("Backpressure", _backpressure(lines)),
             Row("What holds tasks", held()),
+            Row("Retries", retried()),
             Row("Capacity", _capacity()),
             Row("How tasks end", outcomes()),
             Row("Tasks", tasks()),
@@ -238,8 +240,11 @@ def _capacity() -> tuple[Panel, ...]:
             title="Queue against capacity",
             question="How many tasks wait, and for how many is there room?",
             action="A full queue blocks or refuses producers. A queue that is never empty: a batch keeps it filled, or"
-            " there are too few slots for the arrivals.",
-            targets=(Target(of_executor(QUEUE_SIZE), "queued"), Target(of_executor(QUEUE_CAPACITY), "capacity")),
+            " there are too few slots for the arrivals. Tasks between two attempts are left out: they take no place.",
+            targets=(
+                Target(f"sum({taking_places(*FILTER)})", "queued"),
+                Target(of_executor(QUEUE_CAPACITY), "capacity"),
+            ),
             unit="short",
             marks=(limit("capacity", "red"),),
         ),

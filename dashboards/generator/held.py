@@ -1,4 +1,4 @@
-"""The drill-down's row about tasks that are held: by a rate, a limit on their key, a pause, or another task."""
+"""The drill-down's row about held tasks: by a rate, a limit on their key, a pause, a retry's delay, or another task."""
 
 from __future__ import annotations
 
@@ -34,11 +34,12 @@ def held() -> tuple[Panel, ...]:
     return (
         Panel(
             title="Why tasks wait",
-            question="Do queued tasks wait for a slot, or does a rate, a limit, a pause or another task hold them?",
+            question="Do queued tasks wait for a slot, or does a rate, a limit, a pause, a retry's delay or another"
+            " task hold them?",
             action="For a slot: more slots help. What is held is held on purpose, and more slots do not help."
             " rate: more arrivals than it allows. limit: the panel Limits shows which is full. pause: the program asked"
-            " for it; if the band stays, the pause is long or is made again and again. dependency: a task before them"
-            " has not ended.",
+            " for it; if the band stays, the pause is long or is made again and again. retry: an attempt has failed,"
+            " and the next one waits for its delay (the row Retries). dependency: a task before them has not ended.",
             targets=(
                 Target(by((reason,), series(QUEUE_HELD, *FILTER)), f"held by {{{{{reason}}}}}"),
                 Target(f"sum({not_held(*FILTER)})", "wait for a slot"),

@@ -54,7 +54,10 @@ OUTCOMES = (
 
 def holds(prefix: str) -> tuple[Mark, ...]:
     """The lines of what holds tasks, by their legends without the reason."""
-    colours = {"rate": "light-orange", "limit": "dark-orange", "pause": "purple", "dependency": "light-green"}
+    colours = {
+        "rate": "light-orange", "limit": "dark-orange", "pause": "purple", "retry": "yellow",
+        "dependency": "light-green",
+    }  # fmt: skip
     return tuple(Mark(f"{prefix}{reason}", colours[reason]) for reason in HOLD_REASONS)
 
 

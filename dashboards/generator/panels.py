@@ -20,7 +20,17 @@ from glasspool._monitoring.expressions import EXECUTOR_LABELS
 from glasspool._monitoring.options import RuleOptions
 from glasspool._monitoring.retouching import traces_url
 
-__all__ = ["DATASOURCE", "NONE_SEEN", "NO_DATA", "NO_LIMITS", "NO_SERVICES", "Panel", "Target", "build_panel"]
+__all__ = [
+    "DATASOURCE",
+    "NONE_SEEN",
+    "NO_DATA",
+    "NO_LIMITS",
+    "NO_RETRIES",
+    "NO_SERVICES",
+    "Panel",
+    "Target",
+    "build_panel",
+]
 
 DATASOURCE = common.DataSourceRef(type_val="prometheus", uid="${datasource}")
 
@@ -32,6 +42,9 @@ NONE_SEEN = "none seen, or no data"
 
 NO_LIMITS = "this executor has no limits, or no data"
 """The same for series of executors that were made with limits."""
+
+NO_RETRIES = "no task of this executor may run again, or no data"
+"""The same for series of executors whose tasks have ``retry=``."""
 
 NO_SERVICES = "this executor has had no services, or no data"
 """The same for series of executors that have started services."""

@@ -127,7 +127,7 @@ def test_options_reach_the_rules() -> None:
     assert alert(options, "GlasspoolSaturated").count("[10m]") == 4  # at the limit, waiting, held
     assert alert(options, "GlasspoolPauseLasts").count("[12m]") == 1
     assert "offset 12m" in alert(options, "GlasspoolPauseLasts")
-    assert alert(options, "GlasspoolLimitStarved").count("[25m]") == 4  # in use, held, released, started
+    assert alert(options, "GlasspoolLimitStarved").count("[25m]") == 5  # in use, held, released, started, tried again
     assert 'glasspool_executor_name!~"ws"' in alert(options, "GlasspoolLimitStarved")
     stuck = alert(options, "GlasspoolTaskStuck")
     assert 'glasspool_executor_name!~"ws"' in stuck

@@ -50,6 +50,7 @@ SEEN = {
     "cancel-not-obeyed": Seen("oldest", 60, "reports", job="sick-cancel-not-obeyed"),
     "error-ratio": Seen("ConnectError", 0.5, "deliveries", job="sick-dead-upstream"),
     "cancel-storm": Seen("parent_scope", 0.5, "crawl"),
+    "retry-budget-spent": Seen("refused by the budget", 0.01, "calls"),
     "rejecting": Seen("queue_full", 0.1, "orders"),
     "abandoned-threads": Seen("scans", 5, job="sick-abandoned-threads"),
     "context-losses": Seen("etl", 0.01),

@@ -5,9 +5,10 @@ only bounded labels, whose series are 0 from the moment an executor opens; the f
 
 Waiting tasks alone are no trouble: a batch fills its slots and its queue and blocks its producers for hours. Alerts on
 waiting cover executors with callers that wait (limiters, declared wait objectives) and executors that make no progress:
-slots are free, or a task is stuck. Of tasks that a rate, a limit or a pause holds, only two alerts speak: for a pause
-that does not end, and a limit under which nothing moves. The wait objective counts what is held as well: its callers
-wait, whatever the reason.
+slots are free, or a task is stuck. Of tasks that something holds, only two alerts speak: for a pause that does not end,
+and a limit under which nothing moves. The wait objective counts what is held before its first start as well: its
+callers wait, whatever the reason. A failed attempt that another one follows is no failed task; of retries only the
+alert on their budget speaks.
 """
 
 from __future__ import annotations
@@ -36,7 +37,7 @@ from glasspool.telemetry.catalog import (
     Metric,
 )
 
-from . import holds, services
+from . import holds, retries, services
 from . import recording as r
 from .expressions import EXECUTOR_LABELS, any_of, bound, bucket, count, events, label, match, rate, series, without
 from .options import LONG_FACTOR, PAGE_FACTOR, TICKET_FACTOR, RuleOptions, seconds
@@ -106,7 +107,8 @@ def _pages(o: RuleOptions) -> tuple[Alert, ...]:
         Alert(
             "GlasspoolNotStarting",
             "page",
-            f"{_waiting('5m')} and {started} == 0 unless {r.OWN_WORK} unless {holds.all_held('5m')}",
+            f"{_waiting('5m')} and {started} == 0 unless {r.OWN_WORK} unless {holds.all_held('5m')}"
+            f" unless {retries.goes_on('5m')}",
             "0s",
             f"{_WHO}: {{{{ $value }}}} tasks or more have waited for 5 minutes and none was started",
             DRILLDOWN_UID,
@@ -281,6 +283,16 @@ def _outcome_tickets(o: RuleOptions) -> tuple[Alert, ...]:
             f"{_WHO}: {{{{ $value | humanizePercentage }}}} of its tasks are cancelled without a request",
             DRILLDOWN_UID,
             "Cancellations by reason",
+        ),
+        Alert(
+            "GlasspoolRetryBudgetSpent",
+            "ticket",
+            retries.refused(),
+            "5m",
+            f"{_WHO}: in three minutes {{{{ $value | humanize }}}} tasks failed and were not tried again, since the"
+            " retry budget is spent",
+            DRILLDOWN_UID,
+            "Retries against budget",
         ),
     )
 

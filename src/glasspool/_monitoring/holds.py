@@ -1,4 +1,4 @@
-"""Expressions about what holds queued tasks on purpose: rates, limits and pauses.
+"""Expressions about what holds queued tasks on purpose: rates, limits, pauses, the delays of retries.
 
 An executor that may hold tasks shows how many, by reason; the others have no such series. So what these expressions
 exclude from an alert is excluded for the former only.
@@ -19,6 +19,7 @@ from glasspool.telemetry.catalog import (
 
 from .expressions import any_of, count, events, label, match, matching, series, without
 from .options import RuleOptions
+from .retries import goes_on, taking_places
 
 __all__ = [
     "HELD_SHARE",
@@ -79,7 +80,7 @@ def producers_held() -> str:
     Either every queued task is held, or the queue has room, so that the producers wait for a place among those of
     their key.
     """
-    return f"{held()} > 0 unless ({_others()} > 0 and {series(QUEUE_SIZE)} >= {series(QUEUE_CAPACITY)})"
+    return f"{held()} > 0 unless ({_others()} > 0 and ({taking_places()}) >= {series(QUEUE_CAPACITY)})"
 
 
 def lasting(reason: str, window: str) -> str:
@@ -100,6 +101,6 @@ def starved(options: RuleOptions) -> str:
     return (
         f"min_over_time({series(LIMIT_USAGE, *free)}[{window}]) >= {series(LIMIT_CAPACITY, *free)}"
         f" and {apart} ({lasting('limit', window)})"
-        # Who gives up has been released as well: then at least something must have started.
-        f" unless {apart} ({released} > 0 and {started} > 0)"
+        # Who gives up has been released as well: then at least something must have started, or have been tried again.
+        f" unless {apart} ({released} > 0 and ({any_of(f'{started} > 0', goes_on(window))}))"
     )

@@ -34,6 +34,7 @@ from glasspool.telemetry.catalog import (
 from .expressions import any_of, bound, bucket, count, events, grown, match, matching, rate, series, without
 from .holds import HELD_SHARE, held_share
 from .options import RuleOptions, seconds
+from .retries import taking_places
 
 __all__ = [
     "CANCELLED_RATE",
@@ -130,6 +131,10 @@ def recording_groups(options: RuleOptions) -> tuple[Group, ...]:
     )
 
 
+def _fill() -> str:
+    return f"({taking_places()}) / ({series(QUEUE_CAPACITY)} > 0)"
+
+
 def _states() -> list[Rule]:
     rules = [
         Rule(
@@ -139,16 +144,17 @@ def _states() -> list[Rule]:
         ),
         Rule(
             QUEUE_FILL,
-            f"{series(QUEUE_SIZE)} / ({series(QUEUE_CAPACITY)} > 0)",
-            "Share of the queue's places that are taken now; no series for an unbounded queue.",
+            _fill(),
+            "Share of the queue's places that are taken now; no series for an unbounded queue. A task between two"
+            " attempts takes none.",
         ),
     ]
     rules.append(
         Rule(
             HELD_SHARE,
             held_share(),
-            "Share of the queued tasks that a rate, a limit or a pause holds; no series while nothing is queued, nor"
-            " for executors that cannot hold tasks.",
+            "Share of the queued tasks that are held (rate, limit, pause, retry, dependency); no series while nothing"
+            " is queued, nor for executors that cannot hold tasks.",
         )
     )
     for window in ("5m", "1h"):
@@ -157,7 +163,7 @@ def _states() -> list[Rule]:
             Rule(utilization(window), f"{busy} / ({offered} > 0)", f"Mean utilisation of the slots over {window}."),
             Rule(saturated_share(window), saturated_ratio(window), f"Share of the last {window} spent at the limit."),
         ]
-    share, fill = saturated_ratio("5m"), f"{series(QUEUE_SIZE)} / ({series(QUEUE_CAPACITY)} > 0)"
+    share, fill = saturated_ratio("5m"), _fill()
     rules.append(
         Rule(
             PRESSURE,

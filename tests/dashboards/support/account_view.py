@@ -113,7 +113,8 @@ class View:
 
     def runs(self, **facts: Any) -> list[float]:
         """Running times of ended tasks, since the start."""
-        return [t["ended"] - t["started"] for t in self.recent(self.tasks(**facts), "ended") if t["started"]]
+        ended = [t for t in self.recent(self.tasks(**facts), "ended") if t["started"]]
+        return [sum(end - begun for begun, end in t["attempts"] or [(t["started"], t["ended"])]) for t in ended]
 
     def submit_waits(self, executor: str) -> list[float]:
         """What producers waited that found no room, those that gave up included, since the start."""
@@ -123,15 +124,16 @@ class View:
         ]
 
     def busy(self, executor: str, since: float, until: float) -> list[tuple[float, float]]:
-        """When slots were held: one span a task, cut to the interval."""
+        """When slots were held: one span a task or attempt, cut to the interval."""
         spans = []
         for task in self.tasks(executor=executor):
-            if task["started"] is not None:
+            for begun, ended in task["attempts"]:
+                spans.append((max(begun, since), min(ended, until)))
+            if task["started"] is not None and not task["attempts"]:
                 end = until if task["held_until"] == "end" or task["ended"] is None else task["ended"]
                 span = max(task["started"], since), min(end, until)
-                if span[1] > span[0]:
-                    spans.append(span)
-        return spans
+                spans.append(span)
+        return [span for span in spans if span[1] > span[0]]
 
     def slot_seconds(self, executor: str) -> float:
         """Slot-seconds used between start and now."""
@@ -175,12 +177,34 @@ class View:
 
     def queued(self, executor: str) -> list[Task]:
         """Tasks that wait now."""
-        return [t for t in self.tasks(executor=executor, outcome=("", None)) if t["started"] is None]
+        return [t for t in self.tasks(executor=executor, outcome=("", None)) if t["started"] is None or t["attempts"]]
+
+    def places(self, executor: str) -> int:
+        """How many of them take a place of the queue: not those between two attempts."""
+        return sum(not task["attempts"] for task in self.queued(executor))
+
+    def retried(self, executor: str) -> int:
+        """Attempts that have failed and after which the task went on, or will."""
+        return sum(len(t["attempts"]) - bool(t["outcome"]) for t in self.tasks(executor=executor) if t["attempts"])
+
+    def attempts(self, executor: str) -> dict[str, list[float]]:
+        """How long attempts have taken, by outcome."""
+        found: dict[str, list[float]] = {}
+        for task in self.tasks(executor=executor):
+            for number, (begun, ended) in enumerate(task["attempts"], 1):
+                succeeded = task["outcome"] == "success" and number == len(task["attempts"])
+                found.setdefault("success" if succeeded else "error", []).append(ended - begun)
+        return found
+
+    def stops(self, executor: str) -> Counter[str]:
+        """Tasks that were not tried again, by reason."""
+        return Counter(task["stops"] for task in self.tasks(executor=executor) if task["stops"])
 
     def held(self, executor: str) -> dict[str, list[Task]]:
         """Tasks that wait now and are held, by reason."""
         queued = self.queued(executor)
-        return {reason: [t for t in queued if t["held_by"] == reason] for reason in HOLD_REASONS}
+        held = {reason: [t for t in queued if t["held_by"] == reason] for reason in HOLD_REASONS}
+        return {**held, "retry": [t for t in queued if t["attempts"]]}
 
     def holds(self, executor: str) -> dict[str, list[float]]:
         """For how long tasks were held that have started, by reason; each was held by one, and by nothing else."""
@@ -200,7 +224,8 @@ class View:
 
     def active(self, executor: str) -> list[Task]:
         """Tasks that run now."""
-        return [t for t in self.tasks(executor=executor, outcome=("", None)) if t["started"] is not None]
+        unfinished = self.tasks(executor=executor, outcome=("", None))
+        return [t for t in unfinished if t["started"] is not None and not t["attempts"]]
 
     def asked(self, executor: str) -> list[Task]:
         """Tasks that run now although they were asked to end."""
@@ -212,7 +237,8 @@ class View:
 
     def oldest(self, tasks: Iterable[Task], moment: str) -> float:
         """Age of the oldest, 0 for none."""
-        return max((self.at - task[moment] for task in tasks), default=0.0)
+        since = [t["attempts"][-1][1] if moment == "accepted" and t["attempts"] else t[moment] for t in tasks]
+        return max((self.at - instant for instant in since), default=0.0)
 
     def cancelled(self, executor: str | None = None) -> list[Task]:
         """Cancellations since the start."""

@@ -38,6 +38,7 @@ from .curves import (
     waits,
 )
 from .hold_cases import hold_cases
+from .retry_cases import retry_cases
 from .service_cases import service_cases
 
 
@@ -355,7 +356,7 @@ def objective(waits: Waits = waits) -> list[Case]:
 def cases() -> list[Case]:
     """All others."""
     found: list[Case] = [*starting_cases(), *own_work_cases(), *pressure_cases(), *ratio_cases()]
-    found += [*loop_cases(), *stuck_cases(), *hold_cases(), *service_cases()]
+    found += [*loop_cases(), *stuck_cases(), *hold_cases(), *retry_cases(), *service_cases()]
     found += gauge_cases(c.SUBMIT_OLDEST_AGE, "GlasspoolProducersStuck", 60, {}, M)
     found += gauge_cases(c.TASK_CANCELLING_OLDEST_AGE, "GlasspoolCancelNotObeyed", 60, {}, M)
     found += gauge_cases(c.TASK_ABANDONED, "GlasspoolAbandonedThreads", 0, {Key.RUNNER: "thread"}, 2 * M)

@@ -22,9 +22,11 @@ from .proof_run import OPTIONS
 LATE_TIMERS = "GlasspoolEventLoopBlocked (ticket)"
 """Two alerts have that name; the page is about one long block."""
 
+ROOM = 7
+"""Rows of the overview's table of executors."""
 WINDOW = 150.0
 """What the panels' interval and range are set to: the whole run."""
-ORDERS, LIMITER, BULK, CRAWL = "orders", "anyio.to_thread", "bulk", "crawl"
+ORDERS, LIMITER, BULK, CRAWL, CALLS = "orders", "anyio.to_thread", "bulk", "crawl", "calls"
 WAITED_FOR = (ORDERS, LIMITER)
 """Executors in which waiting matters: with an objective, or limiters."""
 JUDGED = (ORDERS, LIMITER, CRAWL, "mail")
@@ -91,7 +93,7 @@ def saturation(v: View, e: dict[str, object]) -> float:
 
 
 def fill(v: View, e: dict[str, object]) -> float | None:
-    return len(v.queued(str(e["name"]))) / float(str(e["capacity"])) if e["capacity"] else None
+    return v.places(str(e["name"])) / float(str(e["capacity"])) if e["capacity"] else None
 
 
 def mean_fill(v: View, e: dict[str, object]) -> float | None:
@@ -174,7 +176,8 @@ def rules() -> dict[str, Expected]:
         "glasspool:slot_utilization:ratio": by_executor(saturation, amount=0),
         "glasspool:queue_fill:ratio": by_executor(fill, amount=0),
         "glasspool:queue_held:ratio": Expected(
-            (NAME,), lambda v: {(CRAWL,): sum(map(len, v.held(CRAWL).values())) / len(v.queued(CRAWL))}, 0, 0),
+            (NAME,), lambda v: {(name,): sum(map(len, v.held(name).values())) / len(v.queued(name))
+                                for name in (CRAWL, CALLS)}, 0, 0),
         "glasspool:executor_pressure:ratio": by_executor(pressure, amount=0.03, open_now=False),
         "glasspool:task_submitted:rate5m": by_executor(
             lambda v, e: accepted(v.since_birth, str(e["name"])) / FIVE, open_now=False),
@@ -257,6 +260,8 @@ def alerts() -> dict[str, Expected]:
         "GlasspoolErrorRatio": named(lambda v, e: failed(v, e) if judged(v, e) >= 20 else None, 0.05),
         "GlasspoolCancelStorm": named(
             lambda v, e: unasked(v, e) if len(v.since_birth.cancelled(str(e["name"]))) >= 20 else None, 0.2),
+        "GlasspoolRetryBudgetSpent": Expected(
+            (NAME,), lambda v: {(CALLS,): float(v.stops(CALLS)["budget"])}, 0.1, 0.1),
         "GlasspoolRejecting": Expected((why,), lambda v: {
             (k,): float(n) for k, n in v.rejected().items() if k != "submit_cancelled"}, 0.1, 0.5),
         "GlasspoolAbandonedThreads": Expected(
@@ -294,8 +299,17 @@ def alerts_of(v: View, e: dict[str, object]) -> float | None:
 
 def with_alerts(value: Callable[[View, dict[str, object]], float | None], share: float = RATE,
                 amount: float = 0.02) -> Expected:  # fmt: skip
-    """A column of the table: there is room for those executors of which alerts speak, and they come first."""
-    return by_executor(lambda v, e: value(v, e) if alerts_of(v, e) else None, share, amount, open_now=False)
+    """A column of the table: executors of which alerts speak come first, and there is room for the worst of them."""
+    return by_executor(lambda v, e: value(v, e) if _in_the_table(v, e) else None, share, amount, open_now=False)
+
+
+def _in_the_table(v: View, e: dict[str, object]) -> bool:
+    def rank(each: dict[str, object]) -> float:
+        moments = 1e-6 if each["type"] == "process_pool" else 0.0  # at its limit, of which the account has no times
+        return pressure(v, each) + moments + 2 * (alerts_of(v, each) or 0.0)
+
+    worse = sum(rank(each) > rank(e) for each in v.executors(open_now=False))
+    return alerts_of(v, e) is not None and worse < ROOM
 
 
 def late_timers(v: View) -> float:

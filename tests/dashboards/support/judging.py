@@ -12,7 +12,7 @@ import yaml
 from glasspool._monitoring import provisioning
 
 from .account_view import View
-from .expectations import CRAWL, LATE_TIMERS, ORDERS, WINDOW, Expected, Lines, alerts, rules
+from .expectations import CALLS, CRAWL, LATE_TIMERS, ORDERS, WINDOW, Expected, Lines, alerts, rules
 from .panel_expectations import panels
 from .proof_run import Run
 from .queries import filled_in
@@ -29,6 +29,9 @@ OF_CRAWL = {
     ("Time to readiness, p95", "A"),
 }  # fmt: skip
 """Panels and letters that say something only of an executor with limits or services."""
+OF_RETRIES = {"Retries against budget", "Retries that the budget allows", "Tasks that are not tried again",
+              "Time of an attempt, p95"}  # fmt: skip
+"""Panels that say something only of an executor whose tasks may run again."""
 
 
 @dataclass
@@ -51,6 +54,7 @@ def expressions(run: Run) -> Iterator[tuple[str, str, Expected]]:
             for target in panel.get("targets", ()):
                 key = (dashboard.uid, panel["title"], target["refId"])
                 chosen = {**variables, "executor": CRAWL} if key[1:] in OF_CRAWL else variables
+                chosen = {**variables, "executor": CALLS} if key[1] in OF_RETRIES else chosen
                 assert key in expected_panels, f"nobody says what {key} must return"
                 name = f"{dashboard.uid.removeprefix('glasspool-')} / {panel['title']} {target['refId']}"
                 yield name, filled_in(target["expr"], **chosen), expected_panels[key]

@@ -15,6 +15,7 @@ from glasspool.telemetry.catalog import Key, Metric, prometheus_label
 from .account_view import View, cumulative, quantile
 from .expectations import (
     AGE,
+    CALLS,
     CRAWL,
     FIVE,
     LIMITER,
@@ -46,6 +47,7 @@ from .expectations import (
     wait_p95,
     with_alerts,
 )
+from .retried_tasks import BUDGET
 
 # -- overview --------------------------------------------------------------------------------------------------------
 
@@ -137,6 +139,7 @@ def drilldown() -> dict[tuple[str, str], Expected]:
     phase, task = prometheus_label(Key.TASK_PHASE), prometheus_label(Key.TASK_NAME)
     hold, limit = prometheus_label(Key.HOLD_REASON), prometheus_label(Key.LIMIT_NAME)
     service, state = prometheus_label(Key.SERVICE_NAME), prometheus_label(Key.SERVICE_STATE)
+    stop = prometheus_label(Key.RETRY_STOP)
 
     def me(v: View) -> dict[str, object]:
         return next(e for e in v.executors() if e["name"] == ORDERS)
@@ -184,11 +187,20 @@ def drilldown() -> dict[tuple[str, str], Expected]:
         ("Free under each limit", "A"): Expected(
             (limit,), lambda v: {("db",): 0.0, ("api",): 0.0, ("mail",): 0.0, ("sms",): 4.0}, 0, 0.03),
         ("Limits", "B"): Expected((limit,), lambda v: {("db",): 2.0, ("mail",): 5.0, ("sms",): 4.0}, 0, 0),
+        ("Retries against budget", "A"): Expected(
+            (why,), lambda v: {("ConnectionError",): v.retried(CALLS) / WINDOW}, amount=0.5 / WINDOW),
+        ("Retries against budget", "B"): one(lambda v: v.stops(CALLS)["budget"] / WINDOW, 0, 0.5 / WINDOW),
+        ("Retries that the budget allows", "A"): one(lambda v: float(BUDGET.floor), 0, 0),
+        ("Tasks that are not tried again", "A"): Expected(
+            (stop,), lambda v: {(k,): v.stops(CALLS)[k] / WINDOW for k in c.RETRY_STOPS}, amount=0.5 / WINDOW),
+        ("Time of an attempt, p95", "A"): Expected(
+            (outcome,), lambda v: {(k,): quantile(0.95, found, c.ATTEMPT_DURATION) or 0.0
+                                   for k, found in v.attempts(CALLS).items()}, 0.2, WAIT),
         ("In flight against the limit", "A"): one(lambda v: v.in_use(ORDERS), 0, 0),
         ("In flight against the limit", "B"): one(lambda v: len(v.active(ORDERS)), 0, 0),
         ("In flight against the limit", "C"): one(lambda v: v.per_second(sum(orders_runs(v)), WINDOW)),
         ("In flight against the limit", "D"): one(lambda v: float(str(me(v)["limit"])), 0, 0),
-        ("Queue against capacity", "A"): one(lambda v: len(v.queued(ORDERS)), 0, 0),
+        ("Queue against capacity", "A"): one(lambda v: v.places(ORDERS), 0, 0),
         ("Queue against capacity", "B"): one(lambda v: float(str(me(v)["capacity"])), 0, 0),
         ("Oldest queued and oldest running", "A"): one(lambda v: v.oldest(v.queued(ORDERS), "accepted"), 0, AGE),
         ("Oldest queued and oldest running", "B"): one(lambda v: v.oldest(v.active(ORDERS), "started"), 0, AGE),

@@ -51,7 +51,8 @@ class Account:
         record = {
             "executor": executor, "type": kind, "name": name, "runner": "inline", "accepted": None, "started": None,
             "ended": None, "outcome": None, "error_type": "", "reason": "", "phase": "running", "submit_wait": 0.0,
-            "blocked": False, "asked": None, "held_until": None, "held_by": None, **facts,
+            "blocked": False, "asked": None, "held_until": None, "held_by": None, "attempts": [],
+            "stops": "", **facts,
         }  # fmt: skip
         self.data["tasks"].append(record)
         return record

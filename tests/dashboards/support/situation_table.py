@@ -108,6 +108,17 @@ SITUATIONS = (
         "both on the other service",
     ),
     Situation(
+        "tasks that run again, and a budget of retries that is spent (calls: three wait for their next attempt)",
+        (
+            "Retries against budget",
+            "Retries that the budget allows",
+            "Tasks that are not tried again",
+            "Time of an attempt, p95",
+        ),
+        ("GlasspoolRetryBudgetSpent",),
+        "GlasspoolErrorRatio, GlasspoolNotStarting and GlasspoolQueueFilling on calls",
+    ),
+    Situation(
         "abandoned threads (threads: two timed out)",
         ("Abandoned threads", "Workers busy and idle"),
         ("GlasspoolAbandonedThreads",),

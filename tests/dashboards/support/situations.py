@@ -27,6 +27,7 @@ from glasspool.telemetry.recording import overdue
 from glasspool_instrumentation import AnyioInstrumentor, wrap_executor
 
 from .held_tasks import LIMITS, held_for_a_while, held_for_good
+from .retried_tasks import BUDGET, retried_for_a_while, retried_later
 from .shop import LIMITER, Account, Shop, broken_observer, now
 from .shop_services import serve
 
@@ -46,6 +47,7 @@ async def situations(shop: Shop, hold: float, out: str) -> None:
         shop.executor("threads", 3, 10) as threads,
         shop.executor("crawl", 10, 100, limits=LIMITS) as crawl,
         shop.executor("bulk", 2, 10) as bulk,
+        shop.executor("calls", 1, 10, retry_budget=BUDGET) as calls,
         anyio.create_task_group() as group,
     ):
         shop.account.data["failures"]["observer"] = 1
@@ -64,6 +66,7 @@ async def situations(shop: Shop, hold: float, out: str) -> None:
             await shop.storm(crawl)
             await held_for_a_while(shop, crawl)
             await serve(shop, crawl)
+            await retried_for_a_while(shop, calls)
             await shop.threads(threads)
             go.set()
             await shop.pool(pool)
@@ -71,6 +74,7 @@ async def situations(shop: Shop, hold: float, out: str) -> None:
             await shop.blocks()
             await shop.batch(bulk)
             await held_for_good(shop, crawl)
+            await retried_later(shop, calls)
         await shop.standstill(orders, group)
         await anyio.sleep(hold)
         shop.account.data["frozen"] = now()

@@ -16,7 +16,7 @@ import anyio
 from anyio.abc import TaskStatus
 from opentelemetry import trace
 
-from glasspool import HybridExecutor, Limit, QueueFull, ServiceState
+from glasspool import HybridExecutor, Limit, QueueFull, Retry, ServiceState
 from glasspool.telemetry import configure
 from glasspool.telemetry.eventloop import monitor_event_loop
 from glasspool.telemetry.recording.recorder import Recorder
@@ -24,7 +24,7 @@ from glasspool.telemetry.recording.registry import REGISTRY
 from glasspool.telemetry.recording.shape import Shape
 from glasspool.testing import run_out_of_time
 
-OK, BAD, SLOW, REJECTED, TASKS_CUT = 10, 3, 2, 4, 2
+OK, BAD, SLOW, REJECTED, TASKS_CUT, ATTEMPTS = 10, 3, 2, 4, 2, 3
 
 runs: list[int] = []  # of the service, that have crashed
 
@@ -100,6 +100,14 @@ async def serve(*, task_status: TaskStatus[None]) -> None:
     await anyio.sleep_forever()
 
 
+async def retry(executor: HybridExecutor) -> None:
+    """Leaves one task between two attempts; another one has had all of them."""
+    await (await executor.submit(bad, retry=Retry(on=lambda error: 0.0, attempts=ATTEMPTS))).outcome()
+    await executor.submit(bad, retry=Retry(on=lambda error: 1e6))
+    while executor.stats().held.get("retry") != 1:
+        await anyio.sleep(0.005)
+
+
 async def closings() -> None:
     async with HybridExecutor("brief", max_in_flight=1) as executor:
         await executor.run(ok)
@@ -150,6 +158,7 @@ async def main() -> None:
             await limited.start_service(serve, restart="on_failure")
             while not runs or limited.services[0].state is not ServiceState.RUNNING:
                 await anyio.sleep(0.005)
+            await retry(limited)
         producers.start_soon(executor.submit, ok)  # blocked, for want of room
         while not executor.stats().queued or not any(
             point[0] == "glasspool.submit.pending" and point[2] for point in snapshot()
@@ -166,6 +175,7 @@ async def main() -> None:
                 break
         until.set()
         release.set()
+        await limited.shutdown(grace=0)  # the task between two attempts would wait for days
     say({"notes": handle.notes})
 
 

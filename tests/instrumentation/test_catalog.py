@@ -34,7 +34,7 @@ from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanE
 from opentelemetry.trace import Tracer
 
 import glasspool_instrumentation as gi
-from glasspool import ExecutorClosed, HybridExecutor, Limit, QueueFull, Rate, TaskTimeout
+from glasspool import ExecutorClosed, HybridExecutor, Limit, QueueFull, Rate, Retry, RetryBudget, TaskTimeout
 from glasspool.task import task_of
 from glasspool.telemetry import catalog, monitor_event_loop, providers
 from glasspool.telemetry.catalog import ALL_METRICS, Key
@@ -56,6 +56,7 @@ SETS: dict[str, tuple[str, ...]] = {
     Key.QUEUE_OUTCOME: catalog.QUEUE_OUTCOMES,
     Key.CANCEL_REASON: catalog.CANCEL_REASONS,
     Key.HOLD_REASON: catalog.HOLD_REASONS,
+    Key.RETRY_STOP: catalog.RETRY_STOPS,
     Key.TASK_PHASE: catalog.CANCEL_PHASES,
     Key.LOSS_KIND: catalog.CONTEXT_LOSS_KINDS,
     Key.FAILURE_KIND: tuple(kind for kind in catalog.FAILURE_KINDS if kind not in catalog.PORT_KINDS),
@@ -151,6 +152,28 @@ async def services(seen: Seen) -> None:
             seen.look()
             await anyio.sleep_forever()
     seen.look()
+
+
+async def retried(seen: Seen) -> None:
+    """Tasks that fail and are to run again: all of their attempts, cancelled meanwhile, or ended for each reason."""
+    error, later = OSError(), Retry(on=lambda error: 60)
+    budget = RetryBudget(ratio=0, floor=4, window=60)
+    async with HybridExecutor("retried", max_in_flight=9, retry_budget=budget) as executor:
+        at_once = await executor.submit(fail, error, retry=Retry(on=lambda error: 0, attempts=2))
+        near = await executor.submit(fail, error, retry=later, deadline=anyio.current_time() + 30)
+        waits, closed = [await executor.submit(fail, error, retry=later) for _ in range(2)]
+        for ended in (at_once, near):
+            await ended.outcome()
+        while executor.stats().held != {"retry": 2}:
+            await anyio.sleep(0.001)
+        seen.look()
+        waits.cancel()
+        allowed = await executor.submit(fail, error, retry=Retry(on=lambda error: 0, attempts=2))
+        refused = await executor.submit(fail, error, retry=later)
+        for ended in (allowed, refused):
+            await ended.outcome()
+        await executor.shutdown(grace=0)
+        await closed.outcome()
 
 
 async def executors(seen: Seen) -> None:
@@ -391,6 +414,7 @@ def test_every_entry_of_the_catalog_is_produced_by_something(
         anyio.run(executors, seen, backend=backend)
         anyio.run(held, seen, backend=backend)
         anyio.run(services, seen, backend=backend)
+        anyio.run(retried, seen, backend=backend)
     pools(seen, tracer)
     asyncio_tasks()
     loops()

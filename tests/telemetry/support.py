@@ -15,6 +15,7 @@ from opentelemetry.trace import NonRecordingSpan, SpanContext, TraceFlags
 
 from glasspool.telemetry import catalog
 from glasspool.telemetry import providers as _providers  # noqa: F401 - as in every program with an executor
+from glasspool.telemetry.recording import retry_figures
 from glasspool.telemetry.recording.ending import Ending
 from glasspool.telemetry.recording.recorder import Recorder, TaskRecord
 from glasspool.telemetry.recording.registry import Registry, Snapshot
@@ -91,6 +92,40 @@ def run_task(
     if clock is not None:
         clock.pass_(run)
     recorder.settle(task, Ending(outcome, error_type, **settled))
+    return task
+
+
+class HoldsNothing:
+    """What would hold tasks, now that none is held."""
+
+    names = ()
+
+    def held(self) -> dict[str, int]:
+        return {}
+
+    def limits(self) -> list[tuple[int, str, int, int | None, float]]:
+        return []
+
+
+def retried_task(recorder: Recorder, clock: Clock) -> TaskRecord:
+    """A task that fails after 0.25 s, is held for 1 s, fails again after 0.5 s, and is out of attempts."""
+    record, task = recorder.record, recorder.task("call", "inline")
+    if record.holds is None:
+        record.gated(HoldsNothing())
+    retry_figures.expect_retries(record, lambda: 7)
+    recorder.accept(task, queued=False)
+    recorder.begin(task)
+    clock.pass_(0.25)
+    retry_figures.attempt_ended(record, task, "error", 0.25)
+    retry_figures.sent_back(record, task, "OSError")
+    clock.pass_(1.0)
+    record.was_held(task, "retry", 1.0)
+    recorder.assign(task)
+    retry_figures.attempt_resumed(record, task)
+    clock.pass_(0.5)
+    retry_figures.attempt_ended(record, task, "error", 0.5)
+    retry_figures.retry_stopped(record, "attempts")
+    recorder.settle(task, Ending("error", "OSError").timed(None, 0.75))
     return task
 
 

@@ -13,7 +13,7 @@ from glasspool.telemetry import prometheus
 from glasspool.telemetry.recording.ending import Ending
 from glasspool.telemetry.recording.registry import Registry
 
-from .support import Clock, full_recorder, run_task, sampled_span
+from .support import Clock, full_recorder, retried_task, run_task, sampled_span
 
 GOLDEN = Path(__file__).parents[1] / "golden"
 
@@ -33,6 +33,7 @@ def recorded_run() -> Registry:
     mail.accept(queued, queued=True, blocked=0.75)
     clock.pass_(4.0)
     mail.settle(queued, Ending.cancelled("shutdown", requested=clock.now - 1.0), assigned=False)
+    retried_task(mail, clock)
     mail.record.reject("queue_full")
     mail.record.reject("submit_timeout", blocked=3.0)
     mail.record.producer_blocked("producer")

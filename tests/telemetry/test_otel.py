@@ -19,7 +19,7 @@ from glasspool.telemetry.recording.ending import Ending
 from glasspool.telemetry.recording.overdue import ENOUGH_RUNS
 from glasspool.telemetry.recording.registry import Registry, Snapshot
 
-from .support import Clock, full_recorder, run_python, run_task, sampled_span
+from .support import Clock, full_recorder, retried_task, run_python, run_task, sampled_span
 
 KINDS = {"counter": "Sum", "updowncounter": "Sum", "gauge": "Gauge", "histogram": "Histogram"}
 
@@ -97,6 +97,7 @@ def test_every_metric_arrives_with_kind_and_labels_of_the_catalog(sdk):
     mail.record.gated(Held())
     mail.record.was_held(abandoned, "rate", 2.0)
     mail.record.lend(1)
+    retried_task(mail, clock)
     found = sdk.metrics()
     missing = set(catalog.BY_NAME) - set(found)
     others = (catalog.EVENTLOOP_DELAY, catalog.EVENTLOOP_STALL, catalog.TASK_UNRETRIEVED)

@@ -2,7 +2,7 @@
 
 The model is a real HTTP server, which counts, and which answers 429 with Retry-After when there is too much. Somebody
 else has used up its first two seconds. The client keeps to both rates; where it is refused nevertheless, it pauses for
-as long as the server asks, and then asks the same question again.
+as long as the server asks, and then the same task asks again.
 
     python examples/llm_rate_limits.py      # httpx is needed
 """
@@ -21,7 +21,7 @@ from threading import Lock, Thread
 import anyio
 import httpx
 
-from glasspool import HybridExecutor, Limit, Rate, retry_after
+from glasspool import HybridExecutor, Limit, Rate, Retry, current_task, retry_after
 
 WINDOW = 2.0
 REQUESTS, TOKENS = 30, 3000
@@ -36,7 +36,14 @@ MODEL = Limit(
 
 
 class TooManyRequests(Exception):
-    """The server has answered 429."""
+    """The server has answered 429, and asks to wait for so many seconds."""
+
+    def __init__(self, seconds: float) -> None:
+        super().__init__(f"too many requests, wait for {seconds:g} s")
+        self.seconds = seconds
+
+
+AGAIN = Retry(on=lambda error: error.seconds if isinstance(error, TooManyRequests) else None, attempts=9)
 
 
 def tokens(question: str) -> int:
@@ -44,24 +51,21 @@ def tokens(question: str) -> int:
     return len(question.split())
 
 
-async def post(executor: HybridExecutor, client: httpx.AsyncClient, question: str) -> str:
-    """One request."""
+async def post(executor: HybridExecutor, client: httpx.AsyncClient, question: str) -> tuple[str, int]:
+    """One request. Returns the answer, and the number of the attempt."""
     response = await client.post("/ask", json={"question": question})
     if response.status_code == 429:
-        executor.pause(retry_after(response.headers) or 1.0, key="model")  # in the task: nothing starts before it
-        raise TooManyRequests(question)
-    answer: str = response.raise_for_status().json()["answer"]
-    return answer
+        seconds = retry_after(response.headers) or 1.0
+        executor.pause(seconds, key="model")  # in the task: nothing starts before it
+        raise TooManyRequests(seconds)
+    task = current_task()
+    assert task is not None
+    return response.raise_for_status().json()["answer"], task.attempt
 
 
-async def ask(executor: HybridExecutor, client: httpx.AsyncClient, question: str) -> str:
-    """The model's answer. A question that is refused is asked again."""
-    for _ in range(9):
-        try:
-            return await executor.run(post, executor, client, question, key="model", cost=tokens(question))
-        except TooManyRequests:
-            pass
-    raise TooManyRequests(f"nine times: {question!r}")
+async def ask(executor: HybridExecutor, client: httpx.AsyncClient, question: str) -> tuple[str, int]:
+    """The same as a task. A question that is refused is asked again, in its place of the queue."""
+    return await executor.run(post, executor, client, question, key="model", cost=tokens(question), retry=AGAIN)
 
 
 class Server(ThreadingHTTPServer):
@@ -135,7 +139,7 @@ async def spend(client: httpx.AsyncClient) -> None:
 async def main() -> None:
     questions = [f"long {number} " + "word " * 198 for number in range(12)]  # 200 tokens each
     questions += [f"short {number} " + "word " * 8 for number in range(24)]  # 10 tokens each
-    answers: list[str] = []
+    answers: list[tuple[str, int]] = []
     with serving() as server:
         url = f"http://127.0.0.1:{server.server_address[1]}"
         async with (
@@ -158,8 +162,9 @@ async def main() -> None:
                 f"window {window}: {counts['requests']:2} requests, {counts['answered']:2} answered, "
                 f"{counts['refused']} refused with 429, {counts['tokens']:4} tokens"
             )
-    assert sorted(answers) == sorted(question.upper() for question in questions)
-    print(f"{len(answers)} questions were answered, in {stats.submitted} tasks, {stats.failed} of which met a 429")
+    assert sorted(answer for answer, _ in answers) == sorted(question.upper() for question in questions)
+    attempts = sum(attempt for _, attempt in answers)
+    print(f"{len(answers)} questions were answered by {stats.submitted} tasks in {attempts} attempts")
 
 
 if __name__ == "__main__":

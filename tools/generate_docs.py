@@ -25,6 +25,8 @@ VALUES = {
     Key.QUEUE_OUTCOME: catalog.QUEUE_OUTCOMES,
     Key.CANCEL_REASON: catalog.CANCEL_REASONS,
     Key.TASK_PHASE: catalog.CANCEL_PHASES,
+    Key.HOLD_REASON: catalog.HOLD_REASONS,
+    Key.RETRY_STOP: catalog.RETRY_STOPS,
     Key.LOSS_KIND: catalog.CONTEXT_LOSS_KINDS,
     Key.FAILURE_KIND: catalog.FAILURE_KINDS,
     Key.SHUTDOWN_OUTCOME: catalog.SHUTDOWN_OUTCOMES,
@@ -90,6 +92,8 @@ Each task has one span, and a call to another process two ([instrumentation](ins
 `{{executor}} {{task}}` and is current while the task runs. It starts when the task is accepted; the event `{event}`
 marks the start of running, so the wait is visible. A task that was held has `{held}` and `{released}` for each reason;
 the seconds (`{seconds}`) are exact, and the instants take them for the last part of the wait.
+Each attempt of a task that may be retried (`retry=`) has a span of its own, `{{executor}} {{task}} attempt`, below the
+task's and current while it runs, with the task's name and id, the attempt's number and its end.
 
 {attributes}
 

@@ -42,7 +42,7 @@ class Rate:
 class Hold(NamedTuple):
     """Why a queued task may not start, though a slot were free.
 
-    ``reason`` is rate, limit, pause or dependency. ``limit`` is the configured name of its key (``"*"`` for keys
+    ``reason`` is rate, limit, pause, retry or dependency. ``limit`` is the configured name of its key (``"*"`` for keys
     without a name of their own), None for what holds the whole executor. ``until`` is the ``anyio.current_time()``
     instant at which it may start, None where that is not known.
     """

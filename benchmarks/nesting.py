@@ -18,8 +18,7 @@ import anyio
 from anyio.lowlevel import checkpoint
 
 from glasspool import HybridExecutor
-from glasspool._core.lending import Lending
-from glasspool._core.task_state import Task
+from glasspool._core.nested_order import NestedOrder
 
 
 async def leaf() -> None:
@@ -71,11 +70,8 @@ async def cost(parents: int, slots: int, nested: bool) -> float:
         return (time.process_time() - begun) / parents * 1e6
 
 
-def oldest_first(lending: Lending) -> Task:
-    """The order of acceptance, in place of ``Lending.next``."""
-    task = lending._owner.queue.pop()
-    lending.left_queue(task)
-    return task
+def oldest_first(order: NestedOrder, lent: int) -> None:
+    """The order of acceptance, in place of ``NestedOrder.next``: no task goes out of turn."""
 
 
 def main() -> None:
@@ -96,7 +92,7 @@ def main() -> None:
         for nested, found in times.items():
             found.append(run(cost, nested))
     print(f"µs for a parent and its child: {median(times[True]):.1f}; for two tasks: {median(times[False]):.1f}")
-    Lending.next = oldest_first  # type: ignore[method-assign]
+    NestedOrder.next = oldest_first  # type: ignore[method-assign]
     print(f"suspended at a time, in order of acceptance: {run(suspended)}")
 
 

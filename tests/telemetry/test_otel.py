@@ -18,6 +18,7 @@ from glasspool.telemetry.recording import exemplars
 from glasspool.telemetry.recording.ending import Ending
 from glasspool.telemetry.recording.overdue import ENOUGH_RUNS
 from glasspool.telemetry.recording.registry import Registry, Snapshot
+from glasspool.telemetry.recording.service_record import ServiceRecord
 
 from .support import Clock, full_recorder, retried_task, run_python, run_task, sampled_span
 
@@ -97,6 +98,10 @@ def test_every_metric_arrives_with_kind_and_labels_of_the_catalog(sdk):
     mail.record.gated(Held())
     mail.record.was_held(abandoned, "rate", 2.0)
     mail.record.lend(1)
+    services = ServiceRecord(mail.record)
+    services.starts("feed")
+    services.ready("feed", 0.1)
+    services.restarts("feed", "OSError")
     retried_task(mail, clock)
     found = sdk.metrics()
     missing = set(catalog.BY_NAME) - set(found)

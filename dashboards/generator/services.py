@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dashboards.generator.chosen import FILTER, WINDOW
+from dashboards.generator.chosen import FILTER, WINDOW, per_second
 from dashboards.generator.marks import service_states
 from dashboards.generator.panels import NO_SERVICES, NONE_SEEN, Panel, Target
 from glasspool._monitoring.expressions import bucket, by, events, label, match, quantile, series, top
@@ -18,7 +18,7 @@ def services() -> tuple[Panel, ...]:
     """What runs beside the tasks."""
     name, state, error = label(Key.SERVICE_NAME), label(Key.SERVICE_STATE), label(Key.ERROR_TYPE)
     away = series(SERVICE_STATE, *FILTER, match(Key.SERVICE_STATE, "starting", "backoff", "failed"))
-    restarts = events(series(SERVICE_RESTARTS, *FILTER), WINDOW)
+    restarts = per_second(by((name, error), events(series(SERVICE_RESTARTS, *FILTER), WINDOW)))
     ready = quantile(0.95, events(bucket(SERVICE_READY, *FILTER), WINDOW), name)
     return (
         Panel(
@@ -47,10 +47,11 @@ def services() -> tuple[Panel, ...]:
             question="How often do services end and start again, and why?",
             action="The type of the error says by what it has crashed; without one it has ended normally. Now and then"
             " is what restarts are for; again and again is a fault that restarts hide.",
-            targets=(Target(by((name, error), restarts), f"{{{{{name}}}}} {{{{{error}}}}}"),),
+            targets=(Target(restarts, f"{{{{{name}}}}} {{{{{error}}}}}"),),
             empty=NO_SERVICES,
-            unit="short",
+            unit="ops",
             bars=True,
+            stacked=True,
         ),
         Panel(
             title="Time to readiness, p95",

@@ -45,7 +45,7 @@ SEEN = {
     "pause-lasts": Seen("held by pause", 4, "crawl"),
     "limit-starved": Seen("db in use", 2, "crawl"),
     "service-gone": Seen("starting", 1, "crawl"),
-    "service-restarting": Seen("feed ValueError", 1, "crawl"),
+    "service-restarting": Seen("feed ValueError", 0.01, "crawl"),
     "task-stuck": Seen("overdue", 300, "same", "thread_pool", "sick-stuck-thread"),
     "cancel-not-obeyed": Seen("oldest", 60, "reports", job="sick-cancel-not-obeyed"),
     "error-ratio": Seen("ConnectError", 0.5, "deliveries", job="sick-dead-upstream"),

@@ -178,8 +178,8 @@ def drilldown() -> dict[tuple[str, str], Expected]:
         ("Services that do not run", "A"): Expected(
             (service,), lambda v: {(s["name"],): float(s["state"] != "running") for s in v.services()}, 0, 0),
         ("Service restarts", "A"): Expected(
-            (service, why), lambda v: {(s["name"], e): float(s["crashes"]) if e else 0.0 for s in v.services()
-                                       for e in ("", "ValueError")}, 0.1, 0.5),
+            (service, why), lambda v: {(s["name"], e): s["crashes"] / WINDOW if e else 0.0 for s in v.services()
+                                       for e in ("", "ValueError")}, 0.1, 0.5 / WINDOW),
         ("Time to readiness, p95", "A"): Expected(
             (service,), lambda v: {(s["name"],): quantile(0.95, s["ready"], c.SERVICE_READY) or 0.0
                                    for s in v.services()}, 0.2, WAIT),

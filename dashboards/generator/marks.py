@@ -55,7 +55,7 @@ OUTCOMES = (
 def holds(prefix: str) -> tuple[Mark, ...]:
     """The lines of what holds tasks, by their legends without the reason."""
     colours = {
-        "rate": "light-orange", "limit": "dark-orange", "pause": "purple", "retry": "yellow",
+        "rate": "light-orange", "limit": "dark-orange", "pause": "purple", "retry": "light-red",
         "dependency": "light-green",
     }  # fmt: skip
     return tuple(Mark(f"{prefix}{reason}", colours[reason]) for reason in HOLD_REASONS)

@@ -28,7 +28,9 @@ _DEPTH, _AWAITED = 1 << 40, 1 << 80
 Pair = tuple[Task, object]
 """A task that waits, and what for (``Wait.key``)."""
 
-Heap = list[tuple[int, int, Task]]  # by depth, the deepest first, then by age; with entries that hold no more
+Heap = list[tuple[int, int]]
+"""Depths, negative, and ages: the deepest first, then the oldest. With entries that hold no more; without the tasks:
+those that have ended must leave nothing."""
 
 
 class NestedOrder:
@@ -43,6 +45,7 @@ class NestedOrder:
         self._ages = count()
         self._depths: dict[Task, int] = {}  # of tasks that have not ended; where it is not 0
         self._queued: dict[Task, int] = {}  # the age
+        self._of_age: dict[int, Task] = {}  # the same, the other way round
         self._of_sink: dict[object, OrderedDict[Task, None]] = {}  # queued ones, by what their outcome goes to
         self._waits: dict[Pair, int] = {}  # how many there are
         self._chosen: dict[Pair, Task] = {}  # the task that goes first, until it has ended
@@ -60,7 +63,8 @@ class NestedOrder:
 
     def queued(self, task: Task) -> None:
         """The task is queued."""
-        self._queued[task] = next(self._ages)
+        self._queued[task] = age = next(self._ages)
+        self._of_age[age] = task
         if task.sink is not None:
             self._of_sink.setdefault(task.sink, OrderedDict())[task] = None
         if task in self._depths:
@@ -78,8 +82,10 @@ class NestedOrder:
 
     def left(self, task: Task) -> None:
         """The task is not queued any more, if it was."""
-        if self._queued.pop(task, None) is None:
+        age = self._queued.pop(task, None)
+        if age is None:
             return
+        del self._of_age[age]
         others = self._of_sink.get(task.sink)
         if others is not None:
             others.pop(task, None)
@@ -156,9 +162,9 @@ class NestedOrder:
         if self._gate() is not None:
             return
         if len(heap) > 2 * len(self._queued) + 64:  # mostly of tasks that have left: begin anew
-            heap[:] = [entry for entry in heap if self._queued.get(entry[2]) == entry[1]]
+            heap[:] = [entry for entry in heap if entry[1] in self._of_age]
             heapq.heapify(heap)
-        heapq.heappush(heap, (-self._depths.get(task, 0), self._queued[task], task))
+        heapq.heappush(heap, (-self._depths.get(task, 0), self._queued[task]))
 
     def _forward(self, task: Task) -> None:
         gate = self._gate()
@@ -177,18 +183,17 @@ class NestedOrder:
     def next(self, lent: int) -> Task | None:
         """The queued task that gets the next free slot out of turn, while so many slots are lent; None if the oldest
         does."""
-        task = _top(self._first, self._chosen_by, self._queued)
+        task = self._top(self._first, self._chosen_by)
         if task is None and len(self._ahead) < lent:
-            task = _top(self._deepest, self._queued, self._queued)
+            task = self._top(self._deepest, self._queued)
         if task is not None:
             self._ahead.add(task)
         return task
 
-
-def _top(heap: Heap, valid: Mapping[Task, object], queued: Mapping[Task, int]) -> Task | None:
-    while heap:
-        _, age, task = heap[0]
-        if task in valid and queued.get(task) == age:
-            return task
-        heapq.heappop(heap)
-    return None
+    def _top(self, heap: Heap, valid: Mapping[Task, object]) -> Task | None:
+        while heap:
+            task = self._of_age.get(heap[0][1])
+            if task is not None and task in valid:
+                return task
+            heapq.heappop(heap)
+        return None

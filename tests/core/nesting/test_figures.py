@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import gc
 import threading
+import weakref
 
 import anyio
 import pytest
+from anyio.lowlevel import checkpoint
 
 from glasspool import HybridExecutor
 from glasspool.telemetry import catalog
@@ -78,3 +81,35 @@ async def test_figures_add_up_from_another_thread_while_slots_are_lent_and_come_
         assert wrong == []
         assert max(read) > 0
         assert executor.stats().submitted == 3 * 364
+
+
+class Argument:
+    """Something that must not outlive the task that it is given to."""
+
+
+@pytest.mark.anyio
+async def test_tasks_that_have_ended_leave_nothing_though_others_are_queued():
+    async with HybridExecutor("left", max_in_flight=1) as executor:
+        found: list[weakref.ref[Argument]] = []
+
+        async def child(_: Argument) -> None:
+            await checkpoint()
+
+        async def parent() -> None:
+            for _ in range(3):
+                async with executor.pile() as pile:
+                    for _ in range(3):
+                        argument = Argument()
+                        found.append(weakref.ref(argument))
+                        await pile.include(child, argument)
+                        del argument
+
+        handle = await executor.submit(parent)
+        held = [await executor.submit(parent) for _ in range(3)]
+        await handle
+        for _ in range(3):
+            gc.collect()
+        assert len(found) == 9
+        assert [each for each in found if each() is not None] == []
+        for each in held:
+            await each

@@ -72,6 +72,11 @@ WELL = (
         ' min_over_time(glasspool_queue_held{glasspool_hold_reason="limit"}[30m]) > 15 and on (job)'
         ' max_over_time(glasspool_queue_held{glasspool_hold_reason="pause"}[30m]) > 100',
     ),
+    Well(
+        "services",
+        'increase(glasspool_service_restarts_total{job="services", error_type="ConnectionResetError"}[30m]) > 0 and on'
+        ' (job) min_over_time(glasspool_service_state{glasspool_service_state="starting"}[2m]) > 0',
+    ),
     Well("long-polls", _CANCELLED.format("long-polls", "parent_scope")),
 )
 

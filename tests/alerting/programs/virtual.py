@@ -12,6 +12,7 @@ import json
 import random
 import sys
 from collections.abc import Awaitable, Callable
+from typing import Any
 
 import prometheus_client
 import trio
@@ -247,10 +248,38 @@ async def held() -> None:
             nursery.start_soon(each)
 
 
+async def services() -> None:
+    """A consumer that loses its connection now and then, one that ends and starts again by intention, one at times."""
+    chance = random.Random(7)
+
+    async def consume(*, task_status: Any) -> None:
+        await trio.sleep(chance.uniform(0, 4 * M))  # until the server has handed its queues over
+        task_status.started()
+        await trio.sleep(chance.uniform(12 * M, 20 * M))
+        raise ConnectionResetError
+
+    async def refresh(*, task_status: Any) -> None:
+        task_status.started()
+        await trio.sleep(M)
+
+    async def watch(*, task_status: Any) -> None:
+        task_status.started()
+        await trio.sleep_forever()
+
+    async with HybridExecutor("services", max_in_flight=4) as executor:
+        await executor.start_service(consume, name="consumer", restart="on_failure")
+        await executor.start_service(refresh, name="refresher", restart="always")
+        while True:
+            watcher = await executor.start_service(watch, name="watcher")
+            await trio.sleep(10 * M)
+            await watcher.stop()
+            await trio.sleep(20 * M)
+
+
 PROGRAMS = {
     "as-completed": as_completed, "fan-out": fan_out, "etl-batch": etl, "etl-long-steps": etl_long,
     "nightly-burst": nightly, "nobody": nobody, "service": service, "connections": connections,
-    "long-polls": long_polls, "held": held,
+    "long-polls": long_polls, "held": held, "services": services,
 }  # fmt: skip
 
 

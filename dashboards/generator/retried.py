@@ -53,6 +53,7 @@ def retried() -> tuple[Panel, ...]:
             " budget: too many fail at once. deadline: the next attempt would begin too late; make the delays shorter"
             " or the deadline later. closing: the executor closed meanwhile.",
             targets=(Target(per_second(by((stop,), happened(RETRY_STOPPED))), f"{{{{{stop}}}}}"),),
+            marks=(Mark("budget", "red"),),
             empty=NO_RETRIES,
             unit="ops",
             bars=True,

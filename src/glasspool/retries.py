@@ -143,7 +143,7 @@ def refuse_used_up(fn: Any, args: tuple[Any, ...]) -> None:
     """
     found: list[Any] = [*args]
     while is_a(fn, partial):
-        found += [*fn.args, *fn.keywords.values()]
+        found.extend((*fn.args, *fn.keywords.values()))
         fn = fn.func
     for argument in found:
         if class_name(argument)[0] == "builtins" and issubclass(type(argument), _USED_UP):

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from glasspool.telemetry.catalog import HOLD_REASONS, OUTCOMES, SERVICE_STATES, SUBMIT_WAIT
+from glasspool.telemetry.catalog import HOLD_REASONS, OUTCOMES, RETRY_STOPS, SERVICE_STATES, SUBMIT_WAIT
 from tests.dashboards.support.shipped import PANELS, SHIPPED
 
 TABLES = [panel for panel in PANELS.values() if panel["type"] == "table"]
@@ -76,7 +76,8 @@ def fields(panel: dict[str, Any]) -> list[str]:
         return list(OUTCOMES)
     if "{{glasspool_service_state}}" in legends:
         return list(SERVICE_STATES)
-    legends = [legend.replace("{{glasspool_hold_reason}}", reason) for legend in legends for reason in HOLD_REASONS]
+    for label, values in (("hold_reason", HOLD_REASONS), ("retry_stop_reason", RETRY_STOPS)):
+        legends = [legend.replace(f"{{{{glasspool_{label}}}}}", value) for legend in legends for value in values]
     return [re.sub(r"\{\{\w+\}\}", "x", legend) for legend in legends]
 
 

@@ -16,6 +16,7 @@ import glasspool_instrumentation
 from glasspool import (
     AsCompleted,
     Completed,
+    CurrentTask,
     Drained,
     ExecutorStats,
     HybridExecutor,
@@ -23,11 +24,15 @@ from glasspool import (
     Outcome,
     Pile,
     PileStats,
+    Retry,
+    RetryBudget,
     Service,
     ServiceState,
     ShutdownReport,
     TaskHandle,
     TaskState,
+    current_task,
+    retry_after,
     telemetry,
 )
 
@@ -115,6 +120,32 @@ async def closing() -> None:
         assert_type(executor, HybridExecutor)
         assert_type(executor.stats(), ExecutorStats)
         assert_type(await executor.shutdown(grace=1), ShutdownReport)
+
+
+def refused(error: Exception) -> float | bool | None:
+    """What says whether to try again."""
+    return retry_after(error.headers) if isinstance(error, Refused) else isinstance(error, OSError)
+
+
+class Refused(Exception):
+    """An error that knows how long to wait."""
+
+    headers: dict[str, str]
+
+
+async def retrying() -> None:
+    """Failed tasks that run again."""
+    budget = RetryBudget(ratio=0.1, floor=3, window=60)
+    async with HybridExecutor("name", max_in_flight=2, retry=Retry(on=OSError), retry_budget=budget) as executor:
+        assert_type(await executor.run(fetch, "url", retry=Retry(on=(OSError, Refused), attempts=5, base=0.2)), bytes)
+        assert_type(executor.submit_nowait(parse, b"x", retry=Retry(on=refused)), TaskHandle[dict[str, int]])
+        assert_type(await executor.run(fetch, "url", retry=None), bytes)
+    executor = HybridExecutor("name", max_in_flight=2, retry_budget=None)
+    task = current_task()
+    assert_type(task, CurrentTask | None)
+    assert task is not None
+    assert_type(task.attempt, int)
+    assert_type(task.idempotency_key, str)
 
 
 def misspelt() -> tuple[Any, ...]:

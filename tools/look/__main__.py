@@ -25,8 +25,8 @@ from glasspool._monitoring import provisioning  # noqa: E402
 from glasspool._monitoring.alerts import DRILLDOWN_UID, OVERVIEW_UID, RUNTIME_UID  # noqa: E402
 from tests.alerting.situations import SICK, Sick  # noqa: E402
 from tests.dashboards.support.backend_tools import PROGRAMS, find  # noqa: E402
-from tests.dashboards.support.expectations import CRAWL  # noqa: E402
-from tests.dashboards.support.judging import FOR_ONE_EXECUTOR, OF_CRAWL  # noqa: E402
+from tests.dashboards.support.expectations import CALLS, CRAWL  # noqa: E402
+from tests.dashboards.support.judging import FOR_ONE_EXECUTOR, OF_CRAWL, OF_RETRIES  # noqa: E402
 from tests.dashboards.support.proof_run import run  # noqa: E402
 from tests.dashboards.support.situation_table import SITUATIONS  # noqa: E402
 from tests.dashboards.support.stores import SCRAPE_SECONDS  # noqa: E402
@@ -129,19 +129,21 @@ def situations(models: dict[str, Any], directory: Path) -> list[str]:
     ):
         look = Look(eye, "situations", finished.account["idle_from"], finished.at, f"{SCRAPE_SECONDS}s")
         titles = {title for situation in SITUATIONS for title in situation.panels}
-        held = {title for title, _ in OF_CRAWL}
+        others = {CRAWL: ("held tasks", {title for title, _ in OF_CRAWL}), CALLS: ("retries", OF_RETRIES)}
+        elsewhere = {title for _, panels in others.values() for title in panels}
         for uid in models:
             drawn = look.at(uid, "situations", **FOR_ONE_EXECUTOR.get(uid, {}))
-            empty = empty_panels(drawn) - held
+            empty = empty_panels(drawn) - elsewhere
             look.wrong += [f"situations, {uid}: nothing in {title!r}" for title in empty]
             eye.whole(look.path(_short(uid)))
-            for title in (titles & drawn.panels.keys()) - held:
+            for title in (titles & drawn.panels.keys()) - elsewhere:
                 eye.panel(title, look.path(f"{_short(uid)}-{title}"))
-        drawn = look.at(DRILLDOWN_UID, "situations", executor=CRAWL, type="hybrid")
-        look.wrong += [f"situations, held tasks: nothing in {title!r}" for title in empty_panels(drawn) & held]
-        eye.whole(look.path("executor-held-tasks"))
-        for title in held:
-            eye.panel(title, look.path(f"executor-{title}"))
+        for executor, (what, panels) in others.items():
+            drawn = look.at(DRILLDOWN_UID, "situations", executor=executor, type="hybrid")
+            look.wrong += [f"situations, {what}: nothing in {title!r}" for title in empty_panels(drawn) & panels]
+            eye.whole(look.path(f"executor-{what.replace(' ', '-')}"))
+            for title in panels:
+                eye.panel(title, look.path(f"executor-{title}"))
         look.alerts(jobs=False)
         return look.wrong
 

@@ -4,6 +4,7 @@
     pile.py        a view over some tasks; iterators.py: map and as_completed
     task.py        what is asked for, where it stands, how it ended; stats.py: the figures of an executor
     services.py    what runs beside the tasks for as long as the executor is open
+    _progress/     progress(): bars for the iterations of map, as_completed and piles
     errors.py      the error tree; signals.py and testing.py build upon the executor
     _core/         inside the executor: engine, queue, nursery, task_body, runners, backend (asyncio, trio)
     telemetry/     catalog ◀ recording ◀ tracing, export; configure()
@@ -18,6 +19,7 @@ from ._lazy import lazy
 from ._version import __version__
 
 if TYPE_CHECKING:
+    from ._progress.iterating import Progress, progress
     from .current import CurrentTask, current_task
     from .errors import (
         ConfigurationError,
@@ -60,6 +62,7 @@ __all__ = [
     "Pile",
     "PileEmpty",
     "PileStats",
+    "Progress",
     "QueueFull",
     "Rate",
     "Retry",
@@ -76,6 +79,7 @@ __all__ = [
     "WrongThread",
     "__version__",
     "current_task",
+    "progress",
     "retry_after",
 ]
 
@@ -98,6 +102,7 @@ _HOME = {
     "Pile": "pile",
     "PileEmpty": "errors",
     "PileStats": "pile",
+    "Progress": "_progress.iterating",
     "QueueFull": "errors",
     "Rate": "rates",
     "Retry": "retries",
@@ -113,6 +118,7 @@ _HOME = {
     "WorkItem": "task",
     "WrongThread": "errors",
     "current_task": "current",
+    "progress": "_progress.iterating",
     "retry_after": "headers",
 }
 

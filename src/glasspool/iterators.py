@@ -9,9 +9,9 @@ ended, without waiting for them.
 from __future__ import annotations
 
 import sys
-from collections.abc import AsyncIterable, Callable
+from collections.abc import AsyncIterable, Callable, Sized
 from types import TracebackType
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, TypeVar, cast
 
 from ._core.feed import Feed
 from ._core.ledger import Ledger, OrderedLedger
@@ -26,7 +26,7 @@ if sys.version_info >= (3, 11):
 else:
     from typing_extensions import Self
 
-__all__ = ["AsCompleted", "InOrder"]
+__all__ = ["AsCompleted", "InOrder", "feed_of", "length_of"]
 
 T = TypeVar("T")
 L = TypeVar("L", bound=Ledger[Any])
@@ -44,6 +44,7 @@ class _Iteration(Generic[T]):
     """The common part of both iterators: closing."""
 
     _feed: Feed[Any]
+    _source: object  # kept for its length, which nobody asks for but a progress display
 
     def __aiter__(self) -> Self:
         return self
@@ -94,6 +95,7 @@ class AsCompleted(_Iteration[T]):
     """
 
     def __init__(self, work: Work, fn: Callable[..., Any], source: Any, options: dict[str, Any]) -> None:
+        self._source = source
         self._ledger: Ledger[T] = Ledger()
         self._feed = _feed(work, "as_completed", self._ledger, fn, source, options)
 
@@ -120,6 +122,7 @@ class InOrder(_Iteration[T]):
     """
 
     def __init__(self, work: Work, fn: Callable[..., Any], source: Any, options: dict[str, Any]) -> None:
+        self._source = source
         self._ledger: OrderedLedger[T] = OrderedLedger()
         self._feed = _feed(work, "map", self._ledger, fn, source, options)
 
@@ -144,3 +147,17 @@ class InOrder(_Iteration[T]):
                 await feed.wait()
         finally:
             del self, completed  # see AsCompleted and Completed.unwrap
+
+
+def feed_of(iteration: _Iteration[Any]) -> Feed[Any]:
+    """What the iteration has submitted and has still to submit, for the rest of the package."""
+    return iteration._feed
+
+
+def length_of(iteration: _Iteration[Any]) -> int | None:
+    """How many outcomes it has still to give, if its source can tell. The source's own ``__len__`` may raise."""
+    feed, source = iteration._feed, iteration._source
+    left = feed.remaining()
+    if left is None and hasattr(type(source), "__len__"):
+        left = len(cast("Sized", source))  # a collection whose iterator is a generator
+    return None if left is None else left + feed.ledger.pending + feed.ledger.asking

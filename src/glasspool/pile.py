@@ -31,7 +31,7 @@ else:
     from exceptiongroup import BaseExceptionGroup
     from typing_extensions import Self, TypeVarTuple, Unpack
 
-__all__ = ["Drained", "Include", "Pile", "PileStats"]
+__all__ = ["Drained", "Include", "Pile", "PileStats", "ledger_of"]
 
 T = TypeVar("T")
 Ts = TypeVarTuple("Ts")
@@ -347,3 +347,8 @@ class _Producing:
     def _leave(self) -> None:
         self._pile._producers -= 1
         self._pile._ledger.wake()
+
+
+def ledger_of(pile: Pile) -> PileLedger:
+    """The pile's tasks and outcomes."""
+    return pile._ledger

@@ -137,6 +137,9 @@ class Sink(Protocol):
     def asks(self, number: int) -> None:
         """The number of calls that wait for room to become tasks of the sink has changed by so many."""
 
+    def retried(self, task: Any) -> None:
+        """Another attempt of the task begins."""
+
     def completed(self, task: Any) -> None:
         """The task has ended. Called once, after its state has moved; must not block or raise."""
 

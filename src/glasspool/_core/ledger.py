@@ -33,6 +33,7 @@ class Ledger(Generic[T]):
         self.asking = 0  # calls that wait for room to become tasks of this ledger
         self.watched = 0  # tasks that wait for this ledger: they look again at what they wait for when that grows
         self.grown = 0  # how often it has done so
+        self.retries = 0  # attempts beyond the first of each task
         self._changed: anyio.Event | None = None
 
     def accepted(self, task: Task) -> None:
@@ -55,6 +56,10 @@ class Ledger(Generic[T]):
         self.ready.append(task)
         if self._changed is not None:
             self.wake()
+
+    def retried(self, task: Task) -> None:
+        """See Sink."""
+        self.retries += 1
 
     @property
     def available(self) -> bool:

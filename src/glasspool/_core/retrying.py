@@ -103,6 +103,8 @@ class Retrying:
         attempts.failed = None
         if attempts.number == 1 and self._budget is not None:
             self._budget.first(self._now())
+        if attempts.number > 1 and task.sink is not None:
+            task.sink.retried(task)
         self.reporter.began(task, attempts)
 
     # -- after an attempt ------------------------------------------------------------------------------------------

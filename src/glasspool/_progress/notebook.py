@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
+from functools import cached_property
 from html import escape
+from importlib import import_module
 from typing import Any
 from uuid import uuid4
 
@@ -29,20 +31,20 @@ class Notebook:
     def __init__(self) -> None:
         self._shown: dict[Bar, str] = {}  # the identity of its output
 
+    @cached_property
+    def _ipython(self) -> Any:
+        return import_module("IPython.display")  # it is there in a notebook, and no dependency of ours
+
     def begin(self, bars: Sequence[Bar]) -> None:
         """See Display."""
-        from IPython.display import display
-
         bar = bars[-1]
         self._shown[bar] = f"glasspool-{uuid4().hex}"
-        display(_bundle(bar.read()), raw=True, display_id=self._shown[bar])
+        self._ipython.display(_bundle(bar.read()), raw=True, display_id=self._shown[bar])
 
     def draw(self, bars: Sequence[Bar]) -> None:
         """See Display."""
-        from IPython.display import update_display
-
         for bar in bars:
-            update_display(_bundle(bar.read()), raw=True, display_id=self._shown[bar])
+            self._ipython.update_display(_bundle(bar.read()), raw=True, display_id=self._shown[bar])
 
     def hide(self, bar: Bar, others: Sequence[Bar]) -> None:
         """See Display. What was displayed stays."""

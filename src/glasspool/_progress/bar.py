@@ -89,9 +89,9 @@ class Bar:
         return self._began is not None
 
     @property
-    def over(self) -> bool:
-        """Whether it was shown to its end, and nothing has come since."""
-        return self.ended and not self._tasks.pending
+    def pending(self) -> bool:
+        """Whether outcomes are to come."""
+        return self._tasks.pending > 0
 
     def read(self) -> Figures:
         """The figures now. From any thread: it looks at copies, and the event loop does nothing for it."""

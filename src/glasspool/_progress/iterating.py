@@ -95,7 +95,8 @@ class Progress(Generic[T]):
 
     async def __anext__(self) -> T:
         bar = self._bar
-        if bar is not None and not self._shown and not bar.over:
+        # What has ended stays so, except a pile, which may have got more tasks.
+        if bar is not None and not self._shown and (not bar.ended or (isinstance(self._origin, Pile) and bar.pending)):
             self._shown = True
             BOARD.show(bar)
         try:

@@ -7,6 +7,7 @@ waits in the first column: what Ctrl-C echoes, and what a subprocess writes, doe
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from typing import TextIO
 
@@ -55,6 +56,7 @@ class Terminal:
         self._within_line = False  # somebody has not completed theirs
         self._gone = False
         self._redirection = Redirection(turn, self.above)
+        self._write(_fresh_line(stream))
 
     def begin(self, bars: Sequence[Bar]) -> None:
         """See Display."""
@@ -151,3 +153,15 @@ class Terminal:
         if not figures.total or width < _NARROWEST:
             return description, fitting(parts, lambda kept: free(kept) >= 0), 0
         return description, without_share, min(width, _WIDEST)
+
+
+def _fresh_line(stream: TextIO) -> str:
+    """What leads to the first column of a line that is empty: nothing tells whether others have completed theirs.
+
+    As many spaces as there are columns lead to the next line, except from the first column.
+    """
+    try:
+        columns = os.get_terminal_size(stream.fileno()).columns
+    except (OSError, ValueError):
+        return ""
+    return " " * columns + _ERASE if columns else ""

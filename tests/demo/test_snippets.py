@@ -26,7 +26,7 @@ AROUND = """
 import ast, inspect, sys
 import anyio
 from concurrent.futures import ThreadPoolExecutor
-from glasspool import HybridExecutor
+from glasspool import HybridExecutor, progress
 from glasspool.signals import shutdown_on_signals
 from glasspool_instrumentation import FuturesInstrumentor, wrap_executor
 

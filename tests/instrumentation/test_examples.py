@@ -33,6 +33,7 @@ EXAMPLES = {
         (),
         ("connection 4", 'error_type="ConnectionResetError",glasspool_executor_name="orders"', "the store is closed"),
     ),
+    "progress": ((), ("characters", "done")),
     "zero_code": (("fastapi", "httpx"), ("60 answers",)),
 }  # fmt: skip
 

@@ -272,7 +272,7 @@ async def test_a_description_is_shown_on_one_line(capsys):
     async with HybridExecutor("e", max_in_flight=1) as executor:
         async for _ in progress(executor.map(echo, [1]), "[red]two\nlines\x1b[2J"):
             pass
-    assert capsys.readouterr().err.startswith("[red]two lines�[2J: 1 of 1")
+    assert capsys.readouterr().err.startswith("[red]two lines [2J: 1 of 1")
 
 
 @pytest.mark.parametrize("stderr", [None, "closed"])

@@ -245,7 +245,7 @@ import multiprocessing
 from concurrent.futures import ProcessPoolExecutor
 
 def in_child(number):
-    sys.stdout.write(f"child {number} {type(sys.stdout).__name__}\n")  # in one piece: two children write
+    sys.stdout.write(f"child {number} {type(sys.stdout).__name__}\\n")  # in one piece: two children write
     logging.info("logged by a child")
     return number
 

@@ -13,7 +13,6 @@ from glasspool.iterators import AsCompleted, InOrder, feed_of, length_of
 from glasspool.pile import Pile, ledger_of
 from glasspool.stats import Stopped
 from glasspool.task import Completed
-from glasspool.telemetry.recording.printable_text import printable
 
 from .bar import Bar
 from .board import BOARD
@@ -167,12 +166,14 @@ class Progress(Generic[T]):
 
 
 def _bar(source: AsCompleted[Any] | InOrder[Any] | Pile, description: str | None, total: int | None) -> Bar:
+    # A bar is one line, and no control sequence.
+    shown = "".join(each if each.isprintable() else " " for each in description or "")
     if isinstance(source, Pile):
-        return Bar(printable(description or ""), ledger_of(source), total, growing=total is None)
+        return Bar(shown, ledger_of(source), total, growing=total is None)
     feed = feed_of(source)
     if total is None:
         try:
             total = length_of(source)
         except Exception:  # noqa: BLE001 - the source's own __len__; its items can be taken nevertheless
             total = None
-    return Bar(printable(feed.plan.label if description is None else description), feed.ledger, total, growing=False)
+    return Bar(feed.plan.label if description is None else shown, feed.ledger, total, growing=False)

@@ -142,7 +142,7 @@ class Terminal:
         most = max(0, room // 3)
         name = Text(figures.description)
         name.truncate(most, overflow="crop" if self._console.options.ascii_only else "ellipsis")
-        description = name.plain + _GAP if figures.description else ""
+        description = name.plain + _GAP if name.plain and most > len(_GAP) else ""
 
         def free(kept: dict[str, str]) -> int:
             return room - cell_len(description) - sum(len(text) + len(_GAP) for text in kept.values()) + len(_GAP)

@@ -24,6 +24,7 @@ from glasspool import (
     Outcome,
     Pile,
     PileStats,
+    Progress,
     Retry,
     RetryBudget,
     Service,
@@ -32,6 +33,7 @@ from glasspool import (
     TaskHandle,
     TaskState,
     current_task,
+    progress,
     retry_after,
     telemetry,
 )
@@ -112,6 +114,15 @@ async def serving(executor: HybridExecutor) -> None:
     assert_type(executor.services, tuple[Service, ...])
     await executor.start_service(consume, "url")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
     await executor.start_service(parse, b"x")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+
+
+async def showing(executor: HybridExecutor, pile: Pile) -> None:
+    """What is shown gives what its source gives."""
+    assert_type(progress(executor.map(parse, [b"a"])), Progress[dict[str, int]])
+    assert_type(progress(executor.as_completed(parse, [b"a"]), "a", total=1), Progress[Completed[dict[str, int]]])
+    async with progress(pile, disable=True) as outcomes:
+        async for completed in outcomes:
+            assert_type(completed, Completed[Any])
 
 
 async def closing() -> None:

@@ -46,6 +46,14 @@ class FuturesInstrumentor(Instrumentor):
         pools.forget("thread_pool", "process_pool", "interpreter_pool", "futures")
 
     @classmethod
+    def selects(cls, name: str) -> bool:
+        """Whether pools of this name are to be observed, as far as ``include`` and ``exclude`` say.
+
+        :param name: the name of the executor.
+        """
+        return bool(cls._selection(name))
+
+    @classmethod
     def found(cls, pool: Any) -> pools.PoolState | None:
         """The observation of a pool that submits; None if the pool is not to be observed."""
         state = pools.find(pool)

@@ -8,6 +8,7 @@
     errors.py      the error tree; signals.py and testing.py build upon the executor
     _core/         inside the executor: engine, queue, nursery, task_body, runners, backend (asyncio, trio)
     telemetry/     catalog ◀ recording ◀ tracing, export; configure()
+    _doctor/       what loses telemetry: doctor()
     _foreign/      how objects and frames of other people's code are looked at without running that code
 
 Imports go down only; import-linter checks it.
@@ -19,6 +20,7 @@ from ._lazy import lazy
 from ._version import __version__
 
 if TYPE_CHECKING:
+    from ._doctor import Finding, doctor
     from ._progress.iterating import Progress, progress
     from .current import CurrentTask, current_task
     from .errors import (
@@ -52,6 +54,7 @@ __all__ = [
     "Drained",
     "ExecutorClosed",
     "ExecutorStats",
+    "Finding",
     "GlasspoolError",
     "Hold",
     "HybridExecutor",
@@ -79,6 +82,7 @@ __all__ = [
     "WrongThread",
     "__version__",
     "current_task",
+    "doctor",
     "progress",
     "retry_after",
 ]
@@ -92,6 +96,7 @@ _HOME = {
     "Drained": "pile",
     "ExecutorClosed": "errors",
     "ExecutorStats": "stats",
+    "Finding": "_doctor",
     "GlasspoolError": "errors",
     "Hold": "rates",
     "HybridExecutor": "executor",
@@ -118,6 +123,7 @@ _HOME = {
     "WorkItem": "task",
     "WrongThread": "errors",
     "current_task": "current",
+    "doctor": "_doctor",
     "progress": "_progress.iterating",
     "retry_after": "headers",
 }

@@ -24,6 +24,7 @@ __all__ = [
     "default_name",
     "every_pool",
     "handing_on",
+    "has_maker",
     "is_dask",
     "is_own",
     "is_plumbing",
@@ -81,6 +82,11 @@ def remember_maker(pool: Any) -> None:
 def _maker(pool: Any) -> str:
     made = _makers.get(id(pool))
     return "" if made is None else made[1]
+
+
+def has_maker(pool: Any) -> bool:
+    """Whether it is known which module made the pool: it was made while pools were observed."""
+    return bool(_maker(pool))
 
 
 def default_name(pool: Any) -> str:

@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Sequence
 from typing import Any
 
-__all__ = ["cut_creation_frames", "default_pool", "errors_of", "failure_of", "is_aborting", "running_loop"]
+__all__ = ["cut_creation_frames", "default_pool", "errors_of", "failure_of", "is_aborting", "policy", "running_loop"]
 
 
 def failure_of(future: Any) -> BaseException | None:
@@ -41,3 +41,9 @@ def cut_creation_frames(task: Any, filename: str) -> None:
 def running_loop() -> Any:
     """The loop that runs in this thread; None if none does. ``asyncio.get_running_loop`` raises then, which is slow."""
     return asyncio._get_running_loop()
+
+
+def policy() -> Any:
+    """The event-loop policy that was set; None if nobody has set or used one. The public getter makes one, and warns
+    since Python 3.14."""
+    return getattr(asyncio.events, "_event_loop_policy", None)

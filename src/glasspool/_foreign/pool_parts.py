@@ -12,6 +12,7 @@ __all__ = [
     "call_when_done",
     "client_of",
     "has_queue",
+    "is_shut_down",
     "most_workers",
     "name_prefix",
     "queue_size",
@@ -46,6 +47,15 @@ def alive_workers(pool: Any) -> int:
         return len(sentinels) - len(connection.wait(sentinels, timeout=0))
     except (OSError, ValueError):  # one of them was closed meanwhile
         return 0
+
+
+def is_shut_down(pool: Any) -> bool:
+    """Whether the pool takes no more calls; False where it does not say."""
+    return bool(
+        getattr(pool, "_shutdown", False)
+        or getattr(pool, "_shutdown_thread", False)
+        or getattr(getattr(pool, "_flags", None), "shutdown", False)
+    )
 
 
 def has_queue(pool: Any) -> bool:

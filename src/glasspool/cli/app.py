@@ -10,16 +10,18 @@ from glasspool import __version__
 
 from .dashboards import dashboards_app, rules_app
 from .demo import demo
+from .doctor import doctor
 
 __all__ = ["app"]
 
 app = typer.Typer(
-    help="See into concurrent Python work: a demo, and the dashboards and alert rules for it.",
+    help="See into concurrent Python work: a demo, a doctor, and the dashboards and alert rules for it.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
 )
 app.command()(demo)
+app.command()(doctor)
 app.add_typer(dashboards_app, name="dashboards")
 app.add_typer(rules_app, name="rules")
 

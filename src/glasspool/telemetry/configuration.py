@@ -26,7 +26,7 @@ from .recording import exemplars
 if TYPE_CHECKING:
     from .export.sdk import Pipeline
 
-__all__ = ["TelemetryHandle", "configure"]
+__all__ = ["TelemetryHandle", "configure", "configured"]
 
 logger = logging.getLogger("glasspool")
 
@@ -98,6 +98,11 @@ def configure(
         if prometheus_port is not None and handle.may_serve:
             handle.serve(prometheus_port)
     return handle
+
+
+def configured() -> TelemetryHandle | None:
+    """The handle that the first call of ``configure()`` returned, in this process or in its parent before a fork."""
+    return _handle
 
 
 def _set_up_sdk(handle: TelemetryHandle, wanted: dict[str, list[str]], attributes: dict[str, Any]) -> None:

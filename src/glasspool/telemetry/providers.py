@@ -30,6 +30,7 @@ __all__ = [
     "first_use",
     "has_meter_provider",
     "has_tracer_provider",
+    "inherited",
     "listening",
     "own",
     "refresh",
@@ -55,6 +56,9 @@ first_use: Callable[[], None] | None = None
 
 own: set[str] = set()
 """The signals (``"traces"``, ``"metrics"``) whose provider configure() has set."""
+
+inherited: frozenset[str] = frozenset()
+"""The signals whose provider was set before this process was forked."""
 
 _lock = threading.RLock()  # a call that re-enters it sees by _binding that the instruments are being made
 _binding = False
@@ -142,7 +146,9 @@ def has_tracer_provider() -> bool:
 
 def _after_fork() -> None:
     """In a forked child: look for providers again, and make new instruments if ``renew`` is set."""
-    global _binding, _forked, _instruments, _lock, _meter_provider, _tracer_provider, sink
+    global _binding, _forked, _instruments, _lock, _meter_provider, _tracer_provider, inherited, sink
+    present = {"metrics": has_meter_provider(), "traces": has_tracer_provider()}
+    inherited = frozenset(signal for signal in present if present[signal])
     _lock = threading.RLock()
     _binding = False
     _forked = True

@@ -13,7 +13,7 @@ import threading
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
 
-__all__ = ["LONGEST_MILLISECONDS", "usable"]
+__all__ = ["LONGEST_MILLISECONDS", "unusable", "usable"]
 
 LONGEST_MILLISECONDS = 2**31 - 1
 """25 days. A larger value overflows some timers."""
@@ -97,6 +97,12 @@ def _why_not(name: str, text: str) -> str | None:
             unset = not text or (name.endswith("_COMPRESSION") and text.lower() == "none")  # no word of gRPC's exporter
             return "" if unset else None if fits(text) else wrong
     return None
+
+
+def unusable() -> list[tuple[str, str, str]]:
+    """The variables that ``usable`` would remove and report: name, value, and what is wrong with it."""
+    given = ((name, text, _why_not(name, text.strip())) for name, text in sorted(os.environ.items()))
+    return [(name, text, wrong) for name, text, wrong in given if name.startswith("OTEL_") and wrong]
 
 
 @contextmanager

@@ -30,7 +30,7 @@ class SpanBatches(SpanProcessor):
     """Passes spans to one exporter. ``on_end`` takes no lock: a garbage collection may end spans within it."""
 
     def __init__(self, exports: SpanExports, losses: Losses) -> None:
-        self._exports = exports
+        self.exports = exports
         self._losses = losses
         self._most = _setting("OTEL_BSP_MAX_QUEUE_SIZE", 2048)
         self._batch = min(_setting("OTEL_BSP_MAX_EXPORT_BATCH_SIZE", 512), self._most)
@@ -68,7 +68,7 @@ class SpanBatches(SpanProcessor):
     @property
     def reached(self) -> bool:
         """Whether an export has ever succeeded."""
-        return self._exports.renewed.succeeded
+        return self.exports.renewed.succeeded
 
     def begin_flush(self, timeout: float) -> Request:
         """Begin to send all spans that have ended."""
@@ -138,7 +138,7 @@ class SpanBatches(SpanProcessor):
         self._ended = True
         self._discard()  # what ended within the last lines
         self._speak()
-        self._exports.renewed.close()
+        self.exports.renewed.close()
         return arrived
 
     def _send(self) -> tuple[int, bool]:
@@ -150,7 +150,7 @@ class SpanBatches(SpanProcessor):
                 self._sending = len(batch)
         except IndexError:
             pass
-        arrived = not batch or self._exports.deliver(batch, self._losses)
+        arrived = not batch or self.exports.deliver(batch, self._losses)
         self._sending = 0
         return len(batch), arrived
 

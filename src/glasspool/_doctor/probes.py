@@ -109,7 +109,7 @@ def _trust(target: Target) -> ssl.SSLContext:
 def _no_answer(target: Target, error: BaseException, timeout: float) -> Answer:
     if isinstance(error, ssl.SSLCertVerificationError):
         return Answer("certificate", detail=plain(error.verify_message))
-    if isinstance(error, ValueError) and not isinstance(error, OSError):
+    if target.place[0] is None or (isinstance(error, ValueError) and not isinstance(error, OSError)):
         return Answer("failed", detail="the address cannot be read")
     found = what_listens(*target.place, timeout)
     if found.kind in ("refused", "unresolved", "silent"):
@@ -130,6 +130,8 @@ def _over_grpc(target: Target, timeout: float) -> Answer:
         grpc: Any = importlib.import_module("grpc")
     except ImportError:
         return Answer("missing", detail="grpcio")
+    if target.place[0] is None:
+        return Answer("failed", detail="the address cannot be read")
     found: list[Answer] = []
     # In a thread of its own: where a process was forked, gRPC may wait for ever in spite of its time limit.
     thread = threading.Thread(target=lambda: found.append(_call(grpc, target, timeout)), daemon=True)

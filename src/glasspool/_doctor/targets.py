@@ -34,10 +34,13 @@ class Target:
 
     @property
     def place(self) -> tuple[str | None, int]:
-        """Host and port."""
-        parts = urlsplit(self.url if "://" in self.url else f"//{self.url}")
-        standard = 443 if self.secure else 80
-        return parts.hostname, parts.port or (standard if self.protocol != "grpc" else 443)
+        """Host and port; no host if the address cannot be read."""
+        standard = 443 if self.secure or self.protocol == "grpc" else 80
+        try:
+            parts = urlsplit(self.url if "://" in self.url else f"//{self.url}")
+            return parts.hostname, parts.port or standard
+        except ValueError:
+            return None, standard
 
 
 def from_environment() -> Iterator[Target]:
@@ -76,11 +79,14 @@ def _http(signal: str, name: str | None, endpoint: str) -> tuple[str, bool]:
 
 def _grpc(signal: str, name: str | None, endpoint: str) -> tuple[str, bool]:
     endpoint = endpoint or "http://localhost:4317"
-    parts = urlsplit(endpoint)
+    try:
+        scheme, netloc = urlsplit(endpoint)[:2]
+    except ValueError:
+        return endpoint, False
     insecure = _of(signal, "INSECURE")[1].lower()
     # As the exporter reads it: https means TLS; then the variable decides; without either only http:// means none.
-    secure = parts.scheme == "https" or (insecure != "true" if insecure else parts.scheme != "http")
-    return parts.netloc or endpoint, secure
+    secure = scheme == "https" or (insecure != "true" if insecure else scheme != "http")
+    return netloc or endpoint, secure
 
 
 def _headers(text: str, *, lower: bool) -> Iterator[tuple[str, str]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import os
 from collections.abc import Callable, Iterator
 from importlib.metadata import entry_points
@@ -19,6 +20,7 @@ _SAMPLERS = (
     "always_on", "always_off", "traceidratio", "parentbased_always_on", "parentbased_always_off",
     "parentbased_traceidratio",
 )  # fmt: skip
+_DISABLED = "OTEL_PYTHON_DISABLED_INSTRUMENTATIONS"
 _PROTOCOLS = ("grpc", "http/protobuf")
 
 
@@ -104,12 +106,14 @@ def _unknown_values() -> Iterator[Finding]:
         ("OTEL_EXPORTER_OTLP_PROTOCOL", lambda: set(_PROTOCOLS)),
         ("OTEL_EXPORTER_OTLP_TRACES_PROTOCOL", lambda: set(_PROTOCOLS)),
         ("OTEL_EXPORTER_OTLP_METRICS_PROTOCOL", lambda: set(_PROTOCOLS)),
-        ("OTEL_PYTHON_DISABLED_INSTRUMENTATIONS", lambda: {"*", *names_of("opentelemetry_instrumentor")}),
+        (_DISABLED, lambda: {"*", *names_of("opentelemetry_instrumentor")}),
     ]
     for name, offered in choices:
         for value in listed(name):
             if value not in (choice := offered()):
                 near = _closest_of(value, choice)
+                if near is None and name == _DISABLED:  # of an instrumentation that is not installed: no harm
+                    continue
                 meant = f"Write {name}={near}." if near else f"Choose among: {', '.join(sorted(choice))}."
                 yield problem(
                     _CHECK, f"{name} names {value[:60]!r}, which is not installed or does not exist.",
@@ -125,9 +129,9 @@ def _unknown_values() -> Iterator[Finding]:
 
 def _closest_of(value: str, choices: set[str]) -> str | None:
     """The choice that this value was meant to be."""
-    return next((each for each in sorted(choices) if each.lower() == value.lower()), None) or closest(
-        value, frozenset(choices)
-    )
+    by_lower = {each.lower(): each for each in sorted(choices)}
+    near = difflib.get_close_matches(value.lower(), by_lower, n=1, cutoff=0.8)
+    return by_lower[near[0]] if near else None
 
 
 def _metric_exporters() -> set[str]:

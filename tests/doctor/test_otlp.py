@@ -1,4 +1,4 @@
-"""What the doctor says of an OTLP endpoint: an empty export to real servers, over HTTP and gRPC, with and without TLS."""
+"""What is said of an OTLP endpoint: an empty export to real servers, over HTTP and gRPC, with and without TLS."""
 
 from __future__ import annotations
 
@@ -189,9 +189,7 @@ STATUSES = [
 @pytest.mark.parametrize(("status", "level", "text", "fix"), STATUSES)
 def test_statuses_of_http(monkeypatch, status, level, text, fix):
     with http_server(status) as port:
-        finding = found(
-            monkeypatch, f"http://u:s3cret@localhost:{port}/base", HTTP, HEADERS="authorization=s3cret"
-        )
+        finding = found(monkeypatch, f"http://u:s3cret@localhost:{port}/base", HTTP, HEADERS="authorization=s3cret")
     assert (finding.level, f"answers {status}" in finding.found) == (level, True), finding
     assert text in finding.found
     assert fix in finding.fix

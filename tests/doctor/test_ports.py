@@ -45,7 +45,7 @@ def test_a_port_that_says_nothing(monkeypatch):
 
 
 def test_a_port_of_glasspools(monkeypatch):
-    code = "from glasspool.telemetry import configure; h = configure(prometheus_port={0}); print('on', flush=True); input()"
+    code = "import glasspool.telemetry as t; h = t.configure(prometheus_port={0}); print('on', flush=True); input()"
     port = free_port()
     with Program("-c", code.format(port), OTEL_TRACES_EXPORTER="none", OTEL_METRICS_EXPORTER="none") as program:
         program.until_said("on")

@@ -81,8 +81,8 @@ def test_two_exporters_to_one_address():
     findings = in_program(
         SDK
         + "from opentelemetry.sdk.metrics.export import PeriodicExportingMetricReader as Reader\n"
-        + "from opentelemetry.exporter.otlp.proto.http.metric_exporter import OTLPMetricExporter as Exporter\n"
-        + "metrics.set_meter_provider(MeterProvider([Reader(Exporter()), Reader(Exporter())], shutdown_on_exit=False))\n"
+        + "from opentelemetry.exporter.otlp.proto.http.metric_exporter import OTLPMetricExporter as Out\n"
+        + "metrics.set_meter_provider(MeterProvider([Reader(Out()), Reader(Out())], shutdown_on_exit=False))\n"
         + "import os, atexit; atexit.register(os._exit, 0)"
     )
     assert one(findings, "duplicates", "2 exporters send all metrics to http://localhost:4318").level == "problem"
@@ -143,9 +143,7 @@ def test_pools_before_and_without_instrument():
     none(in_program(POOLS + own + on + wrapped), "pools")
 
 
-@pytest.mark.parametrize(
-    ("name", "cls"), [("threading", "ThreadingInstrumentor"), ("asyncio", "AsyncioInstrumentor")]
-)
+@pytest.mark.parametrize(("name", "cls"), [("threading", "ThreadingInstrumentor"), ("asyncio", "AsyncioInstrumentor")])
 def test_instrumentations_of_opentelemetry_beside_ours(name, cls):
     code = f"from opentelemetry.instrumentation.{name} import {cls}\n{cls}().instrument()\n"
     assert one(in_program(code), "rivals", f"{name} instrumentation is on").level == "warning"
@@ -161,7 +159,9 @@ class Policy(asyncio.DefaultEventLoopPolicy): ...
 asyncio.set_event_loop_policy(Policy())
 """
     assert one(in_program(own), "event-loop", "__main__.Policy").level == "warning"
-    loop = "import asyncio\nclass Loop(asyncio.SelectorEventLoop): ...\nloop = Loop(); import atexit; atexit.register(loop.close)"
+    loop = (
+        "import asyncio, atexit\nclass Loop(asyncio.SelectorEventLoop): ...\nloop = Loop(); atexit.register(loop.close)"
+    )
     assert one(in_program(loop), "event-loop", "__main__.Loop").level == "warning"
     uvloop = "import uvloop; loop = uvloop.new_event_loop(); import atexit; atexit.register(loop.close)"
     assert "uvloop" in one(in_program(uvloop), "event-loop", "tested").found

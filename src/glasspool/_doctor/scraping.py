@@ -22,7 +22,9 @@ __all__ = ["Page", "address", "fetch"]
 
 _MOST = 64 * 1024 * 1024
 _OPENMETRICS = "application/openmetrics-text;version=1.0.0,text/plain;version=0.0.4;q=0.5"
-_LINE = re.compile(r"[a-zA-Z_:][\w:]*(\{.*\})? [-+\w.]+")
+_LINE = re.compile(
+    r"[a-zA-Z_:][\w:]*(\{.*\})?\s+[-+]?(\d[\d.]*(e[-+]?\d+)?|\.\d+|inf|nan)(\s+[-\d.]+)?(\s+#\s.*)?\s*$", re.IGNORECASE
+)
 
 
 @dataclass(frozen=True)
@@ -74,16 +76,24 @@ def _fetched(url: str, timeout: float) -> Page:
         with urllib.request.urlopen(request, timeout=timeout) as answer:  # noqa: S310 - checked above
             kind = answer.headers.get_content_type()
             data = answer.read(_MOST + 1)
+            announced = answer.headers.get("Content-Length", "")
+        if announced.isdecimal() and len(data) < min(int(announced), _MOST):
+            return _cut(url, len(data))
         return _read(url, data, kind, start)
     except urllib.error.HTTPError as error:
         with error:
             return _refused(url, error.code, start)
     except IncompleteRead as error:
-        return Page(url, trouble=f"the answer breaks off after {len(error.partial)} bytes", fix="Try again.")
+        return _cut(url, len(error.partial))
     except TimeoutError:
         return Page(url, trouble=f"no answer within {timeout:g} s", fix="Try again with a larger --timeout.")
     except (OSError, HTTPException, ValueError) as error:
         return Page(url, trouble=_no_answer(_place(url), error, timeout), fix=start)
+
+
+def _cut(url: str, length: int) -> Page:
+    fix = "Try again; if it stays so, see the log of the program, or of the proxy before it."
+    return Page(url, trouble=f"the answer breaks off after {length} bytes", fix=fix)
 
 
 def _place(url: str) -> tuple[str | None, int] | None:

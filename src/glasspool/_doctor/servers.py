@@ -77,11 +77,9 @@ def _own_port_each() -> bool:
         return False
     client = sys.modules.get("prometheus_client")
     kinds = [type(each).__module__ for each in collectors_of(client.REGISTRY)] if client is not None else []
-    serving = "wsgiref.simple_server" in sys.modules and any(
-        type(each).__module__.startswith("prometheus_client")
-        for each in instances("wsgiref.simple_server", "WSGIServer")
-    )
-    return "opentelemetry.exporter.prometheus" in kinds or serving
+    # What configure() serves is prometheus_client's server, too: its children close what they have inherited of it.
+    served = [type(each).__module__ for each in instances("wsgiref.simple_server", "WSGIServer")] if not handle else []
+    return "opentelemetry.exporter.prometheus" in kinds or any(each.startswith("prometheus_client") for each in served)
 
 
 def _gunicorn() -> _Server | None:

@@ -71,7 +71,7 @@ def _print(findings: Sequence[Finding]) -> None:
     # To a file or a pipe a finding is one line, for grep; a terminal wraps it.
     width = max(_NARROWEST, console.width) if console.is_terminal else None
     for finding in findings:
-        console.print(finding.level, style=_STYLES[finding.level], end="")
+        console.print(finding.level, style=None if console.no_color else _STYLES[finding.level], end="")
         text = " ".join(filter(None, [f"{finding.check}: {finding.found}", finding.why, _fix(finding)]))
         first = len("problem") - len(finding.level) + 2
         if width is None:

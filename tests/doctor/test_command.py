@@ -34,7 +34,7 @@ def ended(pid: int) -> bool:
 def test_a_program_that_runs_for_ever_is_ended(tmp_path):
     file = tmp_path / "pid"
     code = f"import os, pathlib; pathlib.Path({str(file)!r}).write_text(str(os.getpid()))\n{USES}{WAITS}"
-    findings = command("--seconds", "1", *PYTHON, code, **QUIET)
+    findings = command("--seconds", "3", *PYTHON, code, **QUIET)
     assert "1 process examined; then it was ended by SIGTERM (SIGTERM)" in one(findings, "command", "ran for").found
     assert "are served on 127.0.0.1" in one(findings, "port", "").found
     none(findings, "variables")  # those of the doctor itself are none
@@ -44,6 +44,13 @@ def test_a_program_that_runs_for_ever_is_ended(tmp_path):
 def test_a_program_that_ends_by_itself_is_examined_before_its_exit_functions():
     findings = command("--seconds", "60", *PYTHON, USES, **QUIET)
     assert "ended by itself" in one(findings, "command", "1 process examined").found
+    assert "are served on 127.0.0.1" in one(findings, "port", "").found
+
+
+def test_a_program_that_still_imports_gets_more_time(tmp_path):
+    (tmp_path / "slow.py").write_text("import time; time.sleep(3)")
+    path = os.pathsep.join([str(tmp_path), *filter(None, sys.path)])
+    findings = command("--seconds", "0.5", *PYTHON, f"import slow\n{USES}", PYTHONPATH=path, **QUIET)
     assert "are served on 127.0.0.1" in one(findings, "port", "").found
 
 
@@ -90,7 +97,7 @@ def test_a_program_that_fails():
 
 def test_a_program_that_does_not_end_by_sigterm_is_killed():
     code = f"import signal; signal.signal(signal.SIGTERM, signal.SIG_IGN)\n{USES}{WAITS}"
-    findings = command("--seconds", "1", *PYTHON, code, **QUIET)
+    findings = command("--seconds", "3", *PYTHON, code, **QUIET)
     assert one(findings, "command", "killed").level == "warning"
 
 

@@ -28,8 +28,11 @@ _PAUSE = 0.05
 _END_SECONDS = 5.0
 """For the program, from SIGTERM on; what is left is killed."""
 
-_REPORT_SECONDS = 20.0
-"""For the examination, beside the time of its attempts: it runs while the program works."""
+_START_SECONDS = 20.0
+"""For the first Python to begin: what has none by then is taken for another kind of program."""
+
+_REPORT_SECONDS = 30.0
+"""For imports and the examination, beside the time of its attempts: it runs while the program works."""
 
 
 def examine_command(command: Sequence[str], *, seconds: float, timeout: float) -> list[Finding]:
@@ -72,7 +75,7 @@ def _start(command: Sequence[str], folder: str, seconds: float, timeout: float) 
         **os.environ,
         "PYTHONPATH": os.pathsep.join([_HOOK, path]) if path else _HOOK,
         "GLASSPOOL_DOCTOR_FOLDER": folder,
-        "GLASSPOOL_DOCTOR_UNTIL": str(time.time() + seconds),
+        "GLASSPOOL_DOCTOR_SECONDS": str(seconds),
         "GLASSPOOL_DOCTOR_TIMEOUT": str(timeout),
     }
     return subprocess.Popen(  # noqa: S603 - what the user has asked for
@@ -83,12 +86,16 @@ def _start(command: Sequence[str], folder: str, seconds: float, timeout: float) 
 
 def _wait(process: subprocess.Popen[bytes], folder: Path, seconds: float, timeout: float) -> None:
     """Until every process that has begun has reported, or is gone."""
-    due = time.monotonic() + seconds
-    while time.monotonic() < due + _REPORT_SECONDS + 6 * timeout:
+    shared = folder / "until"  # made by the first Python, so that its own start takes nothing of the time
+    due = time.time() + seconds + _START_SECONDS
+    begun = False
+    while time.time() < due + (_REPORT_SECONDS + 6 * timeout if begun else 0):
         ended = process.poll() is not None
+        if not begun and shared.exists():
+            begun, due = True, float(shared.read_text(encoding="utf-8"))
         pending = [pid for pid in _begun(folder) if not (folder / f"{pid}.json").exists()]
         waiting = any(_lives(pid) for pid in pending if pid != process.pid or not ended)
-        if not waiting and (ended or time.monotonic() >= due):
+        if not waiting and (ended or (begun and time.time() >= due)):
             return
         time.sleep(_PAUSE)
 

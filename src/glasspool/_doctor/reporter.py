@@ -16,11 +16,16 @@ import time
 from pathlib import Path
 from typing import Any
 
+from glasspool._foreign.starting import imports
+
 from . import provider_log
 
 __all__ = ["begin"]
 
 _PAUSE = 0.02  # seconds between two looks at the main thread; a fork waits for one of them at most
+_IMPORT_SECONDS = 10.0
+"""Longer, at most, for a main thread that is importing: on a slow machine the program has not begun."""
+
 _USERS = ("glasspool.telemetry.recording.registry", "glasspool_instrumentation.instrumentor")
 """Modules that are loaded in each process that records something."""
 
@@ -29,7 +34,7 @@ class _Reporter:
     def __init__(self, folder: str, hook: str) -> None:
         self._folder = Path(folder)
         self._hook = hook
-        self._until = float(os.environ["GLASSPOOL_DOCTOR_UNTIL"])
+        self._until = _agreed(self._folder, float(os.environ["GLASSPOOL_DOCTOR_SECONDS"]))
         self._timeout = float(os.environ["GLASSPOOL_DOCTOR_TIMEOUT"])
         self._parked = threading.Event()
         self._reporting = False
@@ -67,7 +72,8 @@ class _Reporter:
             os.environ["PYTHONPATH"] = os.pathsep.join([self._hook, *filter(None, path)])
 
     def _attend(self, main: threading.Thread) -> None:
-        while main.is_alive() and time.time() < self._until:
+        last = self._until + _IMPORT_SECONDS
+        while main.is_alive() and (time.time() < self._until or (imports(main) and time.time() < last)):
             main.join(_PAUSE)
             if self._parked.is_set():
                 return
@@ -90,6 +96,17 @@ class _Reporter:
 
     def _file(self, kind: str) -> Path:
         return self._folder / f"{os.getpid()}.{kind}"
+
+
+def _agreed(folder: Path, seconds: float) -> float:
+    """When all processes of the program report: so long after the first of them has begun."""
+    own, shared = folder / f"{os.getpid()}.until", folder / "until"
+    own.write_text(str(time.time() + seconds), encoding="utf-8")
+    try:
+        os.link(own, shared)  # whole, or not there
+    except FileExistsError:
+        pass
+    return float(shared.read_text(encoding="utf-8"))
 
 
 def begin(folder: str, hook: str) -> None:

@@ -6,9 +6,10 @@ import sys
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    import threading
     from multiprocessing.process import BaseProcess
 
-__all__ = ["is_initializing", "target_of"]
+__all__ = ["imports", "is_initializing", "target_of"]
 
 
 def target_of(process: BaseProcess) -> Any:
@@ -19,3 +20,13 @@ def target_of(process: BaseProcess) -> Any:
 def is_initializing(module: str) -> bool:
     """Is another thread in the middle of importing this module?"""
     return bool(getattr(getattr(sys.modules.get(module), "__spec__", None), "_initializing", False))
+
+
+def imports(thread: threading.Thread) -> bool:
+    """Whether this thread is importing a module."""
+    frame = sys._current_frames().get(thread.ident or 0)
+    while frame is not None:
+        if frame.f_globals.get("__name__") == "importlib._bootstrap":
+            return True
+        frame = frame.f_back
+    return False

@@ -39,6 +39,7 @@ from .settings import Settings
 from .slot_limit import BURST, SlotLimit
 from .task_state import CancelRequest, Task, cancelled_error, timeout_error
 from .time_limits import TimeLimits
+from .whereabouts import places_of
 
 __all__ = ["Engine"]
 
@@ -76,6 +77,9 @@ class Engine(Policies):
         self.idle = Idle(self.queue.waiting, self.active)
         self.feeds: weakref.WeakSet[Feed] = weakref.WeakSet()  # iterations whose look-ahead follows the limit
         self._watched = False  # tasks that the closing waits for are being logged
+        # Weakly: the registry has the record of an executor that was lost without being closed.
+        this = weakref.ref(self)
+        self.reporter.record.places = lambda: None if (found := this()) is None else places_of(found.name, found.active)
         self.left: LeftThreads = LeftThreads(self.reporter, backend, self._slot_freed, self.dispatch)
 
     # -- starting --------------------------------------------------------------------------------------------------

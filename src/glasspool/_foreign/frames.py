@@ -9,10 +9,14 @@ from typing import Any
 
 from .guarded import attribute, traceback_of
 
-__all__ = ["getframe", "locals_of", "queued_by"]
+__all__ = ["current_frames", "getframe", "locals_of", "queued_by"]
 
 getframe = sys._getframe
 """CPython's ``sys._getframe``: the frame so many calls up. Nothing public is as fast."""
+
+
+current_frames = sys._current_frames
+"""CPython's ``sys._current_frames``: the innermost frame of each thread, by its identity. Nothing public tells it."""
 
 
 def locals_of(frame: FrameType, *names: str) -> dict[str, Any]:

@@ -40,6 +40,7 @@ def configure(
     otlp: bool | None = None,
     resource_attributes: Mapping[str, Any] | None = None,
     monitor_event_loops: bool = True,
+    live_page: bool | None = None,
 ) -> TelemetryHandle:
     """Set up the telemetry of this process: OpenTelemetry's SDK with exporters, and a Prometheus endpoint on request.
 
@@ -69,18 +70,21 @@ def configure(
         takes precedence.
     :param monitor_event_loops: whether to watch each event loop in which executors are open and that has no monitor
         yet; default True. Without this call a loop has such series only after it was late by 0.1 s.
+    :param live_page: whether ``/`` of that port shows the live page, beside ``/metrics``. None (default): if only this
+        machine can reach the port, since the page shows the names and stacks of tasks. True: also where
+        ``OTEL_EXPORTER_PROMETHEUS_HOST`` lets others reach it. False: never.
     :returns: the handle of this process's telemetry.
     :raises TypeError: an argument has the wrong type.
     :raises ValueError: an argument is out of range or empty. Nothing else raises: a missing package, a taken port or an
         unreachable collector is logged, and the program goes on.
     """
-    _check(service_name, prometheus_port, otlp, resource_attributes, monitor_event_loops)
+    _check(service_name, prometheus_port, otlp, resource_attributes, monitor_event_loops, live_page)
     global _handle
     with _lock:
         handle = _handle
         if handle is None:
             service_name = service_name or _program()
-            handle = _handle = TelemetryHandle(service_name)
+            handle = _handle = TelemetryHandle(service_name, live_page)
             exemplars.reload()
             wanted = _exporters(prometheus_port, otlp)
             if "prometheus" in wanted["metrics"]:
@@ -221,6 +225,7 @@ def _check(
     otlp: object,
     resource_attributes: object,
     monitor_event_loops: object,
+    live_page: object,
 ) -> None:
     if service_name is not None and not isinstance(service_name, str):
         raise TypeError(f"service_name={service_name!r}: a string (or None for the program's name)")
@@ -240,6 +245,8 @@ def _check(
         raise TypeError(f"resource_attributes={resource_attributes!r}: a mapping of strings to values")
     if not isinstance(monitor_event_loops, bool):
         raise TypeError(f"monitor_event_loops={monitor_event_loops!r}: True or False")
+    if live_page is not None and not isinstance(live_page, bool):
+        raise TypeError(f"live_page={live_page!r}: True, False, or None for a page that only this machine can reach")
 
 
 _lock = threading.Lock()

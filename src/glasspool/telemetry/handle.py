@@ -29,9 +29,10 @@ class TelemetryHandle:
     ``notes`` lists the messages about it: what could not be set up, and which providers existed already.
     """
 
-    def __init__(self, service_name: str) -> None:
+    def __init__(self, service_name: str, live_page: bool | None = None) -> None:
         self.notes: list[str] = []
         self._service = os.environ.get("OTEL_SERVICE_NAME", "").strip() or service_name
+        self._live_page = live_page
         self._port: SharedPort | None = None
         self._port_lock = threading.RLock()
         self._asked = 0  # for this port, by the last call
@@ -136,7 +137,7 @@ class TelemetryHandle:
         self._asked = port
         host = os.environ.get("OTEL_EXPORTER_PROMETHEUS_HOST", "").strip() or "127.0.0.1"
         try:
-            self._port = SharedPort(port, host, self._service, self.note)
+            self._port = SharedPort(port, host, self._service, self.note, self._live_page)
         except ConfigurationError as error:
             self.note(f"no Prometheus endpoint: {error}")
 

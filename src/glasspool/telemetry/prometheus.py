@@ -10,7 +10,7 @@ from __future__ import annotations
 import logging
 import os
 import threading
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import TYPE_CHECKING, Any
 
 from glasspool._foreign.prometheus_registry import collectors_of
@@ -18,6 +18,7 @@ from glasspool.errors import ConfigurationError
 
 from . import catalog
 from .catalog import Key, Metric, prometheus_label
+from .http_server import threading_server
 from .recording.registry import REGISTRY, HistogramPoint, Point, Registry, Snapshot
 
 if TYPE_CHECKING:
@@ -27,6 +28,9 @@ if TYPE_CHECKING:
 __all__ = ["Collector", "Endpoint", "default_registry", "listen", "register", "serve"]
 
 logger = logging.getLogger("glasspool")
+
+Beside = Callable[[Any, int], Any]
+"""Puts a WSGI application around the one that answers scrapes, on this port."""
 
 _RIVALS = {
     "opentelemetry.exporter.prometheus": (
@@ -193,22 +197,29 @@ def serve(
     return listen(port, host, default_registry() if registry is None else registry)
 
 
-def listen(port: int, host: str, registry: Any) -> Endpoint:
+def listen(port: int, host: str, registry: Any, beside: Beside | None = None) -> Endpoint:
     """Serve a registry over HTTP.
 
     :param port: the port; 0 is any free one.
     :param host: the address.
     :param registry: a prometheus_client registry, or an object with its ``collect()``.
+    :param beside: makes, of the application that answers scrapes and the port, the one that is served; default None,
+        which serves the scrapes alone.
     :returns: the endpoint.
     :raises ConfigurationError: prometheus_client is not installed, or the port is not available.
     """
+    client = _client()
     try:
-        server, thread = _client().start_http_server(port, host, registry)
+        server = threading_server(host, port)
     except OSError as error:
         raise ConfigurationError(
             f"the Prometheus endpoint cannot listen on {host}:{port} ({error.strerror or error}); free the port, "
             "choose another one or pass prometheus_port=0 for any free one"
         ) from error
+    scrapes = client.make_wsgi_app(registry)
+    server.set_app(scrapes if beside is None else beside(scrapes, server.server_port))
+    thread = threading.Thread(target=server.serve_forever, daemon=True)
+    thread.start()
     return Endpoint(server, thread)
 
 

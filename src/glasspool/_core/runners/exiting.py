@@ -46,8 +46,9 @@ class RunningCall:
         return ", ".join([text, *(f"in {f.f_code.co_name} ({f.f_code.co_filename}:{f.f_lineno})" for f in places)])
 
 
-running: dict[RunningCall, None] = {}
-"""Calls in threads of executors. Each thread adds and removes its own; a single dict operation is atomic."""
+running: dict[RunningCall, int] = {}
+"""Calls in threads of executors, with the numbers of their tasks. Each thread adds and removes its own; a single dict
+operation is atomic."""
 
 
 _left: dict[Future[Any], tuple[PoolParts, RunningCall]] = {}  # calls in pools that their tasks have left behind

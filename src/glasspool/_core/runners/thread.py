@@ -67,7 +67,7 @@ class ThreadCall:
         if item is None or not self._start():
             return
         mine = RunningCall(self._executor, item.name, time.monotonic(), threading.get_ident())
-        running[mine] = None
+        running[mine] = item.id
         result = _call(item.function, item.arguments)
         running.pop(mine, None)  # not there in a forked child
         del item

@@ -12,13 +12,17 @@ import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from glasspool.errors import ConfigurationError
 from glasspool.telemetry import prometheus
+from glasspool.telemetry.live.answers import Live
+from glasspool.telemetry.live.processes import Processes, tasks_line
+from glasspool.telemetry.live.wsgi import beside
 from glasspool.telemetry.recording.registry import REGISTRY
 
 from .joined_scrape import Joined
+from .sibling_requests import TASKS, request_on
 from .snapshot_json import to_line
 
 if TYPE_CHECKING:
@@ -37,10 +41,12 @@ _ANSWER_SECONDS = 1.0  # for sending an answer; the asking process gives up earl
 class SharedPort:
     """This process's share in a port. ``note`` is called with the reason if its series cannot be shown.
 
+    ``live_page``: whether the live page is served beside them; None: where only this machine can reach it.
+
     Raises ``ConfigurationError`` when prometheus_client is not installed.
     """
 
-    def __init__(self, port: int, host: str, service: str, note: Note) -> None:
+    def __init__(self, port: int, host: str, service: str, note: Note, live_page: bool | None = None) -> None:
         collector = prometheus.register()
         self.endpoint: prometheus.Endpoint | None = None
         self._note = note
@@ -52,7 +58,13 @@ class SharedPort:
         self._siblings = self._meet(port, host, service) if port else None
         own = prometheus.default_registry()
         shown = Joined(own, collector, self._siblings) if port else own  # port 0 is not shared
-        self._listen: Callable[[], prometheus.Endpoint] = lambda: prometheus.listen(port, host, shown)
+        self._live = None if live_page is False else Live(Processes(self._siblings))
+        anywhere = bool(live_page)
+
+        def page(scrapes: Any, port: int) -> Any:
+            return beside(scrapes, self._live, host, port, anywhere=anywhere)
+
+        self._listen: Callable[[], prometheus.Endpoint] = lambda: prometheus.listen(port, host, shown, page)
         self._take()
         self._thread: threading.Thread | None = None
         if self._siblings is not None:
@@ -72,6 +84,8 @@ class SharedPort:
             self._closed = True
         if self.endpoint is not None:
             self.endpoint.close()
+        if self._live is not None:
+            self._live.close()
         if self._siblings is not None and self._thread is not None:
             _touch(self._siblings.path)
             self._thread.join(_PAUSE + _ANSWER_SECONDS)
@@ -147,8 +161,12 @@ class SharedPort:
 
     def _answer(self, connection: socket.socket) -> None:
         try:
+            request = request_on(connection)
+            if not request:  # it was only woken
+                return
             connection.settimeout(_ANSWER_SECONDS)
-            connection.sendall(to_line(REGISTRY.collect()))
+            tasks = request == TASKS and self._siblings is not None
+            connection.sendall(tasks_line(self._siblings.number) if tasks else to_line(REGISTRY.collect()))
         except OSError:  # the asking process has ended
             pass
         except Exception:

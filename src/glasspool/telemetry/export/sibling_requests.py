@@ -1,4 +1,8 @@
-"""Requests to other processes over their sockets, all at once and within one deadline."""
+"""Requests to other processes over their sockets, all at once and within one deadline.
+
+A request is a line. A process of an older version sends none, and gets the figures; one of an older version that is
+asked does not read it, and answers with the figures, whatever was asked for.
+"""
 
 from __future__ import annotations
 
@@ -12,7 +16,13 @@ from typing import NamedTuple
 
 from .snapshot_json import END
 
-__all__ = ["Answers", "ask"]
+__all__ = ["FIGURES", "TASKS", "Answers", "ask", "request_on"]
+
+FIGURES = b"figures\n"
+TASKS = b"tasks\n"
+
+_PATIENCE = 0.02
+"""Seconds in which a request must come: who sends one does so at once, and who sends none waits for the answer."""
 
 
 class Answers(NamedTuple):
@@ -22,8 +32,8 @@ class Answers(NamedTuple):
     silent: set[int]
 
 
-def ask(sockets: Mapping[int, Path], seconds: float) -> Answers:
-    """Ask all of them. A socket without a listener belongs to a process that has ended."""
+def ask(sockets: Mapping[int, Path], seconds: float, request: bytes = FIGURES) -> Answers:
+    """Ask all of them for this. A socket without a listener belongs to a process that has ended."""
     deadline = time.monotonic() + seconds
     answers = Answers({}, set())
     with ExitStack() as stack:
@@ -31,9 +41,9 @@ def ask(sockets: Mapping[int, Path], seconds: float) -> Answers:
         for number, path in sockets.items():
             connection = stack.enter_context(socket.socket(socket.AF_UNIX, socket.SOCK_STREAM))
             found = _connected(connection, path)
-            if found:
+            if found and _sent(connection, request):
                 selector.register(connection, selectors.EVENT_READ, (connection, number, bytearray()))
-            elif found is None:
+            elif found is not False:
                 answers.silent.add(number)
         while selector.get_map() and (left := deadline - time.monotonic()) > 0:
             for key, _ in selector.select(left):
@@ -52,6 +62,22 @@ def ask(sockets: Mapping[int, Path], seconds: float) -> Answers:
                 selector.unregister(connection)
         answers.silent.update(key.data[1] for key in selector.get_map().values())
     return answers
+
+
+def request_on(connection: socket.socket) -> bytes:
+    """The request that an accepted connection has brought: ``FIGURES`` if none comes, empty if it was only a touch."""
+    connection.settimeout(_PATIENCE)
+    try:
+        return connection.recv(64)
+    except TimeoutError:
+        return FIGURES
+
+
+def _sent(connection: socket.socket, request: bytes) -> bool:
+    try:
+        return connection.send(request) == len(request)
+    except OSError:  # it has just ended
+        return False
 
 
 def _alive(path: Path) -> bool:

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import Protocol
 
 from .holds import Holds
+from .places import Places
 from .shape import Shape
 from .slots import SlotClock, SlotFigures
 from .task_record import TaskRecord
@@ -35,6 +36,8 @@ class ExecutorFigures(Protocol):
     services: Counter[tuple[str, str]]
     holds: Holds | None
     retry_budget: Callable[[], int] | None
+    places: Callable[[], Places | None] | None
+    """Where its tasks are now, if its owner can tell. Called in no turn."""
 
     def catch_up(self) -> None:
         """Enter what was noted and not yet counted. The caller is in no turn."""

@@ -145,6 +145,13 @@ class Registry(Turns):
         """Everything that has histograms now."""
         return [*list(self._identities.values()), *list(self.sources.values())]
 
+    def look_at_live(self, reading: Callable[[ExecutorFigures], object]) -> None:
+        """Call ``reading`` with each open executor's figures, in a turn of its identity."""
+        for totals in list(self._identities.values()):
+            for recorder in totals.live:
+                recorder.catch_up()
+                totals.look(reading, recorder)
+
     def collect(self) -> Snapshot:
         """One snapshot of every series. Each identity is read whole, in a turn; no event loop is touched."""
         out = _Collection()

@@ -1,0 +1,129 @@
+"""What is wrong with an executor or an event loop, in words, each with the runbook that says what to do."""
+
+from __future__ import annotations
+
+from typing import Any
+
+__all__ = ["RUNBOOKS", "duration", "of_executor", "of_loop"]
+
+RUNBOOKS = "https://github.com/glasspool/glasspool/blob/main/docs/runbooks"
+"""Where the runbooks are read."""
+
+_FULL_SECONDS = 5.0
+"""A burst fills an executor for a moment, and that is nothing to say a word about."""
+
+_STALL_SECONDS = 0.1
+_BLOCKED_SECONDS = 1.0
+_PRODUCER_SECONDS = 1.0
+_STUCK_SECONDS = 10.0
+_CANCEL_SECONDS = 5.0
+_QUEUE_FILL = 0.9
+_ERROR_RATIO = 0.05
+_FEWEST = 10
+"""Ends of tasks from which on a share of them says something."""
+
+Warning = dict[str, Any]
+
+
+def duration(seconds: float) -> str:
+    """Seconds as people say them: ``0.3 s``, ``40 s``, ``5 min``."""
+    if seconds < 9.95:
+        return f"{seconds:.1f} s"
+    if seconds < 120:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 7200 else f"{seconds / 3600:.1f} h"
+
+
+def of_executor(shown: dict[str, Any]) -> list[Warning]:
+    """What is wrong with an executor, as ``/live.json`` shows it; the worst first.
+
+    :param shown: its figures, by the names that ``/live.json`` has.
+    """
+    slots, queue, producers, recent = shown["slots"], shown["queue"], shown["producers"], shown["recent"]
+    found: list[Warning] = []
+    oldest, size = (queue["oldest_age"], queue["size"]) if queue is not None else (0.0, 0)
+    idle = recent["window"] is not None and not recent["counts"]["started"]
+    if size and idle and oldest > _STUCK_SECONDS and not shown["held"]:
+        found.append(_bad(f"nothing has started for {duration(min(oldest, recent['window']))}", "not-starting"))
+    if slots is not None and slots["limit"] is not None and slots["used"] >= slots["limit"] and size:
+        lasted = slots["full_for"]
+        if lasted is not None and lasted >= _FULL_SECONDS:
+            found.append(_bad(f"full for {duration(lasted)}", "saturated"))
+    if producers is not None and producers["blocked"] and producers["oldest_age"] >= _PRODUCER_SECONDS:
+        who = _number(producers["blocked"], "producer")
+        found.append(_bad(f"{who} blocked for {duration(producers['oldest_age'])}", "producers-stuck"))
+    if queue is not None and queue["capacity"] and size >= _QUEUE_FILL * queue["capacity"]:
+        found.append(_bad(f"queue {size:g} of {queue['capacity']:g} full", "queue-filling"))
+    found += _of_tasks(shown)
+    found += _of_ends(recent)
+    return found
+
+
+def _of_tasks(shown: dict[str, Any]) -> list[Warning]:
+    found: list[Warning] = []
+    if shown["abandoned"]:
+        found.append(_bad(f"{_number(shown['abandoned'], 'thread')} abandoned", "abandoned-threads"))
+    cancelling = shown["cancelling"]
+    if cancelling["tasks"] and cancelling["oldest_age"] >= _CANCEL_SECONDS:
+        who = _number(cancelling["tasks"], "task")
+        age = duration(cancelling["oldest_age"])
+        found.append(_bad(f"{who} asked to end {age} ago, and not ended", "cancel-not-obeyed"))
+    for overdue in shown["overdue"]:
+        name = overdue["name"] or "a task"
+        found.append(_bad(f"{name} has run for {duration(overdue['age'])}, longer than any before", "task-stuck"))
+    for reason, runbook in (("pause", "pause-lasts"), ("limit", "limit-starved")):
+        held = shown["held"].get(reason)
+        if held and shown["queue"] is not None and shown["queue"]["oldest_age"] >= _STUCK_SECONDS:
+            found.append(_note(f"{_number(held, 'task')} held by a {reason}", runbook))
+    return found
+
+
+def _of_ends(recent: dict[str, Any]) -> list[Warning]:
+    if recent["window"] is None:
+        return []
+    found: list[Warning] = []
+    counts, span = recent["counts"], f"in the last {duration(recent['window'])}"
+    ended = counts["finished"]
+    if ended >= _FEWEST and counts["errors"] + counts["timeouts"] > _ERROR_RATIO * ended:
+        share = (counts["errors"] + counts["timeouts"]) / ended
+        found.append(_bad(f"{share:.0%} of tasks failed {span}", "error-ratio"))
+    if ended >= _FEWEST and counts["cancellations"] > ended / 2:
+        found.append(_bad(f"{counts['cancellations'] / ended:.0%} of tasks cancelled {span}", "cancel-storm"))
+    if counts["rejected"]:
+        found.append(_note(f"{_number(counts['rejected'], 'submission')} rejected {span}", "rejecting"))
+    if counts["late"]:
+        found.append(_note(f"{_number(counts['late'], 'task')} waited too long {span}", "wait-objective-burning"))
+    if counts["context_losses"]:
+        found.append(_note(f"{_number(counts['context_losses'], 'trace context')} lost {span}", "context-losses"))
+    return found
+
+
+def of_loop(stall: float, recent_worst: float | None, window: float | None) -> list[Warning]:
+    """What is wrong with an event loop.
+
+    :param stall: seconds for which it is blocked now.
+    :param recent_worst: a bound of its longest delay in the window, if it had one.
+    :param window: seconds that this is of; None if that is not known.
+    """
+    if stall >= _STALL_SECONDS:
+        return [_bad(f"loop blocked for {duration(stall)}", "event-loop-blocked")]
+    if recent_worst is not None and recent_worst >= _BLOCKED_SECONDS and window is not None:
+        said = f"loop was blocked for {duration(recent_worst)} or less in the last {duration(window)}"
+        return [_note(said, "event-loop-blocked")]
+    return []
+
+
+def _bad(text: str, runbook: str) -> Warning:
+    return _said("warning", text, runbook)
+
+
+def _note(text: str, runbook: str) -> Warning:
+    return _said("note", text, runbook)
+
+
+def _said(level: str, text: str, runbook: str) -> Warning:
+    return {"level": level, "text": text, "runbook": runbook, "runbook_url": f"{RUNBOOKS}/{runbook}.md"}
+
+
+def _number(count: float, what: str) -> str:
+    return f"{count:g} {what}" if count == 1 else f"{count:g} {what}s"

@@ -1,4 +1,4 @@
-"""Shutdown on signals.
+"""Shutdown on signals, and a report on a signal.
 
     async with HybridExecutor("mail", max_in_flight=8) as executor, shutdown_on_signals(executor, grace=20):
         await serve_forever(executor)
@@ -6,6 +6,8 @@
 At SIGTERM the executor stops accepting submissions (they raise ``ExecutorClosed``), and the handler that was installed
 before is called, so that a server around the executor stops as well. Accepted tasks have ``grace`` seconds to finish;
 then the rest is cancelled. The block's body goes on, and usually ends at its next submission.
+
+``dump_on_signal`` has a program say what it is doing, also one that hangs.
 """
 
 from __future__ import annotations
@@ -29,6 +31,7 @@ from . import _checks as checks
 from ._core.backend import current_backend, own_interrupt
 from ._core.block_exit import left_by
 from ._core.interfaces import NOTHING
+from ._dump import dump_on_signal
 from ._executor_block import block_of
 from .executor import HybridExecutor
 from .stats import ShutdownReport
@@ -38,7 +41,7 @@ if sys.version_info >= (3, 11):
 else:
     from typing_extensions import Self
 
-__all__ = ["ShutdownOnSignals", "shutdown_on_signals"]
+__all__ = ["ShutdownOnSignals", "dump_on_signal", "shutdown_on_signals"]
 
 
 TWICE = 1.0

@@ -152,21 +152,20 @@ class SharedPort:
                 time.sleep(_PAUSE)
             else:
                 with connection:
-                    self._answer(connection)
+                    self._answer(connection, siblings)
                 due = 0.0  # it may have been told that the port is free
             if time.monotonic() >= due:
                 siblings.stay()
                 self._take()
                 due = time.monotonic() + (_REFUSED_PAUSE if self._refused else _PAUSE)
 
-    def _answer(self, connection: socket.socket) -> None:
+    def _answer(self, connection: socket.socket, siblings: Siblings) -> None:
         try:
             request = request_on(connection)
             if not request:  # it was only woken
                 return
             connection.settimeout(_ANSWER_SECONDS)
-            tasks = request == TASKS and self._siblings is not None
-            connection.sendall(tasks_line(self._siblings.number) if tasks else to_line(REGISTRY.collect()))
+            connection.sendall(tasks_line(siblings.number) if request == TASKS else to_line(REGISTRY.collect()))
         except OSError:  # the asking process has ended
             pass
         except Exception:

@@ -141,4 +141,4 @@ def _answer(status: str, kind: str, body: bytes, *more: tuple[str, str]) -> Answ
 
 @cache
 def _file(name: str) -> bytes:
-    return files(__package__).joinpath("page", name).read_bytes()
+    return files(__package__).joinpath("page").joinpath(name).read_bytes()

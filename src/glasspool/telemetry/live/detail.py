@@ -28,8 +28,10 @@ def history_of(history: History, entity: Entity, now: float) -> dict[str, Any]:
         metric = catalog.BY_NAME[key[0]]
         if metric.kind == "histogram":
             continue
-        series.append({"metric": metric.name, "kind": metric.kind, "unit": metric.unit, "help": metric.help,
-                       "attributes": dict(labels_of(key)), "values": [round(value, 4) for value in column]})  # fmt: skip
+        series.append({
+            "metric": metric.name, "kind": metric.kind, "unit": metric.unit, "help": metric.help,
+            "attributes": dict(labels_of(key)), "values": [round(value, 4) for value in column],
+        })  # fmt: skip
     return {
         "age": [round(now - at, 2) for at in history.times],
         "series": series,

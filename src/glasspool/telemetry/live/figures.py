@@ -57,14 +57,18 @@ def executor(history: History, entity: Entity, flat: Flat, now: float) -> dict[s
         "slots": _slots(history, entity, figures, now),
         "queue": _queue(figures),
         "producers": _optional(figures, catalog.SUBMIT_PENDING, {
-            "blocked": figures.total(catalog.SUBMIT_PENDING), "oldest_age": _value(figures, catalog.SUBMIT_OLDEST_AGE)}),
+            "blocked": _value(figures, catalog.SUBMIT_PENDING),
+            "oldest_age": _value(figures, catalog.SUBMIT_OLDEST_AGE),
+        }),
         "active": figures.total(catalog.TASK_ACTIVE),
         "oldest_task_age": _value(figures, catalog.TASK_OLDEST_AGE),
         "abandoned": figures.total(catalog.TASK_ABANDONED),
         "cancelling": {"tasks": _value(figures, catalog.TASK_CANCELLING),
                        "oldest_age": _value(figures, catalog.TASK_CANCELLING_OLDEST_AGE)},
-        "overdue": [{"name": key[1], "age": value, "longest_before": longest.get((catalog.TASK_OVERDUE_LONGEST.name, key[1]))}
-                    for key, value in figures.of(catalog.TASK_OVERDUE_AGE).items()],
+        "overdue": [
+            {"name": name, "age": value, "longest_before": longest.get((catalog.TASK_OVERDUE_LONGEST.name, name))}
+            for (_, name), value in figures.of(catalog.TASK_OVERDUE_AGE).items()
+        ],
         "held": {key[1]: value for key, value in figures.of(catalog.QUEUE_HELD).items() if value},
         "totals": _counts(figures, Numbers({})),
         "recent": _recent(figures, then, before.window),

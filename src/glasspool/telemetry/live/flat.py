@@ -34,6 +34,13 @@ _KEPT_LABELS = (catalog.QUEUE_WAIT.name, catalog.QUEUE_HOLD.name)
 """Histograms of which the series are kept apart; those of the others are added up."""
 
 
+_EXTRA = {
+    name: tuple(key for key in metric.attributes if key != Key.EVENTLOOP_NAME)
+    for name, metric in catalog.BY_NAME.items()
+}
+"""The attributes of each metric that tell the series of one entity apart."""
+
+
 def flatten(process: int, snapshot: Snapshot) -> dict[Entity, Flat]:
     """All numbers of one process's snapshot."""
     found: dict[Entity, Flat] = {}
@@ -42,7 +49,7 @@ def flatten(process: int, snapshot: Snapshot) -> dict[Entity, Flat]:
         metric = catalog.BY_NAME.get(name)
         if metric is None:
             continue
-        counter, extra = metric.kind == "counter", metric.attributes
+        counter, extra = metric.kind == "counter", _EXTRA[name]
         for point in points:
             value = point.value
             if not value and counter:
@@ -112,4 +119,4 @@ class Numbers:
 
 def labels_of(key: SeriesKey) -> Iterator[tuple[str, str]]:
     """The attributes of a series, without empty ones."""
-    return ((label, value) for label, value in zip(catalog.BY_NAME[key[0]].attributes, key[1:], strict=False) if value)
+    return ((label, value) for label, value in zip(_EXTRA[key[0]], key[1:], strict=False) if value)

@@ -34,7 +34,7 @@ def beside(metrics: Application, live: Live | None, host: str, port: int, *, any
         if not hosts.allow(environ.get("HTTP_HOST", "")):
             return refusal(
                 "403 Forbidden",
-                "This Host is not the one that is served. Open the page by the address that the program prints, such as "
+                "This Host is not the one that is served. Open the page by the address that it is served at: "
                 f"http://localhost:{port}/",
             )
         return live.answer(environ["REQUEST_METHOD"], environ["PATH_INFO"] or "/", environ.get("QUERY_STRING", ""))

@@ -35,15 +35,17 @@ function path(xs, ys, x, y) {
   return drawn;
 }
 
-// Two minutes of slots and queue, the newest at the right; each line by its own maximum.
+// Up to two minutes, the newest at the right: the lines one below the other, each filled, and by its own maximum.
 function spark(ages, lines, text) {
-  const width = 120, height = 26;
-  const x = (age) => width - 1 - Math.min(120, age) / 120 * (width - 2);
-  const made = svg("svg", { width, height, viewBox: `0 0 ${width} ${height}` });
-  lines.forEach(({ values, most, color }) => {
-    const top = Math.max(most || 0, ...values, 1);
-    const y = (value) => height - 2 - value / top * (height - 4);
-    made.append(svg("path", { class: color, d: path(ages, values, x, y) }));
+  const width = 120, each = 16, span = Math.min(120, Math.max(30, ...ages));
+  const x = (age) => width - Math.min(span, age) / span * width;
+  const made = svg("svg", { width, height: lines.length * each });
+  lines.forEach(({ values, most, kind }, i) => {
+    const top = Math.max(most || 0, ...values, 1), floor = (i + 1) * each - 1;
+    made.append(svg("rect", { class: "back", y: i * each + 1, width, height: each - 2 }));
+    if (!ages.length) return;
+    const drawn = path(ages, values, x, (value) => floor - value / top * (each - 2));
+    made.append(svg("path", { class: `area ${kind}`, d: `M${x(ages[0]).toFixed(1)} ${floor}${drawn.replace("M", "L")}L${width} ${floor}Z` }));
   });
   return described(made, text);
 }

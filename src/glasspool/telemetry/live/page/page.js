@@ -86,21 +86,30 @@ function endsCell(shown) {
 }
 
 function sparkCell(shown) {
-  const { age, slots, queue } = shown.spark;
+  const now = (kept, value) => [...kept, value || 0], { spark: kept } = shown;
+  const age = now(kept.age, 0), slots = now(kept.slots, shown.slots && shown.slots.used), queue = now(kept.queue, shown.queue && shown.queue.size);
   const most = (values) => Math.max(0, ...values);
   const text = `the last two minutes: at most ${count(most(slots))} slots in use, ${count(most(queue))} queued`;
   return element("td", { "data-label": "two minutes" }, spark(age, [
-    { values: slots, most: shown.slots && shown.slots.limit, color: "c0" },
-    { values: queue, most: shown.queue && shown.queue.capacity, color: "c1" }], text));
+    { values: slots, most: shown.slots && shown.slots.limit, kind: "slots" },
+    { values: queue, most: shown.queue && shown.queue.capacity, kind: "queue" }], text));
 }
 
 function processOf(shown, all) { return all.processes.length > 1 || shown.process ? `process ${shown.process} · ` : ""; }
 
+// The row of something, and below it what is wrong with it.
+function withWords(shown, wrong, columns, ...cells) {
+  const first = element("tr", { class: wrong ? "wrong" : "" }, ...cells), said = words(shown.warnings);
+  if (!said) return [first];
+  first.classList.add("has-said");
+  return [first, element("tr", { class: wrong ? "said wrong" : "said" }, element("td", { colspan: columns }, said))];
+}
+
 function row(shown, all) {
   const rates = shown.recent.per_second, wrong = shown.warnings.some((said) => said.level === "warning");
-  return element("tr", { class: wrong ? "wrong" : undefined },
+  return withWords(shown, wrong, 9,
     element("th", { scope: "row" }, element("a", { href: addressOf(shown) }, shown.name),
-      element("span", { class: "under" }, processOf(shown, all) + shown.type), words(shown.warnings)),
+      element("span", { class: "under" }, processOf(shown, all) + shown.type)),
     slotsCell(shown), queueCell(shown), sparkCell(shown),
     cell("wait p50 · p95 · p99", quantiles(shown.recent.wait)), cell("run p50 · p95 · p99", quantiles(shown.recent.run)),
     cell("started", rate(rates && rates.started), `${count(shown.totals.started)} in all`),
@@ -121,19 +130,20 @@ function overview(found) {
     made.push(element("p", { class: "dim" }, "No executor has been opened yet. Each one appears here when it is."));
   } else {
     made.push(table("Executors", [["executor"], ["slots in use"], ["queue"], ["two minutes"], ["wait p50 · p95 · p99", 1],
-      ["run p50 · p95 · p99", 1], ["started", 1], ["finished", 1], ["problems, last minute"]],
-    found.executors.map((shown) => row(shown, found))));
+      ["run p50 · p95 · p99", 1], ["started", 1], ["finished", 1], ["problems, 1 min"]],
+    found.executors.flatMap((shown) => row(shown, found))));
   }
-  made.push(element("h2", {}, "Event loops"));
-  if (!found.loops.length) {
-    made.push(element("p", { class: "dim" }, "No event loop is watched, or none has been late yet."));
-  } else {
-    made.push(table("Event loops", [["loop"], ["blocked now for", 1], ["delay p50 · p95 · p99", 1]],
-      found.loops.map((shown) => element("tr", { class: shown.warnings.some((said) => said.level === "warning") ? "wrong" : undefined },
-        element("th", { scope: "row" }, shown.name, element("span", { class: "under" }, processOf(shown, found)), words(shown.warnings)),
-        cell("blocked now for", shown.stall ? seconds(shown.stall) : "on time"), cell("delay p50 · p95 · p99", quantiles(shown.delay))))));
-  }
-  return made;
+  const blocked = found.loops.some((shown) => shown.warnings.some((said) => said.level === "warning"));
+  return blocked ? [...eventLoops(found), ...made] : [...made, ...eventLoops(found)];
+}
+
+function eventLoops(found) {
+  const made = [element("h2", {}, "Event loops")];
+  if (!found.loops.length) return [...made, element("p", { class: "dim" }, "No event loop is watched, or none has been late yet.")];
+  const rows = found.loops.flatMap((shown) => withWords(shown, shown.warnings.some((said) => said.level === "warning"), 3,
+    element("th", { scope: "row" }, shown.name, element("span", { class: "under" }, processOf(shown, found))),
+    cell("now", shown.stall > 0.1 ? `blocked for ${seconds(shown.stall)}` : "on time"), cell("delay p50 · p95 · p99", quantiles(shown.delay))));
+  return [...made, table("Event loops", [["loop"], ["now", 1], ["delay p50 · p95 · p99, last minute", 1]], rows)];
 }
 
 function facts(pairs) {

@@ -12,6 +12,10 @@ WANTED = [
     "glasspool/assets/rules/",
     "glasspool/assets/thresholds.json",
     "glasspool/_monitoring/rulefiles.py",
+    "glasspool/telemetry/live/page/index.html",
+    "glasspool/telemetry/live/page/page.css",
+    "glasspool/telemetry/live/page/page.js",
+    "glasspool/telemetry/live/page/chart.js",
     "glasspool_instrumentation/__init__.py",
     "glasspool_instrumentation/py.typed",
 ]

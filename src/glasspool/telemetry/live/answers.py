@@ -102,7 +102,7 @@ class Live:
             detail = None if chosen is None else history_of(history, chosen, now)
         executors.sort(key=lambda shown: (-shown["pressure"], shown["name"], shown["process"]))
         loops.sort(key=lambda shown: (-shown["stall"], shown["name"], shown["process"]))
-        shown = {
+        shown: dict[str, Any] = {
             "version": VERSION, "at": round(time.time(), 3), "processes": self._processes.shown(),
             "executors": executors, "loops": loops,
         }  # fmt: skip
@@ -141,4 +141,4 @@ def _answer(status: str, kind: str, body: bytes, *more: tuple[str, str]) -> Answ
 
 @cache
 def _file(name: str) -> bytes:
-    return files(__package__).joinpath("page").joinpath(name).read_bytes()
+    return files("glasspool.telemetry.live").joinpath("page").joinpath(name).read_bytes()

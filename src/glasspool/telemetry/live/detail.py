@@ -49,7 +49,7 @@ def _over_time(
             for index in range(size)]  # fmt: skip
     for index in range(len(history.times)):
         before = max(0, index - _STEP)
-        counts = [sum(column[index] - column[before] for column in bucket) for bucket in mine]
+        counts = [sum([column[index] - column[before] for column in bucket], 0.0) for bucket in mine]
         now = quantiles(counts, metric)
         for name, line in found.items():
             line.append(now[name])

@@ -33,10 +33,9 @@ class Entity(NamedTuple):
 _KEPT_LABELS = (catalog.QUEUE_WAIT.name, catalog.QUEUE_HOLD.name)
 """Histograms of which the series are kept apart; those of the others are added up."""
 
-
 _EXTRA = {
-    name: tuple(key for key in metric.attributes if key != Key.EVENTLOOP_NAME)
-    for name, metric in catalog.BY_NAME.items()
+    metric.name: tuple(key for key in metric.attributes if key != Key.EVENTLOOP_NAME)
+    for metric in catalog.BY_NAME.values()
 }
 """The attributes of each metric that tell the series of one entity apart."""
 
@@ -105,8 +104,11 @@ class Numbers:
 
     def total(self, metric: Metric, *first: str) -> float:
         """The sum of all series of a counter or gauge whose attributes begin with these values."""
+        series = self.of(metric)
+        if not first or not series:
+            return sum(series.values())
         length = len(first) + 1
-        return sum(value for key, value in self.of(metric).items() if key[1:length] == first)
+        return sum([value for key, value in series.items() if key[1:length] == first])
 
     def buckets(self, metric: Metric, *labels: str) -> list[float]:
         """The counts of a histogram by bucket, of these series together."""

@@ -45,7 +45,7 @@ class Processes:
 
     def figures(self) -> dict[Entity, Flat]:
         """All numbers of all processes now."""
-        found = flatten(self.number, REGISTRY.collect())
+        found = flatten(self.number, REGISTRY.collect(zeros=False))
         if self._others is not None:
             answers = ask(self._others.others(), _SECONDS)
             silent = set(answers.silent)

@@ -21,7 +21,7 @@ _MOST = 20
 
 def report() -> str:
     """The report on this process, in lines; from any thread. Names are shown, and never a value."""
-    found = flatten(0, REGISTRY.collect())
+    found = flatten(0, REGISTRY.collect(zeros=False))
     nothing: dict[Entity, Flat] = {}
     history = History(lambda: nothing)  # nobody has looked: there is none
     lines = [f"glasspool: process {os.getpid()} at {time.strftime('%Y-%m-%d %H:%M:%S')}"]

@@ -58,7 +58,8 @@ class Threads:
                 frames = list(_outwards(innermost))
                 if own in frames:
                     return Stack(_shown(frames[: frames.index(own) + 1][::-1]), None, thread)
-        frames, awaited = [], coroutine
+        frames: list[FrameType] = []
+        awaited = coroutine
         while awaited is not None and len(frames) < 1000:
             frame, inner = _step(awaited)
             if frame is None:

@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from itertools import islice, zip_longest
 from math import inf
-from typing import Any
+from typing import Any, NamedTuple
 
 from glasspool.telemetry import catalog
 from glasspool.telemetry.catalog import OTHER, PROCESS, Key, Metric
@@ -36,8 +36,7 @@ _EXPORT = tuple(
 )
 
 
-@dataclass(frozen=True)
-class Point:
+class Point(NamedTuple):
     """One value of a counter or gauge series."""
 
     attributes: dict[str, Any]
@@ -152,9 +151,12 @@ class Registry(Turns):
                 recorder.catch_up()
                 totals.look(reading, recorder)
 
-    def collect(self) -> Snapshot:
-        """One snapshot of every series. Each identity is read whole, in a turn; no event loop is touched."""
-        out = _Collection()
+    def collect(self, *, zeros: bool = True) -> Snapshot:
+        """One snapshot of every series. Each identity is read whole, in a turn; no event loop is touched.
+
+        :param zeros: with the counters by label that are still 0, which are most of all series.
+        """
+        out = _Collection(zeros)
         identities = list(self._identities.values())
         sources = list(self.sources.values())
         failures = dict(self._failures)
@@ -184,7 +186,8 @@ def listen(listener: Callable[[Registry, Holder], None]) -> None:
 class _Collection:
     """Points being gathered."""
 
-    def __init__(self) -> None:
+    def __init__(self, zeros: bool) -> None:
+        self.zeros = zeros
         self.points: dict[str, list[Point]] = {}
         self._histograms: dict[str, list[HistogramPoint]] = {}
         self._others: dict[tuple[str, frozenset[tuple[str, Any]]], HistogramPoint] = {}
@@ -225,6 +228,8 @@ def _read(totals: Totals, out: _Collection, whole: bool) -> None:
 
     def each(metric: Metric, values: dict[Any, int], *keys: str) -> None:
         for found, value in values.items():
+            if not (value or out.zeros):
+                continue
             labels: list[Any] = list(found) if isinstance(found, tuple) else [found]  # pyright: ignore[reportUnknownArgumentType]
             spelled = {key: label for key, label in zip(keys, labels, strict=True) if label}
             out.add(metric, {**identity, **spelled}, value)

@@ -41,9 +41,10 @@ def ask(sockets: Mapping[int, Path], seconds: float, request: bytes = FIGURES) -
         for number, path in sockets.items():
             connection = stack.enter_context(socket.socket(socket.AF_UNIX, socket.SOCK_STREAM))
             found = _connected(connection, path)
-            if found and _sent(connection, request):
+            if found:
+                _send(connection, request)
                 selector.register(connection, selectors.EVENT_READ, (connection, number, bytearray()))
-            elif found is not False:
+            elif found is None:
                 answers.silent.add(number)
         while selector.get_map() and (left := deadline - time.monotonic()) > 0:
             for key, _ in selector.select(left):
@@ -73,11 +74,11 @@ def request_on(connection: socket.socket) -> bytes:
         return FIGURES
 
 
-def _sent(connection: socket.socket, request: bytes) -> bool:
+def _send(connection: socket.socket, request: bytes) -> None:
     try:
-        return connection.send(request) == len(request)
-    except OSError:  # it has just ended
-        return False
+        connection.send(request)  # a new connection has room for it
+    except OSError:  # it has answered without waiting for a request, or has just ended: what can be read says which
+        pass
 
 
 def _alive(path: Path) -> bool:

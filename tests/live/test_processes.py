@@ -119,9 +119,10 @@ def test_one_of_an_older_version_that_reads_no_request_is_asked_in_vain_and_said
     peer.close()
 
 
-@pytest.mark.parametrize(
-    "answer", [b"nonsense\n", b"[]\n", b'{"tasks": 5}\n', b'{"tasks": [1]}\n', b"\xff\n", b"null\n"]
-)
+NO_ANSWERS = [b"nonsense\n", b"[]\n", b'{"tasks": 5}\n', b'{"tasks": [1]}\n', b"\xff\n", b"null\n"]
+
+
+@pytest.mark.parametrize("answer", NO_ANSWERS)
 def test_an_answer_that_is_none_is_a_process_that_is_not_known(meeting: str, answer: bytes) -> None:
     path = Path(meeting, "3.socket")
     peer = Peer(path, answer, reads=True)

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from glasspool._monitoring.options import OptionError
+from glasspool._monitoring.options import RuleOptions
 from glasspool.telemetry.live import words
 
 RUNBOOKS = Path(__file__).parents[2] / "docs" / "runbooks"
@@ -83,7 +83,7 @@ def test_an_executor_without_slots_queue_or_history_can_be_judged() -> None:
 
 
 def test_the_runbooks_are_those_of_the_alerts() -> None:
-    assert OptionError().runbook_url == words.RUNBOOKS
+    assert RuleOptions().runbook_url == words.RUNBOOKS
 
 
 @pytest.mark.parametrize(

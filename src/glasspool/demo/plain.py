@@ -27,10 +27,11 @@ def say(text: str) -> None:
 
 
 def announcement(scene: Scene) -> str:
-    """Print the address of the metrics."""
+    """The addresses of the live page and the metrics."""
     metrics = scene.metrics_url or "no endpoint (see above)"
     otlp = "exporting" if scene.otlp else "off (set OTEL_EXPORTER_OTLP_ENDPOINT)"
-    return f"metrics: {metrics}   OTLP: {otlp}"
+    page = scene.page_url or "none"
+    return f"live page: {page}   metrics: {metrics}   OTLP: {otlp}"
 
 
 @contextmanager

@@ -31,7 +31,7 @@ SIZES = {"parse": (4, 16), "deliver": (8, 32)}
 
 @dataclass(frozen=True)
 class Options:
-    """The demo's options. ``port`` of /metrics: 0 is any free one."""
+    """The demo's options. ``port`` of the live page and /metrics: 0 is any free one."""
 
     backend: str = "asyncio"
     seconds: float = 20.0
@@ -51,6 +51,11 @@ class Scene:
     capacities: Mapping[str, int]
     began: float = field(default_factory=time.perf_counter)
     state: str = "running"
+
+    @property
+    def page_url(self) -> str | None:
+        """Where the live page is."""
+        return None if self.metrics_url is None else self.metrics_url.removesuffix("metrics")
 
     @property
     def elapsed(self) -> float:

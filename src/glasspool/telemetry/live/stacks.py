@@ -55,9 +55,9 @@ class Threads:
         if getattr(coroutine, "cr_running", False):
             own = getattr(coroutine, "cr_frame", None)
             for thread, innermost in self._current.items():
-                frames = list(_outwards(innermost))
-                if own in frames:
-                    return Stack(_shown(frames[: frames.index(own) + 1][::-1]), None, thread)
+                running = list(_outwards(innermost))
+                if own in running:
+                    return Stack(_shown(running[: running.index(own) + 1][::-1]), None, thread)
         frames: list[FrameType] = []
         awaited = coroutine
         while awaited is not None and len(frames) < 1000:

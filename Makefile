@@ -11,7 +11,7 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN = $(VENV)/bin
 
-.PHONY: demo test docs site check record-alerts dashboards-look clean
+.PHONY: demo test docs site check record-alerts dashboards-look live-pictures clean
 
 demo: $(VENV)/.demo-ready
 	$(BIN)/glasspool demo $(ARGS)
@@ -48,9 +48,12 @@ record-alerts: $(VENV)/.test-ready
 # Node 20.11, Chromium and the back ends, and takes five minutes. ARGS=--docs renews the documentation's pictures.
 LOOK = tools/look
 dashboards-look: $(VENV)/.test-ready $(LOOK)/node_modules/.ready
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --group look
 	node $(LOOK)/bundle.mjs
 	$(BIN)/python -m tools.look $(ARGS)
+
+# The pictures of the live page in the documentation, from a program that runs; needs Chromium.
+live-pictures: $(VENV)/.test-ready
+	$(BIN)/python -m tools.picture_live_page $(ARGS)
 
 $(LOOK)/node_modules/.ready: $(LOOK)/package.json
 	@command -v npm >/dev/null || { echo "npm is missing: install Node 20.11 or newer (https://nodejs.org)"; exit 1; }

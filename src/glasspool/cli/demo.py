@@ -31,9 +31,7 @@ def demo(
     backend: Annotated[Backend, typer.Option(help="Event loop to run on.")] = Backend.asyncio,
     seconds: Annotated[float, typer.Option(help="How long to take new work; at least 0.1.")] = 20.0,
     live: Annotated[bool, typer.Option("--live/--no-live", help="Live view; off when this is no terminal.")] = True,
-    port: Annotated[
-        int, typer.Option(min=0, max=65535, help="Port of the live page on 127.0.0.1; 0: any free one.")
-    ] = 9464,
+    port: Annotated[int, typer.Option(min=0, max=65535, help="Port of the live page, on 127.0.0.1; 0: any.")] = 9464,
     summary_json: Annotated[
         Path | None, typer.Option(metavar="FILE", dir_okay=False, help="Write the summary there, too.")
     ] = None,
@@ -44,8 +42,8 @@ def demo(
     """Parse the standard library's source files in threads, deliver each result over HTTP, and show this live.
 
     The service that receives the results is sometimes slow and sometimes fails; there are timeouts, cancellations, a
-    full queue and bursts. The live page shows all of it in a browser, at the address that is printed; metrics are served
-    on /metrics, and exported by OTLP if OTEL_EXPORTER_OTLP_ENDPOINT is set.
+    full queue and bursts. A browser shows all of it on the live page, at the address that is printed. Metrics are
+    served on /metrics, and exported by OTLP if OTEL_EXPORTER_OTLP_ENDPOINT is set.
 
     After Ctrl-C the demo takes no more work, drains and reports; a second Ctrl-C cancels the rest. Exit status: 0 after
     a full run, 130 after Ctrl-C (143 after SIGTERM), 1 if the counts do not agree.

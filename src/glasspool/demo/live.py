@@ -105,7 +105,8 @@ class Picture:
         return Text.assemble(
             (" service ", "dim"), f"{service.received:,} requests · {service.answered[503]:,} answered 503 · ",
             f"{client.gave_up:,} given up by their callers", ("   Ctrl-C ", "dim"), "drains\n",
-            (" live page ", "dim"), scene.page_url or "none", ("   metrics ", "dim"), "/metrics", ("   OTLP ", "dim"), otlp,
+            (" live page ", "dim"), scene.page_url or "none", ("   metrics ", "dim"), "/metrics",
+            ("   OTLP ", "dim"), otlp,
         )  # fmt: skip
 
 

@@ -16,11 +16,12 @@ function element(name, attributes, ...children) {
 
 function seconds(value) {
   if (value === null || value === undefined) return "–";
-  if (value === 0) return "0 s";
-  if (value < 0.001) return `${(value * 1e6).toFixed(0)} µs`;
-  if (value < 1) return `${(value * 1000).toPrecision(value < 0.01 ? 2 : 3).replace(/\.0+$/, "")} ms`;
-  if (value < 120) return `${value < 10 ? value.toFixed(1) : value.toFixed(0)} s`;
-  return value < 7200 ? `${(value / 60).toFixed(0)} min` : `${(value / 3600).toFixed(1)} h`;
+  const spelled = (number, unit) => `${number}\u00a0${unit}`; // never on two lines
+  if (value === 0) return spelled(0, "s");
+  if (value < 0.001) return spelled((value * 1e6).toFixed(0), "µs");
+  if (value < 1) return spelled((value * 1000).toPrecision(value < 0.01 ? 2 : 3).replace(/\.0+$/, ""), "ms");
+  if (value < 120) return spelled(value < 10 ? value.toFixed(1) : value.toFixed(0), "s");
+  return value < 7200 ? spelled((value / 60).toFixed(0), "min") : spelled((value / 3600).toFixed(1), "h");
 }
 
 function count(value) {
@@ -56,7 +57,7 @@ function cell(label, value, under, more) {
     element("span", {}, value, under ? element("span", { class: "under" }, under) : null));
 }
 
-function quantiles(found) { return `${seconds(found.p50)} · ${seconds(found.p95)} · ${seconds(found.p99)}`; }
+function quantiles(found) { return !found.count ? "none" : `${seconds(found.p50)} · ${seconds(found.p95)} · ${seconds(found.p99)}`; }
 
 function slotsCell(shown) {
   const slots = shown.slots, label = "slots in use";
@@ -89,8 +90,8 @@ function sparkCell(shown) {
   const now = (kept, value) => [...kept, value || 0], { spark: kept } = shown;
   const age = now(kept.age, 0), slots = now(kept.slots, shown.slots && shown.slots.used), queue = now(kept.queue, shown.queue && shown.queue.size);
   const most = (values) => Math.max(0, ...values);
-  const text = `the last two minutes: at most ${count(most(slots))} slots in use, ${count(most(queue))} queued`;
-  return element("td", { "data-label": "two minutes" }, spark(age, [
+  const text = `the last ${seconds(Math.max(...age))}: at most ${count(most(slots))} slots in use, ${count(most(queue))} queued`;
+  return element("td", { "data-label": "slots, queue were" }, spark(age, [
     { values: slots, most: shown.slots && shown.slots.limit, kind: "slots" },
     { values: queue, most: shown.queue && shown.queue.capacity, kind: "queue" }], text));
 }
@@ -129,7 +130,7 @@ function overview(found) {
   if (!found.executors.length) {
     made.push(element("p", { class: "dim" }, "No executor has been opened yet. Each one appears here when it is."));
   } else {
-    made.push(table("Executors", [["executor"], ["slots in use"], ["queue"], ["two minutes"], ["wait p50 · p95 · p99", 1],
+    made.push(table("Executors", [["executor"], ["slots in use"], ["queue"], ["slots, queue were"], ["wait p50 · p95 · p99", 1],
       ["run p50 · p95 · p99", 1], ["started", 1], ["finished", 1], ["problems, 1 min"]],
     found.executors.flatMap((shown) => row(shown, found))));
   }

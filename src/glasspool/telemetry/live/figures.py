@@ -51,7 +51,7 @@ def executor(history: History, entity: Entity, flat: Flat, now: float) -> dict[s
     """One executor now, and in the last minute. The caller holds the history's lock."""
     before = _Before(history, entity, now)
     figures, then = Numbers(flat), before.numbers(flat)
-    longest = figures.of(catalog.TASK_OVERDUE_LONGEST)
+    longest, totals = figures.of(catalog.TASK_OVERDUE_LONGEST), _counts(figures)
     shown: dict[str, Any] = {
         "process": entity.process, "name": entity.name, "type": entity.type,
         "slots": _slots(history, entity, figures, now),
@@ -70,8 +70,8 @@ def executor(history: History, entity: Entity, flat: Flat, now: float) -> dict[s
             for (_, name), value in figures.of(catalog.TASK_OVERDUE_AGE).items()
         ],
         "held": {key[1]: value for key, value in figures.of(catalog.QUEUE_HELD).items() if value},
-        "totals": _counts(figures, Numbers({})),
-        "recent": _recent(figures, then, before.window),
+        "totals": totals,
+        "recent": _recent(figures, then, totals, before.window),
         "spark": _spark(history, entity, now),
     }  # fmt: skip
     shown["warnings"] = words.of_executor(shown)
@@ -98,6 +98,8 @@ def event_loop(history: History, entity: Entity, flat: Flat, now: float) -> dict
 def quantiles(counts: list[float], metric: Metric) -> dict[str, Any]:
     """p50, p95 and p99 in seconds, and how many measurements they are of."""
     whole = [int(count) for count in counts]
+    if not any(whole):
+        return {"p50": None, "p95": None, "p99": None, "count": 0}
     found: dict[str, Any] = {name: quantile(whole, metric.buckets, q) for name, q in QUANTILES}
     return {**found, "count": sum(whole)}
 
@@ -138,25 +140,31 @@ def _full_for(history: History, entity: Entity, figures: Numbers, now: float) ->
     return found
 
 
-def _counts(figures: Numbers, then: Numbers) -> dict[str, float]:
-    """What has happened since ``then``."""
-
-    def since(metric: Metric, *first: str) -> float:
-        return max(0.0, figures.total(metric, *first) - then.total(metric, *first))
-
-    submitted = since(catalog.TASK_SUBMITTED)
-    started = submitted if figures.value(catalog.QUEUE_SIZE) is None else since(catalog.QUEUE_WAIT, "started")
-    ends = {outcome: since(catalog.TASK_COMPLETED, outcome) for outcome in ("success", "error", "timeout", "cancelled")}
+def _counts(figures: Numbers) -> dict[str, float]:
+    """What has happened up to this moment."""
+    submitted = figures.total(catalog.TASK_SUBMITTED)
+    waits = figures.of(catalog.QUEUE_WAIT)
+    started = sum([count for (_, outcome, _), count in waits.items() if outcome == "started"])
+    if figures.value(catalog.QUEUE_SIZE) is None and not waits:  # what waits for nothing starts when it is submitted
+        started = submitted
+    ends = {
+        outcome: figures.total(catalog.TASK_COMPLETED, outcome)
+        for outcome in ("success", "error", "timeout", "cancelled")
+    }
     return {
-        "submitted": submitted, "started": started, "finished": sum(ends.values()), "succeeded": ends["success"],
-        "errors": ends["error"], "timeouts": ends["timeout"], "cancellations": ends["cancelled"],
-        "rejected": since(catalog.TASK_REJECTED), "retries": since(catalog.TASK_RETRIES),
-        "late": since(catalog.QUEUE_WAIT_LATE), "context_losses": since(catalog.CONTEXT_LOSSES),
+        "submitted": submitted, "started": started,
+        "finished": sum(ends.values()), "succeeded": ends["success"], "errors": ends["error"],
+        "timeouts": ends["timeout"], "cancellations": ends["cancelled"],
+        "rejected": figures.total(catalog.TASK_REJECTED), "retries": figures.total(catalog.TASK_RETRIES),
+        "late": figures.total(catalog.QUEUE_WAIT_LATE), "context_losses": figures.total(catalog.CONTEXT_LOSSES),
     }  # fmt: skip
 
 
-def _recent(figures: Numbers, then: Numbers, window: float | None) -> dict[str, Any]:
-    counts = _counts(figures, then)
+def _recent(figures: Numbers, then: Numbers, totals: dict[str, float], window: float | None) -> dict[str, Any]:
+    counts = totals
+    if window is not None:
+        before = _counts(then)
+        counts = {name: max(0.0, count - before[name]) for name, count in totals.items()}
     waits = _since(figures, then, catalog.QUEUE_WAIT, *QUEUE_OUTCOMES)
     runs = _since(figures, then, catalog.TASK_DURATION, "")
     rates = None if window is None else {name: count / window for name, count in counts.items()}
@@ -167,7 +175,10 @@ def _recent(figures: Numbers, then: Numbers, window: float | None) -> dict[str, 
 
 
 def _since(figures: Numbers, then: Numbers, metric: Metric, *labels: str) -> list[float]:
-    pairs = zip(figures.buckets(metric, *labels), then.buckets(metric, *labels), strict=True)
+    counts = figures.buckets(metric, *labels)
+    if not then.of(metric):
+        return counts
+    pairs = zip(counts, then.buckets(metric, *labels), strict=True)
     return [max(0.0, now - before) for now, before in pairs]
 
 

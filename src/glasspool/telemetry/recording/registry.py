@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from itertools import islice, zip_longest
 from math import inf
-from typing import Any, NamedTuple
+from typing import Any
 
 from glasspool.telemetry import catalog
 from glasspool.telemetry.catalog import OTHER, PROCESS, Key, Metric
@@ -36,7 +36,8 @@ _EXPORT = tuple(
 )
 
 
-class Point(NamedTuple):
+@dataclass(frozen=True)
+class Point:
     """One value of a counter or gauge series."""
 
     attributes: dict[str, Any]
@@ -175,6 +176,7 @@ class Registry(Turns):
         return out.snapshot()
 
 
+_NONE: Counter[str] = Counter()
 _listeners: list[Callable[[Registry, Holder], None]] = []
 
 
@@ -288,7 +290,8 @@ def _read_gauges(totals: Totals, now: dict[ExecutorFigures, float], out: _Collec
         # The first entry of an insertion-ordered dict is the oldest one.
         return max((now[r] - instant for r in live for instant in since(r)), default=0.0)
 
-    active = sum((r.active_by_runner() for r in live), Counter[str]())
+    counted = [r.active_by_runner() for r in live if r.active_tasks]  # few have any, and adding counters takes long
+    active = sum(counted[1:], counted[0]) if counted else _NONE
     used = [runner for (_, _, runner), count in totals.completed.items() if count]
     runners = dict.fromkeys((shape.runners[0], *used, *active))  # gauges of the others appear with their first task
     for runner in runners:

@@ -245,11 +245,12 @@ function stackOf(task) {
     return element("span", { class: "dim" }, why);
   }
   const innermost = [...task.stack].reverse();
-  const own = innermost.find((frame) => !/[\\/](site-packages|lib[\\/]python[\d.]+)[\\/]/.test(frame.file)) || innermost[0];
+  const library = /^.*[\\/](site-packages|lib[\\/]python[\d.]+)[\\/]/; // where what others wrote is installed
+  const own = innermost.find((frame) => !library.test(frame.file)) || innermost[0];
   const name = (frame) => frame.file.split(/[\\/]/).pop();
   const key = `${task.process}/${task.executor}/${task.id}/${task.state}`;
   const list = element("ol", { class: "stack" }, ...innermost.map((frame) => element("li", {}, frame.function, " ",
-    element("span", { class: "file" }, `${frame.file}:${frame.line}`))));
+    element("span", { class: "file", title: frame.file }, `${frame.file.replace(library, "")}:${frame.line}`))));
   const made = element("details", {}, element("summary", {}, `${own.function} ${name(own)}:${own.line}`), list);
   if (task.awaiting) made.append(element("span", { class: "dim" }, `awaits ${task.awaiting}`));
   made.dataset.key = key;

@@ -27,6 +27,9 @@ KEPT = 600.0
 IDLE = 60.0
 """Seconds without a look after which nothing is kept."""
 
+_PATIENCE = 5.0
+"""Seconds that closing waits for a sample under way."""
+
 _TRIMMED = 30
 """Samples that are dropped at once, so that columns are not moved for each."""
 
@@ -70,7 +73,7 @@ class History:
         with self.lock:
             thread = self._thread
         if thread is not None:
-            thread.join(2 * self._every)
+            thread.join(_PATIENCE)
 
     def base(self, at: float) -> int | None:
         """The index of the last sample at or before this instant, or of the first one; None if there is none.

@@ -16,7 +16,7 @@ from anyio.lowlevel import checkpoint
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from glasspool import HybridExecutor, Limit, QueueFull, Rate, TaskCancelled, TaskHandle, TaskTimeout
+from glasspool import HybridExecutor, Limit, QueueFull, Rate, Retry, TaskCancelled, TaskHandle, TaskTimeout
 from glasspool._core import waits
 from tests.core.policies.support import both, in_virtual_time
 
@@ -26,9 +26,10 @@ HOURS = 100 * 3600
 class Program:
     """One tree after another; every wait is of a kind chosen at random."""
 
-    def __init__(self, seed: int, gated: bool) -> None:
+    def __init__(self, seed: int, gated: bool, retries: bool) -> None:
         self.chance = random.Random(seed)
         self.gated = gated
+        self.retries = retries
         self.handles: list[TaskHandle[Any]] = []
         self.ends: Counter[int] = Counter()
         self.most = 0
@@ -59,6 +60,9 @@ class Program:
         chance, found = self.chance, dict[str, Any]()
         if self.gated:
             found["key"] = chance.choice([None, "a", "b"])
+        if self.retries:
+            delay = chance.choice([0, 0.1, 2.0])
+            found["retry"] = Retry(on=lambda error: delay if isinstance(error, (OSError, TaskTimeout)) else None)
         if self.cancels and chance.random() < 0.1:
             found["timeout"] = chance.choice([0, 0.5, 3])
         return found
@@ -68,11 +72,13 @@ class Program:
         chance, executor = self.chance, self.executor
         if chance.random() < 0.3:
             await anyio.sleep(chance.choice([0.1, 1.0]))
+        if self.retries and chance.random() < 0.3:
+            raise OSError
         children = chance.randint(0, 3) if depth else 0
         if not children:
             return 1
         way = chance.randrange(8)
-        with suppress(TaskCancelled, TaskTimeout, QueueFull):
+        with suppress(TaskCancelled, TaskTimeout, QueueFull, OSError):
             await self.wait(way, depth - 1, children)
         if chance.random() < 0.2:
             await executor.run(self.node, 0, **self.options())
@@ -124,14 +130,14 @@ class Program:
 
     async def branch(self, below: int, options: dict[str, Any]) -> None:
         """One of several branches of a task."""
-        with suppress(TaskCancelled, TaskTimeout):
+        with suppress(TaskCancelled, TaskTimeout, OSError):
             await self.executor.run(self.node, below, **options)
 
     async def source(self, below: int, children: int) -> Any:
         """An asynchronous source that waits, too."""
         for _ in range(children):
             if self.chance.random() < 0.3:
-                with suppress(TaskCancelled, TaskTimeout):
+                with suppress(TaskCancelled, TaskTimeout, OSError):
                     await self.executor.run(self.node, 0)
             yield below
 
@@ -162,7 +168,8 @@ class Program:
         assert (stats.lent, stats.slots_used, stats.queued, stats.in_flight, stats.pending) == (0, 0, 0, 0, 0)
         assert sum(self.ends.values()) == len(self.ends) == stats.submitted
         errors = [error for handle in self.handles if (error := (await handle.outcome()).error) is not None]
-        assert not [error for error in errors if not isinstance(error, (TaskCancelled, TaskTimeout, QueueFull))]
+        expected = (TaskCancelled, TaskTimeout, QueueFull, OSError)
+        assert not [error for error in errors if not isinstance(error, expected)]
         graph = waits.WAITS
         assert (graph.waits, graph.waiting, graph.awaited, graph.lending) == ({}, {}, {}, {})
 
@@ -175,11 +182,12 @@ class Program:
 @both
 @pytest.mark.parametrize("gated", [False, True])
 @pytest.mark.parametrize("cancels", [False, True])
-def test_random_trees_end(backend: str, cancels: bool, gated: bool) -> None:
+@pytest.mark.parametrize("retries", [False, True])
+def test_random_trees_end(backend: str, retries: bool, cancels: bool, gated: bool) -> None:
     @settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck), database=None)
     @given(seed=st.integers(0, 2**32))
     def run(seed: int) -> None:
-        program = Program(seed, gated)
+        program = Program(seed, gated, retries)
         in_virtual_time(backend, lambda: program.run(cancels))
 
     run()

@@ -201,7 +201,8 @@ on `up` or on absence.
 
 `tests/alerting` contains healthy programs (an idle uvicorn under `opentelemetry-instrument`, the same under load, with
 long polls, with a slow start and a rolling restart, batches of an hour, bursts, fan-outs, connections that live for
-hours, executors whose rates, limits and pauses hold tasks) and programs in trouble. Their series, recorded from real
-runs or taken on a mock clock, are evaluated by every rule in `promtool`: in three hours no healthy program raises an
-alert, and each program in trouble raises the right alert, and no other, within ten minutes.
+hours, executors whose rates, limits and pauses hold tasks, a client that tries failed calls again and whose service is
+away now and then) and programs in trouble. Their series, recorded from real runs or taken on a mock clock, are
+evaluated by every rule in `promtool`: in three hours no healthy program raises an alert, and each program in trouble
+raises the right alert, and no other, within ten minutes.
 """

@@ -77,6 +77,11 @@ WELL = (
         'increase(glasspool_service_restarts_total{job="services", error_type="ConnectionResetError"}[30m]) > 0 and on'
         ' (job) min_over_time(glasspool_service_state{glasspool_service_state="starting"}[2m]) > 0',
     ),
+    Well(
+        "retried",
+        'increase(glasspool_retry_stopped_total{job="retried", glasspool_retry_stop_reason="budget"}[2m]) > 20 and on'
+        " (job) increase(glasspool_task_retries_total[2m]) > 40",
+    ),
     Well("long-polls", _CANCELLED.format("long-polls", "parent_scope")),
 )
 

@@ -18,7 +18,7 @@ import prometheus_client
 import trio
 from trio.testing import MockClock
 
-from glasspool import HybridExecutor, Limit, Rate
+from glasspool import HybridExecutor, Limit, Rate, Retry
 from glasspool.telemetry import prometheus
 
 HOURS = 3
@@ -276,10 +276,26 @@ async def services() -> None:
             await trio.sleep(20 * M)
 
 
+async def retried() -> None:
+    """A client of a service of which one call in ten fails, and which is away for 15 s now and then."""
+    chance = random.Random(7)
+    again = Retry(on=ConnectionError, attempts=6, base=0.5, cap=5)
+
+    async def call() -> None:
+        await trio.sleep(chance.uniform(0.05, 0.2))
+        if trio.current_time() % (30 * M) < 15 or chance.random() < 0.1:
+            raise ConnectionError("lost")
+
+    async with HybridExecutor("client", max_in_flight=8, max_queued=50, wait_objective=0.5, retry=again) as executor:
+        while True:
+            await executor.submit(call)
+            await trio.sleep(chance.expovariate(5))
+
+
 PROGRAMS = {
     "as-completed": as_completed, "fan-out": fan_out, "etl-batch": etl, "etl-long-steps": etl_long,
     "nightly-burst": nightly, "nobody": nobody, "service": service, "connections": connections,
-    "long-polls": long_polls, "held": held, "services": services,
+    "long-polls": long_polls, "held": held, "services": services, "retried": retried,
 }  # fmt: skip
 
 

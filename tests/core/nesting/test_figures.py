@@ -90,12 +90,12 @@ class Argument:
 @pytest.mark.anyio
 async def test_tasks_that_have_ended_leave_nothing_though_others_are_queued():
     async with HybridExecutor("left", max_in_flight=1) as executor:
-        found: list[weakref.ref[Argument]] = []
+        first: list[weakref.ref[Argument]] = []
 
         async def child(_: Argument) -> None:
             await checkpoint()
 
-        async def parent() -> None:
+        async def parent(found: list[weakref.ref[Argument]]) -> None:
             for _ in range(3):
                 async with executor.pile() as pile:
                     for _ in range(3):
@@ -104,12 +104,12 @@ async def test_tasks_that_have_ended_leave_nothing_though_others_are_queued():
                         await pile.include(child, argument)
                         del argument
 
-        handle = await executor.submit(parent)
-        held = [await executor.submit(parent) for _ in range(3)]
+        handle = await executor.submit(parent, first)
+        held = [await executor.submit(parent, []) for _ in range(3)]
         await handle
         for _ in range(3):
             gc.collect()
-        assert len(found) == 9
-        assert [each for each in found if each() is not None] == []
+        assert len(first) == 9
+        assert [each for each in first if each() is not None] == []
         for each in held:
             await each

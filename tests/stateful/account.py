@@ -69,6 +69,8 @@ class Task:
     finished: bool = False
     """Its function has ended, whatever became of the task before."""
     collector: Collector | None = None
+    nested: bool = False
+    """Another task of this executor has submitted it."""
     alias: str = ""
     """What the executor calls it, if that is not its own name: tasks of an iteration share one."""
 
@@ -216,7 +218,8 @@ class Account:
         self.require(self.closing is None or interrupting, f"{task.name} was accepted while the executor was closing")
         self.require(task.accepted is None, f"{task.name} was accepted twice")
         ahead = [each for each in self.line if each is task or not each.doomed]  # the doomed are leaving the line
-        self.require(not ahead or ahead[0] is task, f"{task.name} has overtaken another one")
+        # A task's own child may have a place beyond those of the queue, for which nobody waits.
+        self.require(task.nested or not ahead or ahead[0] is task, f"{task.name} has overtaken another one")
         if interrupting and task not in self.line:
             self._readmit(task)
         task.accepted, task.waited = now, now - task.called if task in self.line else None

@@ -133,7 +133,8 @@ class Harness:
         ended = stats.succeeded + stats.failed + stats.timed_out + stats.cancelled
         self.account.require(stats.submitted == stats.queued + stats.in_flight + ended, "statistics do not add up")
         bound = self.account.capacity
-        self.account.require(bound is None or stats.queued <= bound, "more are queued than there are places")
+        own = sum(task.nested for task in self.account.queue)  # each parent has a place for one of these
+        self.account.require(bound is None or stats.queued <= bound + own, "more are queued than there are places")
         for reaction in [reaction for reaction in self.reactions if reaction[0] == event.kind][:1]:
             self.reactions.remove(reaction)
             reaction[1]()
@@ -198,6 +199,7 @@ class Harness:
         """``submit_nowait``; ``within`` a step, when the executor may be behind the account or before it."""
         script = self.script(program)
         task = script.task
+        task.nested = within
         room = self.is_open and not self.account.line and self.account.room()
         try:
             handle = self.call(self.executor.submit_nowait, script)

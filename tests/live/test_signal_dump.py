@@ -39,6 +39,7 @@ async def main():
     async with HybridExecutor("mail", max_in_flight=3, max_queued=5) as executor:
         await executor.submit(patient)
         await executor.submit(waits, released)
+        await anyio.sleep(0.2)  # trio begins the tasks of a turn in any order
         handle = await executor.submit(blocks)
         await executor.submit(patient, name="queued one")
         await handle

@@ -255,7 +255,6 @@ function stackOf(task) {
   if (task.awaiting) made.append(element("span", { class: "dim" }, `awaits ${task.awaiting}`));
   made.dataset.key = key;
   made.open = opened.has(key);
-  made.addEventListener("toggle", () => { if (made.isConnected) made.open ? opened.add(key) : opened.delete(key); });
   return made;
 }
 
@@ -326,6 +325,8 @@ function tell(found) {
 function draw(found, wanted) {
   const selected = getSelection();
   if (drawn === location.hash && !selected.isCollapsed && main.contains(selected.anchorNode)) return; // it is being copied
+  // Asked here and not told by an event, which may come when the element has been replaced.
+  for (const each of main.querySelectorAll("details")) if (each.open) opened.add(each.dataset.key); else opened.delete(each.dataset.key);
   const parts = wanted.view === "tasks" ? tasks(found, wanted) : wanted.view === "executor" ? one(found, wanted) : overview(found);
   show(parts, wanted);
   tell(found);

@@ -224,7 +224,7 @@ def test_two_hundred_executors_are_shown(browser: Any) -> None:
             draw(found, asked());
             return performance.now() - before;
         }""")
-        assert took < 2000  # on a busy machine; a tenth of it otherwise
+        assert took < 10_000  # milliseconds, on a machine that other tests keep busy
         assert seen.wrong == []
         program.process.terminate()
 

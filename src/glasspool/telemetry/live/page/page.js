@@ -300,7 +300,7 @@ function show(parts, wanted) {
   const index = inside ? all().indexOf(active) : -1, mark = inside && active.href, scrolled = [...main.querySelectorAll(".wide")].map((each) => each.scrollLeft);
   main.replaceChildren(...parts.filter((part) => part !== null));
   if (drawn === location.hash) {
-    [...main.querySelectorAll(".wide")].forEach((each, i) => { each.scrollLeft = scrolled[i] || 0; });
+    [...main.querySelectorAll(".wide")].forEach((each, i) => { if (scrolled[i]) each.scrollLeft = scrolled[i]; }); // else no layout is asked for
     if (index >= 0) ((mark && all().find((each) => each.href === mark)) || all()[index] || main).focus({ preventScroll: true });
   } else if (drawn && inside) main.focus({ preventScroll: true });
   drawn = location.hash;

@@ -21,7 +21,7 @@ from opentelemetry.trace import SpanKind
 
 from glasspool._foreign.pool_parts import client_of
 from glasspool._recorded_calls import recorded_above, recording
-from glasspool.telemetry.catalog import CANCEL_PHASES, CONTEXT_LOSS_KINDS
+from glasspool.telemetry.catalog import CONTEXT_LOSS_KINDS, RUN_PHASES
 from glasspool.telemetry.recording.call_names import look_through
 from glasspool.telemetry.tracing.propagation import inject
 from glasspool.telemetry.tracing.spans import Spans, capture
@@ -100,7 +100,7 @@ class DaskInstrumentor(Instrumentor):
                 workers=False,
                 spans=cls._spans,
                 kind=SpanKind.PRODUCER,
-                cancels=product(("explicit", "shutdown"), CANCEL_PHASES),
+                cancels=product(("explicit", "shutdown"), RUN_PHASES),
                 rejects=("already_shutdown",),
                 losses=CONTEXT_LOSS_KINDS,
                 wait_objective=cls._objectives(name),

@@ -412,7 +412,7 @@ def test_own_limiters_and_calls_given_up(backend: str) -> None:
         return limiter
 
     anyio.run(main, backend=backend)
-    phases = {p: value(catalog.TASK_CANCELLATIONS, "mine", task_phase=p) for p in catalog.CANCEL_PHASES}
+    phases = {p: value(catalog.TASK_CANCELLATIONS, "mine", task_phase=p) for p in catalog.RUN_PHASES}
     assert phases == {"queued": 2 - started, "running": started}
 
 

@@ -31,7 +31,7 @@ SHAPES = {
         submit=True,
         slots=True,
         timeouts=True,
-        cancels=tuple(product(("explicit", "shutdown"), catalog.CANCEL_PHASES)),
+        cancels=tuple(product(("explicit", "shutdown"), catalog.RUN_PHASES)),
         rejects=catalog.REJECT_REASONS,
     ),
     "process_pool": Shape(

@@ -211,7 +211,7 @@ def test_series_with_bounded_labels_exist_at_zero_from_open():
         (point.attributes[catalog.Key.CANCEL_REASON], point.attributes[catalog.Key.TASK_PHASE])
         for point in found.points[catalog.TASK_CANCELLATIONS.name]
     }
-    assert len(reasons) == len(catalog.CANCEL_REASONS) * len(catalog.CANCEL_PHASES)
+    assert len(reasons) == len(catalog.CANCEL_REASONS) * len(catalog.RUN_PHASES)
     for metric, key, expected in (
         (catalog.TASK_REJECTED, catalog.Key.ERROR_TYPE, catalog.REJECT_REASONS),
         (catalog.CONTEXT_LOSSES, catalog.Key.LOSS_KIND, catalog.CONTEXT_LOSS_KINDS),

@@ -17,7 +17,7 @@ from typing import Any
 from opentelemetry.trace import SpanKind
 
 from glasspool._recorded_calls import enter_function, recording_await
-from glasspool.telemetry.catalog import CANCEL_PHASES
+from glasspool.telemetry.catalog import RUN_PHASES
 from glasspool.telemetry.recording.call_names import function_name, look_through
 from glasspool.telemetry.recording.ending import Ending
 from glasspool.telemetry.recording.recorder import TaskRecord
@@ -102,7 +102,7 @@ class Limiters:
         self.max_task_names = MAX_TASK_NAMES
         self._runner = runner
         self._options: dict[str, Any] = {
-            "kind": kind, "cancels": tuple(product(reasons, CANCEL_PHASES)), "losses": losses,
+            "kind": kind, "cancels": tuple(product(reasons, RUN_PHASES)), "losses": losses,
         }  # fmt: skip
         self._observed: dict[int, tuple[ObservedLimiter, Any, Any]] = {}  # with its limiter and loop, weakly
         loops.at_end(self._ended)

@@ -16,7 +16,7 @@ from opentelemetry.trace import SpanKind
 from glasspool._foreign.frames import queued_by
 from glasspool._foreign.pool_parts import alive_workers, has_queue, most_workers, queue_size
 from glasspool._recorded_calls import from_executor, recording, run_counted
-from glasspool.telemetry.catalog import CANCEL_PHASES, CONTEXT_LOSS_KINDS
+from glasspool.telemetry.catalog import CONTEXT_LOSS_KINDS, RUN_PHASES
 from glasspool.telemetry.recording.recorder import Recorder
 from glasspool.telemetry.tracing.carried_call import Carried
 from glasspool.telemetry.tracing.spans import Spans
@@ -117,7 +117,7 @@ def observe(
             wait_objective=wait_objective,
             max_task_names=max_task_names,
             recorder=_recorder_of(kind),
-            cancels=product(("explicit", "shutdown"), CANCEL_PHASES if kind.type == "dask" else ("queued",)),
+            cancels=product(("explicit", "shutdown"), RUN_PHASES if kind.type == "dask" else ("queued",)),
             rejects=("already_shutdown",) if kind.type == "dask" else ("already_shutdown", "broken"),
             losses=CONTEXT_LOSS_KINDS if kind.remote else (),
             alive=None if limit is None else lambda: alive_workers(alive()),

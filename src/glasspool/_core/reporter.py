@@ -16,7 +16,7 @@ from glasspool._foreign.guarded import is_a, log
 from glasspool._recorded_calls import recognise
 from glasspool.stats import LATE, CutTask, ExecutorStats, ShutdownReport
 from glasspool.telemetry import loop_monitors, providers
-from glasspool.telemetry.catalog import CANCEL_PHASES, REJECT_REASONS, Key
+from glasspool.telemetry.catalog import REJECT_REASONS, RUN_PHASES, Key
 from glasspool.telemetry.observers import Observers, TaskEvent
 from glasspool.telemetry.recording.ages import oldest_ages, unobeyed
 from glasspool.telemetry.recording.call_names import look_through
@@ -47,7 +47,7 @@ _ASKED = ("explicit", "shutdown", "keyboard_interrupt")  # reasons for which the
 
 
 def _cancels(*reasons: str) -> tuple[tuple[str, str], ...]:
-    return tuple(product(reasons, CANCEL_PHASES[:2]))  # all that there are without retries
+    return tuple(product(reasons, RUN_PHASES))
 
 
 class Reporter:

@@ -23,6 +23,7 @@ __all__ = [
     "QUEUE_OUTCOMES",
     "REJECT_REASONS",
     "RETRY_STOPS",
+    "RUN_PHASES",
     "SERVICE_STATES",
     "SHUTDOWN_OUTCOMES",
     "SPAN_ATTRIBUTES",
@@ -98,7 +99,10 @@ CANCEL_REASONS: Final[tuple[str, ...]] = (
     "keyboard_interrupt",
     "unknown",
 )
-CANCEL_PHASES: Final[tuple[str, ...]] = ("queued", "running", "retry_wait")
+RUN_PHASES: Final[tuple[str, ...]] = ("queued", "running")
+"""Where a cancellation may meet any task."""
+
+CANCEL_PHASES: Final[tuple[str, ...]] = (*RUN_PHASES, "retry_wait")
 """Where a cancellation met a task; ``retry_wait``: an attempt had failed, and the next one had not begun."""
 
 HOLD_REASONS: Final[tuple[str, ...]] = ("rate", "limit", "pause", "retry", "dependency")

@@ -112,7 +112,7 @@ class Handler(BaseHTTPRequestHandler):
             return
         self.send_response(status)
         if status == 503:
-            self.send_header("Retry-After", "1")
+            self.send_header("Retry-After", "3")
         content = json.dumps({"number": number}).encode()
         self.send_header("Content-Length", str(len(content)))
         self.end_headers()
@@ -150,7 +150,7 @@ async def order_all(how: str, work: Callable[[httpx.AsyncClient, int], Awaitable
             while len(numbers) < ORDERS * 2 // 3:
                 numbers.append((await pile.next_completed()).unwrap())
             await anyio.sleep(0.3)
-            stats = executor.stats()  # the others wait for the second that the server has asked for
+            stats = executor.stats()  # the others wait for the three seconds that the server has asked for
             numbers += (await pile.drain()).values()
         print(
             f"{how}: {len(set(numbers))} orders in {sum(server.requests.values())} requests, "

@@ -38,11 +38,11 @@ if TYPE_CHECKING:
     from .headers import retry_after
     from .iterators import AsCompleted, InOrder
     from .limits import Limit
-    from .pile import Drained, Pile, PileStats
+    from .pile import Drained, Pile
     from .rates import Hold, Rate
     from .retries import Retry, RetryBudget
     from .services import Service, ServiceState
-    from .stats import CutTask, ExecutorStats, ShutdownReport, Stopped
+    from .stats import CutTask, ExecutorStats, PileStats, ShutdownReport, Stopped
     from .task import Completed, Outcome, TaskHandle, TaskState, WorkItem
 
 __all__ = [
@@ -106,7 +106,7 @@ _HOME = {
     "Outcome": "task",
     "Pile": "pile",
     "PileEmpty": "errors",
-    "PileStats": "pile",
+    "PileStats": "stats",
     "Progress": "_progress.iterating",
     "QueueFull": "errors",
     "Rate": "rates",

@@ -7,7 +7,6 @@ import weakref
 from collections.abc import Awaitable, Callable
 from contextlib import AbstractContextManager
 from contextvars import copy_context
-from dataclasses import dataclass
 from functools import partial
 from types import TracebackType
 from typing import Any, Protocol, TypeVar, overload
@@ -22,7 +21,7 @@ from ._core.work import Work
 from ._foreign.guarded import is_a
 from ._options import TaskOptions
 from .errors import ExecutorClosed, PileEmpty
-from .stats import Stopped
+from .stats import PileStats, Stopped
 from .task import Completed, Outcome, TaskHandle
 
 if sys.version_info >= (3, 11):
@@ -31,28 +30,10 @@ else:
     from exceptiongroup import BaseExceptionGroup
     from typing_extensions import Self, TypeVarTuple, Unpack
 
-__all__ = ["Drained", "Include", "Pile", "PileStats", "ledger_of"]
+__all__ = ["Drained", "Include", "Pile", "ledger_of"]
 
 T = TypeVar("T")
 Ts = TypeVarTuple("Ts")
-
-
-@dataclass(frozen=True)
-class PileStats:
-    """A pile's own tasks at one moment; ``untaken`` outcomes are held until they are taken."""
-
-    queued: int
-    in_flight: int
-    succeeded: int
-    failed: int
-    timed_out: int
-    cancelled: int
-    untaken: int
-
-    @property
-    def submitted(self) -> int:
-        """Tasks included so far."""
-        return self.queued + self.in_flight + self.succeeded + self.failed + self.timed_out + self.cancelled
 
 
 class Drained(list[Completed[Any]]):

@@ -1,4 +1,4 @@
-"""What is left of an executor: its statistics while open, its report when closed."""
+"""Figures of an executor and of a pile: statistics while open, the report when closed."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from signal import Signals
 from typing import Any
 
-__all__ = ["LATE", "CutTask", "ExecutorStats", "ShutdownReport", "Stopped"]
+__all__ = ["LATE", "CutTask", "ExecutorStats", "PileStats", "ShutdownReport", "Stopped"]
 
 
 LATE = 1.0
@@ -54,6 +54,24 @@ class ExecutorStats:
     def slots_used(self) -> int:
         """Slots held: by tasks in flight that have not lent theirs, and by abandoned threads."""
         return self.in_flight + self.abandoned - self.lent
+
+
+@dataclass(frozen=True)
+class PileStats:
+    """A pile's own tasks at one moment; ``untaken`` outcomes are held until they are taken."""
+
+    queued: int
+    in_flight: int
+    succeeded: int
+    failed: int
+    timed_out: int
+    cancelled: int
+    untaken: int
+
+    @property
+    def submitted(self) -> int:
+        """Tasks included so far."""
+        return self.queued + self.in_flight + self.succeeded + self.failed + self.timed_out + self.cancelled
 
 
 @dataclass(frozen=True)

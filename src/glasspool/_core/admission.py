@@ -247,7 +247,7 @@ class Submission:
         except BaseException:
             if producer.accepted:  # while the caller waited for its slot again
                 engine.request_cancel(producer.task, "parent_scope")
-            elif producer in engine.reporter.record.pending:  # while the wait was examined again
+            elif producer.in_line:  # while the wait was examined again
                 self.give_up(producer, "submit_cancelled")
             raise
 
@@ -306,7 +306,7 @@ class Submission:
     def give_up(self, producer: Producer[Task], reason: str) -> None:
         """Stop waiting for room: the call is rejected for this ``reason`` of the catalog."""
         engine, blocked = self.engine, None
-        if producer in engine.reporter.record.pending:  # else the wait was refused before it stood in line
+        if producer.in_line:  # else the wait was refused before it stood in line
             blocked = engine.reporter.released(producer)
             engine.line.give_up(producer)
         engine.reporter.rejected(producer.task.plan, reason, blocked)

@@ -298,9 +298,7 @@ class Engine(Policies):
             feed.cut()
         if self.active and not self._watched:
             self._watched = True
-            self.nursery.start_watch(
-                partial(self.idle.watch, lambda: log_late(self.name, self.reporter.record, list(self.active)))
-            )
+            self.nursery.start_watch(partial(self.idle.watch, self._log_late))
         if cancel_nursery:
             self.nursery.cancel()
 

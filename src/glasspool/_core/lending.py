@@ -271,10 +271,6 @@ class Lending:
 
     # -- tasks -----------------------------------------------------------------------------------------------------
 
-    def queued_again(self, task: Task) -> None:
-        """The task, an attempt of which has failed, is in the queue again."""
-        self.order.queued_again(task)
-
     def left_queue(self, task: Task) -> None:
         """The task is not queued any more."""
         self.order.left(task)

@@ -147,6 +147,7 @@ class Line:
         apart = owner.gate is not None and owner.gate.lanes.stands_apart(producer)
         if not apart:
             owner.queue.block(producer)
+        producer.in_line = True
         owner.reporter.blocked(producer)
         if producer.task.sink is not None:
             producer.task.sink.asks(1)
@@ -163,6 +164,7 @@ class Line:
     def give_up(self, producer: Producer[Task]) -> None:
         """The producer stops waiting; room that was granted to it goes to the next in line."""
         owner = self._owner
+        producer.in_line = False
         owner.lending.places.unblock(producer)
         if producer.task.sink is not None:
             producer.task.sink.asks(-1)
@@ -196,7 +198,7 @@ class Line:
         granted = owner.queue.granted
         while granted and (producer := next(iter(granted))).back and self._fits(producer.task):
             del granted[producer]
-            producer.accepted = True
+            producer.accepted, producer.in_line = True, False
             owner.lending.places.unblock(producer)
             if producer.task.sink is not None:
                 producer.task.sink.asks(-1)

@@ -22,13 +22,14 @@ P = TypeVar("P", bound="Producer[Any]")
 class Producer(Generic[T]):
     """A submitter that waits for room for its ``task``. It is first granted room; when it has woken from its wait
     (``back``) it uses the room in turn. If it is ``back`` from the beginning, its task is accepted as soon as its turn
-    comes. ``parent``: the task of the same executor within which it submits, if that is so.
+    comes. ``parent``: the task of the same executor within which it submits, if that is so. ``in_line``: it has begun
+    to wait, and has neither been accepted nor given up.
 
     ``wake`` is called when room was granted to a producer that is not back, when the task was accepted, or when the
     executor is closing.
     """
 
-    __slots__ = ("accepted", "back", "parent", "task", "wake")
+    __slots__ = ("accepted", "back", "in_line", "parent", "task", "wake")
 
     wake: Callable[[], object]  # set when it is put in line
 
@@ -36,7 +37,7 @@ class Producer(Generic[T]):
         self.task = task
         self.back = back
         self.parent = parent
-        self.accepted = False
+        self.accepted = self.in_line = False
 
 
 def stand_in(line: OrderedDict[P, None], producer: P) -> None:

@@ -57,7 +57,7 @@ class RetryReporter:
     ) -> Callable[[], None]:
         """An attempt has ended so, in this context, and the task is queued again. Returns what is to be told when all
         state has changed."""
-        failed = Ending.timed_out() if outcome == "timeout" else Ending.failed(error)
+        failed = _ending(outcome, error)
         retry_figures.sent_back(self._record, task.record, failed.error_type)
         ended = self._ended(task, attempts, failed)
         return lambda: context.run(self._tell, attempts, ended)
@@ -108,7 +108,7 @@ class RetryReporter:
             tell()
 
 
-def _ending(outcome: str, error: BaseException | None, reason: str) -> Ending:
+def _ending(outcome: str, error: BaseException | None, reason: str = "") -> Ending:
     if outcome == "error":
         return Ending.failed(error)
     if outcome == "timeout":

@@ -160,7 +160,7 @@ class Retrying:
         owner.queue.push_beyond(task, task.plan.deadline)
         gate.hold_apart(task, "retry", until=until)
         if owner.lending.on:
-            owner.lending.queued_again(task)
+            owner.lending.order.queued_again(task)
         tell = self.reporter.sent_back(task, attempts, *failed, own)
         owner.dispatch()
         tell()

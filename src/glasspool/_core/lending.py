@@ -116,7 +116,7 @@ class Lending:
             while (value := await step()) is AGAIN:
                 if self._lent.get(wait.owner) is lease:
                     self._returning.pop(wait.owner, None)
-                else:  # the wait seemed to be over
+                elif not wait.left_behind:  # the wait seemed to be over
                     self._leave(wait, lease)
                     lease = self._lend(wait)
                 await look_again(wait)
@@ -234,12 +234,14 @@ class Lending:
     def _look(self, wait: Wait) -> None:
         """Whether the wait is over: then the slot that has become free is for its task, before that has woken."""
         lease = self._lent.get(wait.owner)
-        if lease is None:
+        if lease is None or wait.left_behind:
             return
         if wait.needs()[0] > 0:
             self.order.lasts(wait)
-        elif lease.branches == 1 and not wait.closing:
+        elif lease.branches == 1:
             self._returning.setdefault(wait.owner, lease)
+            if wait.closing:  # it goes on at once, so it needs the slot before the others
+                self._returning.move_to_end(wait.owner, last=False)
 
     def _take_back(self, task: Task, lease: Lease) -> None:
         """The task has its slot and its permit again, if need be over the limit."""

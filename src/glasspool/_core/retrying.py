@@ -22,7 +22,8 @@ from .policies.budget import Budget
 from .policies.gate import Gate
 from .queue import AdmissionQueue, Producer
 from .retry_reporter import RetryReporter
-from .task_state import Attempts, Task
+from .task_state import CURRENT, AttemptRef, Attempts, Task
+from .waits import WAITS
 
 __all__ = ["Retrying"]
 
@@ -101,6 +102,7 @@ class Retrying:
         """An attempt begins: its function is about to be called, in the current context."""
         attempts.number += 1
         attempts.failed = None
+        CURRENT.set(AttemptRef(task, attempts.number))
         if attempts.number == 1 and self._budget is not None:
             self._budget.first(self._now())
         if attempts.number > 1 and task.sink is not None:
@@ -156,6 +158,7 @@ class Retrying:
         assert attempts.context is not None, "an attempt has begun"  # noqa: S101 - for the type checker
         own, gate = copy_context(), owner.gated(places=False)
         owner.frees_slot(task)
+        WAITS.forget(task)
         task.send_back(failed, attempts.context.copy())
         owner.queue.push_beyond(task, task.plan.deadline)
         gate.hold_apart(task, "retry", until=until)

@@ -33,6 +33,7 @@ if TYPE_CHECKING:
 __all__ = [
     "CURRENT",
     "MOVES",
+    "AttemptRef",
     "Attempts",
     "CancelRequest",
     "Plan",
@@ -41,6 +42,7 @@ __all__ = [
     "current",
     "current_task",
     "current_task_of",
+    "has_ended",
     "timeout_error",
 ]
 
@@ -262,17 +264,40 @@ class Task:
         return f"<Task {self.item.id} {self.name!r} {self.state}>"
 
 
+class AttemptRef(ref[Task]):
+    """A weak reference to a task, of its attempt ``number``."""
+
+    __slots__ = ("number",)
+    number: int
+
+    def __new__(cls, task: Task, number: int) -> AttemptRef:
+        """Make the reference."""
+        made = super().__new__(cls, task)
+        made.number = number
+        return made
+
+
 CURRENT: ContextVar[ref[Task] | None] = ContextVar("glasspool_current_task", default=None)
-"""The task that this context belongs to, as ``current_task`` returns it. It is a weak reference, since copies of a
-context may be kept long after their task has ended."""
+"""The task that this context belongs to, as ``current_task`` returns it; an ``AttemptRef`` if that may run more than
+once. It is a weak reference, since copies of a context may be kept long after their task has ended."""
 
 
 def current_task() -> Task | None:
     """The task within which the caller runs, as long as it holds its slot: until it has ended, or, if it was left
-    behind in a thread, until that has."""
+    behind in a thread, until that has. What an earlier attempt has left behind does not run within it."""
     reference = CURRENT.get()
     current = None if reference is None else reference()
-    return None if current is None or (current.completed is not None and not current.left_running) else current
+    return None if current is None or has_ended(current, reference) else current
+
+
+def has_ended(task: Task, reference: ref[Task] | None) -> bool:
+    """Whether the task, or the attempt of it that ``reference`` is of, has ended and holds no slot."""
+    if task.completed is not None and not task.left_running:
+        return True
+    attempts = task.attempts
+    if attempts is None or type(reference) is not AttemptRef:
+        return False
+    return attempts.failed is not None or attempts.number != reference.number
 
 
 def current() -> CurrentTask | None:

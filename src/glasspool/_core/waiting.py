@@ -56,7 +56,7 @@ async def in_steps(wait: Wait, step: Callable[[], Awaitable[Any]]) -> Any:
 
 async def look_again(wait: Wait) -> None:
     """What the wait is for has changed: examine it anew."""
-    if WAITS.is_suspect(wait):
+    if not wait.left_behind and WAITS.is_suspect(wait):
         await _examine(wait)
 
 

@@ -25,7 +25,7 @@ from typing import cast
 
 from .interfaces import NOTHING, Host, Needs
 from .policies.limiter import Limiter
-from .task_state import Task
+from .task_state import CURRENT, Task, has_ended
 
 __all__ = ["WAITS", "Wait", "named"]
 
@@ -38,7 +38,7 @@ class Wait:
     and needs no slot, and its own cancellation does not end it.
     """
 
-    __slots__ = ("closing", "host", "key", "needs", "owner", "what")
+    __slots__ = ("_within", "closing", "host", "key", "needs", "owner", "what")
 
     def __init__(
         self, owner: Task, host: Host, what: str, needs: Callable[[], Needs], key: object, closing: bool
@@ -49,6 +49,12 @@ class Wait:
         self.needs = needs
         self.key = key
         self.closing = closing
+        self._within = CURRENT.get()
+
+    @property
+    def left_behind(self) -> bool:
+        """Whether its task, or the attempt of it that waits, has ended: then it is no wait of the task any more."""
+        return has_ended(self.owner, self._within)
 
 
 # Events that can happen or not: a task's end, a wait's, a free slot or permit, a thread's end (by its waits).
@@ -114,6 +120,12 @@ class Waits:
                 if not self.lending[owner]:
                     del self.lending[owner]
             self._enter(owner)
+
+    def forget(self, task: Task) -> None:
+        """An attempt of the task has ended: what still waits in it does not keep the next one waiting."""
+        with self.lock:
+            for wait in list(self.waits.get(task, ())):
+                self.end(wait)
 
     def _enter(self, owner: Task) -> None:
         """List the task among those that wait and hold a slot, or do not."""

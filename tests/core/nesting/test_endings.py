@@ -366,6 +366,43 @@ async def test_after_shrinking_parents_have_their_slots_again():
         assert executor.stats().slots_used == 0
 
 
+@both
+@pytest.mark.parametrize("how", ["pile", "iteration"])
+def test_who_closes_goes_on_in_the_slot_that_its_child_leaves(backend, how):
+    """Not over the limit, though others are queued."""
+
+    async def main():
+        used: list[int] = []
+
+        def observe(_: object) -> None:
+            used.append(executor.stats().slots_used)
+
+        executor = HybridExecutor("closes", max_in_flight=2, observers=[observe])
+
+        async def parent() -> None:
+            if how == "pile":
+                async with executor.pile() as pile:
+                    await pile.include(anyio.sleep, 100)
+                    await anyio.sleep(1)
+                    await pile.aclose()
+            else:
+                async with executor.as_completed(anyio.sleep, [1, 100]) as outcomes:
+                    async for _ in outcomes:
+                        break
+            used.append(executor.stats().slots_used)
+            await anyio.sleep(5)
+
+        async with executor:
+            handle = await executor.submit(parent)
+            await anyio.sleep(0.5)
+            others = [await executor.submit(anyio.sleep, 3) for _ in range(4)]
+            await handle
+            assert not others[-1].done
+        return used
+
+    assert max(in_virtual_time(backend, main)) == 2
+
+
 @pytest.mark.anyio
 async def test_closing_a_pile_inside_a_task():
     async with HybridExecutor("closing", max_in_flight=1) as executor:

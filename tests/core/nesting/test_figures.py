@@ -15,6 +15,7 @@ from glasspool.telemetry import catalog
 from glasspool.telemetry.recording.registry import REGISTRY
 from glasspool.telemetry.recording.snapshot_queries import total
 from tests.core.policies.support import both, in_virtual_time
+from tests.core.support import until
 
 
 @both
@@ -65,6 +66,8 @@ async def test_figures_add_up_from_another_thread_while_slots_are_lent_and_come_
                 read.append(stats.lent)
 
         async def tree(depth: int) -> None:
+            if not depth and not any(read):
+                await until(lambda: any(read))  # so that the thread has read while slots are lent
             if depth:
                 async with executor.pile() as pile:
                     for _ in range(3):

@@ -160,7 +160,8 @@ class TaskTracer:
                 now, attributes = time.time_ns(), {Key.HOLD_REASON: reason}
                 if limit is not None:
                     attributes[Key.LIMIT_NAME] = printable(limit)
-                span.add_event(catalog.SPAN_EVENT_HELD, attributes, now - int(seconds * 1e9))
+                begun = max(now - int(seconds * 1e9), getattr(span, "start_time", None) or 0)  # they are two clocks
+                span.add_event(catalog.SPAN_EVENT_HELD, attributes, begun)
                 span.add_event(catalog.SPAN_EVENT_RELEASED, {**attributes, Key.HOLD_DURATION: seconds}, now)
         except (KeyboardInterrupt, SystemExit):
             raise

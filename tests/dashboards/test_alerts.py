@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import subprocess
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -58,24 +59,38 @@ def values(series: Series, end: float, interval: int) -> str:
     return " ".join(gone if sample is None else f"{sample:.10g}" for sample, gone in zip(samples, absent, strict=True))
 
 
-def case_group(case: Case, interval: int) -> dict[str, object]:
-    firing = [
-        {"labels": f'{{alertname="{alert}", instance="{instance}"}}', "value": 1}
-        for alert, instances in case.firing.items()
-        for instance in instances
-    ]
-    return {
-        "name": case.title,
-        "interval": f"{interval}s",
-        "input_series": [{"series": each.name(), "values": values(each, case.at, interval)} for each in case.series],
-        "promql_expr_test": [
-            {
-                "expr": 'count by (alertname, instance) (ALERTS{alertstate="firing"})',
-                "eval_time": f"{int(case.at)}s",
-                "exp_samples": firing,
-            }
-        ],
-    }
+def case_groups(cases: Iterable[Case], interval: int) -> list[dict[str, object]]:
+    """The cases as tests of promtool: those of similar length side by side in one, each a job of its own.
+
+    All rules are evaluated for each instant of a test, so a test for each case would take ten times as long. It also
+    shows that no job has a part in what is said of another one.
+    """
+    alike: dict[int, list[Case]] = {}
+    for case in cases:
+        alike.setdefault(int(case.at).bit_length(), []).append(case)
+    return [case_group(each, interval) for each in alike.values()]
+
+
+def case_group(cases: Sequence[Case], interval: int) -> dict[str, object]:
+    series: list[dict[str, str]] = []
+    checks: list[dict[str, object]] = []
+    for number, case in enumerate(cases):
+        job = f"case {number}: {case.title}"
+        series += [{"series": each.name(job), "values": values(each, case.at, interval)} for each in case.series]
+        firing = [
+            {"labels": f'{{alertname="{alert}", instance="{instance}"}}', "value": 1}
+            for alert, instances in case.firing.items()
+            for instance in instances
+        ]
+        checks.append(
+            check(f'count by (alertname, instance) (ALERTS{{alertstate="firing", job="{job}"}})', case.at, firing)
+        )
+    checks += [check('ALERTS{job!~"case .*"}', at, []) for at in sorted({case.at for case in cases})]
+    return {"name": "alerts", "interval": f"{interval}s", "input_series": series, "promql_expr_test": checks}
+
+
+def check(expr: str, at: float, samples: list[dict[str, object]]) -> dict[str, object]:
+    return {"expr": expr, "eval_time": f"{int(at)}s", "exp_samples": samples}
 
 
 def promtool_test(
@@ -106,7 +121,7 @@ def test_promtool_accepts_the_rules(tmp_path: Path) -> None:
 @pytest.mark.parametrize("interval", [15, 60])
 def test_alerts_fire_and_stay_silent(tmp_path: Path, interval: int) -> None:
     chosen = [case for case in CASES if interval in case.intervals]
-    promtool_test(tmp_path, [case_group(case, interval) for case in chosen], interval, RuleOptions())
+    promtool_test(tmp_path, case_groups(chosen, interval), interval, RuleOptions())
 
 
 def test_a_failed_scrape_is_no_event(tmp_path: Path) -> None:
@@ -115,7 +130,7 @@ def test_a_failed_scrape_is_no_event(tmp_path: Path) -> None:
     windows = (5 * M, 15 * M)  # of the ratios, and of rare events
     quiet = [case for case in CASES if 60 in case.intervals and not case.firing]
     gaps = [with_gaps(case, {case.at - window for window in windows}) for case in quiet]
-    promtool_test(tmp_path, [case_group(case, 60) for case in gaps], 60, RuleOptions())
+    promtool_test(tmp_path, case_groups(gaps, 60), 60, RuleOptions())
 
 
 def with_gaps(case: Case, gaps: set[float]) -> Case:
@@ -130,11 +145,11 @@ def with_gaps(case: Case, gaps: set[float]) -> Case:
 @pytest.mark.parametrize("interval", [15, 60])
 def test_the_wait_objective(tmp_path: Path, interval: int) -> None:
     chosen = [case for case in OBJECTIVE if interval in case.intervals]
-    promtool_test(tmp_path, [case_group(case, interval) for case in chosen], interval, RuleOptions(), "queue_wait")
+    promtool_test(tmp_path, case_groups(chosen, interval), interval, RuleOptions(), "queue_wait")
 
 
 def test_the_wait_objective_by_an_option_of_the_rules(tmp_path: Path) -> None:
-    promtool_test(tmp_path, [case_group(case, 60) for case in BUCKETED], 60, BY_NAME, "queue_wait")
+    promtool_test(tmp_path, case_groups(BUCKETED, 60), 60, BY_NAME, "queue_wait")
 
 
 def test_waits_without_an_objective_are_nobodys_business(tmp_path: Path) -> None:
@@ -143,7 +158,7 @@ def test_waits_without_an_objective_are_nobodys_business(tmp_path: Path) -> None
     other = RuleOptions(wait_objectives=(("mai", 0.5), ("mails", 0.5), ("ail", 0.5)))
     for directory, options in ((tmp_path / "none", RuleOptions()), (tmp_path / "others", other)):
         directory.mkdir()
-        promtool_test(directory, [case_group(case, 60) for case in late], 60, options, "queue_wait")
+        promtool_test(directory, case_groups(late, 60), 60, options, "queue_wait")
 
 
 NUMBER = prometheus_label(Key.PROCESS_NUMBER)
@@ -164,7 +179,7 @@ def behind_one_port(text: str) -> str:
 @pytest.mark.parametrize("about", ["", "queue_wait"])
 def test_processes_behind_one_port_are_judged_like_instances(tmp_path: Path, about: str) -> None:
     chosen = [case for case in OBJECTIVE if case.at <= 7200] if about else CASES
-    groups = [case_group(case, 60) for case in chosen if 60 in case.intervals]
+    groups = case_groups([case for case in chosen if 60 in case.intervals], 60)
     text = yaml.safe_dump(groups, width=10_000_000).replace("by (alertname, ", f"by (alertname, {NUMBER}, ")
     promtool_test(tmp_path, yaml.safe_load(behind_one_port(text)), 60, RuleOptions(), about)
 
@@ -174,7 +189,7 @@ def test_what_an_executor_declares_goes_before_an_option(tmp_path: Path) -> None
     every = Series(c.QUEUE_WAIT, lambda t: t, {Key.QUEUE_OUTCOME: "started"}, "_count")
     bucket = Series(c.QUEUE_WAIT, const(0), {Key.QUEUE_OUTCOME: "started", "le": "0.5"}, "_bucket")
     case = Case("declared and chosen", (every, bucket, Series(c.QUEUE_SIZE, const(0)), DECLARED), 4000, {})
-    promtool_test(tmp_path, [case_group(case, 60)], 60, BY_NAME)
+    promtool_test(tmp_path, case_groups([case], 60), 60, BY_NAME)
 
 
 def test_full_executors_chosen_by_name_are_waited_for(tmp_path: Path) -> None:
@@ -183,17 +198,17 @@ def test_full_executors_chosen_by_name_are_waited_for(tmp_path: Path) -> None:
     every = dict.fromkeys(("GlasspoolNotStarting", "GlasspoolQueueFilling", "GlasspoolSaturated"), ("a:1",))
     for title, options, firing in (("chosen", BY_NAME, every), ("not chosen", RuleOptions(), {})):
         (tmp_path / title).mkdir()
-        promtool_test(tmp_path / title, [case_group(Case(title, held, 900, firing), 60)], 60, options)
+        promtool_test(tmp_path / title, case_groups([Case(title, held, 900, firing)], 60), 60, options)
 
 
 def test_executors_whose_tasks_may_live_for_ever(tmp_path: Path) -> None:
     case = Case("connections", overdue(const(4000), 0.1), 900, {})
-    promtool_test(tmp_path, [case_group(case, 60)], 60, RuleOptions(long_lived="ws-.*|mail"))
+    promtool_test(tmp_path, case_groups([case], 60), 60, RuleOptions(long_lived="ws-.*|mail"))
 
 
 def test_tasks_that_may_keep_a_permit_for_ever(tmp_path: Path) -> None:
     case = replace(next(case for case in CASES if "GlasspoolLimitStarved" in case.firing), firing={})
-    promtool_test(tmp_path, [case_group(case, 60)], 60, RuleOptions(long_lived="ws-.*|mail"))
+    promtool_test(tmp_path, case_groups([case], 60), 60, RuleOptions(long_lived="ws-.*|mail"))
 
 
 @pytest.mark.parametrize(("minutes", "firing"), [(6, ()), (8, (A,))])
@@ -202,7 +217,7 @@ def test_how_long_tasks_may_be_held_is_an_option(tmp_path: Path, minutes: int, f
     limit = (*queue(const(3), ramp(1), B), *held("limit", const(3), B), *limited(const(4), instance=B))
     expected = {"GlasspoolPauseLasts": firing, "GlasspoolLimitStarved": (B,) if firing else ()}
     case = Case("held", (*paused, *limit), minutes * M, expected)
-    promtool_test(tmp_path, [case_group(case, 60)], 60, RuleOptions(pause_window="7m", starved_window="7m"))
+    promtool_test(tmp_path, case_groups([case], 60), 60, RuleOptions(pause_window="7m", starved_window="7m"))
 
 
 def test_every_alert_has_cases_in_which_it_fires() -> None:
@@ -229,7 +244,7 @@ def test_bounds_are_found_in_both_spellings(tmp_path: Path) -> None:
     both = ("scraped", "otlp")
     firing = {"GlasspoolWaitObjectiveBurning": both, "GlasspoolWaitObjectiveBurningSlowly": both}
     case = Case("both spellings", tuple(series), 4000, firing)
-    promtool_test(tmp_path, [case_group(case, 60)], 60, options)
+    promtool_test(tmp_path, case_groups([case], 60), 60, options)
 
 
 def test_a_wrong_expectation_is_noticed(tmp_path: Path) -> None:
@@ -237,4 +252,4 @@ def test_a_wrong_expectation_is_noticed(tmp_path: Path) -> None:
     broken = Case(case.title, case.series, case.at, {"GlasspoolTaskStuck": ("a:1",)})
     need("promtool")
     with pytest.raises(AssertionError, match="GlasspoolWaitObjectiveBurning"):
-        promtool_test(tmp_path, [case_group(broken, 60)], 60, RuleOptions())
+        promtool_test(tmp_path, case_groups([broken], 60), 60, RuleOptions())

@@ -83,9 +83,9 @@ class Series:
     suffix: str = ""
     instance: str = A
 
-    def name(self) -> str:
+    def name(self, job: str) -> str:
         """The series with all its labels."""
-        labels = {"job": "app", "instance": self.instance}
+        labels = {"job": job, "instance": self.instance}
         if self.metric.identity:
             labels |= {prometheus_label(Key.EXECUTOR_NAME): "mail", prometheus_label(Key.EXECUTOR_TYPE): "hybrid"}
         labels |= {prometheus_label(key): value for key, value in self.labels.items()}

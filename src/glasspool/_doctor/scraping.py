@@ -39,6 +39,8 @@ class Page:
     openmetrics: bool = False
     trouble: str = ""
     fix: str = ""
+    answered: bool = True
+    """Whether there was an answer, of whatever kind."""
 
     @property
     def is_metrics(self) -> bool:
@@ -69,10 +71,11 @@ def _fetched(url: str, timeout: float) -> Page:
     start = "Name the port that configure(prometheus_port=…) or the program's /metrics listens on."
     try:
         bare, user = separated(url)
-        headers = {"Accept": _OPENMETRICS, "User-Agent": "glasspool-doctor", **user}
+        headers = {"Accept": _OPENMETRICS, "User-Agent": "glasspool", **user}
         request = urllib.request.Request(bare, headers=headers)  # noqa: S310 - checked below
         if request.type not in ("http", "https"):
-            return Page(url, trouble="the address begins neither with http:// nor with https://", fix=start)
+            trouble = "the address begins neither with http:// nor with https://"
+            return Page(url, trouble=trouble, fix=start, answered=False)
         with urllib.request.urlopen(request, timeout=timeout) as answer:  # noqa: S310 - checked above
             kind = answer.headers.get_content_type()
             data = answer.read(_MOST + 1)
@@ -86,9 +89,10 @@ def _fetched(url: str, timeout: float) -> Page:
     except IncompleteRead as error:
         return _cut(url, len(error.partial))
     except TimeoutError:
-        return Page(url, trouble=f"no answer within {timeout:g} s", fix="Try again with a larger --timeout.")
+        fix = "Try again with a larger --timeout."
+        return Page(url, trouble=f"no answer within {timeout:g} s", fix=fix, answered=False)
     except (OSError, HTTPException, ValueError) as error:
-        return Page(url, trouble=_no_answer(_place(url), error, timeout), fix=start)
+        return Page(url, trouble=_no_answer(_place(url), error, timeout), fix=start, answered=False)
 
 
 def _cut(url: str, length: int) -> Page:
@@ -161,4 +165,6 @@ def _json(text: str) -> str:
         json.loads(text)
     except ValueError:
         return "it is JSON that breaks off, not metrics"
+    except RecursionError:
+        return "it is JSON that is nested too deep, not metrics"
     return "it is JSON, not metrics"

@@ -11,16 +11,19 @@ from glasspool import __version__
 from .dashboards import dashboards_app, rules_app
 from .demo import demo
 from .doctor import doctor
+from .top import tasks, top
 
 __all__ = ["app"]
 
 app = typer.Typer(
-    help="See into concurrent Python work: a demo, a doctor, and the dashboards and alert rules for it.",
+    help="See into concurrent Python work: what runs, a doctor, a demo, and dashboards and alert rules.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
 )
 app.command()(demo)
+app.command()(top)
+app.command()(tasks)
 app.command()(doctor)
 app.add_typer(dashboards_app, name="dashboards")
 app.add_typer(rules_app, name="rules")

@@ -62,7 +62,7 @@ class History:
         with self.lock:
             now = self._looked = self._clock()
             if self._thread is None and not self._over.is_set():
-                self._add(now, found)
+                self.add(now, found)
                 self._thread = threading.Thread(target=self._sample, name="glasspool-live", daemon=True)
                 self._thread.start()
         return now, found
@@ -98,7 +98,7 @@ class History:
                             return
                 found = self._take()
                 with self.lock:
-                    self._add(self._clock(), found)
+                    self.add(self._clock(), found)
         except Exception:
             logger.exception("the live page keeps no history any more")
         with self.lock:
@@ -109,7 +109,8 @@ class History:
         self.times = array("d")
         self.columns = {}
 
-    def _add(self, now: float, found: dict[Entity, Flat]) -> None:
+    def add(self, now: float, found: dict[Entity, Flat]) -> None:
+        """Add a sample. The caller holds ``lock``."""
         before = len(self.times)
         self.times.append(now)
         for entity, flat in found.items():

@@ -1,0 +1,174 @@
+"""Source: one address whose executors and tasks are shown."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, cast
+from urllib.parse import quote, urlsplit, urlunsplit
+
+from glasspool._doctor.addresses import shown_url
+from glasspool._doctor.exposition import read
+from glasspool._doctor.scraping import Page, address, fetch
+from glasspool._doctor.words import plain
+from glasspool.telemetry.live import figures
+from glasspool.telemetry.live.flat import LOOP
+from glasspool.telemetry.live.history import History
+
+from .rows import LoopRow, Row, TaskRow, Unreadable
+from .scraped import Origins, entities
+
+__all__ = ["Look", "Source", "Tasks"]
+
+VERSION = 1
+"""Of the JSON that is read."""
+
+SERVE = "Serve the live page there: configure(prometheus_port=…), or glasspool.telemetry.live.asgi_app()."
+
+
+@dataclass(frozen=True)
+class Look:
+    """What one address showed. ``trouble``: why it showed nothing, with ``fix``; ``note``: why it showed less.
+
+    ``raw`` is what ``--json`` writes.
+    """
+
+    source: str
+    rows: tuple[Row, ...] = ()
+    loops: tuple[LoopRow, ...] = ()
+    trouble: str = ""
+    fix: str = ""
+    note: str = ""
+    raw: Mapping[str, Any] = field(default_factory=dict[str, Any])
+
+
+@dataclass(frozen=True)
+class Tasks:
+    """The oldest tasks of one address; ``trouble`` and ``fix`` as in ``Look``."""
+
+    source: str
+    tasks: tuple[TaskRow, ...] = ()
+    trouble: str = ""
+    fix: str = ""
+    note: str = ""
+    raw: tuple[Mapping[str, Any], ...] = ()
+
+
+class Source:
+    """One address, which may be that of metrics or of a live page. Not thread-safe.
+
+    :param given: the address; without a scheme it is http, without a path /metrics.
+    :param timeout: seconds for each answer.
+    """
+
+    def __init__(self, given: str, timeout: float) -> None:
+        self.url = address(given)
+        self.shown = shown_url(self.url)
+        self._timeout = timeout
+        self._origins = Origins()
+        self._scraped = History(dict)  # of a page of metrics; a live page has a history of its own
+
+    def look(self) -> Look:
+        """What it shows now. Nothing raises."""
+        page = fetch(_beside(self.url, "live.json"), self._timeout)
+        note = ""
+        if _is_object(page):
+            try:
+                return self._live(_json(page))
+            except Unreadable as error:
+                note = f"its live page cannot be read: {error}"
+        elif not page.answered:
+            return Look(self.shown, trouble=page.trouble, fix=page.fix)
+        return self._metrics(note)
+
+    def tasks(self) -> Tasks:
+        """Its oldest tasks. Nothing raises."""
+        page = fetch(_beside(self.url, "tasks.json"), self._timeout)
+        if not page.answered:
+            return Tasks(self.shown, trouble=page.trouble, fix=page.fix)
+        if not _is_object(page):
+            why = f": /tasks.json: {page.trouble}" if page.text is None else ""
+            return Tasks(self.shown, trouble=f"it shows no tasks{why}", fix=SERVE)
+        try:
+            found = _json(page)
+            tasks = _list(found, "tasks")
+            rows = tuple(TaskRow.of(self.shown, task) for task in tasks)
+        except Unreadable as error:
+            return Tasks(self.shown, trouble=f"its /tasks.json cannot be read: {error}", fix=SERVE)
+        unknown = found.get("unknown_processes")
+        note = "not all of its processes answered" if unknown else ""
+        return Tasks(self.shown, rows, note=note, raw=tuple({"url": self.shown, **task} for task in tasks))
+
+    def _live(self, found: dict[str, Any]) -> Look:
+        executors, loops = _list(found, "executors"), _list(found, "loops")
+        silent = [each for each in _list(found, "processes") if each.get("answered") is False]
+        return Look(
+            self.shown,
+            tuple(Row.of(self.shown, each) for each in executors),
+            tuple(LoopRow.of(self.shown, each) for each in loops),
+            note=f"{len(silent)} of its processes did not answer" if silent else "",
+            raw={"executors": executors, "loops": loops},
+        )  # fmt: skip
+
+    def _metrics(self, note: str) -> Look:
+        page = fetch(self.url, self._timeout)
+        if page.text is None or page.trouble:
+            return Look(self.shown, trouble=page.trouble, fix=page.fix)
+        scrape = read(page.text)
+        if not scrape.names():
+            fix = "Is this the right port? Series begin with the first executor that is open or observed."
+            return Look(self.shown, trouble="it serves metrics, but none of glasspool's", fix=fix)
+        found, history = entities(scrape, self._origins), self._scraped
+        now = time.monotonic()
+        executors: list[dict[str, Any]] = []
+        loops: list[dict[str, Any]] = []
+        rows: list[Row] = []
+        loop_rows: list[LoopRow] = []
+        with history.lock:
+            history.add(now, found)
+            for entity, flat in found.items():
+                process = self._origins.name(entity.process)
+                if entity.type == LOOP:
+                    loops.append(figures.event_loop(history, entity, flat, now))
+                    loop_rows.append(LoopRow.of(self.shown, loops[-1], process))
+                elif entity.type != "process":
+                    executors.append(figures.executor(history, entity, flat, now))
+                    rows.append(Row.of(self.shown, executors[-1], process))
+        raw = {"executors": executors, "loops": loops}
+        return Look(self.shown, tuple(rows), tuple(loop_rows), note=note or "metrics only", raw=raw)
+
+
+def _beside(url: str, name: str) -> str:
+    """The address of a file of the live page: beside ``metrics``, else below the path."""
+    parts = urlsplit(url)
+    before, _, last = parts.path.rpartition("/")
+    path = before if last in ("", "metrics") else parts.path
+    return urlunsplit((parts.scheme, parts.netloc, f"{path}/{quote(name)}", "", ""))
+
+
+def _is_object(page: Page) -> bool:
+    """Whether it may be a JSON object. Many servers of metrics give them for every path."""
+    return page.text is not None and page.text.lstrip()[:1] == "{"
+
+
+def _json(page: Page) -> dict[str, Any]:
+    text = page.text or ""
+    try:
+        found: Any = json.loads(text)
+    except (ValueError, RecursionError):
+        raise Unreadable("it breaks off") from None
+    if not isinstance(found, dict) or "version" not in found:
+        raise Unreadable("it is not glasspool's")
+    made = cast("dict[str, Any]", found)
+    if made["version"] != VERSION:
+        raise Unreadable(f"it is of version {plain(str(made['version']), 20)}, and this command reads {VERSION}")
+    return made
+
+
+def _list(found: dict[str, Any], name: str) -> list[dict[str, Any]]:
+    entries = found.get(name)
+    if not isinstance(entries, list) or not all(isinstance(each, dict) for each in cast("list[object]", entries)):
+        raise Unreadable(f"it has no {name}")
+    return cast("list[dict[str, Any]]", entries)

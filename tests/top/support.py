@@ -1,0 +1,99 @@
+"""A running program to look at, the commands that look, and servers that answer anything."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from threading import Thread
+from typing import Any
+
+from typer.testing import CliRunner, Result
+
+from glasspool.cli.app import app
+from tests.programs import Program
+from tests.telemetry.support import LIMIT, clean_environment
+
+__all__ = ["COMMAND", "answers", "busy", "found_json", "invoke", "port_of", "run", "told"]
+
+COMMAND = ("-c", "import glasspool.cli; glasspool.cli.main()")
+BUSY = Path(__file__).resolve().parent.parent / "live" / "busy_program.py"
+
+
+@contextmanager
+def busy(port: int = 0, executors: int = 0) -> Iterator[Program]:
+    """The program of the live page's tests, ready."""
+    with Program(str(BUSY), str(port), str(executors)) as program:
+        program.until_said("ready")
+        yield program
+
+
+def port_of(program: Program) -> int:
+    """Where it serves."""
+    return int(next(line for line in program.out.splitlines() if line.startswith("ready")).split()[1])
+
+
+def told(program: Program, line: str) -> dict[str, Any]:
+    """What a program answers to a line."""
+    before = len(program.out.splitlines())
+    program.tell(line)
+    program.until(lambda: len(program.out.splitlines()) > before and program.out.endswith("\n"), "an answer")
+    found: dict[str, Any] = json.loads(program.out.splitlines()[-1])
+    return found
+
+
+def run(*arguments: str, status: int = 0, **env: str) -> subprocess.CompletedProcess[str]:
+    """``glasspool`` with these arguments, to its end."""
+    done = subprocess.run(
+        [sys.executable, *COMMAND, *arguments], capture_output=True, text=True, timeout=LIMIT,
+        env=clean_environment(**env), stdin=subprocess.DEVNULL,
+    )  # fmt: skip
+    assert "Traceback" not in done.stderr, done.stderr
+    assert done.returncode == status, done.stdout + done.stderr
+    return done
+
+
+def invoke(*arguments: str, status: int = 0) -> Result:
+    """The same in this process, which is quicker."""
+    done = CliRunner().invoke(app, arguments)
+    assert done.exception is None or isinstance(done.exception, SystemExit), done.exc_info
+    assert done.exit_code == status, done.output
+    return done
+
+
+def found_json(*arguments: str, status: int = 0) -> dict[str, Any]:
+    """What it writes with --json."""
+    found: dict[str, Any] = json.loads(invoke(*arguments, "--json", status=status).stdout)
+    return found
+
+
+@contextmanager
+def answers(bodies: Mapping[str, tuple[int, str, str]]) -> Iterator[int]:
+    """A server that has these paths, each with a status, a content type and a text; its port."""
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            status, kind, text = bodies.get(self.path, (404, "text/plain", "not here"))
+            data = text.encode()
+            self.send_response(status)
+            self.send_header("Content-Type", kind)
+            self.send_header("Content-Length", str(len(data)))
+            self.end_headers()
+            self.wfile.write(data)
+
+        def log_message(self, format: str, *args: object) -> None:
+            pass
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    thread = Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
+    thread.start()
+    try:
+        yield server.server_port
+    finally:
+        server.shutdown()
+        thread.join()
+        server.server_close()

@@ -51,7 +51,7 @@ def _number(value: float | None) -> str:
 
 def situations(finished: Run) -> list[str]:
     """One line for each situation: the panels that show it, and the alerts that fired."""
-    fired = {store.name: set(store.firing()) for store in finished.stores}
+    fired = {name: set(found) for name, found in finished.firing.items()}
     titles = ("situation", "panels that name it", "alerts that must fire", "fired: scrape / OTLP / Collector", "quiet")
     lines = [f"| {' | '.join(titles)} |", "|---|---|---|---|---|"]
     every = set(alert_expectations()) - {LATE_TIMERS}

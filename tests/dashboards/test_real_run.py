@@ -45,7 +45,7 @@ def test_every_expression_returns_what_the_account_says(verdicts: list[Verdict],
 def test_exactly_the_named_executors_are_alerted_on(finished: Run, path: str) -> None:
     store = next(each for each in finished.stores if each.name == path)
     view = View(finished.account, finished.at, store.exact)
-    firing = {name: {_who(alert["labels"]) for alert in found} for name, found in store.firing().items()}
+    firing = {name: {_who(alert["labels"]) for alert in found} for name, found in finished.firing[path].items()}
     expected = {}
     for name, what in alerts().items():
         who = {key[0] for key in what.lines(view)}
@@ -60,7 +60,7 @@ def _who(labels: dict[str, str]) -> str:
 
 
 def test_annotations_are_filled_in(finished: Run) -> None:
-    for name, found in finished.stores[0].firing().items():
+    for name, found in finished.firing["scrape"].items():
         for alert in found:
             summary, link = alert["annotations"]["summary"], alert["annotations"]["dashboard"]
             assert link.startswith("https://grafana.example.org/d/glasspool-")

@@ -45,6 +45,8 @@ class Expected:
     amount: float = 0.001
     empty: bool = False
     """Nothing is expected: the catalog calls the metric rare and the run has none of it."""
+    absent: bool = False
+    """No line is expected, not even one at 0: the series begins with the first event, and the run has none."""
     room: int | None = None
     """The most lines that the answer has. The account does not say which of the others are left out."""
     always: Callable[[tuple[str, ...]], bool] = lambda key: False

@@ -200,7 +200,7 @@ def drilldown() -> dict[tuple[str, str], Expected]:
         ("In flight against the limit", "B"): one(lambda v: len(v.active(ORDERS)), 0, 0),
         ("In flight against the limit", "C"): one(lambda v: v.per_second(sum(orders_runs(v)), WINDOW)),
         ("In flight against the limit", "D"): one(lambda v: float(str(me(v)["limit"])), 0, 0),
-        ("In flight against the limit", "E"): Expected((), lambda v: {}, empty=True),
+        ("In flight against the limit", "E"): Expected((), lambda v: {}, absent=True),
         ("Queue against capacity", "A"): one(lambda v: v.places(ORDERS), 0, 0),
         ("Queue against capacity", "B"): one(lambda v: float(str(me(v)["capacity"])), 0, 0),
         ("Oldest queued and oldest running", "A"): one(lambda v: v.oldest(v.queued(ORDERS), "accepted"), 0, AGE),

@@ -84,11 +84,15 @@ def stack_collector_config(metrics_url: str, tempo: str) -> tuple[dict[str, Any]
 
 @dataclass
 class Run:
-    """What a run leaves: the program's account, the instant at which everything is asked, and the stores."""
+    """What a run leaves: the program's account, the instant at which everything is asked, and the stores.
+
+    ``firing``: the alerts that fired then, by store and name; some of them cease while the stores are still asked.
+    """
 
     account: dict[str, Any]
     at: float
     stores: list[Store]
+    firing: dict[str, dict[str, list[dict[str, Any]]]]
     rules: list[Path]
     debug_output: str
 
@@ -124,7 +128,8 @@ def run(directory: Path) -> Iterator[Run]:
         assert said == "FROZEN", (directory / "app.log").read_text()[-3000:]
         stores = [scraped, direct, through]
         at = _settled(stores)
-        yield Run(json.loads(out.read_text()), at, stores, rules, sink_log.read_text())
+        firing = {store.name: store.firing() for store in stores}
+        yield Run(json.loads(out.read_text()), at, stores, firing, rules, sink_log.read_text())
 
 
 def _settled(stores: list[Store]) -> float:

@@ -12,7 +12,7 @@ from .shop import Shop, now
 
 __all__ = ["BUDGET", "LATER", "retried_for_a_while", "retried_later"]
 
-BUDGET = RetryBudget(ratio=0, floor=8, window=4.0)
+BUDGET = RetryBudget(ratio=0, floor=8, window=10.0)
 LATER = 3
 """How many tasks wait for their next attempt at the end, in days."""
 

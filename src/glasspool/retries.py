@@ -107,7 +107,7 @@ class RetryBudget:
 
     :param ratio: retries for each first attempt, default 0.2; 0 or more.
     :param floor: retries in each window that need no first attempts, default 10; 0 or more.
-    :param window: seconds, default 10; above 0.
+    :param window: seconds, default 10; at least 0.001.
     :raises TypeError, ValueError: naming the parameter, its value and the fix.
     """
 
@@ -119,7 +119,7 @@ class RetryBudget:
         if self.ratio != 0 or is_a(self.ratio, bool):
             checks.amount("ratio", self.ratio)
         checks.count("floor", self.floor, least=0)
-        checks.amount("window", self.window, unit="seconds")
+        checks.amount("window", self.window, least=0.001, unit="seconds")
 
 
 def checked_retry(value: Any) -> Retry | None:

@@ -96,7 +96,8 @@ class Service:
         Idempotent. It does not start again.
 
         :raises BaseException: what the service has raised when it was cancelled; only one call raises it.
-        :raises NestedWait: inside the service itself, or a task that it has submitted.
+        :raises NestedWait: inside the service itself, or a task that it has submitted; and inside a service whose end
+            this one waits for.
         :raises WrongThread: from another thread or event loop.
         """
         await self._service.stop()

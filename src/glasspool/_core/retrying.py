@@ -139,7 +139,7 @@ class Retrying:
             else:
                 log(logger.error, "the on= of retry= of task %r failed", task.name, exc_info=broken)
                 self.reporter.broken()
-                _note(error, attempts, retry, f"the on= of its retry= raised {class_name(broken)[1]}")
+                _note(error, attempts, retry, f"the on= of its retry= failed with {class_name(broken)[1]}")
             return None
 
     def _obstacle(self, task: Task, retry: Retry, attempts: Attempts, now: float, delay: float) -> str | None:

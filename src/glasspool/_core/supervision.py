@@ -9,7 +9,9 @@ services can be ended after the tasks, the latest first.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Coroutine
+from collections import Counter
+from collections.abc import Awaitable, Callable, Coroutine, Generator
+from contextlib import contextmanager
 from contextvars import Context, ContextVar
 from functools import partial
 from typing import Any, Protocol
@@ -125,6 +127,7 @@ class Supervision:
         self._began = 0.0
         self._ready_at: float | None = None  # in the current run
         self._asked = False  # to end
+        self._awaits: Counter[Supervision] = Counter()  # whose ends it waits for, in so many calls
         self._first = anyio.Event()  # it was ready once, or has ended
         self._ended = anyio.Event()
 
@@ -151,13 +154,14 @@ class Supervision:
         :raises BaseException: what the service has raised instead of becoming ready.
         """
         try:
-            try:
-                await self._first.wait()
-            except BaseException:
-                self.ask()
-                await self.until_ended()
-                self._raise_error()
-                raise
+            with self._awaited():
+                try:
+                    await self._first.wait()
+                except BaseException:
+                    self.ask()
+                    await self.until_ended()
+                    self._raise_error()
+                    raise
             self._raise_error()
         finally:
             del self  # see Completed.unwrap
@@ -175,17 +179,50 @@ class Supervision:
     async def stop(self) -> None:
         """See ``Service.stop``."""
         self.owner.host.check_caller("service.stop")
-        if _context_of() is self:  # it may wait for its tasks, and what waits here for its end cannot be cancelled
-            raise NestedWait(
-                f"service {self.name!r}, or a task that it has submitted, waits for its own end: return from its "
-                f"function, or have somebody else stop it"
-            )
+        self._refuse_circle()
         self.ask()
         try:
-            await self.until_ended()
+            with self._awaited():
+                await self.until_ended()
             self._raise_error()
         finally:
             del self  # see Completed.unwrap
+
+    @contextmanager
+    def _awaited(self) -> Generator[None]:
+        """The caller waits for the end, within another service or outside of all."""
+        caller = _context_of()
+        if caller is None:
+            yield
+            return
+        caller._awaits[self] += 1
+        try:
+            yield
+        finally:
+            caller._awaits[self] -= 1
+
+    def _refuse_circle(self) -> None:
+        """Refuse a wait for the end within a service whose own end this one waits for: neither could be cancelled.
+
+        :raises NestedWait: it is such a wait.
+        """
+        caller = _context_of()
+        if caller is None:
+            return
+        path: dict[Supervision, tuple[str, ...]] = {self: (self.name,)}
+        found: list[Supervision] = [self]
+        for service in found:
+            if service is caller:  # it may wait for its tasks, and what waits here for its end cannot be cancelled
+                ends = ", which waits for ".join(f"the end of {name!r}" for name in path[service])
+                what = "its own end" if self is caller else ends
+                raise NestedWait(
+                    f"service {caller.name!r}, or a task that it has submitted, waits for {what}: return from its "
+                    f"function, or have somebody else stop it"
+                )
+            for awaited, waits in service._awaits.items():
+                if waits > 0 and awaited not in path:
+                    path[awaited] = (*path[service], awaited.name)
+                    found.append(awaited)
 
     def _raise_error(self) -> None:
         error, self.error = self.error, None

@@ -84,7 +84,8 @@ def test_retries(error, message, options):
         (TypeError, "ratio must be a number, not False", {"ratio": False}),
         (ValueError, "floor must be at least 0, not -1", {"floor": -1}),
         (TypeError, "floor must be an int, not 1.5", {"floor": 1.5}),
-        (ValueError, r"window must be above 0 and at most 1e\+15, got 0", {"window": 0}),
+        (ValueError, r"window must be at least 0.001 and at most 1e\+15, got 0", {"window": 0}),
+        (ValueError, r"window must be at least 0.001 .*, got 5e-324", {"window": 5e-324}),
     ],
 )
 def test_retry_budgets(error, message, options):

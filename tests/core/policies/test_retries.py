@@ -323,7 +323,7 @@ async def test_a_function_that_does_not_say_what_follows(found, named, caplog):
         assert await executor.run(echo, 1) == 1
     assert (type(completed.error), len(flaky.at)) == (ConnectionError, 1)
     assert completed.error.__notes__ == [
-        f"attempt 1 of 3 failed, and the task is not tried again: the on= of its retry= raised {named}"
+        f"attempt 1 of 3 failed, and the task is not tried again: the on= of its retry= failed with {named}"
     ]
     assert "the on= of retry= of task" in caplog.text
 

@@ -6,6 +6,7 @@ import asyncio
 import gc
 import sys
 import weakref
+from contextlib import suppress
 from functools import partial
 
 import anyio
@@ -98,6 +99,63 @@ async def test_a_service_does_not_stop_itself():
     async with HybridExecutor("itself", max_in_flight=1) as executor:
         service = await executor.start_service(serve, name="self")
         await until(lambda: service.state is ServiceState.STOPPED)  # it has ended normally
+
+
+@pytest.mark.parametrize("number", [2, 3])
+@pytest.mark.parametrize("when", ["running", "cleanup"])
+async def test_services_do_not_wait_for_each_others_end(number, when):
+    started, refused, go = {}, [], anyio.Event()
+
+    async def serve(name, *, task_status):
+        task_status.started()
+        if when == "running":
+            await go.wait()
+            await stop_next(name)
+        try:
+            await anyio.sleep_forever()
+        finally:
+            if when == "cleanup":
+                await stop_next(name)
+
+    async def stop_next(name):
+        try:
+            await started[(name + 1) % number].stop()
+        except NestedWait as error:
+            refused.append(str(error))
+
+    with anyio.fail_after(60):
+        async with HybridExecutor("circle", max_in_flight=1) as executor:
+            for name in range(number):
+                started[name] = await executor.start_service(serve, name, name=str(name))
+            if when == "running":
+                go.set()
+                await until(lambda: refused)
+            with suppress(NestedWait):
+                await started[0].stop()
+    assert len(refused) == 1
+    assert "waits for the end of '" in refused[0]
+    assert refused[0].count(", which waits for the end of '") == number - 1
+
+
+async def test_a_service_that_starts_another_is_not_stopped_by_it():
+    known, refused = [], []
+
+    async def outer(*, task_status):
+        task_status.started()
+        await until(lambda: known)
+        await executor.start_service(inner, name="inner")
+
+    async def inner(*, task_status):
+        with pytest.raises(NestedWait, match="waits for the end of 'outer', which waits for the end of 'inner'"):
+            await known[0].stop()
+        refused.append(1)
+        task_status.started()
+        await anyio.sleep_forever()
+
+    with anyio.fail_after(60):
+        async with HybridExecutor("starts", max_in_flight=1) as executor:
+            known.append(await executor.start_service(outer, name="outer"))
+            await until(lambda: refused)
 
 
 async def test_it_is_stopped_on_the_executors_loop():

@@ -189,7 +189,7 @@ class Supervision:
             del self  # see Completed.unwrap
 
     @contextmanager
-    def _awaited(self) -> Generator[None]:
+    def _awaited(self) -> Generator[None, None, None]:
         """The caller waits for the end, within another service or outside of all."""
         caller = _context_of()
         if caller is None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from itertools import pairwise
 
 import anyio
 import pytest
@@ -248,5 +247,5 @@ async def test_real_time():
         begun = anyio.current_time()
         for _ in range(5):
             await executor.submit(note)
-    assert starts[0] - begun >= 0.019
-    assert all(later - earlier >= 0.008 for earlier, later in pairwise(starts))
+    # A busy machine may let each of them start late, and the next one after it in time.
+    assert all(at - begun >= 0.019 + 0.01 * number for number, at in enumerate(starts))

@@ -6,6 +6,7 @@ import json
 
 import pytest
 
+from glasspool.telemetry import catalog
 from tests.doctor.support import http_server
 
 from .support import answers, busy, found_json, invoke, port_of
@@ -108,6 +109,18 @@ def test_histograms_of_another_version_are_left_out():
     with answers({"/metrics": (200, TEXT, METRICS + buckets)}) as port:
         (mail,) = found_json("top", f":{port}")["executors"]
     assert mail["recent"]["wait"]["count"] == 0
+
+
+@pytest.mark.parametrize("value", ["NaN", "+Inf", "-Inf"])
+def test_what_is_no_finite_number_is_left_out(value):
+    text = METRICS.replace("1\n", f"{value}\n") + "".join(
+        f'glasspool_task_duration_seconds_bucket{{glasspool_executor_name="mail",le="{bound}"}} {value}\n'
+        for bound in (*map(repr, catalog.TASK_DURATION.buckets), "+Inf")
+    )
+    with answers({"/metrics": (200, TEXT, text)}) as port:
+        mail = next(each for each in found_json("top", f":{port}")["executors"] if each["name"] == "mail")
+    assert mail["totals"]["submitted"] == 3
+    assert mail["active"] == 0
 
 
 @pytest.mark.parametrize("options", [("--interval", "0"), ("--timeout", "0"), ("--seconds", "0.1")])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from math import isfinite
 from typing import Any
 
 from glasspool._doctor.exposition import Scrape
@@ -49,6 +50,8 @@ def entities(scrape: Scrape, origins: Origins) -> dict[Entity, Flat]:
     points: dict[int, dict[str, list[Point]]] = {}
     buckets: dict[tuple[int, str, frozenset[tuple[str, str]]], dict[float, float]] = {}
     for name, labels, value in scrape.samples:
+        if not isfinite(value):
+            continue
         metric = _BY_NAME.get(name)
         if metric is not None and metric.kind != "histogram":
             own = points.setdefault(origins.number(labels), {})

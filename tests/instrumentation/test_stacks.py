@@ -154,20 +154,25 @@ def _stacks() -> Iterator[Any]:
 
 async def _call(pool: Any, stack: tuple[str, ...]) -> list[int]:
     function: Any = observed_double if "instrumented" in stack else double
+    together = [range(CALLS)]
     if "partial" in stack:
         function = functools.partial(function)
     if "partial of a context" in stack:
         function = functools.partial(copy_context().run, function)
+        together = [range(number, number + 1) for number in range(CALLS)]  # two threads cannot enter one context
     if "map" in stack:
-        return list(await anyio.to_thread.run_sync(lambda: list(pool.map(function, range(CALLS)))))
+        return list(await anyio.to_thread.run_sync(lambda: [i for some in together for i in pool.map(function, some)]))
     if "run_in_executor" in stack:
         loop = asyncio.get_running_loop()
         return [await loop.run_in_executor(pool, function, number) for number in range(CALLS)]
     if "hybrid" in stack:
         async with HybridExecutor("hybrid", max_in_flight=2) as executor:
             return [await executor.run(function, number, runner=pool) for number in range(CALLS)]
-    futures = [pool.submit(function, number) for number in range(CALLS)]
-    return [await asyncio.wrap_future(future) for future in futures]
+    found: list[int] = []
+    for some in together:
+        futures = [pool.submit(function, number) for number in some]
+        found += [await asyncio.wrap_future(future) for future in futures]
+    return found
 
 
 def counted() -> dict[tuple[str, str], int]:

@@ -69,6 +69,23 @@ class Line:
         # A free slot needs no place in the queue; those that wait are held.
         return not waiting if gate is None else self._needs_no_place(plan, slots.free)
 
+    def room(self, task: Task) -> list[Task]:
+        """Of which of these one must be able to start, or to end, so that there is room for the task again: those that
+        have the places, or itself, since a free slot needs no place. Empty: it needs no more than a slot.
+        """
+        gate = self._owner.gate
+        if gate is None:
+            return []
+        lane = gate.lanes.known(task.plan.key)
+        own = gate.lanes.full(task.plan.key)
+        found = [
+            each
+            for each in self._owner.queue.tasks()
+            if (not own or gate.lanes.known(each.plan.key) is lane)
+            and (each.attempts is None or each.attempts.failed is None)  # between two attempts it has no place
+        ]
+        return found if own or task.plan.after else [*found, task]
+
     def can_exceed(self, parent: Task | None) -> bool:
         """Whether a task for which there is no room gets the place that ``parent`` has for a child of its own."""
         return parent is not None and self._owner.lending.places.has_free(parent)

@@ -123,9 +123,8 @@ class Waits:
 
     def forget(self, task: Task) -> None:
         """An attempt of the task has ended: what still waits in it does not keep the next one waiting."""
-        with self.lock:
-            for wait in list(self.waits.get(task, ())):
-                self.end(wait)
+        for wait in list(self.waits.get(task, ())):
+            self.end(wait)
 
     def _enter(self, owner: Task) -> None:
         """List the task among those that wait and hold a slot, or do not."""
@@ -184,7 +183,7 @@ class Waits:
                 if isinstance(node, Task):
                     if node.state == "active" and node not in self.waits:
                         return True  # it runs
-                    if node.state != "queued" or self._needs(_permit_for(node) or node.host)[0] > 0:
+                    if node.state not in ("queued", "new") or self._needs(_permit_for(node) or node.host)[0] > 0:
                         continue
                     if node.host.needed_by(node):
                         continue
@@ -199,8 +198,7 @@ class Waits:
             able: set[Node] = set()
             known = -1
             # One pass can show that it can end. That it cannot is certain only when a pass finds nothing new that can
-            # happen:
-            # a node that was reached from itself counted as impossible.
+            # happen: a node that was reached from itself counted as impossible.
             while known < len(able):
                 known = len(able)
                 if self._comes_about(wait, able):

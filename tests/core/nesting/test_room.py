@@ -7,7 +7,8 @@ from typing import Any
 import anyio
 import pytest
 
-from glasspool import HybridExecutor, Limit, QueueFull
+from glasspool import HybridExecutor, Limit, NestedWait, QueueFull, Rate, Retry, TaskHandle
+from tests.core.policies.support import both, in_virtual_time
 from tests.core.support import Gate, echo
 
 pytestmark = pytest.mark.anyio
@@ -143,3 +144,85 @@ async def test_room_for_a_child_may_have_a_deadline():
         held = await executor.submit(gate.hold)
         assert await executor.run(parent) == [1, 1]
         assert executor.stats().rejected == 1
+
+
+@both
+@pytest.mark.parametrize("places", [1, 3])
+def test_room_behind_a_permit_of_the_waiting_task_is_refused(backend, places):
+    """The queue of another executor that shares the limit is full of what only this task lets go on."""
+
+    async def main():
+        limits = {"a": Limit(in_flight=1)}
+        first = HybridExecutor("first", max_in_flight=4, limits=limits)
+        second = HybridExecutor("second", max_in_flight=4, max_queued=places, limits=limits)
+
+        async def parent() -> str:
+            for _ in range(places):
+                await second.submit(echo, 1, key="a")
+            assert await second.run(echo, 2) == 2  # a free slot needs no place
+            with pytest.raises(NestedWait, match="would hang for ever"):
+                await second.submit(echo, 1, key="a")
+            return "refused"
+
+        async with first, second:
+            return await first.run(parent, key="a")
+
+    assert in_virtual_time(backend, main) == "refused"
+
+
+@both
+@pytest.mark.parametrize("slots", [1, 4])
+@pytest.mark.parametrize("bound", ["queue", "key"])
+def test_room_behind_what_depends_on_the_waiting_task_is_refused(backend, bound, slots):
+    async def main():
+        handles: list[TaskHandle[str]] = []
+
+        async def parent() -> str:
+            await anyio.sleep(1)
+            options = {"after": handles[:1], "key": "a" if bound == "key" else None}
+            for _ in range(2):  # a place, and the one that it has for a child of its own
+                await executor.submit(echo, 1, **options)
+            with pytest.raises(NestedWait, match="would hang for ever"):
+                await executor.submit(echo, 1, **options)
+            return "refused"
+
+        limits = {"a": Limit(in_flight=4, max_queued=1)} if bound == "key" else None
+        places = 100 if bound == "key" else 1
+        async with HybridExecutor("only", max_in_flight=slots, max_queued=places, limits=limits) as executor:
+            handles.append(await executor.submit(parent))
+            return await handles[0]
+
+    assert in_virtual_time(backend, main) == "refused"
+
+
+@both
+@pytest.mark.parametrize("held", ["rate", "pause", "limit", "dependency", "retry"])
+def test_room_behind_what_time_or_others_let_go_on_is_waited_for(backend, held):
+    async def main():
+        limits = {"a": Limit(in_flight=1), "slow": Limit(rate=Rate(1, per=10.0))}
+        executor = HybridExecutor("waits", max_in_flight=4, max_queued=1, limits=limits)
+
+        async def parent(other: TaskHandle[None]) -> int:
+            if held == "pause":
+                executor.pause(30)
+            if held == "retry":
+                flaky = iter([ConnectionError()])
+
+                async def fails() -> None:
+                    for error in flaky:
+                        raise error
+
+                await executor.submit(fails, retry=Retry(on=lambda error: 30))
+                await anyio.sleep(1)
+            options = {
+                "key": {"limit": "a", "rate": "slow"}.get(held),
+                "after": [other] if held == "dependency" else (),
+            }
+            handles = [await executor.submit(echo, number, **options) for number in range(4)]
+            return sum([await handle for handle in handles])
+
+        async with executor:
+            other = await executor.submit(anyio.sleep, 50, key="a")
+            return await executor.run(parent, other)
+
+    assert in_virtual_time(backend, main) == 6

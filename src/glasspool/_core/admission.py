@@ -230,12 +230,12 @@ class Submission:
         self.closing.check_open()
 
     async def _wait_for_room(self, producer: Producer[Task]) -> None:
-        engine, plan, host = self.engine, producer.task.plan, (self.host,)
+        engine, plan, slot = self.engine, producer.task.plan, (self.host,)
 
         def needs() -> Needs:
             ends = plan.deadline is not None or self.closing.reason is not None
             granted = producer in engine.queue.granted and not producer.back
-            return NOTHING if ends or producer.accepted or granted else (1, engine.line.room(producer.task) or host)
+            return NOTHING if ends or producer.accepted or granted else (1, engine.line.room(producer.task) or slot)
 
         step = partial(self._stand_in_line, producer)
         try:

@@ -9,7 +9,6 @@ services can be ended after the tasks, the latest first.
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Awaitable, Callable, Coroutine, Generator
 from contextlib import contextmanager
 from contextvars import Context, ContextVar
@@ -127,7 +126,7 @@ class Supervision:
         self._began = 0.0
         self._ready_at: float | None = None  # in the current run
         self._asked = False  # to end
-        self._awaits: Counter[Supervision] = Counter()  # whose ends it waits for, in so many calls
+        self._awaits: list[Supervision] = []  # whose ends it waits for, once for each call
         self._first = anyio.Event()  # it was ready once, or has ended
         self._ended = anyio.Event()
 
@@ -195,11 +194,11 @@ class Supervision:
         if caller is None:
             yield
             return
-        caller._awaits[self] += 1
+        caller._awaits.append(self)
         try:
             yield
         finally:
-            caller._awaits[self] -= 1
+            caller._awaits.remove(self)
 
     def _refuse_circle(self) -> None:
         """Refuse a wait for the end within a service whose own end this one waits for: neither could be cancelled.
@@ -219,8 +218,8 @@ class Supervision:
                     f"service {caller.name!r}, or a task that it has submitted, waits for {what}: return from its "
                     f"function, or have somebody else stop it"
                 )
-            for awaited, waits in service._awaits.items():
-                if waits > 0 and awaited not in path:
+            for awaited in service._awaits:
+                if awaited not in path:
                     path[awaited] = (*path[service], awaited.name)
                     found.append(awaited)
 

@@ -158,6 +158,32 @@ async def test_a_service_that_starts_another_is_not_stopped_by_it():
             await until(lambda: refused)
 
 
+async def test_who_has_stopped_a_service_keeps_nothing_of_it():
+    class Value:
+        pass
+
+    async def outer(*, task_status):
+        task_status.started()
+        service = await executor.start_service(inner)
+        kept.append(weakref.ref(service.value))
+        await service.stop()
+        del service
+        await anyio.sleep_forever()
+
+    async def inner(*, task_status):
+        task_status.started(Value())
+        await anyio.sleep_forever()
+
+    def gone():
+        gc.collect()
+        return kept and kept[0]() is None
+
+    kept = []
+    async with HybridExecutor("keeps", max_in_flight=1) as executor:
+        await executor.start_service(outer)
+        await until(gone)
+
+
 async def test_it_is_stopped_on_the_executors_loop():
     async def elsewhere():
         with pytest.raises(WrongThread, match=r"service\.stop on executor 'loops' was called from another"):

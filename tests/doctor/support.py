@@ -8,10 +8,10 @@ import sys
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from threading import Thread
 from typing import Any
 
 from glasspool import Finding
+from tests.backends.support import serving
 from tests.telemetry.support import LIMIT, clean_environment, run_python
 
 COMMAND = (sys.executable, "-c", "import glasspool.cli; glasspool.cli.main()", "doctor")
@@ -87,11 +87,5 @@ def http_server(
     server = Quiet(("127.0.0.1", 0), Handler)
     if tls is not None:
         server.socket = tls.wrap_socket(server.socket, server_side=True)
-    thread = Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
-    thread.start()
-    try:
-        yield server.server_port
-    finally:
-        server.shutdown()
-        thread.join()
-        server.server_close()
+    with serving(server) as port:
+        yield port

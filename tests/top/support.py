@@ -9,12 +9,12 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from threading import Thread
 from typing import Any
 
 from typer.testing import CliRunner, Result
 
 from glasspool.cli.app import app
+from tests.backends.support import serving
 from tests.programs import Program
 from tests.telemetry.support import LIMIT, clean_environment
 
@@ -25,9 +25,9 @@ BUSY = Path(__file__).resolve().parent.parent / "live" / "busy_program.py"
 
 
 @contextmanager
-def busy(port: int = 0, executors: int = 0) -> Iterator[Program]:
+def busy(port: int = 0) -> Iterator[Program]:
     """The program of the live page's tests, ready."""
-    with Program(str(BUSY), str(port), str(executors)) as program:
+    with Program(str(BUSY), str(port)) as program:
         program.until_said("ready")
         yield program
 
@@ -88,12 +88,5 @@ def answers(bodies: Mapping[str, tuple[int, str, str]]) -> Iterator[int]:
         def log_message(self, format: str, *args: object) -> None:
             pass
 
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    thread = Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
-    thread.start()
-    try:
-        yield server.server_port
-    finally:
-        server.shutdown()
-        thread.join()
-        server.server_close()
+    with serving(ThreadingHTTPServer(("127.0.0.1", 0), Handler)) as port:
+        yield port

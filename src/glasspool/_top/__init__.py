@@ -4,6 +4,6 @@ A process is asked for its ``/live.json`` and ``/tasks.json``; one that has none
 """
 
 from . import report
-from .source import Look, Source, Tasks
+from .source import Answer, Source
 
-__all__ = ["Look", "Source", "Tasks", "report"]
+__all__ = ["Answer", "Source", "report"]

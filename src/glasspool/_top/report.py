@@ -7,10 +7,10 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from .rows import LoopRow, Row, TaskRow
-from .source import VERSION, Look, Tasks
+from .source import VERSION, Answer, Look, Tasks
 from .tables import cut, executor_table, seconds, task_table
 
-__all__ = ["by_pressure", "look_json", "looked", "stacks", "tasks_json", "told"]
+__all__ = ["by_age", "by_pressure", "look_json", "looked", "loop_line", "stacks", "tasks_json", "told"]
 
 
 def by_pressure(looks: Iterable[Look]) -> list[Row]:
@@ -22,7 +22,7 @@ def looked(looks: Sequence[Look], width: int | None) -> list[str]:
     """The overview in lines: executors, event loops, and what is wrong with its runbook."""
     rows, loops = by_pressure(looks), [loop for look in looks for loop in look.loops]
     lines = executor_table(rows, width).lines(width) if rows else ["no executor is open or observed"]
-    lines += [cut(_loop(loop), width) for loop in loops]
+    lines += [cut(loop_line(loop), width) for loop in loops]
     wrong = [(row.name, warned) for row in rows for warned in row.warnings]
     wrong += [(f"event loop {loop.name}", warned) for loop in loops for warned in loop.warnings]
     if wrong:
@@ -30,9 +30,16 @@ def looked(looks: Sequence[Look], width: int | None) -> list[str]:
     return lines
 
 
-def _loop(loop: LoopRow) -> str:
+def loop_line(loop: LoopRow) -> str:
+    """An event loop in a line, without what is wrong with it."""
     delay = "" if loop.delay is None else f", delay p99 {seconds(loop.delay)}"
     return f"event loop {loop.name}{delay}"
+
+
+def by_age(found: Iterable[Tasks]) -> list[TaskRow]:
+    """All tasks: first those that have started, then those that wait, the oldest of each first."""
+    tasks = (task for each in found for task in each.tasks)
+    return sorted(tasks, key=lambda task: (task.state == "queued", -task.age))
 
 
 def stacks(tasks: Sequence[TaskRow]) -> list[str]:
@@ -77,5 +84,5 @@ def tasks_json(found: Sequence[Tasks], chosen: Sequence[TaskRow]) -> dict[str, A
     return {"version": VERSION, "at": round(time.time(), 3), "sources": sources, "tasks": tasks}
 
 
-def _source(found: Look | Tasks) -> dict[str, Any]:
+def _source(found: Answer) -> dict[str, Any]:
     return {"url": found.source, "trouble": found.trouble, "fix": found.fix, "note": found.note}

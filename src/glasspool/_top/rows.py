@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Generator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from math import isfinite
 from typing import Any
@@ -17,6 +18,15 @@ _LONGEST = 200
 
 class Unreadable(ValueError):
     """JSON that is not of the kind that this version reads."""
+
+
+@contextmanager
+def _expected(what: str) -> Generator[None, None, None]:
+    """Raise ``Unreadable`` if what is read within is not of the expected kind."""
+    try:
+        yield
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
+        raise Unreadable(f"{what} is not as expected: {type(error).__name__}") from error
 
 
 @dataclass(frozen=True)
@@ -88,7 +98,7 @@ class Row:
 
         :raises Unreadable: it is none.
         """
-        try:
+        with _expected("an executor"):
             recent, producers, rates = found["recent"], found["producers"], found["recent"]["per_second"]
             return cls(
                 source, process or _text(str(found["process"])), _text(found["type"]), _text(found["name"]),
@@ -106,8 +116,6 @@ class Row:
                 tuple(map(_number, found["spark"]["slots"])),
                 tuple(map(Warned.of, found["warnings"])), _number(found["pressure"]),
             )  # fmt: skip
-        except (AttributeError, KeyError, TypeError, ValueError) as error:
-            raise Unreadable(f"an executor is not as expected: {type(error).__name__}") from error
 
     def count(self, name: str) -> float:
         """A count of the window; 0 where it is not known."""
@@ -131,13 +139,11 @@ class LoopRow:
 
         :raises Unreadable: it is none.
         """
-        try:
+        with _expected("an event loop"):
             return cls(
                 source, process or _text(str(found["process"])), _text(found["name"]), _number(found["stall"]),
                 _optional(found["delay"]["p99"]), tuple(map(Warned.of, found["warnings"])),
             )  # fmt: skip
-        except (AttributeError, KeyError, TypeError, ValueError) as error:
-            raise Unreadable(f"an event loop is not as expected: {type(error).__name__}") from error
 
 
 @dataclass(frozen=True)
@@ -178,7 +184,7 @@ class TaskRow:
 
         :raises Unreadable: it is none.
         """
-        try:
+        with _expected("a task"):
             thread, stack = found["thread"], found["stack"]
             return cls(
                 source, _text(str(found["process"])), _text(found["type"]), _text(found["executor"]),
@@ -189,8 +195,6 @@ class TaskRow:
                     (_text(frame["file"]), int(frame["line"]), _text(frame["function"])) for frame in stack
                 ), _text(found["awaiting"] or ""),
             )  # fmt: skip
-        except (AttributeError, KeyError, TypeError, ValueError) as error:
-            raise Unreadable(f"a task is not as expected: {type(error).__name__}") from error
 
 
 def _place(source: str, process: str) -> str:

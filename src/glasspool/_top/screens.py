@@ -14,10 +14,10 @@ from textual.containers import VerticalScroll
 from textual.screen import Screen
 from textual.widgets import DataTable, Footer, Input, Static
 
-from .report import by_pressure, stacks
+from .report import by_age, by_pressure, loop_line, stacks
 from .rows import Row, TaskRow
 from .source import Look, Source, Tasks
-from .table_view import TableView
+from .table_view import TableView, style_of
 from .tables import EXECUTOR_COLUMNS, TASK_COLUMNS, count, of, seconds
 
 __all__ = ["TopApp"]
@@ -77,8 +77,7 @@ class Overview(Screen[None]):
             rows.sort(key=column.by, reverse=column.right or self._sorted == len(EXECUTOR_COLUMNS) - 1)
         if self._reversed:
             rows.reverse()
-        several = len({(row.source, row.process) for row in rows}) > 1
-        self._view.show(rows, [row.key for row in rows], hidden=() if several else ("process",))
+        self._view.show(rows, [row.key for row in rows])
         parts = [time.strftime("%H:%M:%S"), f"{len(rows)} executors", f"by {column.title}"]
         parts += [f"filter {self._filter!r}"] if self._filter else []
         parts += ["paused"] if _top(self).paused else []
@@ -174,14 +173,11 @@ class Detail(Screen[None]):
         if self._row is not None:
             self._row = next((row for look in looks for row in look.rows if row.key == self._row.key), self._row)
             self._show_row()
-        own = [task for each in found for task in each.tasks if self._row is None or _is_of(task, self._row)]
-        own.sort(key=lambda task: (task.state == "queued", -task.age))
-        hidden = ("executor", "process") if self._row is not None else ()
-        self._view.show(own, [(task.source, task.process, task.state, task.id, task.name, n) if not task.id else
-                              (task.source, task.process, task.state, task.id) for n, task in enumerate(own)],
-                        hidden=hidden)  # fmt: skip
-        troubles = [f"{each.source}: {each.trouble}. {each.fix}" for each in found if each.trouble]
-        self._show_stack("\n".join(troubles))
+        own = [task for task in by_age(found) if self._row is None or _is_of(task, self._row)]
+        # What has no id is told from the others by its place.
+        keys = [(task.source, task.process, task.state, task.id or (task.name, n)) for n, task in enumerate(own)]
+        self._view.show(own, keys, hidden=() if self._row is None else ("executor",))
+        self._show_stack("\n".join(each.said for each in found if each.trouble))
 
     def on_data_table_row_highlighted(self, _: DataTable.RowHighlighted) -> None:
         """See Textual."""
@@ -268,15 +264,12 @@ def _below(looks: Sequence[Look]) -> Text:
     """Addresses that show nothing, notes, and the event loops."""
     text = Text()
     for look in looks:
-        if look.trouble:
-            text.append(f"{look.source}: {look.trouble}. {look.fix}\n", "bold red")
-        elif look.note:
-            text.append(f"{look.source}: {look.note}\n", "dim")
+        if look.said:
+            text.append(f"{look.said}\n", "bold red" if look.trouble else "dim")
         for loop in look.loops:
-            delay = "" if loop.delay is None else f", delay p99 {seconds(loop.delay)}"
-            text.append(f"event loop {loop.name}{delay}")
+            text.append(loop_line(loop))
             for warned in loop.warnings:
-                text.append(f"  {warned.text}", "bold red" if warned.bad else "yellow")
+                text.append(f"  {warned.text}", style_of([warned]))
             text.append("\n")
     text.rstrip()
     return text
@@ -310,6 +303,6 @@ def _about(row: Row) -> Text:
     lines += [f"held: {', '.join(held)}"] if held else []
     text.append("\n".join(lines))
     for warned in row.warnings:
-        text.append(f"\n{warned.text}", "bold red" if warned.bad else "yellow")
+        text.append(f"\n{warned.text}", style_of([warned]))
         text.append(f"  {warned.runbook}", "dim")
     return text

@@ -7,7 +7,7 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, cast
-from urllib.parse import quote, urlsplit, urlunsplit
+from urllib.parse import urlsplit, urlunsplit
 
 from glasspool._doctor.addresses import shown_url
 from glasspool._doctor.exposition import read
@@ -20,7 +20,7 @@ from glasspool.telemetry.live.history import History
 from .rows import LoopRow, Row, TaskRow, Unreadable
 from .scraped import Origins, entities
 
-__all__ = ["Look", "Source", "Tasks"]
+__all__ = ["Answer", "Look", "Source", "Tasks"]
 
 VERSION = 1
 """Of the JSON that is read."""
@@ -29,30 +29,36 @@ SERVE = "Serve the live page there: configure(prometheus_port=…), or glasspool
 
 
 @dataclass(frozen=True)
-class Look:
-    """What one address showed. ``trouble``: why it showed nothing, with ``fix``; ``note``: why it showed less.
-
-    ``raw`` is what ``--json`` writes.
-    """
+class Answer:
+    """What one address answered. ``trouble``: why it showed nothing, with ``fix``; ``note``: why it showed less."""
 
     source: str
-    rows: tuple[Row, ...] = ()
-    loops: tuple[LoopRow, ...] = ()
     trouble: str = ""
     fix: str = ""
     note: str = ""
+
+    @property
+    def said(self) -> str:
+        """The trouble or the note in a line; empty if there is none."""
+        if self.trouble:
+            return f"{self.source}: {self.trouble}. {self.fix}"
+        return f"{self.source}: {self.note}" if self.note else ""
+
+
+@dataclass(frozen=True)
+class Look(Answer):
+    """Its executors and event loops; ``raw`` is what ``--json`` writes of them."""
+
+    rows: tuple[Row, ...] = ()
+    loops: tuple[LoopRow, ...] = ()
     raw: Mapping[str, Any] = field(default_factory=dict[str, Any])
 
 
 @dataclass(frozen=True)
-class Tasks:
-    """The oldest tasks of one address; ``trouble`` and ``fix`` as in ``Look``."""
+class Tasks(Answer):
+    """Its oldest tasks, and ``raw``, what ``--json`` writes of each."""
 
-    source: str
     tasks: tuple[TaskRow, ...] = ()
-    trouble: str = ""
-    fix: str = ""
-    note: str = ""
     raw: tuple[Mapping[str, Any], ...] = ()
 
 
@@ -99,15 +105,15 @@ class Source:
             return Tasks(self.shown, trouble=f"its /tasks.json cannot be read: {error}", fix=SERVE)
         unknown = found.get("unknown_processes")
         note = "not all of its processes answered" if unknown else ""
-        return Tasks(self.shown, rows, note=note, raw=tuple({"url": self.shown, **task} for task in tasks))
+        return Tasks(self.shown, tasks=rows, note=note, raw=tuple({"url": self.shown, **task} for task in tasks))
 
     def _live(self, found: dict[str, Any]) -> Look:
         executors, loops = _list(found, "executors"), _list(found, "loops")
         silent = [each for each in _list(found, "processes") if each.get("answered") is False]
         return Look(
             self.shown,
-            tuple(Row.of(self.shown, each) for each in executors),
-            tuple(LoopRow.of(self.shown, each) for each in loops),
+            rows=tuple(Row.of(self.shown, each) for each in executors),
+            loops=tuple(LoopRow.of(self.shown, each) for each in loops),
             note=f"{len(silent)} of its processes did not answer" if silent else "",
             raw={"executors": executors, "loops": loops},
         )  # fmt: skip
@@ -137,7 +143,8 @@ class Source:
                     executors.append(figures.executor(history, entity, flat, now))
                     rows.append(Row.of(self.shown, executors[-1], process))
         raw = {"executors": executors, "loops": loops}
-        return Look(self.shown, tuple(rows), tuple(loop_rows), note=note or "metrics only", raw=raw)
+        note = note or "metrics only"
+        return Look(self.shown, rows=tuple(rows), loops=tuple(loop_rows), note=note, raw=raw)
 
 
 def _beside(url: str, name: str) -> str:
@@ -145,7 +152,7 @@ def _beside(url: str, name: str) -> str:
     parts = urlsplit(url)
     before, _, last = parts.path.rpartition("/")
     path = before if last in ("", "metrics") else parts.path
-    return urlunsplit((parts.scheme, parts.netloc, f"{path}/{quote(name)}", "", ""))
+    return urlunsplit((parts.scheme, parts.netloc, f"{path}/{name}", "", ""))
 
 
 def _is_object(page: Page) -> bool:

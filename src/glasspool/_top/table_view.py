@@ -9,10 +9,10 @@ from rich.text import Text
 from textual.events import Resize
 from textual.widgets import DataTable
 
-from .rows import Row, TaskRow
+from .rows import Row, TaskRow, Warned
 from .tables import Column, cut, layout
 
-__all__ = ["TableView"]
+__all__ = ["TableView", "style_of"]
 
 R = TypeVar("R", Row, TaskRow)
 
@@ -69,7 +69,11 @@ class TableView(DataTable[Text], Generic[R]):
         self.show(rows, keys, hidden=hidden)
 
 
+def style_of(warnings: Sequence[Warned]) -> str:
+    """How what is wrong is written: notes otherwise than the rest."""
+    return "" if not warnings else "bold red" if any(warned.bad for warned in warnings) else "yellow"
+
+
 def _cell(column: Column[R], row: R, width: int) -> Text:
-    warnings = row.warnings if isinstance(row, Row) and column.title == "what is wrong" else ()
-    style = "" if not warnings else "bold red" if any(warned.bad for warned in warnings) else "yellow"
+    style = style_of(row.warnings) if isinstance(row, Row) and column.title == "what is wrong" else ""
     return Text(cut(column.text(row), width), style, justify="right" if column.right else "left")

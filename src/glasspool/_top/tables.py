@@ -158,9 +158,14 @@ TASK_COLUMNS: tuple[Column[TaskRow], ...] = (
 
 
 def layout(columns: Sequence[Column[R]], rows: Sequence[R], room: int | None) -> list[tuple[Column[R], int]]:
-    """The columns that say something, and of these as many as there is room for, each with its width; None: all."""
+    """The columns that say something, and of these as many as there is room for, each with its width; None: all.
+
+    The process says something where there is more than one.
+    """
+    one = len({(row.source, row.process) for row in rows}) <= 1
     needed = {column.title: max(cell_len(column.title), *(cell_len(column.text(row)) for row in rows), 0)
-              for column in columns if column.rank == 0 or any(column.text(row) for row in rows)}  # fmt: skip
+              for column in columns if not (one and column.title == "process")
+              and (column.rank == 0 or any(column.text(row) for row in rows))}  # fmt: skip
     useful = [column for column in columns if column.title in needed]
     if room is None:
         return [(column, needed[column.title]) for column in useful]
@@ -183,14 +188,12 @@ def layout(columns: Sequence[Column[R]], rows: Sequence[R], room: int | None) ->
 
 def executor_table(rows: Sequence[Row], width: int | None = None) -> Table:
     """The executors, in the given order."""
-    several = len({(row.source, row.process) for row in rows}) > 1
-    return _table([column for column in EXECUTOR_COLUMNS if several or column.title != "process"], rows, width)
+    return _table(EXECUTOR_COLUMNS, rows, width)
 
 
 def task_table(tasks: Sequence[TaskRow], width: int | None = None) -> Table:
     """The tasks, in the given order."""
-    several = len({(task.source, task.process) for task in tasks}) > 1
-    return _table([column for column in TASK_COLUMNS if several or column.title != "process"], tasks, width)
+    return _table(TASK_COLUMNS, tasks, width)
 
 
 def _table(columns: Sequence[Column[R]], rows: Sequence[R], room: int | None) -> Table:

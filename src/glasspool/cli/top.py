@@ -5,16 +5,18 @@ from __future__ import annotations
 import json
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import Annotated, Any
+from typing import Annotated, TypeVar
 
 import typer
 from rich.console import Console
 
-from glasspool._top import Look, Source, Tasks, report
+from glasspool._top import Answer, Source, report
 
 __all__ = ["tasks", "top"]
+
+A = TypeVar("A", bound=Answer)
 
 HERE = "localhost:9464"
 """Where a process is that was configured as the documentation shows it."""
@@ -53,10 +55,10 @@ def top(
 
         TopApp(sources, interval).run()
         return
-    looks = _look(sources)
+    looks = _of_all(sources, Source.look)
     if any(row.window is None for look in looks for row in look.rows):  # nobody has looked before, so no rate is known
         time.sleep(seconds)
-        looks = _look(sources)
+        looks = _of_all(sources, Source.look)
     if as_json:
         typer.echo(json.dumps(report.look_json(looks), indent=2))
     elif any(not look.trouble for look in looks):
@@ -76,14 +78,8 @@ def tasks(
 
     Exit status: 1 if a URL showed nothing.
     """
-    sources = _sources(urls, timeout)
-    with ThreadPoolExecutor(len(sources)) as pool:
-        found = list(pool.map(Source.tasks, sources))
-    chosen = sorted(
-        (task for each in found for task in each.tasks
-         if task.age >= older_than and executor in (None, task.executor)),
-        key=lambda task: (task.state == "queued", -task.age),
-    )  # fmt: skip
+    found = _of_all(_sources(urls, timeout), Source.tasks)
+    chosen = [task for task in report.by_age(found) if task.age >= older_than and executor in (None, task.executor)]
     if as_json:
         typer.echo(json.dumps(report.tasks_json(found, chosen), indent=2))
     elif any(not each.trouble for each in found):
@@ -95,9 +91,9 @@ def _sources(urls: list[str] | None, timeout: float) -> list[Source]:
     return [Source(url, timeout) for url in dict.fromkeys(urls or [HERE])]
 
 
-def _look(sources: Sequence[Source]) -> list[Look]:
+def _of_all(sources: Sequence[Source], ask: Callable[[Source], A]) -> list[A]:
     with ThreadPoolExecutor(len(sources)) as pool:
-        return list(pool.map(Source.look, sources))
+        return list(pool.map(ask, sources))
 
 
 def _width() -> int | None:
@@ -109,12 +105,9 @@ def _write(lines: Sequence[str]) -> None:
         typer.echo(line)
 
 
-def _end(found: Sequence[Look] | Sequence[Tasks]) -> None:
-    silent: list[Any] = [each for each in found if each.trouble]
+def _end(found: Sequence[Answer]) -> None:
     for each in found:
-        if each.trouble:
-            typer.echo(f"{each.source}: {each.trouble}. {each.fix}", err=True)
-        elif each.note:
-            typer.echo(f"{each.source}: {each.note}", err=True)
-    if silent:
+        if each.said:
+            typer.echo(each.said, err=True)
+    if any(each.trouble for each in found):
         raise typer.Exit(1)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import abc
 import os
 import weakref
-from collections import Counter, defaultdict
+from collections import Counter
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from itertools import islice, zip_longest
@@ -191,12 +191,12 @@ class _Collection:
 
     def __init__(self, zeros: bool) -> None:
         self.zeros = zeros
-        self.points: defaultdict[str, list[Point]] = defaultdict(list)
+        self.points: dict[str, list[Point]] = {}
         self._histograms: dict[str, list[HistogramPoint]] = {}
         self._others: dict[tuple[str, frozenset[tuple[str, Any]]], HistogramPoint] = {}
 
     def add(self, metric: Metric, attributes: dict[str, Any], value: float) -> None:
-        self.points[metric.name].append(Point(attributes, value))
+        self.points.setdefault(metric.name, []).append(Point(attributes, value))
 
     def histogram(self, series: Histogram) -> None:
         found = tuple(series.exemplars) if series.exemplars else ()
@@ -212,7 +212,7 @@ class _Collection:
     def snapshot(self) -> Snapshot:
         for (name, _), point in self._others.items():
             self._histograms.setdefault(name, []).append(point)
-        return Snapshot(dict(self.points), self._histograms)
+        return Snapshot(self.points, self._histograms)
 
 
 def _together(left: HistogramPoint, right: HistogramPoint) -> HistogramPoint:
@@ -225,13 +225,14 @@ def _together(left: HistogramPoint, right: HistogramPoint) -> HistogramPoint:
 def _read(totals: Totals, out: _Collection, whole: bool) -> None:
     identity, shape = totals.identity, totals.shape
     now, (open_time, slot_time, limit_time, saturated_time) = _times(totals, whole)
-    points, zeros = out.points, out.zeros  # a reading makes thousands of points: one call for each
 
     def add(metric: Metric, value: float) -> None:
-        points[metric.name].append(Point(identity, value))
+        out.add(metric, identity, value)
 
     def each(metric: Metric, values: dict[Any, int], *keys: str) -> None:
-        for found, value in values.items() if zeros else [pair for pair in values.items() if pair[1]]:
+        for found, value in values.items():
+            if not (value or out.zeros):
+                continue
             labels: list[Any] = list(found) if isinstance(found, tuple) else [found]  # pyright: ignore[reportUnknownArgumentType]
             spelled = {key: label for key, label in zip(keys, labels, strict=True) if label}
             out.add(metric, {**identity, **spelled}, value)
@@ -286,10 +287,10 @@ def _times(totals: Totals, whole: bool) -> tuple[dict[ExecutorFigures, float], t
 
 
 def _read_gauges(totals: Totals, now: dict[ExecutorFigures, float], out: _Collection) -> None:
-    identity, shape, live, points = totals.identity, totals.shape, totals.live, out.points
+    identity, shape, live = totals.identity, totals.shape, totals.live
 
     def add(metric: Metric, value: float, **extra: str) -> None:
-        points[metric.name].append(Point({**identity, **extra} if extra else identity, value))
+        out.add(metric, {**identity, **extra} if extra else identity, value)
 
     def oldest(since: Callable[[ExecutorFigures], Iterable[float]]) -> float:
         # The first entry of an insertion-ordered dict is the oldest one.
@@ -305,9 +306,9 @@ def _read_gauges(totals: Totals, now: dict[ExecutorFigures, float], out: _Collec
         add(catalog.TASK_ABANDONED, count, **{Key.RUNNER: runner})
     add(catalog.TASK_OLDEST_AGE, oldest(lambda r: [task.started for task in islice(r.active_tasks, 1)]))
     if shape.requests:
-        asked = [(now[r], r.asked_since(now[r])) for r in live if r.asked]
-        add(catalog.TASK_CANCELLING, sum([len(since) for _, since in asked]))
-        add(catalog.TASK_CANCELLING_OLDEST_AGE, max((at - min(since) for at, since in asked if since), default=0.0))
+        asked = {r: r.asked_since(now[r]) for r in live}
+        add(catalog.TASK_CANCELLING, sum(map(len, asked.values())))
+        add(catalog.TASK_CANCELLING_OLDEST_AGE, oldest(asked.__getitem__))
     for name, (age, longest) in overdue(totals, now).items():
         extra = {Key.TASK_NAME: name} if name else {}
         add(catalog.TASK_OVERDUE_AGE, age, **extra)

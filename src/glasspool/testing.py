@@ -22,7 +22,8 @@ from .errors import ConfigurationError
 from .task import TaskHandle, task_of
 from .telemetry import catalog
 from .telemetry.catalog import Metric
-from .telemetry.recording.registry import REGISTRY, HistogramPoint, Snapshot
+from .telemetry.recording.registry import REGISTRY
+from .telemetry.recording.snapshot import HistogramPoint, Snapshot
 from .telemetry.recording.snapshot_queries import merged, total
 
 if TYPE_CHECKING:

@@ -12,7 +12,8 @@ import pytest
 from glasspool import HybridExecutor
 from glasspool._executor_block import block_of
 from glasspool.telemetry import catalog
-from glasspool.telemetry.recording.registry import REGISTRY, Snapshot
+from glasspool.telemetry.recording.registry import REGISTRY
+from glasspool.telemetry.recording.snapshot import Snapshot
 from tests.telemetry.support import LIMIT, run_python
 from tests.telemetry.test_golden import compare
 

@@ -16,7 +16,8 @@ from opentelemetry import baggage, trace
 
 from glasspool.telemetry import catalog
 from glasspool.telemetry.catalog import Key, Metric
-from glasspool.telemetry.recording.registry import REGISTRY, Snapshot
+from glasspool.telemetry.recording.registry import REGISTRY
+from glasspool.telemetry.recording.snapshot import Snapshot
 
 T = TypeVar("T")
 

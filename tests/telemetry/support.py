@@ -18,8 +18,9 @@ from glasspool.telemetry import providers as _providers  # noqa: F401 - as in ev
 from glasspool.telemetry.recording import retry_figures
 from glasspool.telemetry.recording.ending import Ending
 from glasspool.telemetry.recording.recorder import Recorder, TaskRecord
-from glasspool.telemetry.recording.registry import Registry, Snapshot
+from glasspool.telemetry.recording.registry import Registry
 from glasspool.telemetry.recording.shape import Shape
+from glasspool.telemetry.recording.snapshot import Snapshot
 
 ROOT = Path(__file__).parents[2]
 

@@ -10,8 +10,9 @@ from glasspool import _checks as checks
 from glasspool.telemetry import catalog
 from glasspool.telemetry.recording.ending import Ending
 from glasspool.telemetry.recording.recorder import Recorder
-from glasspool.telemetry.recording.registry import Registry, Snapshot
+from glasspool.telemetry.recording.registry import Registry
 from glasspool.telemetry.recording.shape import Shape
+from glasspool.telemetry.recording.snapshot import Snapshot
 
 from .support import Clock, full_recorder, run_task, value
 

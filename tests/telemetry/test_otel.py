@@ -17,8 +17,9 @@ from glasspool.telemetry.export.otel_instruments import Instruments
 from glasspool.telemetry.recording import exemplars
 from glasspool.telemetry.recording.ending import Ending
 from glasspool.telemetry.recording.overdue import ENOUGH_RUNS
-from glasspool.telemetry.recording.registry import Registry, Snapshot
+from glasspool.telemetry.recording.registry import Registry
 from glasspool.telemetry.recording.service_record import ServiceRecord
+from glasspool.telemetry.recording.snapshot import Snapshot
 
 from .support import Clock, full_recorder, retried_task, run_python, run_task, sampled_span
 

@@ -19,8 +19,9 @@ from glasspool.telemetry.loop_series import EventLoops
 from glasspool.telemetry.recording.ages import oldest_ages
 from glasspool.telemetry.recording.ending import Ending
 from glasspool.telemetry.recording.recorder import Recorder
-from glasspool.telemetry.recording.registry import Registry, Snapshot
+from glasspool.telemetry.recording.registry import Registry
 from glasspool.telemetry.recording.series_budget import Budget
+from glasspool.telemetry.recording.snapshot import Snapshot
 from glasspool.telemetry.recording.snapshot_queries import total
 from glasspool.telemetry.recording.turns import Turns
 

@@ -10,7 +10,7 @@ from glasspool._doctor.exposition import Scrape
 from glasspool.telemetry import catalog
 from glasspool.telemetry.catalog import Key, Metric, prometheus_label
 from glasspool.telemetry.live.flat import Entity, Flat, flatten
-from glasspool.telemetry.recording.registry import HistogramPoint, Point, Snapshot
+from glasspool.telemetry.recording.snapshot import HistogramPoint, Point, Snapshot
 
 __all__ = ["Origins", "entities"]
 

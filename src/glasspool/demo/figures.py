@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from glasspool import ExecutorStats, HybridExecutor
 from glasspool.telemetry import catalog
 from glasspool.telemetry.catalog import Key, Metric
-from glasspool.telemetry.recording.registry import REGISTRY, Snapshot
+from glasspool.telemetry.recording.registry import REGISTRY
+from glasspool.telemetry.recording.snapshot import Snapshot
 from glasspool.telemetry.recording.snapshot_queries import merged, quantile, total
 
 __all__ = ["Figures", "Quantiles", "read", "registry_counts"]

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import weakref
-from collections.abc import Callable
-from typing import Any, Protocol
+from typing import Protocol
 
 from . import catalog
-from .catalog import OTHER, Key, Metric
+from .catalog import OTHER, Key
 from .recording.histograms import Histogram
 from .recording.registry import Registry, Source
 from .recording.series_budget import series_of
+from .recording.snapshot import Gathering
 
 __all__ = ["LATE", "EventLoops", "Monitor"]
 
@@ -91,26 +91,22 @@ class EventLoops(Source):
         """Stop reading this monitor."""
         self.take(self._live.pop, monitor, None)
 
-    def collect(
-        self, add: Callable[[Metric, dict[str, Any], float], None], histogram: Callable[[Histogram], None]
-    ) -> None:
+    def collect(self, out: Gathering) -> None:
         """The stall of every name, and the histograms."""
         monitors: list[Monitor] = []
         self.look(lambda: monitors.extend(self._live))
         for monitor in monitors:
             monitor.catch_up()
-        self.look(self._read, add, histogram)
+        self.look(self._read, out)
 
-    def _read(
-        self, add: Callable[[Metric, dict[str, Any], float], None], histogram: Callable[[Histogram], None]
-    ) -> None:
+    def _read(self, out: Gathering) -> None:
         stalls = dict.fromkeys(self._series, 0.0)
         for monitor, name in self._live.items():
             stalls[name] = max(stalls[name], monitor.stall())
         self._shown.update(name for name, stall in stalls.items() if stall > LATE)
         for name, stall in stalls.items():
             if name != OTHER and name in self._shown:  # the stall of different loops would mean nothing
-                add(catalog.EVENTLOOP_STALL, {Key.EVENTLOOP_NAME: name}, stall)
+                out.of({Key.EVENTLOOP_NAME: name})(catalog.EVENTLOOP_STALL, stall)
         for name, series in self._series.items():
             if name in self._shown:
-                histogram(series)
+                out.histogram(series)

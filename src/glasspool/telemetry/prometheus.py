@@ -19,7 +19,8 @@ from glasspool.errors import ConfigurationError
 from . import catalog
 from .catalog import Key, Metric, prometheus_label
 from .http_server import threading_server
-from .recording.registry import REGISTRY, HistogramPoint, Point, Registry, Snapshot
+from .recording.registry import REGISTRY, Registry
+from .recording.snapshot import HistogramPoint, Point, Snapshot
 
 if TYPE_CHECKING:
     from prometheus_client import CollectorRegistry

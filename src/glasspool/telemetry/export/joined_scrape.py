@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from glasspool.telemetry import catalog
 from glasspool.telemetry.catalog import Key, prometheus_label
-from glasspool.telemetry.recording.registry import Point, Snapshot
+from glasspool.telemetry.recording.snapshot import Point, Snapshot
 
 from .sibling_requests import ask
 from .snapshot_json import from_line

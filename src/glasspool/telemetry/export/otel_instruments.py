@@ -21,7 +21,8 @@ from opentelemetry.trace import Span, set_span_in_context
 from glasspool.telemetry import catalog
 from glasspool.telemetry.catalog import Metric
 from glasspool.telemetry.recording.histograms import Histogram, Holder
-from glasspool.telemetry.recording.registry import Registry, Snapshot
+from glasspool.telemetry.recording.registry import Registry
+from glasspool.telemetry.recording.snapshot import Snapshot
 
 from .whole_histograms import Change, Changes
 

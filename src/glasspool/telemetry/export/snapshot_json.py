@@ -7,7 +7,7 @@ from typing import Any
 
 from glasspool.telemetry import catalog
 from glasspool.telemetry.catalog import Key
-from glasspool.telemetry.recording.registry import HistogramPoint, Point, Snapshot
+from glasspool.telemetry.recording.snapshot import HistogramPoint, Point, Snapshot
 
 __all__ = ["END", "from_line", "to_line"]
 

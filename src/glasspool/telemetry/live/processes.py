@@ -11,9 +11,8 @@ from typing import Any, Protocol
 
 from glasspool.telemetry.export.sibling_requests import TASKS, ask
 from glasspool.telemetry.export.snapshot_json import from_line
-from glasspool.telemetry.recording.registry import REGISTRY
 
-from .flat import Entity, Flat, flatten
+from .flat import Entity, Flat, figures_here, flatten
 from .tasks import Wanted, oldest, tasks_here
 
 __all__ = ["Others", "Processes", "tasks_line"]
@@ -45,7 +44,7 @@ class Processes:
 
     def figures(self) -> dict[Entity, Flat]:
         """All numbers of all processes now."""
-        found = flatten(self.number, REGISTRY.collect(zeros=False))
+        found = figures_here(self.number)
         if self._others is not None:
             answers = ask(self._others.others(), _SECONDS)
             silent = set(answers.silent)

@@ -6,10 +6,8 @@ import os
 import time
 from typing import Any
 
-from glasspool.telemetry.recording.registry import REGISTRY
-
 from . import figures, words
-from .flat import LOOP, Entity, Flat, flatten
+from .flat import LOOP, Entity, Flat, figures_here
 from .history import History
 from .tasks import tasks_here
 
@@ -21,7 +19,7 @@ _MOST = 20
 
 def report() -> str:
     """The report on this process, in lines; from any thread. Names are shown, and never a value."""
-    found = flatten(0, REGISTRY.collect(zeros=False))
+    found = figures_here(0)
     nothing: dict[Entity, Flat] = {}
     history = History(lambda: nothing)  # nobody has looked: there is none
     lines = [f"glasspool: process {os.getpid()} at {time.strftime('%Y-%m-%d %H:%M:%S')}"]

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from typing import Any
 
 from glasspool.telemetry import catalog
-from glasspool.telemetry.catalog import OTHER, Key, Metric
+from glasspool.telemetry.catalog import OTHER
 
 from .executor_figures import ExecutorFigures
 from .histograms import Histogram
 from .printable_text import printable
 from .series_budget import Budget
+from .snapshot import Add
 
 __all__ = ["ServiceSeries"]
 
@@ -65,16 +65,11 @@ class ServiceSeries:
                 self._budget.use(1)
         self.restarts[key] = self.restarts.get(key, 0) + 1
 
-    def read(
-        self, identity: dict[str, Any], live: Iterable[ExecutorFigures],
-        add: Callable[[Metric, dict[str, Any], float], None],
-    ) -> None:  # fmt: skip
+    def read(self, live: Iterable[ExecutorFigures], add: Add) -> None:
         """Add the points of counters and gauges."""
         for (shown, error_type), count in self.restarts.items():
-            labels = {Key.SERVICE_NAME: shown, Key.ERROR_TYPE: error_type} if error_type else {Key.SERVICE_NAME: shown}
-            add(catalog.SERVICE_RESTARTS, {**identity, **labels}, count)
+            add(catalog.SERVICE_RESTARTS, count, shown, error_type)
         for shown, failed in self.failed.items():
             for state in catalog.SERVICE_STATES:
-                count = failed if state == "failed" else sum(each.services[shown, state] for each in live)
-                labels = {Key.SERVICE_NAME: shown, Key.SERVICE_STATE: state}
-                add(catalog.SERVICE_STATE, {**identity, **labels}, count)
+                count = failed if state == "failed" else sum([each.services[shown, state] for each in live])
+                add(catalog.SERVICE_STATE, count, shown, state)

@@ -133,7 +133,9 @@ class SlotClock:
 
     def handed_over(self) -> int:
         """Slots that became free while tasks waited for them, and are not assigned yet."""
-        free = 0 if self.gated else self.full_at - self.in_flight - self.abandoned
+        if self.gated or not self.waiting:
+            return 0
+        free = self.full_at - self.in_flight - self.abandoned
         oldest = next(iter(self.waiting), None)
         if free <= 0 or oldest is None or oldest.accepted > self.freed_at:
             return 0

@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 
 from glasspool.telemetry.catalog import Metric
 
-from .registry import HistogramPoint, Point, Snapshot
+from .snapshot import HistogramPoint, Point, Snapshot
 
 __all__ = ["merged", "quantile", "total"]
 

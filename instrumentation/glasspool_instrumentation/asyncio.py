@@ -29,6 +29,7 @@ from ._observe.loop_tasks import LoopTasks
 from ._observe.naming import Selection
 from ._observe.observation import Observed
 from ._observe.pool_kinds import every_pool, handing_on, is_own, is_plumbing
+from ._observe.whereabouts import OfTask
 from ._patch.patching import Patch, Patches
 from .instrumentor import Instrumentor
 
@@ -77,7 +78,7 @@ def _begin(coro: Any, context: contextvars.Context | None) -> tuple[Observed, Ta
     return _tasks.start(full, name, None if context is None or not _tasks.traced else context_in(context))
 
 
-class _Ending:
+class _Ending(OfTask):
     """The done-callback of one observed task."""
 
     __slots__ = ("observed", "record")
@@ -85,6 +86,10 @@ class _Ending:
     def __init__(self, observed: Observed, record: TaskRecord) -> None:
         self.observed = observed
         self.record: TaskRecord | None = record
+
+    def of_task(self) -> TaskRecord | None:
+        """See OfTask."""
+        return self.record
 
     def __call__(self, task: asyncio.Task[Any]) -> None:
         record, self.record = self.record, None

@@ -22,6 +22,7 @@ from ._observe.naming import check_name
 from ._observe.observation import Observed
 from ._observe.returned_awaitables import follow
 from ._observe.thread_calls import hide_frames, ours
+from ._observe.whereabouts import begins
 
 __all__ = ["instrumented"]
 
@@ -100,6 +101,7 @@ def _decorate(function: Any, *, name: str | None, spans: Spans) -> Any:
             return value
 
         ours(observed_async)
+        begins(observed_async)
         return observed_async
 
     @functools.wraps(function)
@@ -122,6 +124,7 @@ def _decorate(function: Any, *, name: str | None, spans: Spans) -> Any:
         return value
 
     ours(observed)
+    begins(observed)
     return observed
 
 

@@ -24,6 +24,7 @@ from glasspool.telemetry.tracing.spans import Entered, TaskTracer, attach, captu
 
 from .observation import Observed
 from .thread_calls import hide_frames, ours
+from .whereabouts import OfTask, begins
 
 __all__ = [
     "EndingOf",
@@ -72,13 +73,17 @@ def _is_error_of_trios(value: Any) -> bool:
     return outcome is not None and type(value) is getattr(outcome, "Error", None)
 
 
-class PassedThrough(Coroutine[Any, Any, Any]):
+class PassedThrough(Coroutine[Any, Any, Any], OfTask):
     """Behaves as ``coro`` does."""
 
     __slots__ = ("__weakref__", "_coro")
 
     def __init__(self, coro: Coroutine[Any, Any, Any]) -> None:
         self._coro = coro
+
+    def around(self) -> Coroutine[Any, Any, Any]:
+        """See OfTask."""
+        return self._coro
 
     def close(self) -> None:
         self._coro.close()
@@ -167,6 +172,10 @@ class ObservedCoroutine(PassedThrough):
         """Whether its task has been settled."""
         return self._task is None
 
+    def of_task(self) -> TaskRecord | None:
+        """See OfTask."""
+        return self._task
+
     def send(self, value: Any) -> Any:
         if value is not None and _is_error_of_trios(value):
             self._look_for_request()
@@ -237,4 +246,5 @@ class ObservedCoroutine(PassedThrough):
 
 
 ours(PassedThrough.__next__, ObservedCoroutine.send, ObservedCoroutine.throw)
+begins(ObservedCoroutine.send, ObservedCoroutine.throw)
 ours(SteppedCoroutine.send, SteppedCoroutine.throw)

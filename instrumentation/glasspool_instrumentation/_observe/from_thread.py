@@ -19,17 +19,19 @@ from glasspool._foreign.guarded import attribute, is_a
 from glasspool._recorded_calls import enter_function, from_executor, recording_await
 from glasspool.telemetry.recording.call_names import function_name, look_through
 from glasspool.telemetry.recording.ending import SUCCESS, Ending
+from glasspool.telemetry.recording.task_record import TaskRecord
 from glasspool.telemetry.tracing.spans import TaskTracer, attach, detach
 from glasspool_instrumentation._patch.patching import Patch
 
 from .coroutines import ObservedCoroutine, cancellation_in
 from .observation import Observed
 from .thread_calls import hide_frames, ours
+from .whereabouts import OfTask, begins
 
 __all__ = ["PortalCoroutine", "calling", "is_portals_own", "portal_call"]
 
 
-class _Entering:
+class _Entering(OfTask):
     """A function on its way from a thread to the loop; called there, once."""
 
     def __init__(self, observed: Observed, fn: Callable[..., Any], args: tuple[Any, ...]) -> None:
@@ -39,14 +41,18 @@ class _Entering:
         self._given_up = False
         self._over = False
         named = look_through(fn, args)
-        self.task = task = observed.recorder.task(function_name(named), "inline")
-        task.span = observed.start_span(task, named, None)
-        observed.recorder.accept(task, queued=True)
+        self.task: TaskRecord = observed.recorder.task(function_name(named), "inline")
+        self.task.span = observed.start_span(self.task, named, None)
+        observed.recorder.accept(self.task, queued=True)
 
     @property
     def over(self) -> bool:
         """See Running."""
         return self._over
+
+    def of_task(self) -> TaskRecord:
+        """See OfTask."""
+        return self.task
 
     def _begin(self) -> bool:
         """The loop begins to run it; False if its thread no longer waits, and the call has been counted."""
@@ -131,6 +137,7 @@ class _Async(_Entering):
 
 
 ours(_Sync.__call__, _Async.__call__)
+begins(_Sync.__call__)
 
 
 def calling(find: Callable[[], Observed | None], *, sync: bool) -> Callable[[Patch, Any], Any]:

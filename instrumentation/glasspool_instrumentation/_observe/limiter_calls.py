@@ -20,6 +20,7 @@ from glasspool._recorded_calls import enter_function, recording_await
 from glasspool.telemetry.catalog import RUN_PHASES
 from glasspool.telemetry.recording.call_names import function_name, look_through
 from glasspool.telemetry.recording.ending import Ending
+from glasspool.telemetry.recording.places import Left, Look, Place, Places
 from glasspool.telemetry.recording.recorder import TaskRecord
 from glasspool.telemetry.tracing.spans import TaskTracer, attach
 
@@ -30,6 +31,7 @@ from .observation import Observed
 from .task_name_limit import MAX_TASK_NAMES
 from .thread_calls import hide_frames, ours
 from .wait_objectives import WaitObjectives
+from .whereabouts import begins, places_in
 
 __all__ = ["Limiters", "ObservedLimiter", "limiter_name", "name_limiter", "run_in_thread"]
 
@@ -65,6 +67,15 @@ class ObservedLimiter(Observed):
         self.waiting: OrderedDict[TaskRecord, None] = OrderedDict()  # tasks without a token
         super().__init__(name, type, runner, slots=True, workers=False, failures=("callback",), **options)
         self.tokens = LimiterTokens(limiter, self.record)
+        self.left: dict[TaskRecord, None] = {}  # tasks that have ended while their thread goes on; the steps are atomic
+        this = weakref.ref(self)
+        self.record.places = lambda look: None if (found := this()) is None else found.places(look)
+
+    def places(self, look: Look) -> Places:
+        """Where its calls are, with those that were left behind."""
+        found, now = look.once(places_in), self.record.clock()
+        left = [Left(task.id, task.name, now - task.started, found.get(task, Place())) for task in list(self.left)]
+        return Places(found, left)
 
     def admit(self, task: TaskRecord) -> None:
         """See Observed."""
@@ -213,9 +224,13 @@ class ThreadedCall:
                 if self._abandoned:
                     self._abandoned = False
                     if self._counted:
-                        self._observed.record.thread_freed("thread")
+                        self._freed()
                 return
         self._observed.settle(self.task, Ending.raised(error), thread=self._thread)
+
+    def _freed(self) -> None:
+        self._observed.left.pop(self.task, None)
+        self._observed.record.thread_freed("thread")
 
     def _claim(self) -> bool:
         try:
@@ -240,13 +255,15 @@ class ThreadedCall:
             if abandoned:
                 with self._observed.record.lock:
                     self._counted = True
+                    self._observed.left[self.task] = None
                     if not self._abandoned:  # the thread has ended meanwhile
-                        self._observed.record.thread_freed("thread")
+                        self._freed()
         else:  # the thread could not be started, the limiter refused
             self._observed.settle(self.task, Ending.raised(error), assigned=assigned)
 
 
 ours(ThreadedCall.__call__)
+begins(ThreadedCall.__call__)
 
 
 async def run_in_thread(

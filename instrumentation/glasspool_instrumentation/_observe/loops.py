@@ -2,21 +2,24 @@
 
 from __future__ import annotations
 
+import asyncio
 import weakref
 from collections.abc import Callable
 from typing import Any
 
+from glasspool._foreign.trio_ import running_trio
 from glasspool._recorded_calls import recording
 from glasspool.telemetry import loop_monitors
 from glasspool.telemetry.loop_monitors import current
 from glasspool_instrumentation._patch.patching import Patch, Patches
 
-__all__ = ["at_end", "current", "ended", "release", "use", "watch"]
+__all__ = ["at_end", "current", "ended", "release", "use", "watch", "watched"]
 
 _users: set[object] = set()
 _watchers: set[object] = set()  # users that want monitors
 _callbacks: list[Callable[[Any], None]] = []
-_watched: weakref.WeakSet[Any] = weakref.WeakSet()  # loops and trio tokens
+_watched: weakref.WeakKeyDictionary[Any, weakref.ref[Any] | None] = weakref.WeakKeyDictionary()
+"""Loops and trio tokens; with a token the root of its tasks."""
 
 
 def use(user: object, *, monitor: bool) -> None:
@@ -45,7 +48,7 @@ def at_end(callback: Callable[[Any], None]) -> None:
 
 def ended(loop: Any) -> None:
     """This loop or trio run has ended."""
-    _watched.discard(loop)
+    _watched.pop(loop, None)
     loop_monitors.forget(loop)
     for callback in _callbacks:
         callback(loop)
@@ -60,7 +63,14 @@ def watch() -> None:
         return
     with recording():  # the monitor's own task is no task of the application
         if loop_monitors.instrumented(loop):
-            _watched.add(loop)
+            trio = running_trio()
+            _watched[loop] = None if trio is None else weakref.ref(trio.current_root_task())
+
+
+def watched() -> list[tuple[Any, Any]]:
+    """The loops that are watched, each with the root of its tasks, if it is trio's. From any thread."""
+    found = [(loop, None if root is None else root()) for loop, root in list(_watched.items())]
+    return [(loop, root) for loop, root in found if root is not None or isinstance(loop, asyncio.AbstractEventLoop)]
 
 
 def _close(patch: Patch, original: Any) -> Any:

@@ -22,6 +22,7 @@ from glasspool.telemetry.recording.shape import Shape
 from glasspool.telemetry.tracing.spans import Spans, TaskTracer
 
 from .task_name_limit import MAX_TASK_NAMES
+from .whereabouts import places_here
 
 __all__ = ["Observed"]
 
@@ -87,6 +88,7 @@ class Observed:
             max_task_names=max_task_names, alive=alive,
         )  # fmt: skip
         self.record: ExecutorRecord = self.recorder.record.open()
+        self.record.places = places_here
         self.spans_all = spans == "all"
         self.tracer = TaskTracer(name, type, spans)
         self.queue_size: Callable[[], int] = queue_size or self._queued

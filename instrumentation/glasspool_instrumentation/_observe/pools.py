@@ -31,7 +31,6 @@ from .observation import Observed
 from .pool_kinds import PoolKind, default_name, is_own, kind_of
 from .task_name_limit import MAX_TASK_NAMES, check_max_task_names
 from .wait_objectives import WaitObjectives
-from .whereabouts import places_of
 
 __all__ = [
     "KILLERS",
@@ -127,10 +126,6 @@ def observe(
         if isinstance(observed.recorder, ArrivalRecorder):
             observed.queue_size = observed.recorder.queued
         observed.settings = parent_settings() if child_telemetry and kind.remote else None
-        recorder = observed.recorder
-        if type(recorder) is BatchedRecorder:  # its calls run in threads of this process
-            found = weakref.ref(recorder)
-            observed.record.places = lambda: None if (here := found()) is None else places_of(here)
         state = _pools[key] = PoolState(observed, kind, alive)
         return state
 

@@ -41,6 +41,7 @@ from glasspool.telemetry.tracing.spans import (
 from .batched_recorder import BATCH, BatchedRecorder, NotedCall
 from .naming import peel
 from .observation import Observed
+from .whereabouts import begins
 
 __all__ = ["Call", "Handed", "hide_frames", "ours", "submit"]
 
@@ -249,6 +250,7 @@ def submit(observed: Observed, original: Callable[..., Future[Any]], pool: Any, 
 _KEEPS_FRAMES = sys.version_info < (3, 11)  # a bare raise puts the old traceback back
 _OURS: set[Any] = {Call.__call__.__code__, Call.again.__code__, Call.within.__code__}
 CALLERS.add(Call.__call__.__code__)
+begins(Call.__call__)
 
 
 def ours(*functions: Any) -> None:

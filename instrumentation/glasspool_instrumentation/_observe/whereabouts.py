@@ -1,33 +1,92 @@
-"""Where the calls of an observed thread pool are now, found by looking through the stacks of all threads.
+"""Where observed tasks are now, found by looking through the stacks of all threads and the tasks of all watched loops.
 
-Nothing is noted when a call begins, so that calls cost what they cost without.
+Nothing is noted when a task begins, so that tasks cost what they cost without.
 """
 
 from __future__ import annotations
 
-from types import FrameType
+from types import CodeType, FrameType
+from typing import Any
 
-from glasspool._foreign.frames import current_frames, locals_of
-from glasspool.telemetry.recording.places import Place, Places
+from glasspool._foreign.asyncio_ import done_callbacks, tasks_of
+from glasspool._foreign.awaited import chain
+from glasspool._foreign.frames import locals_of, outwards
+from glasspool._foreign.trio_ import tasks_under
+from glasspool.telemetry.recording.places import Look, Place, Places
 from glasspool.telemetry.recording.task_record import TaskRecord
 
-from .batched_recorder import BatchedRecorder
-from .thread_calls import Call
+from . import loops
 
-__all__ = ["places_of"]
-
-_CALL = Call.__call__.__code__
+__all__ = ["OfTask", "begins", "places_here", "places_in"]
 
 
-def places_of(recorder: BatchedRecorder) -> Places:
-    """The threads in which this pool's calls run. From any thread."""
+class OfTask:
+    """Stands between a library and the user's function or coroutine, and may lead to the record of a task."""
+
+    __slots__ = ()
+
+    def of_task(self) -> TaskRecord | None:
+        """The record; None if the task has ended, or it stands for none."""
+        return None
+
+    def around(self) -> Any:
+        """The coroutine that it stands around, if it does: another of these, or the user's."""
+        return None
+
+
+_beginnings: set[CodeType] = set()
+
+
+def begins(*functions: Any) -> None:
+    """These functions call the user's function of a task. A local variable of theirs leads to its record: ``task``, or
+    ``self``, which is a record or is ``OfTask``."""
+    _beginnings.update(function.__code__ for function in functions)
+
+
+def places_here(look: Look) -> Places:
+    """The places of all observed tasks of this process. From any thread."""
+    return Places(look.once(places_in), [])
+
+
+def places_in(look: Look) -> dict[TaskRecord, Place]:
+    """The same by record; to be called by ``look.once``."""
     found: dict[TaskRecord, Place] = {}
-    for thread, innermost in current_frames().items():
-        frame: FrameType | None = innermost
-        while frame is not None:
-            if frame.f_code is _CALL:
-                call = locals_of(frame, "self").get("self")  # of our own frame: the call's record, and no argument
-                if isinstance(call, Call) and call.recorder is recorder:
-                    found[call] = Place(None, thread)
-            frame = frame.f_back
-    return Places(found, [])
+    for thread, innermost in look.frames.items():
+        for frame in outwards(innermost):
+            if frame.f_code in _beginnings and (record := _record_in(frame)) is not None:
+                found[record] = Place(None, thread, frame)
+    for loop, root in loops.watched():
+        if root is not None:
+            for task in tasks_under(root):
+                _follow(task.coro, found)
+            continue
+        for task in tasks_of(loop):
+            coroutine = task.get_coro()
+            for record in filter(None, map(_record_of, done_callbacks(task))):
+                found.setdefault(record, Place(coroutine))
+            _follow(coroutine, found)
+    return found
+
+
+def _follow(coroutine: Any, found: dict[TaskRecord, Place]) -> None:
+    for awaited, frame in chain(coroutine):
+        inner = awaited  # what stands around a coroutine shows the frame of that
+        while issubclass(type(inner), OfTask):
+            if (record := inner.of_task()) is not None:
+                found.setdefault(record, Place(awaited))
+            inner = inner.around()
+        if frame.f_code in _beginnings and (record := _record_in(frame)) is not None:
+            found.setdefault(record, Place(awaited))
+
+
+def _record_in(frame: FrameType) -> TaskRecord | None:
+    # A frame of our own: never a user's argument.
+    return next(filter(None, map(_record_of, locals_of(frame, "task", "self").values())), None)
+
+
+def _record_of(holder: Any) -> TaskRecord | None:
+    kind = type(holder)
+    if issubclass(kind, TaskRecord):
+        record: TaskRecord = holder
+        return record
+    return holder.of_task() if issubclass(kind, OfTask) else None

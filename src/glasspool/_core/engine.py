@@ -79,7 +79,9 @@ class Engine(Policies):
         self._watched = False  # tasks that the closing waits for are being logged
         # Weakly: the registry has the record of an executor that was lost without being closed.
         this = weakref.ref(self)
-        self.reporter.record.places = lambda: None if (found := this()) is None else places_of(found.name, found.active)
+        self.reporter.record.places = lambda _look: (
+            None if (found := this()) is None else places_of(found.name, found.active)
+        )
         self.left: LeftThreads = LeftThreads(self.reporter, backend, self._slot_freed, self.dispatch)
 
     # -- starting --------------------------------------------------------------------------------------------------

@@ -23,7 +23,7 @@ def places_of(executor: str, active: Collection[Task]) -> Places:
         tasks[task.record] = Place(None, call.thread) if call is not None else Place(_coroutine(task.native))
     now = time.monotonic()
     # A task may have ended between the two looks; one that was left in its thread is no longer active.
-    left = [Left(number, call.task, now - call.since, call.thread) for number, call in threads.items()]
+    left = [Left(number, call.task, now - call.since, Place(None, call.thread)) for number, call in threads.items()]
     return Places(tasks, left)
 
 

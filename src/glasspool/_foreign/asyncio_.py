@@ -6,7 +6,10 @@ import asyncio
 from collections.abc import Sequence
 from typing import Any
 
-__all__ = ["cut_creation_frames", "default_pool", "errors_of", "failure_of", "is_aborting", "policy", "running_loop"]
+__all__ = [
+    "cut_creation_frames", "default_pool", "done_callbacks", "errors_of", "failure_of", "is_aborting", "policy",
+    "running_loop", "tasks_of",
+]  # fmt: skip
 
 
 def failure_of(future: Any) -> BaseException | None:
@@ -36,6 +39,23 @@ def cut_creation_frames(task: Any, filename: str) -> None:
     frames = getattr(task, "_source_traceback", None)
     while frames and frames[-1].filename == filename:
         del frames[-1]
+
+
+_TASKS = (asyncio.Task, getattr(asyncio.tasks, "_PyTask", asyncio.Task))  # asyncio.Task is the one in C
+
+
+def tasks_of(loop: Any) -> list[asyncio.Task[Any]]:
+    """The tasks of a loop that are not done, of asyncio's own kinds. From any thread: none if they change too often
+    meanwhile."""
+    try:
+        return [task for task in asyncio.all_tasks(loop) if isinstance(task, _TASKS)]
+    except RuntimeError:
+        return []
+
+
+def done_callbacks(task: Any) -> list[Any]:
+    """What is called when this task is done."""
+    return [found[0] for found in getattr(task, "_callbacks", None) or ()]  # tasks in C and in Python have it
 
 
 def running_loop() -> Any:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Iterator
 from concurrent.futures import Future
 from types import FrameType
 from typing import Any
 
 from .guarded import attribute, traceback_of
 
-__all__ = ["current_frames", "getframe", "locals_of", "queued_by"]
+__all__ = ["current_frames", "getframe", "locals_of", "outwards", "queued_by"]
 
 getframe = sys._getframe
 """CPython's ``sys._getframe``: the frame so many calls up. Nothing public is as fast."""
@@ -17,6 +18,13 @@ getframe = sys._getframe
 
 current_frames = sys._current_frames
 """CPython's ``sys._current_frames``: the innermost frame of each thread, by its identity. Nothing public tells it."""
+
+
+def outwards(frame: FrameType | None) -> Iterator[FrameType]:
+    """This frame, its caller, and so on."""
+    while frame is not None:
+        yield frame
+        frame = frame.f_back
 
 
 def locals_of(frame: FrameType, *names: str) -> dict[str, Any]:

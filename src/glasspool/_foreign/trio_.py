@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Iterator
 from typing import Any
 
-__all__ = ["is_being_cancelled", "is_system_nursery", "running_trio"]
+__all__ = ["is_being_cancelled", "is_system_nursery", "running_trio", "tasks_under"]
 
 
 def running_trio() -> Any:
@@ -28,3 +29,12 @@ def is_being_cancelled(nursery: Any) -> bool:
 def is_system_nursery(nursery: Any, task: Any) -> bool:
     """Is this the nursery of trio's own tasks, in the run of this task?"""
     return nursery is getattr(task._runner, "system_nursery", None)
+
+
+def tasks_under(root: Any) -> Iterator[Any]:
+    """A task of trio's and all in its nurseries. From any thread: what comes and goes meanwhile may be missed."""
+    tasks = [root]
+    while tasks:
+        task = tasks.pop()
+        yield task
+        tasks += [child for nursery in task.child_nurseries for child in nursery.child_tasks]

@@ -5,12 +5,11 @@ Threads and coroutines go on while they are looked at. A stack is what was found
 
 from __future__ import annotations
 
-import gc
-from collections.abc import Iterator
-from types import AsyncGeneratorType, CodeType, FrameType
+from types import CodeType, FrameType
 from typing import Any, NamedTuple
 
-from glasspool._foreign.frames import current_frames
+from glasspool._foreign.awaited import step
+from glasspool._foreign.frames import outwards
 
 __all__ = ["Frame", "Stack", "Threads"]
 
@@ -40,28 +39,33 @@ class Stack(NamedTuple):
 
 
 class Threads:
-    """The stacks of all threads at one instant."""
+    """The stacks of all threads at one instant.
 
-    def __init__(self) -> None:
-        self._current = current_frames()
+    :param innermost: the innermost frame of each, by its identity.
+    """
 
-    def of_thread(self, thread: int) -> Stack | None:
-        """The stack of a thread; None if there is no such thread."""
-        frame = self._current.get(thread)
-        return None if frame is None else Stack(_shown(list(_outwards(frame))[::-1]), None, thread)
+    def __init__(self, innermost: dict[int, FrameType]) -> None:
+        self._innermost = innermost
+
+    def of_thread(self, thread: int, within: FrameType | None = None) -> Stack | None:
+        """The stack of a thread; None if there is no such thread.
+
+        :param within: a frame in it; those that called it are left out.
+        """
+        innermost = self._innermost.get(thread)
+        return None if innermost is None else Stack(_shown(_inwards(innermost, within)), None, thread)
 
     def of_coroutine(self, coroutine: Any) -> Stack | None:
         """The stack of a coroutine: what it awaits, or where its thread is if it is being run; None once it is over."""
         if getattr(coroutine, "cr_running", False):
             own = getattr(coroutine, "cr_frame", None)
-            for thread, innermost in self._current.items():
-                running = list(_outwards(innermost))
-                if own in running:
-                    return Stack(_shown(running[: running.index(own) + 1][::-1]), None, thread)
+            for thread, innermost in self._innermost.items():
+                if any(frame is own for frame in outwards(innermost)):
+                    return Stack(_shown(_inwards(innermost, own)), None, thread)
         frames: list[FrameType] = []
         awaited = coroutine
         while awaited is not None and len(frames) < 1000:
-            frame, inner = _step(awaited)
+            frame, inner = step(awaited)
             if frame is None:
                 break
             frames.append(frame)
@@ -71,23 +75,14 @@ class Threads:
         return Stack(_shown(frames), None if awaited is None else _type_name(awaited))
 
 
-def _outwards(frame: FrameType | None) -> Iterator[FrameType]:
-    while frame is not None:
-        yield frame
-        frame = frame.f_back
-
-
-def _step(awaited: Any) -> tuple[FrameType | None, Any]:
-    """The frame of something awaited, and what that awaits in turn; no frame if it is no Python code."""
-    for frame, inner in (("cr_frame", "cr_await"), ("gi_frame", "gi_yieldfrom"), ("ag_frame", "ag_await")):
-        if hasattr(awaited, frame):
-            return getattr(awaited, frame), getattr(awaited, inner, None)
-    # ``anext`` and ``coroutine.__await__`` are objects that show nothing of what they step.
-    if type(awaited).__name__ in ("async_generator_asend", "async_generator_athrow", "coroutine_wrapper"):
-        for found in gc.get_referents(awaited):
-            if isinstance(found, AsyncGeneratorType) or hasattr(found, "cr_frame"):
-                return _step(found)
-    return None, None
+def _inwards(innermost: FrameType, within: FrameType | None) -> list[FrameType]:
+    """The frames of a stack, outermost first, from this one on."""
+    frames: list[FrameType] = []
+    for frame in outwards(innermost):
+        frames.append(frame)
+        if frame is within:
+            break
+    return frames[::-1]
 
 
 def _shown(frames: list[FrameType]) -> list[Frame]:

@@ -8,7 +8,7 @@ from itertools import islice
 from typing import Any
 
 from glasspool.telemetry.recording.executor_figures import ExecutorFigures
-from glasspool.telemetry.recording.places import Place
+from glasspool.telemetry.recording.places import Look, Place
 from glasspool.telemetry.recording.printable_text import printable
 from glasspool.telemetry.recording.registry import REGISTRY, Registry
 from glasspool.telemetry.recording.task_record import TaskRecord
@@ -43,11 +43,12 @@ def tasks_here(process: int, wanted: Wanted | None = None, registry: Registry = 
         ]))  # fmt: skip
 
     registry.look_at_live(read)
-    looked = _Looked(process)
+    look = Look()
+    looked = _Looked(process, look)
     numbers = {number for _, tasks in found for task, *_ in tasks if (number := getattr(task, "id", None))}
     made: list[dict[str, Any]] = []
     for record, tasks in found:
-        places = None if record.places is None else record.places()
+        places = None if record.places is None else record.places(look)
         known = {} if places is None else places.tasks
         for task, state, age, waited in tasks:
             place = known.get(task, Place())
@@ -57,7 +58,7 @@ def tasks_here(process: int, wanted: Wanted | None = None, registry: Registry = 
                 continue
             numbers.add(left.id)
             made.append(looked.shown(record, "abandoned", left.id, left.name, left.age, None, "thread", None,
-                                     Place(None, left.thread)))  # fmt: skip
+                                     left.place))  # fmt: skip
     return oldest(made)
 
 
@@ -72,11 +73,11 @@ def oldest(tasks: list[dict[str, Any]]) -> list[dict[str, Any]]:
 
 
 class _Looked:
-    """One look at all threads."""
+    """Tasks as one look at all threads shows them."""
 
-    def __init__(self, process: int) -> None:
+    def __init__(self, process: int, look: Look) -> None:
         self._process = process
-        self._threads = Threads()
+        self._threads = Threads(look.frames)
         self._names = {thread.ident: thread.name for thread in threading.enumerate()}
 
     def task(
@@ -111,7 +112,7 @@ class _Looked:
     def _stack(self, place: Place) -> Stack | None:
         try:
             if place.thread is not None:
-                return self._threads.of_thread(place.thread)
+                return self._threads.of_thread(place.thread, place.within)
             return None if place.coroutine is None else self._threads.of_coroutine(place.coroutine)
         except (AttributeError, RuntimeError, ValueError):  # it went on while it was looked at
             return None

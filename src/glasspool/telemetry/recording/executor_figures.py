@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import Protocol
 
 from .holds import Holds
-from .places import Places
+from .places import Look, Places
 from .shape import Shape
 from .slots import SlotClock, SlotFigures
 from .task_record import TaskRecord
@@ -36,7 +36,7 @@ class ExecutorFigures(Protocol):
     services: Counter[tuple[str, str]]
     holds: Holds | None
     retry_budget: Callable[[], int] | None
-    places: Callable[[], Places | None] | None
+    places: Callable[[Look], Places | None] | None
     """Where its tasks are now, if its owner can tell. Called in no turn."""
 
     def catch_up(self) -> None:

@@ -23,7 +23,7 @@ from .histograms import Histogram
 from .holds import Holds
 from .identity import Totals
 from .part import Part
-from .places import Places
+from .places import Look, Places
 from .printable_text import printable
 from .registry import REGISTRY, Registry
 from .shape import Shape
@@ -79,7 +79,7 @@ class ExecutorRecord:
         self.is_open: bool
         self.part = Part()
         self.shown_slots: SlotFigures | None = None  # those of a limiter, which knows better than its calls do
-        self.places: Callable[[], Places | None] | None = None
+        self.places: Callable[[Look], Places | None] | None = None
         self._new_slots = slots
         self.clear()
 

@@ -5,11 +5,33 @@ Asked for by readings only, never kept: a coroutine leads to all that it works o
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from collections.abc import Callable
+from types import FrameType
+from typing import Any, NamedTuple, TypeVar
+
+from glasspool._foreign.frames import current_frames
 
 from .task_record import TaskRecord
 
-__all__ = ["Left", "Place", "Places"]
+__all__ = ["Left", "Look", "Place", "Places"]
+
+T = TypeVar("T")
+
+
+class Look:
+    """One look at all threads of the process, for all executors whose tasks are looked for in it."""
+
+    def __init__(self) -> None:
+        self.frames = current_frames()
+        """The innermost frame of each thread at one instant, by the thread's identity."""
+        self._found: dict[Callable[[Look], Any], Any] = {}
+
+    def once(self, find: Callable[[Look], T]) -> T:
+        """What ``find`` finds in this look. It is called once, whoever asks for it."""
+        if find not in self._found:
+            self._found[find] = find(self)
+        found: T = self._found[find]
+        return found
 
 
 class Place(NamedTuple):
@@ -18,6 +40,8 @@ class Place(NamedTuple):
     coroutine: Any = None
     thread: int | None = None
     """Identity of the thread, as ``threading.get_ident`` returns it."""
+    within: FrameType | None = None
+    """The frame in that thread's stack from which on it is the task's; None: it is the whole stack."""
 
 
 class Left(NamedTuple):
@@ -27,11 +51,11 @@ class Left(NamedTuple):
     name: str
     age: float
     """Seconds since its start."""
-    thread: int | None
+    place: Place
 
 
 class Places(NamedTuple):
-    """Those of the active tasks of one executor, and the calls that have been left behind."""
+    """Those of the active tasks of one executor, others among them, and the calls that it has left behind."""
 
     tasks: dict[TaskRecord, Place]
     left: list[Left]

@@ -196,6 +196,31 @@ def test_statuses_of_http(monkeypatch, status, level, text, fix):
     assert "s3cret" not in str(finding)
 
 
+def test_a_path_that_is_missing_though_none_was_given(monkeypatch):
+    with http_server(404) as port:
+        finding = found(monkeypatch, f"http://localhost:{port}/", HTTP)
+    assert "path of your own" not in finding.fix
+    assert "takes no OTLP over HTTP" in finding.fix
+
+
+@pytest.mark.parametrize("host", ["localhost", "127.0.0.1", "u:s3cret@localhost"])
+def test_an_address_without_a_scheme(monkeypatch, host):
+    bare = f"{host.rpartition('@')[2]}:4318"
+    of_all = found(monkeypatch, f"{host}:4318", HTTP)
+    monkeypatch.setenv("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", f"{host}:4318/v1/traces")
+    of_one = found(monkeypatch, "http://unused:1", HTTP)
+    for finding in (of_all, of_one):
+        assert finding.level == "problem"
+        assert "has no scheme" in finding.found
+        assert "s3cret" not in str(finding)
+    assert of_all.fix == f"Write http://{bare} in OTEL_EXPORTER_OTLP_ENDPOINT."
+    assert of_one.fix == f"Write http://{bare}/v1/traces in OTEL_EXPORTER_OTLP_TRACES_ENDPOINT."
+
+
+def test_a_scheme_that_is_none_of_http(monkeypatch):
+    assert "Write http:// or https://" in found(monkeypatch, "ftp://localhost:1", HTTP).fix
+
+
 def test_the_address_of_one_signal_is_used_as_it_is(monkeypatch):
     with http_server(404) as port:
         monkeypatch.setenv("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", f"http://localhost:{port}")

@@ -32,7 +32,10 @@ def test_a_port_of_another_program(monkeypatch):
         level, text, fix = found(monkeypatch, port)
         assert (level, "it is a web page titled 'Other'" in text) == ("problem", True), text
         assert "choose another" in fix
-        assert found(monkeypatch, port, wanted=False)[0] == "warning"
+        assert "OTEL_EXPORTER_PROMETHEUS_PORT" in fix
+        level, _, fix = found(monkeypatch, port, wanted=False)
+        assert level == "warning"
+        assert "OTEL_EXPORTER_PROMETHEUS_PORT" not in fix  # without the exporter it has no effect
         if os.path.exists("/proc/net/tcp"):
             assert f"process {os.getpid()}" in text
     with http_server(200, b"up 1.0\n", Content_Type="text/plain") as port:

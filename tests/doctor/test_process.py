@@ -7,7 +7,6 @@ import os
 import pytest
 
 from glasspool import Finding, doctor
-from tests.backends.support import free_port
 
 from .support import QUIET, in_program, none, one
 
@@ -72,7 +71,9 @@ def test_two_collectors_on_one_registry():
         "metrics.set_meter_provider(MeterProvider([PrometheusMetricReader()]))\n"
         "from glasspool.telemetry import prometheus; prometheus.register()\n"
     )
-    assert one(in_program(code), "duplicates", "are on one registry").level == "warning"
+    findings = in_program(code)
+    assert one(findings, "duplicates", "are on one registry").level == "warning"
+    assert "by one path" not in str(findings)
     code = code.replace("[PrometheusMetricReader()]", "[PrometheusMetricReader(), PrometheusMetricReader()]")
     assert one(in_program(code), "duplicates", "2 PrometheusMetricReaders").level == "problem"
 
@@ -90,7 +91,10 @@ def test_two_exporters_to_one_address():
 
 def test_deltas_by_the_variable_and_by_a_reader():
     name = "OTEL_EXPORTER_OTLP_METRICS_TEMPORALITY_PREFERENCE"
-    assert one(in_program("", **{name: "delta"}), "temporality", f"{name}=delta").level == "problem"
+    asked = in_program(CONFIGURE.format(""), **{name: "delta"}, **OTLP)
+    assert one(asked, "temporality", f"{name}=delta").level == "problem"
+    assert f"Unset {name}" in one(asked, "temporality", "").fix
+    none(asked, "configure")  # which has noted the same
     findings = in_program(
         SDK
         + "from opentelemetry.sdk.metrics import Counter\n"
@@ -98,7 +102,10 @@ def test_deltas_by_the_variable_and_by_a_reader():
         + "reader = InMemoryMetricReader(preferred_temporality={Counter: AggregationTemporality.DELTA})\n"
         + "metrics.set_meter_provider(MeterProvider([reader]))"
     )
-    assert one(findings, "temporality", "A reader of the program (Counter").level == "problem"
+    finding = one(findings, "temporality", "A reader of the program (Counter")
+    assert finding.level == "problem"
+    assert "preferred_temporality=" in finding.fix
+    assert name not in finding.fix  # it is not set
     none(in_program(CONFIGURE.format(""), **OTLP), "temporality")
 
 
@@ -111,7 +118,8 @@ def test_exemplars_that_are_off():
     assert one(in_program("", OTEL_METRICS_EXEMPLAR_FILTER="always_off"), "exemplars", "always_off").level == "warning"
     code = "from opentelemetry.sdk.metrics import AlwaysOffExemplarFilter as Off\n"
     code += "metrics.set_meter_provider(MeterProvider(exemplar_filter=Off()))"
-    assert one(in_program(SDK + code), "exemplars", "the meter provider says so").level == "warning"
+    by_code = one(in_program(SDK + code), "exemplars", "the meter provider says so")
+    assert (by_code.level, "exemplar_filter=" in by_code.fix) == ("warning", True)
 
 
 @pytest.mark.parametrize(
@@ -121,7 +129,16 @@ def test_a_sampler_that_drops_everything(chosen, argument):
     variables = {"OTEL_TRACES_SAMPLER": chosen, "OTEL_TRACES_SAMPLER_ARG": argument}
     assert one(in_program("", **variables), "sampler", chosen).level == "problem"
     configured = in_program(CONFIGURE.format(""), **variables, **OTLP)
-    assert one(configured, "sampler", "The tracer provider's sampler is").level == "problem"
+    finding = one(configured, "sampler", "The tracer provider's sampler is")
+    assert (finding.level, "Set OTEL_TRACES_SAMPLER=" in finding.fix) == ("problem", True)
+
+
+def test_a_sampler_of_the_program_that_drops_everything():
+    code = SDK + "from opentelemetry.sdk.trace.sampling import ALWAYS_OFF\n"
+    code += "trace.set_tracer_provider(TracerProvider(sampler=ALWAYS_OFF))"
+    finding = one(in_program(code), "sampler", "The tracer provider's sampler is AlwaysOff")
+    assert (finding.level, "sampler=" in finding.fix) == ("problem", True)
+    assert "OTEL_TRACES_SAMPLER" not in finding.fix  # the argument wins
 
 
 def test_samplers_that_keep_something():
@@ -132,7 +149,12 @@ def test_samplers_that_keep_something():
 
 def test_pools_before_and_without_instrument():
     before = POOLS + "early = ThreadPoolExecutor(1, 'early')\n"
-    assert one(in_program(before), "pools", "1 pools of this process are not observed").level == "warning"
+    assert one(in_program(before), "pools", "The pool 'early' (ThreadPoolExecutor) is not observed").level == "warning"
+    wrapped = before + "import glasspool_instrumentation as i; i.wrap_executor(early, 'etl')\n"
+    none(in_program(wrapped), "pools")  # and no instrument()
+    none(in_program(wrapped + "early.submit(int).result()\n"), "pools")
+    beside = in_program(wrapped + "early.submit(int).result(); other = ThreadPoolExecutor(1, 'other')\n")
+    assert "'other'" in one(beside, "pools", "is not observed").found
     on = "import glasspool_instrumentation as i; i.instrument()\n"
     assert "made before instrument()" in one(in_program(before + on), "pools", "'early'").found
     used = before + on + "early.submit(int).result(); late = ThreadPoolExecutor(1, 'late')\n"
@@ -183,13 +205,6 @@ def test_a_process_that_was_forked_after_the_set_up():
     own = in_program(CONFIGURE.format("") + FORKED, **OTLP)
     assert one(own, "forks", "forked after configure()").level == "ok"
     none(in_program(ours + FORKED), "forks")
-
-
-def test_a_port_that_is_taken_by_configure_itself():
-    port = free_port()
-    code = f"import socket; s = socket.create_server(('127.0.0.1', {port}))\n"
-    findings = in_program(code + CONFIGURE.format(f"prometheus_port={port}"), **QUIET)
-    assert "no Prometheus endpoint" in one(findings, "configure", "noted").found
 
 
 def test_a_check_that_fails_does_not_end_the_examination():

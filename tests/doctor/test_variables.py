@@ -7,8 +7,7 @@ import os
 import pytest
 
 from glasspool import Finding
-from glasspool._doctor.contradictions import check_contradictions
-from glasspool._doctor.variables import check_variables
+from glasspool._doctor.contradictions import check_variables
 
 from .support import one
 
@@ -66,7 +65,7 @@ def found_with(monkeypatch: pytest.MonkeyPatch, variables: dict[str, str]) -> li
             monkeypatch.delenv(name)
     for name, value in variables.items():
         monkeypatch.setenv(name, value)
-    return [*check_variables(), *check_contradictions()]
+    return [*check_variables()]
 
 
 @pytest.mark.parametrize(("variables", "level", "found", "fix"), CASES, ids=[",".join(case[0]) for case in CASES])
@@ -75,6 +74,11 @@ def test_each_is_found_with_its_fix(monkeypatch, variables, level, found, fix):
     assert finding.level == level
     assert fix in finding.fix
     assert "s3cret" not in str(finding)
+
+
+@pytest.mark.parametrize(("variables", "level", "found", "fix"), CASES, ids=[",".join(case[0]) for case in CASES])
+def test_nothing_says_the_contrary(monkeypatch, variables, level, found, fix):
+    assert "each is read" not in str(found_with(monkeypatch, variables))
 
 
 def test_names_that_are_read_are_not_reported(monkeypatch):
@@ -91,7 +95,9 @@ def test_names_that_are_read_are_not_reported(monkeypatch):
     }
     findings = found_with(monkeypatch, variables)
     assert [each.level for each in findings] == ["ok"]
-    assert "each is read" in findings[0].found
+    assert "8 OTEL_* variables are set, and each is read" in findings[0].found
+    only = found_with(monkeypatch, {"OTEL_SERVICE_NAME": "shop"})
+    assert only[0].found == "1 OTEL_* variable is set, and it is read."
     assert found_with(monkeypatch, {})[0].found.startswith("No OTEL_* variable")
 
 

@@ -1,4 +1,4 @@
-"""Variables of OpenTelemetry that contradict each other, or that others make ineffective."""
+"""Variables of OpenTelemetry: those that contradict each other, or that others make ineffective, and all of them."""
 
 from __future__ import annotations
 
@@ -7,18 +7,31 @@ from collections.abc import Iterator
 from urllib.parse import unquote, urlsplit
 
 from .addresses import shown_url
-from .finding import Finding, problem, warning
+from .finding import Finding, ok, problem, warning
 from .targets import Target, from_environment
-from .variables import given, listed
+from .variables import check_single, given, listed
 
-__all__ = ["check_contradictions"]
+__all__ = ["check_variables"]
 
 _CHECK = "variables"
 _IGNORED = "One of the two has no effect."
 
 
-def check_contradictions() -> Iterator[Finding]:
-    """All findings about variables beside others."""
+def check_variables() -> Iterator[Finding]:
+    """All findings about variables, single ones and those beside others; and whether each is read."""
+    found = [*check_single(), *_contradictions()]
+    yield from found
+    if not found:
+        count = sum(name.startswith("OTEL_") for name in os.environ)
+        many = "1 OTEL_* variable is set, and it is" if count == 1 else f"{count} OTEL_* variables are set, and each is"
+        yield ok(_CHECK, f"{many} read." if count else "No OTEL_* variable is set.")
+    if not given("OTEL_SERVICE_NAME") and not any(_service_names()):
+        yield ok(
+            _CHECK, "No variable names the service: configure(service_name=…) does, else it is the program's name."
+        )
+
+
+def _contradictions() -> Iterator[Finding]:
     yield from _disabled()
     yield from _service()
     yield from _exporters()
@@ -39,14 +52,19 @@ def _disabled() -> Iterator[Finding]:
 
 
 def _service() -> Iterator[Finding]:
-    pairs = [part.partition("=") for part in listed("OTEL_RESOURCE_ATTRIBUTES")]
-    named = [unquote(value).strip() for key, _, value in pairs if key.strip() == "service.name"]
+    named = _service_names()
     if named and given("OTEL_SERVICE_NAME") not in ("", named[-1]):
         yield warning(
             _CHECK, f"OTEL_SERVICE_NAME is {given('OTEL_SERVICE_NAME')[:60]!r}, and service.name in "
             f"OTEL_RESOURCE_ATTRIBUTES is {named[-1][:60]!r}.", "The first one wins; who looks for the other finds "
             "nothing.", "Remove service.name from OTEL_RESOURCE_ATTRIBUTES.",
         )  # fmt: skip
+
+
+def _service_names() -> list[str]:
+    """What the attributes of the resource call the service."""
+    pairs = [part.partition("=") for part in listed("OTEL_RESOURCE_ATTRIBUTES")]
+    return [unquote(value).strip() for key, _, value in pairs if unquote(key).strip() == "service.name"]
 
 
 def _exporters() -> Iterator[Finding]:

@@ -6,15 +6,14 @@ import dataclasses
 import math
 from collections.abc import Callable, Iterable, Iterator
 
-from glasspool.telemetry.configuration import configured
-
-from . import loops, pools, providers, series, servers, versions
-from .contradictions import check_contradictions
+from . import launching, loops, pools, providers, series, servers, versions
+from .asked_port import asked_port
+from .contradictions import check_variables
 from .finding import Finding, ok, warning
 from .otlp import check_otlp
 from .ports import check_port
 from .targets import Target, from_environment
-from .variables import check_variables, given
+from .variables import given
 
 __all__ = ["doctor", "examine_environment"]
 
@@ -39,20 +38,20 @@ def doctor(*, send: bool = True, timeout: float = 3.0) -> list[Finding]:
     :raises ValueError: ``timeout`` is not above 0.
     """
     _check_timeout(timeout)
-    handle = configured()
-    own = None if handle is None else handle.prometheus_port
     checks: list[Check] = [
         *_ALWAYS,
         providers.check_providers,
         providers.check_notes,
+        launching.check_launch,
         servers.check_servers,
         servers.check_forks,
         pools.check_pools,
         pools.check_rivals,
         loops.check_loops,
+        lambda: check_port(asked_port(), timeout if send else None),
     ]
     if send:
-        checks += [lambda: check_otlp(_targets(), timeout), lambda: check_port(own, timeout)]
+        checks += [lambda: check_otlp(_targets(), timeout)]
     return _run(checks)
 
 
@@ -80,7 +79,6 @@ _ALWAYS: tuple[Check, ...] = (
     versions.check_build,
     versions.check_extras,
     check_variables,
-    check_contradictions,
     series.check_duplicates,
     series.check_temporality,
     series.check_multiprocess,

@@ -60,6 +60,7 @@ def _of_failure(target: Target, answer: Answer) -> tuple[str, str, str]:
     variable, lost = _variable(target), f"No {target.signal} arrive."
     other = "http/protobuf" if target.protocol == "grpc" else "grpc"
     fixes: dict[str, tuple[str, str]] = {
+        "scheme": _scheme(target),
         "refused": (f"cannot be reached: {answer.detail}", f"{_START} in {variable}."),
         "unresolved": ("has a host name that cannot be resolved", f"Correct the host in {variable}."),
         "silent": (f"does not answer within {answer.detail}", f"Check firewalls and proxies, or correct {variable}."),
@@ -80,6 +81,19 @@ def _of_failure(target: Target, answer: Answer) -> tuple[str, str, str]:
     }
     found, fix = fixes.get(answer.kind, (f"failed: {answer.detail}", f"Check {variable}, and what listens there."))
     return found, lost, fix
+
+
+def _scheme(target: Target) -> tuple[str, str]:
+    if "://" in target.url:
+        return "begins neither with http:// nor with https://", f"Write http:// or https:// in {_variable(target)}."
+    # As the variable has it: the path is appended by the exporter.
+    own = target.url.removesuffix(f"/v1/{target.signal}") if _is_for_all(target) else target.url
+    return "has no scheme, and over HTTP must have one", f"Write http://{shown_url(own)} in {_variable(target)}."
+
+
+def _is_for_all(target: Target) -> bool:
+    """Whether its address is that of all signals, to which the exporter appends a path."""
+    return target.variable in (None, "OTEL_EXPORTER_OTLP_ENDPOINT") and not target.by_program
 
 
 def _without_tls(target: Target) -> str:
@@ -127,6 +141,8 @@ def _path_fix(target: Target) -> str:
     variable = _variable(target)
     if not urlsplit(target.url).path.rstrip("/").endswith(path):
         return f"{variable} is used as it is: append {path}."
+    if _is_for_all(target) and urlsplit(target.url).path == path:
+        return f"Name the collector in {variable}: what listens there takes no OTLP over HTTP."
     if target.variable == "OTEL_EXPORTER_OTLP_ENDPOINT":
         return f"{path} is appended to {variable}: name the address before it, without a path of your own."
     return (

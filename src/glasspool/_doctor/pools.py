@@ -5,14 +5,11 @@ from __future__ import annotations
 import importlib
 import sys
 from collections.abc import Iterator
-from concurrent.futures import Executor
 from typing import Any
 
 from glasspool._foreign.otel_sdk import is_instrumenting
-from glasspool._foreign.pool_parts import is_shut_down
 
 from .finding import Finding, ok, warning
-from .living import instances
 from .variables import listed
 from .versions import installed
 from .words import plain
@@ -23,15 +20,11 @@ _RIVALS = {
     "threading": ("opentelemetry.instrumentation.threading", "ThreadingInstrumentor"),
     "asyncio": ("opentelemetry.instrumentation.asyncio", "AsyncioInstrumentor"),
 }
-_LIBRARIES = ("glasspool.", "opentelemetry.", "distributed.", "grpc.")
 _MOST = 10  # pools that are named
 
 
 def check_pools() -> Iterator[Finding]:
     """The pools of this process that are not seen, or were made before ``instrument()``."""
-    if "glasspool_instrumentation.instrumentor" not in sys.modules:
-        yield from _without_instrumentation()
-        return
     # By name: glasspool itself is below the instrumentation.
     examination: Any = importlib.import_module("glasspool_instrumentation.examination")
     on: list[str] = examination.instrumentors_on()
@@ -52,22 +45,6 @@ def check_pools() -> Iterator[Finding]:
         yield warning("pools", f"The same is so for {left} more pools.", "See above.", "See above.")
     if on and not unseen and not early:
         yield ok("pools", f"On: {', '.join(on)}. Every pool of this process is observed.")
-
-
-def _without_instrumentation() -> Iterator[Finding]:
-    pools = [each for each in instances("concurrent.futures", Executor.__name__) if not _is_other(each)]
-    if pools:
-        yield warning(
-            "pools", f"{len(pools)} pools of this process are not observed.", "Their calls have no metrics.",
-            "Call glasspool_instrumentation.instrument() at the start, or wrap_executor(pool, 'name').",
-        )  # fmt: skip
-
-
-def _is_other(pool: object) -> bool:
-    """A library's own, or one that has ended."""
-    return is_shut_down(pool) or type(pool).__module__.startswith(
-        ("glasspool.", "opentelemetry.", "distributed.", "grpc.")
-    )
 
 
 def check_rivals() -> Iterator[Finding]:

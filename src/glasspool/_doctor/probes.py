@@ -38,8 +38,8 @@ _METHODS = {
 class Answer:
     """What became of an export: ``"taken"``, a status, or why there was no answer.
 
-    ``kind`` is taken, status (``code`` is HTTP's or gRPC's), page, moved, refused, unresolved, silent, no_tls, tls,
-    certificate, grpc_port, http_port, missing (``detail`` is the package) or failed.
+    ``kind`` is taken, status (``code`` is HTTP's or gRPC's), page, moved, scheme (none of HTTP's), refused,
+    unresolved, silent, no_tls, tls, certificate, grpc_port, http_port, missing (``detail`` is the package) or failed.
     """
 
     kind: str
@@ -62,6 +62,8 @@ class _NoRedirect(urllib.request.HTTPRedirectHandler):
 
 
 def _over_http(target: Target, timeout: float) -> Answer:
+    if "://" not in target.url and target.place[0] is not None:
+        return Answer("scheme")
     url, user = separated(target.url)
     headers = {
         **user,
@@ -72,7 +74,7 @@ def _over_http(target: Target, timeout: float) -> Answer:
     try:
         request = urllib.request.Request(url, b"", headers, method="POST")  # noqa: S310 - the exporter's address
         if request.type not in ("http", "https"):
-            return Answer("failed", detail="the address begins neither with http:// nor with https://")
+            return Answer("scheme")
         opener = urllib.request.build_opener(_NoRedirect, urllib.request.HTTPSHandler(context=_trust(target)))
         with opener.open(request, timeout=timeout) as answer:
             kind = answer.headers.get_content_type()

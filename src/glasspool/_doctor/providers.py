@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterator
+from multiprocessing import process
 from typing import Any
 
 from opentelemetry import metrics, trace
@@ -11,16 +12,26 @@ from opentelemetry import metrics, trace
 from glasspool._foreign.otel_sdk import exporter_of, processors_of, readers_of, settings_of
 from glasspool.telemetry import providers
 from glasspool.telemetry.configuration import configured
+from glasspool.telemetry.recording.registry import REGISTRY
 
 from . import provider_log
+from .asked_port import REFUSAL, asked_port
 from .finding import Finding, ok, problem, warning
+from .launching import is_launched
 from .targets import Target
+from .variables import listed
 from .words import plain
 
 __all__ = ["check_notes", "check_providers", "exporters", "program_targets", "readers", "telemetry_is_set_up"]
 
 _CHECK = "providers"
 _OTLP = "opentelemetry.exporter.otlp.proto."
+_SAID_ELSEWHERE = (
+    "traces: the application", "metrics: the application",  # who has set the provider
+    "OTEL_SDK_DISABLED", "OTEL_EXPORTER_OTLP_METRICS_TEMPORALITY_PREFERENCE",  # variables
+    REFUSAL,  # the port
+)  # fmt: skip
+"""Beginnings of notes of ``configure()`` whose matter another check looks at."""
 
 
 def telemetry_is_set_up() -> bool:
@@ -30,19 +41,20 @@ def telemetry_is_set_up() -> bool:
 
 def check_providers() -> Iterator[Finding]:
     """Who has set the providers, and what goes out by them."""
-    handle = configured()
-    served = handle is not None and handle.prometheus_port is not None
     for signal, present, provider, parts in (
         ("traces", providers.has_tracer_provider(), trace.get_tracer_provider, exporters("traces")),
         ("metrics", providers.has_meter_provider(), metrics.get_meter_provider, [*readers()]),
     ):
         if not present:
-            yield _absent(signal, served)
+            yield from _absent(signal)
             continue
         whose = _whose(signal, provider())
         if parts:
             outs = ", ".join(sorted({_shown(part) for part in parts}))
             yield ok(_CHECK, f"{signal}: the provider was set by {whose}; it exports by {outs}.")
+        elif _unwanted(signal):
+            none = f"it has no exporter, as {_variable(signal)}=none says"
+            yield ok(_CHECK, f"{signal}: the provider was set by {whose}; {none}.")
         else:
             yield warning(
                 _CHECK, f"{signal}: the provider was set by {whose}, and no exporter of it can be seen.",
@@ -52,15 +64,41 @@ def check_providers() -> Iterator[Finding]:
     yield from _refused()
 
 
-def _absent(signal: str, served: bool) -> Finding:
-    if signal == "metrics" and served:
-        return ok(_CHECK, "metrics: no OpenTelemetry provider is set; /metrics is served without one.")
-    if served:
-        return ok(_CHECK, f"{signal}: no OpenTelemetry provider is set, so there are no {signal}.")
-    return warning(
-        _CHECK, f"{signal}: no OpenTelemetry provider is set.", f"No {signal} are exported by OTLP.",
-        "Call glasspool.telemetry.configure() at the start, or run the program under opentelemetry-instrument.",
-    )  # fmt: skip
+def _absent(signal: str) -> Iterator[Finding]:
+    asked = asked_port()
+    without = f"{signal}: no OpenTelemetry provider is set"
+    if asked is not None and signal == "metrics":
+        if asked.shown is not None:
+            yield ok(_CHECK, f"{without}; /metrics is served without one.")
+        elif asked.later:
+            yield ok(_CHECK, f"{without}; what this process records is in the /metrics of its parent's port.")
+    elif asked is not None:
+        yield ok(_CHECK, f"{without}, so there are no {signal}.")
+    elif _unwanted(signal):
+        yield ok(_CHECK, f"{without}, and {_variable(signal)}=none asks for none.")
+    elif configured() is not None:
+        yield warning(
+            _CHECK, f"{without}, although configure() was called.", f"No {signal} leave this process: configure() had "
+            "no exporter to set up, or its handle was shut down.",
+            "Name an endpoint in OTEL_EXPORTER_OTLP_ENDPOINT, or pass otlp=True; and see other findings about it.",
+        )  # fmt: skip
+    elif process.parent_process() is not None and not REGISTRY.holders():
+        if not is_launched():  # else its set-up has failed: check_launch
+            yield ok(_CHECK, f"{without} in this child of multiprocessing, which has recorded nothing itself.")
+    else:
+        yield warning(
+            _CHECK, f"{without}.", f"No {signal} are exported by OTLP.",
+            "Call glasspool.telemetry.configure() at the start, or run the program under opentelemetry-instrument.",
+        )  # fmt: skip
+
+
+def _variable(signal: str) -> str:
+    return f"OTEL_{signal.upper()}_EXPORTER"
+
+
+def _unwanted(signal: str) -> bool:
+    """Whether the variable says that this signal has no exporter."""
+    return [each.lower() for each in listed(_variable(signal))] == ["none"]
 
 
 def _whose(signal: str, provider: Any) -> str:
@@ -87,10 +125,10 @@ def _refused() -> Iterator[Finding]:
 
 
 def check_notes() -> Iterator[Finding]:
-    """What ``configure()`` has noted, but for what the check of providers says."""
+    """What ``configure()`` has noted, but for what other checks say."""
     handle = configured()
     for note in () if handle is None else handle.notes:
-        if not note.startswith(("traces: the application", "metrics: the application", "OTEL_SDK_DISABLED")):
+        if not note.startswith(_SAID_ELSEWHERE):
             yield warning(
                 "configure", f"configure() noted: {plain(note, 300)}.", "Something of its set-up does not work.",
                 "See the note.",
@@ -120,7 +158,10 @@ def _inner(part: Any) -> Any:
 
 def _shown(part: Any) -> str:
     inner = _inner(part) or part
-    return _PLAIN.get(type(inner).__module__.partition(".trace")[0].partition(".metric")[0], type(inner).__name__)
+    return _PLAIN.get(
+        type(inner).__module__.partition(".trace")[0].partition(".metric")[0],
+        type(inner).__name__.removeprefix("_Auto"),
+    )
 
 
 _PLAIN = {f"{_OTLP}grpc": "OTLP (grpc)", f"{_OTLP}http": "OTLP (http/protobuf)"}

@@ -19,6 +19,7 @@ from typing import Any
 from glasspool._foreign.starting import imports
 
 from . import provider_log
+from .launching import is_launched
 
 __all__ = ["begin"]
 
@@ -81,7 +82,7 @@ class _Reporter:
         self._report()
 
     def _report(self) -> None:
-        uses = any(name in sys.modules for name in _USERS)
+        uses = any(name in sys.modules for name in _USERS) or is_launched()
         report: dict[str, Any] = {"pid": os.getpid(), "uses": uses, "findings": []}
         if uses:
             from .examination import doctor

@@ -6,14 +6,13 @@ import difflib
 import os
 from collections.abc import Callable, Iterator
 from importlib.metadata import entry_points
-from urllib.parse import unquote
 
 from glasspool.telemetry.export import environment
 
-from .finding import Finding, ok, problem, warning
+from .finding import Finding, problem, warning
 from .variable_names import closest, is_of_another_language, is_read, known, looks_meant
 
-__all__ = ["check_variables", "given", "listed", "names_of"]
+__all__ = ["check_single", "given", "listed", "names_of"]
 
 _CHECK = "variables"
 _SAMPLERS = (
@@ -39,19 +38,13 @@ def names_of(group: str) -> set[str]:
     return {entry.name for entry in entry_points(group=group)}
 
 
-def check_variables() -> Iterator[Finding]:
+def check_single() -> Iterator[Finding]:
     """All findings about single variables."""
-    names = known()
-    found = [*_unread(names), *_unusable(), *_unknown_values(), *_malformed(), *_files()]
-    yield from found
-    if not found:
-        count = sum(name.startswith("OTEL_") for name in os.environ)
-        some = "No OTEL_* variable is set" if not count else f"{count} OTEL_* variables are set, and each is read"
-        yield ok(_CHECK, f"{some}.")
-    if not given("OTEL_SERVICE_NAME") and "service.name" not in _keys("OTEL_RESOURCE_ATTRIBUTES"):
-        yield ok(
-            _CHECK, "No variable names the service: configure(service_name=…) does, else it is the program's name."
-        )
+    yield from _unread(known())
+    yield from _unusable()
+    yield from _unknown_values()
+    yield from _malformed()
+    yield from _files()
 
 
 def _unread(names: frozenset[str]) -> Iterator[Finding]:
@@ -160,10 +153,6 @@ def _files() -> Iterator[Finding]:
                     _CHECK, f"{name} names a file that cannot be read.",
                     "The exporter cannot be made, or does not trust the collector.", "Correct the path, or its rights.",
                 )  # fmt: skip
-
-
-def _keys(name: str) -> set[str]:
-    return {unquote(part.partition("=")[0]).strip() for part in listed(name)}
 
 
 def _is_number(text: str, *, above: float, most: float = 2**31) -> bool:

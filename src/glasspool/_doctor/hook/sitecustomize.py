@@ -1,6 +1,7 @@
 """Loaded at the start of each Python that ``glasspool doctor -- COMMAND`` starts: it has this directory on its path.
 
-It begins to watch the process, and then loads the ``sitecustomize`` that this one hides, if there is one.
+It begins to watch the process, and then loads the ``sitecustomize`` that this one hides, if there is one. That may put
+itself first on the path of the processes that this one starts, as OpenTelemetry's does: there this one goes before it.
 """
 
 import importlib.machinery
@@ -33,5 +34,12 @@ def _load_hidden() -> None:
         spec.loader.exec_module(module)
 
 
+def _keep_first() -> None:
+    path = os.environ.get("PYTHONPATH", "").split(os.pathsep)
+    if _HERE in path and path[0] != _HERE:
+        os.environ["PYTHONPATH"] = os.pathsep.join([_HERE, *(each for each in path if each != _HERE)])
+
+
 _watch()
 _load_hidden()
+_keep_first()

@@ -29,7 +29,7 @@ from ._observe.loop_tasks import LoopTasks
 from ._observe.naming import Selection
 from ._observe.observation import Observed
 from ._observe.pool_kinds import every_pool, handing_on, is_own, is_plumbing
-from ._observe.whereabouts import OfTask
+from ._observe.whereabouts import OfTask, begins
 from ._patch.patching import Patch, Patches
 from .instrumentor import Instrumentor
 
@@ -175,6 +175,9 @@ def _make_task(loop: Any, original: Any, coro: Any, options: dict[str, Any], rec
         return contextvars.copy_context().run(_with_span, record, original, loop, coro, options)
     # A context that the user has passed is not copied: other tasks may run in it, and it may be entered again later.
     return original(loop, SteppedCoroutine(coro, record.span), **options)
+
+
+begins(_make_task)  # an eager task takes its first step within it
 
 
 def _with_span(record: TaskRecord, original: Any, loop: Any, coro: Any, options: dict[str, Any]) -> Any:

@@ -115,7 +115,7 @@ def _decorate(function: Any, *, name: str | None, spans: Spans) -> Any:
             del args, kwargs, task, token  # see Call.__call__
             raise
         if is_awaitable(value) or is_a(value, Future):
-            followed, value = follow(value, task.span, functools.partial(calls.end, task, None))
+            followed, value = follow(value, task, functools.partial(calls.end, task, None))
             if followed:
                 if token is not None:
                     leave(token)

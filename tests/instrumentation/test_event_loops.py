@@ -169,6 +169,20 @@ def test_loops_are_watched_until_they_close() -> None:
     assert [point.value for point in snapshot.points[catalog.EVENTLOOP_STALL.name]] == [0.0]
 
 
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_a_loop_that_uses_nothing_but_threads_is_watched(backend: str) -> None:
+    """Such as a FastAPI application with plain functions only."""
+    gi.AnyioInstrumentor().instrument()
+
+    async def main() -> None:
+        assert await anyio.to_thread.run_sync(threading.get_ident) != threading.get_ident()
+        with anyio.fail_after(LIMIT):
+            while not work.REGISTRY.collect().points.get(catalog.EVENTLOOP_STALL.name):
+                await anyio.sleep(0.001)
+
+    anyio.run(main, backend=backend)
+
+
 @pytest.mark.usefixtures("everything")
 def test_no_monitor_ticks_in_a_loop_with_a_time_of_its_own() -> None:
     class Standing(asyncio.SelectorEventLoop):

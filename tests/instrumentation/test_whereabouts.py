@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import functools
+import json
 import threading
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -14,7 +15,8 @@ import anyio.to_thread
 import pytest
 
 import glasspool_instrumentation as gi
-from glasspool.telemetry.live.tasks import tasks_here
+from glasspool.telemetry.live.answers import Live
+from glasspool.telemetry.live.tasks import MOST, tasks_here
 
 from . import work
 
@@ -210,6 +212,24 @@ def test_a_task_of_asyncio_that_blocks_its_loop(loop: str) -> None:
     assert [name.rpartition(".")[2] for name in functions(task)][:4] == ["outer", "inner", "__call__", "blocked"]
 
 
+def test_what_blocks_a_loop_is_listed_however_many_tasks_are_older(backend: str) -> None:
+    async def main(call: Blocking) -> None:
+        async def outer() -> None:
+            call()
+
+        async with anyio.create_task_group() as group:
+            for _ in range(MOST + 10):
+                group.start_soon(anyio.sleep_forever)
+            await anyio.sleep(0)
+            group.start_soon(outer)
+            await anyio.sleep(0)
+            group.cancel_scope.cancel()
+
+    found = Blocking(main, lambda: tasks_of("anyio"), backend).seen
+    assert len(found) == MOST + 1
+    assert "blocked" in functions(found[-1])
+
+
 class OwnTask(asyncio.Task[Any]):
     """A task of an application's own class."""
 
@@ -228,22 +248,28 @@ def test_tasks_of_a_task_factory() -> None:
     work.run(main, backend="asyncio")
 
 
-def test_tasks_of_a_loop_without_a_monitor_are_shown_without_stacks() -> None:
+def test_the_first_task_of_a_loop_without_a_monitor() -> None:
     gi.uninstrument()
     gi.AsyncioInstrumentor().instrument(monitor=False)
+    gate: list[Gate] = []
 
     async def main() -> None:
-        gate = Gate()
-        task = asyncio.create_task(outermost(gate))
-        await gate.reached.wait()
-        found = await looked(lambda: named("asyncio", "outermost"))
-        gate.opened.set()
-        await task
-        assert found["stack"] is None
+        gate.append(Gate())
+        await outermost(gate[0])
 
+    def looks() -> None:
+        work.until(lambda: bool(gate) and gate[0].reached.is_set(), "the task")
+        work.until(lambda: "innermost" in functions(tasks_of("asyncio")[0]), "its stack")
+        loops[0].call_soon_threadsafe(gate[0].opened.set)
+
+    loops = [asyncio.new_event_loop()]
+    looking = threading.Thread(target=looks)
+    looking.start()
     try:
-        work.run(main, backend="asyncio")
+        loops[0].run_until_complete(loops[0].create_task(main()))
     finally:
+        looking.join()
+        loops[0].close()
         gi.AsyncioInstrumentor().uninstrument()
 
 
@@ -418,3 +444,15 @@ def test_many_loops_each_in_its_thread(backend: str) -> None:
         done.set()
         for thread in threads:
             thread.join()
+
+
+def test_a_library_without_a_task_is_no_executor() -> None:
+    async def main() -> list[str]:
+        await asyncio.create_task(asyncio.sleep(0))
+        return [shown["type"] for shown in json.loads(live.answer("GET", "/live.json", "").body)["executors"]]
+
+    live = Live()
+    try:
+        assert asyncio.run(main()) == ["asyncio"]
+    finally:
+        live.close()

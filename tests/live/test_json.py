@@ -15,6 +15,8 @@ import pytest
 from glasspool import HybridExecutor
 from glasspool.telemetry.eventloop import monitor_event_loop
 from glasspool.telemetry.live.answers import Live
+from glasspool.telemetry.live.report import report
+from glasspool.telemetry.live.tasks import MOST
 
 from .support import executor_in
 
@@ -191,3 +193,34 @@ async def test_a_blocked_loop_is_seen_from_another_thread_with_the_line_that_blo
     assert task["thread"] is not None
     assert task["stack"][-1]["function"].endswith("blocks")
     assert task["stack"][-1]["line"] == blocks.__code__.co_firstlineno + 1
+
+
+async def test_what_blocks_a_loop_is_listed_however_many_tasks_are_older(live: Live, name: str) -> None:
+    reached, opened = threading.Event(), threading.Event()
+    tasks: list[dict[str, Any]] = []
+    text: list[str] = []
+
+    def look() -> None:
+        assert reached.wait(60)
+        tasks.extend(asked(live, "/tasks.json", f"name={name}")["tasks"])
+        text.append(report())
+        opened.set()
+
+    async def blocks() -> None:
+        reached.set()
+        opened.wait(60)
+
+    thread = threading.Thread(target=look)
+    async with HybridExecutor(name, max_in_flight=100) as executor:
+        for _ in range(MOST + 10):
+            await executor.submit(anyio.sleep_forever)
+        await anyio.sleep(0.05)
+        thread.start()
+        await executor.run(blocks)
+        thread.join()
+        await executor.shutdown(grace=0)
+    assert len(tasks) == MOST + 1
+    assert tasks[-1]["name"].endswith("blocks")
+    assert any(frame["function"].endswith("blocks") for frame in tasks[-1]["stack"])
+    assert ".blocks' of executor" in text[0]
+    assert "and more active tasks, which are younger" in text[0]

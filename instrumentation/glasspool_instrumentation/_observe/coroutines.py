@@ -15,6 +15,7 @@ from opentelemetry import trace
 from opentelemetry.context import Context
 from opentelemetry.trace import Span
 
+from glasspool._foreign.awaited import StandIn
 from glasspool._foreign.guarded import class_name, is_a, leaves
 from glasspool._recorded_calls import own_calls, submitting
 from glasspool.telemetry.recording.ending import SUCCESS, Ending
@@ -73,7 +74,7 @@ def _is_error_of_trios(value: Any) -> bool:
     return outcome is not None and type(value) is getattr(outcome, "Error", None)
 
 
-class PassedThrough(Coroutine[Any, Any, Any], OfTask):
+class PassedThrough(Coroutine[Any, Any, Any], OfTask, StandIn):
     """Behaves as ``coro`` does."""
 
     __slots__ = ("__weakref__", "_coro")
@@ -82,7 +83,7 @@ class PassedThrough(Coroutine[Any, Any, Any], OfTask):
         self._coro = coro
 
     def around(self) -> Coroutine[Any, Any, Any]:
-        """See OfTask."""
+        """See StandIn."""
         return self._coro
 
     def close(self) -> None:

@@ -20,7 +20,7 @@ from glasspool._recorded_calls import enter_function, recording_await
 from glasspool.telemetry.catalog import RUN_PHASES
 from glasspool.telemetry.recording.call_names import function_name, look_through
 from glasspool.telemetry.recording.ending import Ending
-from glasspool.telemetry.recording.places import Left, Look, Place, Places
+from glasspool.telemetry.recording.places import Left, Look, Places
 from glasspool.telemetry.recording.recorder import TaskRecord
 from glasspool.telemetry.tracing.spans import TaskTracer, attach
 
@@ -74,8 +74,8 @@ class ObservedLimiter(Observed):
     def places(self, look: Look) -> Places:
         """Where its calls are, with those that were left behind."""
         found, now = look.once(places_in), self.record.clock()
-        left = [Left(task.id, task.name, now - task.started, found.get(task, Place())) for task in list(self.left)]
-        return Places(found, left)
+        here = [(task, place) for task in list(self.left) if (place := found.get(task))]  # a fork has left its threads
+        return Places(found, [Left(task.id, task.name, now - task.started, place) for task, place in here])
 
     def admit(self, task: TaskRecord) -> None:
         """See Observed."""
@@ -144,6 +144,7 @@ class Limiters:
             limiter, name, self.type, self._runner, wait_objective=self.objectives(name),
             max_task_names=self.max_task_names, **self._options,
         )  # fmt: skip
+        loops.watch()  # where nothing but its thread limiter is used of the library, this is how its loop is found
         loop = loops.current()
         self._observed[key] = observed, reference, loop and weakref.ref(loop)
         return observed

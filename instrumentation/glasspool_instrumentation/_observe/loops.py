@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import weakref
 from collections.abc import Callable
 from typing import Any
@@ -18,8 +17,8 @@ __all__ = ["at_end", "current", "ended", "release", "use", "watch", "watched"]
 _users: set[object] = set()
 _watchers: set[object] = set()  # users that want monitors
 _callbacks: list[Callable[[Any], None]] = []
-_watched: weakref.WeakKeyDictionary[Any, weakref.ref[Any] | None] = weakref.WeakKeyDictionary()
-"""Loops and trio tokens; with a token the root of its tasks."""
+_watched: dict[int, tuple[weakref.ref[Any], weakref.ref[Any] | None]] = {}
+"""Loops and trio tokens by identity; with a token the root of its tasks. A plain dict is copied in one step."""
 
 
 def use(user: object, *, monitor: bool) -> None:
@@ -36,7 +35,7 @@ def release(user: object) -> None:
     _watchers.discard(user)
     _patches.take_off(user)
     if not _watchers:
-        for loop in list(_watched):
+        for loop, _ in watched():
             loop_monitors.release(loop)
         _watched.clear()
 
@@ -48,7 +47,7 @@ def at_end(callback: Callable[[Any], None]) -> None:
 
 def ended(loop: Any) -> None:
     """This loop or trio run has ended."""
-    _watched.pop(loop, None)
+    _watched.pop(id(loop), None)
     loop_monitors.forget(loop)
     for callback in _callbacks:
         callback(loop)
@@ -59,18 +58,23 @@ def watch() -> None:
     if not _watchers:
         return
     loop = current()
-    if loop is None or loop in _watched:
+    if loop is None:
+        return
+    key = id(loop)
+    known = _watched.get(key)
+    if known is not None and known[0]() is loop:
         return
     with recording():  # the monitor's own task is no task of the application
         if loop_monitors.instrumented(loop):
             trio = running_trio()
-            _watched[loop] = None if trio is None else weakref.ref(trio.current_root_task())
+            root = None if trio is None else weakref.ref(trio.current_root_task())
+            _watched[key] = weakref.ref(loop, lambda _: _watched.pop(key, None)), root
 
 
 def watched() -> list[tuple[Any, Any]]:
     """The loops that are watched, each with the root of its tasks, if it is trio's. From any thread."""
-    found = [(loop, None if root is None else root()) for loop, root in list(_watched.items())]
-    return [(loop, root) for loop, root in found if root is not None or isinstance(loop, asyncio.AbstractEventLoop)]
+    found = [(loop(), None if root is None else root()) for loop, root in list(_watched.values())]
+    return [(loop, root) for loop, root in found if loop is not None]
 
 
 def _close(patch: Patch, original: Any) -> Any:

@@ -12,13 +12,13 @@ from concurrent.futures import CancelledError, Future
 from contextvars import Context
 from typing import Any
 
-from opentelemetry.trace import Span
-
 from glasspool._foreign.asyncio_ import failure_of
 from glasspool._foreign.guarded import is_a
+from glasspool.telemetry.recording.task_record import TaskRecord
 
 from .coroutines import PassedThrough, SteppedCoroutine
 from .thread_calls import hide_frames, ours
+from .whereabouts import begins
 
 __all__ = ["End", "follow"]
 
@@ -28,11 +28,11 @@ End = Callable[..., None]
 _MORE = ("__aenter__", "__aiter__", "add_done_callback", "cancel")
 
 
-def follow(value: Any, span: Span | None, end: End) -> tuple[bool, Any]:
+def follow(value: Any, task: TaskRecord, end: End) -> tuple[bool, Any]:
     """Whether ``end`` will be called when ``value`` ends, and what is to be returned in its place."""
-    kind = type(value)
+    kind, span = type(value), task.span
     if issubclass(kind, Coroutine) and not hasattr(kind, "__aenter__"):
-        return True, _FollowedCoroutine(value if span is None else SteppedCoroutine(value, span), end)
+        return True, _FollowedCoroutine(value if span is None else SteppedCoroutine(value, span), task, end)
     if is_a(value, Future):
         value.add_done_callback(_Done(end))
         return True, value
@@ -40,7 +40,7 @@ def follow(value: Any, span: Span | None, end: End) -> tuple[bool, Any]:
         value.add_done_callback(_Done(end), context=Context())
         return True, value
     if issubclass(kind, Awaitable) and not any(hasattr(kind, name) for name in _MORE):
-        return True, _FollowedAwaitable(value, span, end)
+        return True, _FollowedAwaitable(value, task, end)
     return False, value
 
 
@@ -62,11 +62,16 @@ class _Once:
 
 
 class _FollowedCoroutine(PassedThrough):
-    __slots__ = ("_once",)
+    __slots__ = ("_once", "_task")
 
-    def __init__(self, coro: Coroutine[Any, Any, Any], end: End) -> None:
+    def __init__(self, coro: Coroutine[Any, Any, Any], task: TaskRecord, end: End) -> None:
         super().__init__(coro)
+        self._task = task
         self._once = _Once(end)
+
+    def of_task(self) -> TaskRecord:
+        """See OfTask."""
+        return self._task
 
     def send(self, value: Any) -> Any:
         try:
@@ -98,16 +103,16 @@ class _FollowedCoroutine(PassedThrough):
 class _FollowedAwaitable:
     """Awaits the awaitable that it replaces; all other attributes are those of that awaitable."""
 
-    def __init__(self, awaitable: Awaitable[Any], span: Span | None, end: End) -> None:
+    def __init__(self, awaitable: Awaitable[Any], task: TaskRecord, end: End) -> None:
         self._awaitable = awaitable
-        self._span = span
+        self._task = task
         self._once = _Once(end)
 
     def __await__(self) -> Generator[Any, Any, Any]:
         coro: Coroutine[Any, Any, Any] = _awaiting(self._awaitable)
-        if self._span is not None:
-            coro = SteppedCoroutine(coro, self._span)
-        return _FollowedCoroutine(coro, self._once).__await__()
+        if self._task.span is not None:
+            coro = SteppedCoroutine(coro, self._task.span)
+        return _FollowedCoroutine(coro, self._task, self._once).__await__()
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._awaitable, name)
@@ -142,4 +147,5 @@ class _Done:
             self._once(failure_of(future))
 
 
+begins(_FollowedCoroutine.send, _FollowedCoroutine.throw)
 ours(_FollowedCoroutine.send, _FollowedCoroutine.throw, _awaiting)

@@ -8,9 +8,9 @@ from __future__ import annotations
 from types import CodeType, FrameType
 from typing import Any
 
-from glasspool._foreign.asyncio_ import done_callbacks, tasks_of
-from glasspool._foreign.awaited import chain
-from glasspool._foreign.frames import locals_of, outwards
+from glasspool._foreign.asyncio_ import coroutine_of, done_callbacks, tasks_of
+from glasspool._foreign.awaited import StandIn, step
+from glasspool._foreign.frames import locals_in_thread
 from glasspool._foreign.trio_ import tasks_under
 from glasspool.telemetry.recording.places import Look, Place, Places
 from glasspool.telemetry.recording.task_record import TaskRecord
@@ -29,17 +29,16 @@ class OfTask:
         """The record; None if the task has ended, or it stands for none."""
         return None
 
-    def around(self) -> Any:
-        """The coroutine that it stands around, if it does: another of these, or the user's."""
-        return None
-
 
 _beginnings: set[CodeType] = set()
+_NAMES = ("record", "task", "self")
+_MOST = 1000
+"""Steps after which nobody follows what a coroutine awaits."""
 
 
 def begins(*functions: Any) -> None:
-    """These functions call the user's function of a task. A local variable of theirs leads to its record: ``task``, or
-    ``self``, which is a record or is ``OfTask``."""
+    """These functions call the user's function of a task. A local variable of theirs leads to its record: ``record``,
+    ``task`` or ``self``, which is a record or is ``OfTask``."""
     _beginnings.update(function.__code__ for function in functions)
 
 
@@ -51,37 +50,49 @@ def places_here(look: Look) -> Places:
 def places_in(look: Look) -> dict[TaskRecord, Place]:
     """The same by record; to be called by ``look.once``."""
     found: dict[TaskRecord, Place] = {}
-    for thread, innermost in look.frames.items():
-        for frame in outwards(innermost):
+    for thread, frames in look.stacks.items():
+        for frame in frames:
             if frame.f_code in _beginnings and (record := _record_in(frame)) is not None:
                 found[record] = Place(None, thread, frame)
-    for loop, root in loops.watched():
-        if root is not None:
-            for task in tasks_under(root):
-                _follow(task.coro, found)
-            continue
-        for task in tasks_of(loop):
-            coroutine = task.get_coro()
-            for record in filter(None, map(_record_of, done_callbacks(task))):
-                found.setdefault(record, Place(coroutine))
-            _follow(coroutine, found)
+    known = loops.watched()
+    for task in tasks_of([loop for loop, root in known if root is None]):
+        coroutine = coroutine_of(task)
+        for record in filter(None, map(_record_of, done_callbacks(task))):
+            found.setdefault(record, Place(_innermost(coroutine)))
+        _follow(coroutine, found)
+    for root in filter(None, [root for _, root in known]):
+        for task in tasks_under(root):
+            _follow(task.coro, found)
     return found
 
 
 def _follow(coroutine: Any, found: dict[TaskRecord, Place]) -> None:
-    for awaited, frame in chain(coroutine):
-        inner = awaited  # what stands around a coroutine shows the frame of that
-        while issubclass(type(inner), OfTask):
-            if (record := inner.of_task()) is not None:
-                found.setdefault(record, Place(awaited))
-            inner = inner.around()
+    """Find the tasks that a coroutine and what it awaits are of."""
+    awaited = coroutine
+    for _ in range(_MOST):
+        own = _innermost(awaited)
+        while issubclass(type(awaited), StandIn):
+            if (record := _record_of(awaited)) is not None:
+                found.setdefault(record, Place(own))
+            awaited = awaited.around()
+        frame, inner = step(own)
+        if frame is None:
+            return
         if frame.f_code in _beginnings and (record := _record_in(frame)) is not None:
-            found.setdefault(record, Place(awaited))
+            found.setdefault(record, Place(own))
+        awaited = inner
+
+
+def _innermost(coroutine: Any) -> Any:
+    """The user's coroutine."""
+    while issubclass(type(coroutine), StandIn):
+        coroutine = coroutine.around()
+    return coroutine
 
 
 def _record_in(frame: FrameType) -> TaskRecord | None:
     # A frame of our own: never a user's argument.
-    return next(filter(None, map(_record_of, locals_of(frame, "task", "self").values())), None)
+    return next(filter(None, map(_record_of, locals_in_thread(frame, *_NAMES).values())), None)
 
 
 def _record_of(holder: Any) -> TaskRecord | None:

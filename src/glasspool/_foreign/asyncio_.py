@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+import contextlib
+import sys
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 __all__ = [
-    "cut_creation_frames", "default_pool", "done_callbacks", "errors_of", "failure_of", "is_aborting", "policy",
-    "running_loop", "tasks_of",
+    "coroutine_of", "cut_creation_frames", "default_pool", "done_callbacks", "errors_of", "failure_of", "is_aborting",
+    "policy", "running_loop", "tasks_of",
 ]  # fmt: skip
 
 
@@ -41,21 +43,39 @@ def cut_creation_frames(task: Any, filename: str) -> None:
         del frames[-1]
 
 
-_TASKS = (asyncio.Task, getattr(asyncio.tasks, "_PyTask", asyncio.Task))  # asyncio.Task is the one in C
+_KINDS = (asyncio.Task, getattr(asyncio.tasks, "_PyTask", asyncio.Task))  # asyncio.Task is the one in C
+_KNOWN = ("_all_tasks", "_scheduled_tasks")  # what it is called until Python 3.11, and from then on
 
 
-def tasks_of(loop: Any) -> list[asyncio.Task[Any]]:
-    """The tasks of a loop that are not done, of asyncio's own kinds. From any thread: none if they change too often
-    meanwhile."""
-    try:
-        return [task for task in asyncio.all_tasks(loop) if isinstance(task, _TASKS)]
-    except RuntimeError:
-        return []
+def tasks_of(loops: Iterable[Any]) -> list[Any]:
+    """The tasks of asyncio's own kinds. From any thread.
+
+    :param loops: those of which the tasks are wanted at least; until Python 3.13 those of all loops are known.
+    """
+    found: list[Any] = []
+    for name in _KNOWN:
+        # The references that a WeakSet keeps are copied in one step. ``asyncio.all_tasks`` goes through the set, and
+        # begins again whenever a task comes or goes.
+        references = getattr(getattr(asyncio.tasks, name, None), "data", ())
+        found += [task for reference in list(references) if (task := reference()) is not None]
+    found += getattr(asyncio.tasks, "_eager_tasks", ())
+    if sys.version_info >= (3, 14):
+        for loop in loops:
+            with contextlib.suppress(RuntimeError):
+                found += asyncio.all_tasks(loop)
+    return [task for task in found if issubclass(type(task), _KINDS)]
+
+
+def coroutine_of(task: Any) -> Any:
+    """What a task of asyncio's own kinds runs. Not asked of a subclass, whose methods are the program's."""
+    return next(kind.get_coro(task) for kind in _KINDS if issubclass(type(task), kind))
 
 
 def done_callbacks(task: Any) -> list[Any]:
-    """What is called when this task is done."""
-    return [found[0] for found in getattr(task, "_callbacks", None) or ()]  # tasks in C and in Python have it
+    """What is called when a task of asyncio's own kinds is done."""
+    found = next(getattr(kind, "_callbacks", None) for kind in _KINDS if issubclass(type(task), kind))
+    callbacks = getattr(task, "_callbacks", None) if found is None else found.__get__(task)
+    return [each[0] for each in list(callbacks) if type(each) is tuple] if type(callbacks) is list else []
 
 
 def running_loop() -> Any:

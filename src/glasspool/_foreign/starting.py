@@ -5,6 +5,8 @@ from __future__ import annotations
 import sys
 from typing import TYPE_CHECKING, Any
 
+from .frames import stack_of
+
 if TYPE_CHECKING:
     import threading
     from multiprocessing.process import BaseProcess
@@ -24,9 +26,4 @@ def is_initializing(module: str) -> bool:
 
 def imports(thread: threading.Thread) -> bool:
     """Whether this thread is importing a module."""
-    frame = sys._current_frames().get(thread.ident or 0)
-    while frame is not None:
-        if frame.f_globals.get("__name__") == "importlib._bootstrap":
-            return True
-        frame = frame.f_back
-    return False
+    return any(frame.f_globals.get("__name__") == "importlib._bootstrap" for frame in stack_of(thread.ident))

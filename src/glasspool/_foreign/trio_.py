@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import sys
 from collections.abc import Iterator
 from typing import Any
@@ -37,4 +38,6 @@ def tasks_under(root: Any) -> Iterator[Any]:
     while tasks:
         task = tasks.pop()
         yield task
-        tasks += [child for nursery in task.child_nurseries for child in nursery.child_tasks]
+        for nursery in task.child_nurseries:
+            with contextlib.suppress(AttributeError):  # one that is being made has no set of tasks yet
+                tasks += nursery.child_tasks

@@ -2,24 +2,15 @@
 
 from __future__ import annotations
 
-import sys
 import threading
-from collections.abc import Collection, Iterator
+from collections.abc import Collection
 from concurrent.futures import Future, ThreadPoolExecutor
-from types import FrameType
 from typing import Any
 
+from glasspool._foreign.frames import stack_of
 from glasspool._foreign.pool_classes import of_interpreters
 
-__all__ = ["PoolParts", "frames_of"]
-
-
-def frames_of(thread: int | None) -> Iterator[FrameType]:
-    """The frames of the thread with this identity, the innermost first; none if there is no such thread."""
-    frame = None if thread is None else sys._current_frames().get(thread)
-    while frame is not None:
-        yield frame
-        frame = frame.f_back
+__all__ = ["PoolParts"]
 
 
 class PoolParts:
@@ -42,7 +33,7 @@ class PoolParts:
         """The threads of a thread pool that are busy with one of these calls."""
         found = {}
         for thread in list(self.threads):
-            for frame in frames_of(thread.ident):
+            for frame in stack_of(thread.ident):
                 if frame.f_code.co_name == "run" and frame.f_globals.get("__name__") == "concurrent.futures.thread":
                     future = frame.f_locals["self"].future
                     if future in calls:

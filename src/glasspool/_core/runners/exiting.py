@@ -17,7 +17,8 @@ from concurrent.futures import Executor, Future, wait
 from typing import Any
 
 from glasspool._core.backend.joining import before_joining, let_go
-from glasspool._core.backend.pools import PoolParts, frames_of
+from glasspool._core.backend.pools import PoolParts
+from glasspool._foreign.frames import stack_of
 
 __all__ = ["RunningCall", "leave_in_pool", "running"]
 
@@ -38,7 +39,7 @@ class RunningCall:
 
     def __str__(self) -> str:
         text = f"task {self.task!r} of executor {self.executor!r}, for {time.monotonic() - self.since:.1f} s"
-        frames = list(frames_of(self.thread))
+        frames = stack_of(self.thread)
         if not frames:
             return text
         users = [frame for frame in frames if str(frame.f_globals.get("__name__")).partition(".")[0] not in _PLUMBING]

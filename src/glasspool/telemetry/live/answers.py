@@ -96,7 +96,7 @@ class Live:
             for entity, flat in found.items():
                 if entity.type == LOOP:
                     loops.append(figures.event_loop(history, entity, flat, now))
-                elif entity.type != "process":
+                elif figures.is_executor(entity, flat):
                     executors.append(figures.executor(history, entity, flat, now))
             chosen = _chosen(asked, found)
             detail = None if chosen is None else history_of(history, chosen, now)

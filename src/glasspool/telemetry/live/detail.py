@@ -47,10 +47,11 @@ def _over_time(
     size = len(metric.buckets) + 1
     mine = [[column for label in labels if (column := columns.get((metric.name, label, index))) is not None]
             for index in range(size)]  # fmt: skip
+    opened = columns.get((catalog.EXECUTOR_TIME.name,))  # for how long; no measurement is longer
     for index in range(len(history.times)):
         before = max(0, index - _STEP)
         counts = [sum([column[index] - column[before] for column in bucket], 0.0) for bucket in mine]
-        now = quantiles(counts, metric)
+        now = quantiles(counts, metric, None if opened is None else opened[index])
         for name, line in found.items():
             line.append(now[name])
     return found

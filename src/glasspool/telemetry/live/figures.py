@@ -8,11 +8,11 @@ from glasspool.telemetry import catalog
 from glasspool.telemetry.catalog import QUEUE_OUTCOMES, Metric
 from glasspool.telemetry.recording.snapshot_queries import quantile
 
-from . import words
-from .flat import Entity, Flat, Numbers
+from . import lasting, words
+from .flat import LOOP, Entity, Flat, Numbers
 from .history import History
 
-__all__ = ["WINDOW", "event_loop", "executor", "quantiles"]
+__all__ = ["WINDOW", "event_loop", "executor", "is_executor", "quantiles"]
 
 WINDOW = 60.0
 """Seconds that rates and quantiles are of."""
@@ -47,6 +47,13 @@ class _Before:
         return Numbers({key: columns[key][index] for key in flat if key in columns})
 
 
+def is_executor(entity: Entity, flat: Flat) -> bool:
+    """Whether this is shown as an executor: not the process itself, nor the tasks of a library that had none yet."""
+    if entity.type in (LOOP, "process"):
+        return False
+    return entity.type not in catalog.LOOP_TYPES or (catalog.TASK_SUBMITTED.name,) in flat
+
+
 def executor(history: History, entity: Entity, flat: Flat, now: float) -> dict[str, Any]:
     """One executor now, and in the last minute. The caller holds the history's lock."""
     before = _Before(history, entity, now)
@@ -55,7 +62,7 @@ def executor(history: History, entity: Entity, flat: Flat, now: float) -> dict[s
     shown: dict[str, Any] = {
         "process": entity.process, "name": entity.name, "type": entity.type,
         "slots": _slots(history, entity, figures, now),
-        "queue": _queue(figures),
+        "queue": _queue(history, entity, figures, now),
         "producers": _optional(figures, catalog.SUBMIT_PENDING, {
             "blocked": _value(figures, catalog.SUBMIT_PENDING),
             "oldest_age": _value(figures, catalog.SUBMIT_OLDEST_AGE),
@@ -69,6 +76,7 @@ def executor(history: History, entity: Entity, flat: Flat, now: float) -> dict[s
             {"name": name, "age": value, "longest_before": longest.get((catalog.TASK_OVERDUE_LONGEST.name, name))}
             for (_, name), value in figures.of(catalog.TASK_OVERDUE_AGE).items()
         ],
+        "services": _services(figures, then if before.window is not None else figures),
         "held": {key[1]: value for key, value in figures.of(catalog.QUEUE_HELD).items() if value},
         "totals": totals,
         "recent": _recent(figures, then, totals, before.window),
@@ -87,20 +95,27 @@ def event_loop(history: History, entity: Entity, flat: Flat, now: float) -> dict
     counts = _since(figures, before.numbers(flat), metric, "")
     stall = _value(figures, catalog.EVENTLOOP_STALL)
     filled = [index for index, count in enumerate(counts) if count]
-    worst = None if not filled else metric.buckets[min(filled[-1], len(metric.buckets) - 1)]
+    bounds = (0.0, *metric.buckets, None)  # the last bucket has none
+    longest = (None, None) if not filled else (bounds[filled[-1]], bounds[filled[-1] + 1])
     return {
         "process": entity.process, "name": entity.name, "stall": stall,
-        "delay": {**quantiles(counts, metric), "at_most": worst}, "window": before.window,
-        "warnings": words.of_loop(stall, worst, before.window),
+        "delay": {**quantiles(counts, metric), "at_least": longest[0], "at_most": longest[1]}, "window": before.window,
+        "warnings": words.of_loop(stall, longest, before.window),
     }  # fmt: skip
 
 
-def quantiles(counts: list[float], metric: Metric) -> dict[str, Any]:
-    """p50, p95 and p99 in seconds, and how many measurements they are of."""
+def quantiles(counts: list[float], metric: Metric, most: float | None = None) -> dict[str, Any]:
+    """p50, p95 and p99 in seconds, and how many measurements they are of.
+
+    :param most: no measurement can have been longer than so many seconds; None: that is not known.
+    """
     whole = [int(count) for count in counts]
     if not any(whole):
         return {"p50": None, "p95": None, "p99": None, "count": 0}
-    found: dict[str, Any] = {name: quantile(whole, metric.buckets, q) for name, q in QUANTILES}
+    found: dict[str, Any] = {}
+    for name, q in QUANTILES:
+        value = quantile(whole, metric.buckets, q)
+        found[name] = value if most is None or value is None else min(value, most)
     return {**found, "count": sum(whole)}
 
 
@@ -112,39 +127,41 @@ def _optional(figures: Numbers, metric: Metric, shown: dict[str, Any]) -> dict[s
     return None if figures.value(metric) is None else shown
 
 
-def _queue(figures: Numbers) -> dict[str, Any] | None:
-    capacity = figures.value(catalog.QUEUE_CAPACITY)
-    return _optional(figures, catalog.QUEUE_SIZE, {
-        "size": _value(figures, catalog.QUEUE_SIZE), "capacity": capacity,
+def _queue(history: History, entity: Entity, figures: Numbers, now: float) -> dict[str, Any] | None:
+    size = figures.value(catalog.QUEUE_SIZE)
+    if size is None:
+        return None
+    idle = lasting.idle(history, entity, _started(figures), now) if size else None
+    return {
+        "size": size, "capacity": figures.value(catalog.QUEUE_CAPACITY),
         "oldest_age": _value(figures, catalog.QUEUE_OLDEST_AGE),
-    })  # fmt: skip
+        "idle_for": idle and idle.seconds, "idle_at_least": idle and idle.at_least,
+    }  # fmt: skip
 
 
 def _slots(history: History, entity: Entity, figures: Numbers, now: float) -> dict[str, Any] | None:
     used, limit = figures.value(catalog.SLOT_USAGE), figures.value(catalog.SLOT_LIMIT)
     if used is None:
         return None
-    full = limit is not None and used >= limit
-    return {"used": used, "limit": limit, "full_for": _full_for(history, entity, figures, now) if full else None}
+    found: lasting.Lasting | None = None
+    if limit is not None and used >= limit:
+        held = any(figures.of(catalog.QUEUE_HELD).values())  # what waits, may wait for something else
+        waits = 0.0 if held else _value(figures, catalog.QUEUE_OLDEST_AGE)
+        found = lasting.full(history, entity, _value(figures, catalog.SLOT_SATURATED_TIME), now, waits)
+    return {
+        "used": used, "limit": limit, "full_for": found and found.seconds, "full_at_least": found and found.at_least,
+    }  # fmt: skip
 
 
-def _full_for(history: History, entity: Entity, figures: Numbers, now: float) -> float | None:
-    """For how many seconds every slot has been in use, as far as the history tells."""
-    key = (catalog.SLOT_SATURATED_TIME.name,)
-    saturated, found = _value(figures, catalog.SLOT_SATURATED_TIME), None
-    for index in range(len(history.times) - 1, -1, -1):
-        elapsed = now - history.times[index]
-        if saturated - history.at(entity, key, index) < 0.99 * elapsed - 0.05:
-            break
-        found = elapsed
-    return found
+def _started(figures: Numbers) -> float:
+    return sum([count for (_, outcome, _), count in figures.of(catalog.QUEUE_WAIT).items() if outcome == "started"])
 
 
 def _counts(figures: Numbers) -> dict[str, float]:
     """What has happened up to this moment."""
     submitted = figures.total(catalog.TASK_SUBMITTED)
     waits = figures.of(catalog.QUEUE_WAIT)
-    started = sum([count for (_, outcome, _), count in waits.items() if outcome == "started"])
+    started = _started(figures)
     if figures.value(catalog.QUEUE_SIZE) is None and not waits:  # what waits for nothing starts when it is submitted
         started = submitted
     ends = {
@@ -156,6 +173,7 @@ def _counts(figures: Numbers) -> dict[str, float]:
         "finished": sum(ends.values()), "succeeded": ends["success"], "errors": ends["error"],
         "timeouts": ends["timeout"], "cancellations": ends["cancelled"],
         "rejected": figures.total(catalog.TASK_REJECTED), "retries": figures.total(catalog.TASK_RETRIES),
+        "given_up": figures.total(catalog.RETRY_STOPPED, "budget"),
         "late": figures.total(catalog.QUEUE_WAIT_LATE), "context_losses": figures.total(catalog.CONTEXT_LOSSES),
     }  # fmt: skip
 
@@ -168,10 +186,26 @@ def _recent(figures: Numbers, then: Numbers, totals: dict[str, float], window: f
     waits = _since(figures, then, catalog.QUEUE_WAIT, *QUEUE_OUTCOMES)
     runs = _since(figures, then, catalog.TASK_DURATION, "")
     rates = None if window is None else {name: count / window for name, count in counts.items()}
+    most = figures.value(catalog.EXECUTOR_TIME)  # it has been open for so long
     return {
         "window": window, "counts": counts, "per_second": rates,
-        "wait": quantiles(waits, catalog.QUEUE_WAIT), "run": quantiles(runs, catalog.TASK_DURATION),
+        "wait": quantiles(waits, catalog.QUEUE_WAIT, most), "run": quantiles(runs, catalog.TASK_DURATION, most),
     }  # fmt: skip
+
+
+def _services(figures: Numbers, then: Numbers) -> dict[str, Any]:
+    states = figures.of(catalog.SERVICE_STATE)
+    failed = [name for (_, name, state), count in states.items() if count and state == "failed"]
+    return {"failed": failed, "restarted": _more(figures, then, catalog.SERVICE_RESTARTS)}
+
+
+def _more(figures: Numbers, then: Numbers, metric: Metric) -> dict[str, float]:
+    """By the first label of this counter, how much more it is than it was; without those that are no more."""
+    found: dict[str, float] = {}
+    before = then.of(metric)
+    for key, value in figures.of(metric).items():
+        found[key[1]] = found.get(key[1], 0.0) + max(0.0, value - before.get(key, 0.0))
+    return {name: count for name, count in found.items() if count}
 
 
 def _since(figures: Numbers, then: Numbers, metric: Metric, *labels: str) -> list[float]:

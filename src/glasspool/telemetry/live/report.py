@@ -9,7 +9,7 @@ from typing import Any
 from . import figures, words
 from .flat import LOOP, Entity, Flat, figures_here
 from .history import History
-from .tasks import tasks_here
+from .tasks import first, tasks_here
 
 __all__ = ["report"]
 
@@ -24,7 +24,7 @@ def report() -> str:
     history = History(lambda: nothing)  # nobody has looked: there is none
     lines = [f"glasspool: process {os.getpid()} at {time.strftime('%Y-%m-%d %H:%M:%S')}"]
     executors = [figures.executor(history, entity, flat, 0.0) for entity, flat in found.items()
-                 if entity.type not in (LOOP, "process")]  # fmt: skip
+                 if figures.is_executor(entity, flat)]  # fmt: skip
     for shown in sorted(executors, key=lambda shown: -float(shown["pressure"])):
         lines += _executor(shown)
     for entity, flat in found.items():
@@ -65,9 +65,10 @@ def _tasks(tasks: list[dict[str, Any]]) -> list[str]:
     lines: list[str] = []
     for state in ("active", "abandoned", "queued"):
         of_state = [task for task in tasks if task["state"] == state]
-        for task in of_state[:_MOST]:
+        written = first(of_state, _MOST)
+        for task in written:
             lines += _task(task)
-        if len(of_state) > _MOST:
+        if len(of_state) > len(written):
             lines.append(f"and more {state} tasks, which are younger")
     return lines
 

@@ -8,8 +8,8 @@ from __future__ import annotations
 from types import CodeType, FrameType
 from typing import Any, NamedTuple
 
-from glasspool._foreign.awaited import step
-from glasspool._foreign.frames import outwards
+from glasspool._foreign.awaited import chain, is_executing, is_python, step
+from glasspool._foreign.guarded import class_name
 
 __all__ = ["Frame", "Stack", "Threads"]
 
@@ -41,48 +41,42 @@ class Stack(NamedTuple):
 class Threads:
     """The stacks of all threads at one instant.
 
-    :param innermost: the innermost frame of each, by its identity.
+    :param stacks: the frames of each, the innermost first, by its identity.
     """
 
-    def __init__(self, innermost: dict[int, FrameType]) -> None:
-        self._innermost = innermost
+    def __init__(self, stacks: dict[int, list[FrameType]]) -> None:
+        self._stacks = stacks
 
     def of_thread(self, thread: int, within: FrameType | None = None) -> Stack | None:
         """The stack of a thread; None if there is no such thread.
 
         :param within: a frame in it; those that called it are left out.
         """
-        innermost = self._innermost.get(thread)
-        return None if innermost is None else Stack(_shown(_inwards(innermost, within)), None, thread)
+        frames = self._stacks.get(thread)
+        if frames is None:
+            return None
+        end = len(frames) if within is None else frames.index(within) + 1
+        return Stack(_shown(frames[:end][::-1]), None, thread)
 
     def of_coroutine(self, coroutine: Any) -> Stack | None:
         """The stack of a coroutine: what it awaits, or where its thread is if it is being run; None once it is over."""
-        if getattr(coroutine, "cr_running", False):
-            own = getattr(coroutine, "cr_frame", None)
-            for thread, innermost in self._innermost.items():
-                if any(frame is own for frame in outwards(innermost)):
-                    return Stack(_shown(_inwards(innermost, own)), None, thread)
-        frames: list[FrameType] = []
-        awaited = coroutine
-        while awaited is not None and len(frames) < 1000:
-            frame, inner = step(awaited)
-            if frame is None:
-                break
-            frames.append(frame)
-            awaited = inner
-        if not frames:
+        if is_executing(coroutine):
+            own = coroutine.cr_frame
+            for thread, frames in self._stacks.items():
+                if own in frames:
+                    return self.of_thread(thread, own)
+            return None  # it was not yet when the threads were looked at
+        found: list[FrameType] = []
+        last: Any = None
+        for awaited, frame in chain(coroutine):
+            found.append(frame)
+            last = awaited
+        if not found:
             return None
-        return Stack(_shown(frames), None if awaited is None else _type_name(awaited))
-
-
-def _inwards(innermost: FrameType, within: FrameType | None) -> list[FrameType]:
-    """The frames of a stack, outermost first, from this one on."""
-    frames: list[FrameType] = []
-    for frame in outwards(innermost):
-        frames.append(frame)
-        if frame is within:
-            break
-    return frames[::-1]
+        _, awaits = step(last)
+        if awaits is None or is_python(awaits):  # it has gone on, or the chain is longer than anybody follows
+            return Stack(_shown(found))
+        return Stack(_shown(found), ".".join(class_name(awaits)))
 
 
 def _shown(frames: list[FrameType]) -> list[Frame]:
@@ -101,8 +95,3 @@ def _package(frame: FrameType) -> str:
 
 def _name(code: CodeType) -> str:
     return getattr(code, "co_qualname", code.co_name)  # the qualified name since Python 3.11
-
-
-def _type_name(thing: object) -> str:
-    kind = type(thing)
-    return f"{kind.__module__}.{kind.__qualname__}"

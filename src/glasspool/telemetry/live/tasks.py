@@ -2,40 +2,45 @@
 
 from __future__ import annotations
 
+import logging
 import threading
 from collections.abc import Callable
 from itertools import islice
 from typing import Any
 
+from glasspool._foreign.awaited import is_executing
+from glasspool._foreign.frames import frames_stay_valid, getframe, stacks
 from glasspool.telemetry.recording.executor_figures import ExecutorFigures
-from glasspool.telemetry.recording.places import Look, Place
+from glasspool.telemetry.recording.places import Look, Place, Places
 from glasspool.telemetry.recording.printable_text import printable
 from glasspool.telemetry.recording.registry import REGISTRY, Registry
 from glasspool.telemetry.recording.task_record import TaskRecord
 
 from .stacks import Stack, Threads
 
-__all__ = ["MOST", "oldest", "tasks_here"]
+__all__ = ["MOST", "first", "oldest", "tasks_here"]
 
 MOST = 50
 """Tasks of each state that are shown."""
+
+logger = logging.getLogger("glasspool")
 
 Wanted = Callable[[str, str], bool]
 
 
 def tasks_here(process: int, wanted: Wanted | None = None, registry: Registry = REGISTRY) -> list[dict[str, Any]]:
-    """The oldest active, abandoned and queued tasks, as ``/tasks.json`` shows them.
+    """The oldest active, abandoned and queued tasks and what event loops execute, as ``/tasks.json`` shows them.
 
     :param process: this process's number.
     :param wanted: whether those of the executor of this name and type are wanted; default all.
     """
-    found: list[tuple[ExecutorFigures, list[tuple[TaskRecord, str, float, float]]]] = []
+    found: list[tuple[ExecutorFigures, float, list[tuple[TaskRecord, str, float, float]]]] = []
 
     def read(record: ExecutorFigures) -> None:
         if wanted is not None and not wanted(record.name, record.type):
             return
         now = record.clock()
-        found.append((record, [
+        found.append((record, now, [
             *((task, "active", now - task.started, task.started - task.accepted)
               for task in islice(record.active_tasks, MOST)),
             *((task, "queued", now - task.accepted, now - task.accepted)
@@ -43,33 +48,61 @@ def tasks_here(process: int, wanted: Wanted | None = None, registry: Registry = 
         ]))  # fmt: skip
 
     registry.look_at_live(read)
-    look = Look()
-    looked = _Looked(process, look)
-    numbers = {number for _, tasks in found for task, *_ in tasks if (number := getattr(task, "id", None))}
+    numbers = {number for *_, tasks in found for task, *_ in tasks if (number := getattr(task, "id", None))}
     made: list[dict[str, Any]] = []
-    for record, tasks in found:
-        places = None if record.places is None else record.places(look)
-        known = {} if places is None else places.tasks
-        for task, state, age, waited in tasks:
-            place = known.get(task, Place())
-            made.append(looked.task(record, state, task, age, waited, place))
-        for left in () if places is None else places.left:
-            if left.id in numbers:  # of another executor of the same name, or it is on its way to its end
-                continue
-            numbers.add(left.id)
-            made.append(looked.shown(record, "abandoned", left.id, left.name, left.age, None, "thread", None,
-                                     left.place))  # fmt: skip
+    with frames_stay_valid():
+        look = Look(stacks(getframe(1)))
+        looked = _Looked(process, look)
+        for record, now, tasks in found:
+            places = _places(record, look)
+            tasks += _executing(record, now, places.tasks, {task for task, *_ in tasks})
+            for task, state, age, waited in tasks:
+                made.append(looked.task(record, state, task, age, waited, places.tasks.get(task, Place())))
+            for left in places.left:
+                if left.id in numbers:  # of another executor of the same name, or it is on its way to its end
+                    continue
+                numbers.add(left.id)
+                made.append(looked.shown(record, "abandoned", left.id, left.name, left.age, None, "thread", None,
+                                         left.place))  # fmt: skip
     return oldest(made)
 
 
+def _places(record: ExecutorFigures, look: Look) -> Places:
+    nowhere = Places({}, [])
+    if record.places is None:
+        return nowhere
+    try:
+        return record.places(look) or nowhere
+    except Exception:
+        logger.exception("where the tasks of executor %r are could not be found", record.name)
+        return nowhere
+
+
 def oldest(tasks: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """The oldest of each state: first those that run, then those that wait."""
+    """The oldest of each state, and what its event loop executes now: first those that run, then those that wait."""
     chosen: list[dict[str, Any]] = []
     for state in ("active", "abandoned", "queued"):
         of_state = [task for task in tasks if task["state"] == state]
         of_state.sort(key=lambda task: -float(task["age"]))
-        chosen += of_state[:MOST]
+        chosen += first(of_state, MOST)
     return chosen
+
+
+def first(tasks: list[dict[str, Any]], most: int) -> list[dict[str, Any]]:
+    """The first ones, and those of the others that their event loop executes: one of these may be what blocks it."""
+    return tasks[:most] + [task for task in tasks[most:] if task["runner"] == "inline" and task["thread"] is not None]
+
+
+def _executing(
+    record: ExecutorFigures, now: float, known: dict[TaskRecord, Place], listed: set[TaskRecord]
+) -> list[tuple[TaskRecord, str, float, float]]:
+    """The active tasks that their event loop executes now, but for those that are listed already."""
+    return [
+        (task, "active", max(0.0, now - task.started), task.started - task.accepted)  # it may have come after that
+        for task, place in known.items()
+        if (place.thread is not None or is_executing(place.coroutine))
+        and task.runner == "inline" and task not in listed and task in record.active_tasks
+    ]  # fmt: skip
 
 
 class _Looked:
@@ -77,7 +110,7 @@ class _Looked:
 
     def __init__(self, process: int, look: Look) -> None:
         self._process = process
-        self._threads = Threads(look.frames)
+        self._threads = Threads(look.stacks)
         self._names = {thread.ident: thread.name for thread in threading.enumerate()}
 
     def task(
@@ -114,5 +147,5 @@ class _Looked:
             if place.thread is not None:
                 return self._threads.of_thread(place.thread, place.within)
             return None if place.coroutine is None else self._threads.of_coroutine(place.coroutine)
-        except (AttributeError, RuntimeError, ValueError):  # it went on while it was looked at
+        except ValueError:  # it went on while it was looked at
             return None

@@ -42,19 +42,19 @@ def of_executor(shown: dict[str, Any]) -> list[Warning]:
     slots, queue, producers, recent = shown["slots"], shown["queue"], shown["producers"], shown["recent"]
     found: list[Warning] = []
     oldest, size = (queue["oldest_age"], queue["size"]) if queue is not None else (0.0, 0)
-    idle = recent["window"] is not None and not recent["counts"]["started"]
-    if size and idle and oldest > _STUCK_SECONDS and not shown["held"]:
-        found.append(_bad(f"nothing has started for {duration(min(oldest, recent['window']))}", "not-starting"))
-    if slots is not None and slots["limit"] is not None and slots["used"] >= slots["limit"] and size:
-        lasted = slots["full_for"]
-        if lasted is not None and lasted >= _FULL_SECONDS:
-            found.append(_bad(f"full for {duration(lasted)}", "saturated"))
+    if size and min(oldest, queue["idle_for"]) >= _STUCK_SECONDS and not shown["held"]:
+        lasted = _lasting(queue["idle_for"], at_least=queue["idle_at_least"])
+        found.append(_bad(f"nothing has started for {lasted}", "not-starting"))
+    if size and slots is not None and slots["full_for"] is not None and slots["full_for"] >= _FULL_SECONDS:
+        lasted = _lasting(slots["full_for"], at_least=slots["full_at_least"])
+        found.append(_bad(f"full for {lasted}", "saturated"))
     if producers is not None and producers["blocked"] and producers["oldest_age"] >= _PRODUCER_SECONDS:
         who = _number(producers["blocked"], "producer")
         found.append(_bad(f"{who} blocked for {duration(producers['oldest_age'])}", "producers-stuck"))
     if queue is not None and queue["capacity"] and size >= _QUEUE_FILL * queue["capacity"]:
         found.append(_bad(f"queue {size:g} of {queue['capacity']:g} full", "queue-filling"))
     found += _of_tasks(shown)
+    found += _of_services(shown["services"], recent["window"])
     found += _of_ends(recent)
     return found
 
@@ -78,6 +78,14 @@ def _of_tasks(shown: dict[str, Any]) -> list[Warning]:
     return found
 
 
+def _of_services(services: dict[str, Any], window: float | None) -> list[Warning]:
+    found = [_bad(f"service {name} has failed, and is gone", "service-gone") for name in services["failed"]]
+    for name, count in services["restarted"].items():
+        said = f"service {name} was restarted {count:g} times" if count > 1 else f"service {name} was restarted"
+        found.append(_note(f"{said} in the last {duration(window or 0.0)}", "service-restarting"))
+    return found
+
+
 def _of_ends(recent: dict[str, Any]) -> list[Warning]:
     if recent["window"] is None:
         return []
@@ -89,6 +97,9 @@ def _of_ends(recent: dict[str, Any]) -> list[Warning]:
         found.append(_bad(f"{share:.0%} of tasks failed {span}", "error-ratio"))
     if ended >= _FEWEST and counts["cancellations"] > ended / 2:
         found.append(_bad(f"{counts['cancellations'] / ended:.0%} of tasks cancelled {span}", "cancel-storm"))
+    if counts["given_up"]:
+        who = _number(counts["given_up"], "task")
+        found.append(_bad(f"{who} not retried {span}: the retry budget was spent", "retry-budget-spent"))
     if counts["rejected"]:
         found.append(_note(f"{_number(counts['rejected'], 'submission')} rejected {span}", "rejecting"))
     if counts["late"]:
@@ -98,19 +109,25 @@ def _of_ends(recent: dict[str, Any]) -> list[Warning]:
     return found
 
 
-def of_loop(stall: float, recent_worst: float | None, window: float | None) -> list[Warning]:
+def of_loop(stall: float, longest: tuple[float | None, float | None], window: float | None) -> list[Warning]:
     """What is wrong with an event loop.
 
     :param stall: seconds for which it is blocked now.
-    :param recent_worst: a bound of its longest delay in the window, if it had one.
+    :param longest: between which bounds its longest delay in the window was; the upper one is None if it has none, and
+        both are if there was no delay.
     :param window: seconds that this is of; None if that is not known.
     """
     if stall >= _STALL_SECONDS:
         return [_bad(f"loop blocked for {duration(stall)}", "event-loop-blocked")]
-    if recent_worst is not None and recent_worst >= _BLOCKED_SECONDS and window is not None:
-        said = f"loop was blocked for {duration(recent_worst)} or less in the last {duration(window)}"
-        return [_note(said, "event-loop-blocked")]
-    return []
+    least, most = longest
+    if least is None or window is None or (most is not None and most < _BLOCKED_SECONDS):
+        return []
+    lasted = f"more than {duration(least)}" if most is None else f"{duration(least)} to {duration(most)}"
+    return [_note(f"loop was blocked for {lasted} in the last {duration(window)}", "event-loop-blocked")]
+
+
+def _lasting(seconds: float, *, at_least: bool) -> str:
+    return f"at least {duration(seconds)}" if at_least else duration(seconds)
 
 
 def _bad(text: str, runbook: str) -> Warning:

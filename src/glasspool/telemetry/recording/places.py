@@ -9,8 +9,6 @@ from collections.abc import Callable
 from types import FrameType
 from typing import Any, NamedTuple, TypeVar
 
-from glasspool._foreign.frames import current_frames
-
 from .task_record import TaskRecord
 
 __all__ = ["Left", "Look", "Place", "Places"]
@@ -21,9 +19,9 @@ T = TypeVar("T")
 class Look:
     """One look at all threads of the process, for all executors whose tasks are looked for in it."""
 
-    def __init__(self) -> None:
-        self.frames = current_frames()
-        """The innermost frame of each thread at one instant, by the thread's identity."""
+    def __init__(self, stacks: dict[int, list[FrameType]]) -> None:
+        self.stacks = stacks
+        """The frames of all threads, by the thread's identity, each the innermost first."""
         self._found: dict[Callable[[Look], Any], Any] = {}
 
     def once(self, find: Callable[[Look], T]) -> T:

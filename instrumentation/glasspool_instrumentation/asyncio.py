@@ -29,7 +29,7 @@ from ._observe.loop_tasks import LoopTasks
 from ._observe.naming import Selection
 from ._observe.observation import Observed
 from ._observe.pool_kinds import every_pool, handing_on, is_own, is_plumbing
-from ._observe.whereabouts import OfTask, begins
+from ._observe.whereabouts import OfTask, makes
 from ._patch.patching import Patch, Patches
 from .instrumentor import Instrumentor
 
@@ -177,7 +177,7 @@ def _make_task(loop: Any, original: Any, coro: Any, options: dict[str, Any], rec
     return original(loop, SteppedCoroutine(coro, record.span), **options)
 
 
-begins(_make_task)  # an eager task takes its first step within it
+makes(_make_task)
 
 
 def _with_span(record: TaskRecord, original: Any, loop: Any, coro: Any, options: dict[str, Any]) -> Any:

@@ -9,7 +9,7 @@ from types import CodeType, FrameType
 from typing import Any
 
 from glasspool._foreign.asyncio_ import coroutine_of, done_callbacks, tasks_of
-from glasspool._foreign.awaited import StandIn, step
+from glasspool._foreign.awaited import StandIn, is_executing, step
 from glasspool._foreign.frames import locals_in_thread
 from glasspool._foreign.trio_ import tasks_under
 from glasspool.telemetry.recording.places import Look, Place, Places
@@ -17,7 +17,7 @@ from glasspool.telemetry.recording.task_record import TaskRecord
 
 from . import loops
 
-__all__ = ["OfTask", "begins", "places_here", "places_in"]
+__all__ = ["OfTask", "begins", "makes", "places_here", "places_in"]
 
 
 class OfTask:
@@ -31,15 +31,22 @@ class OfTask:
 
 
 _beginnings: set[CodeType] = set()
-_NAMES = ("record", "task", "self")
+_makers: set[CodeType] = set()
+_NAMES = ("task", "self")
 _MOST = 1000
 """Steps after which nobody follows what a coroutine awaits."""
 
 
 def begins(*functions: Any) -> None:
-    """These functions call the user's function of a task. A local variable of theirs leads to its record: ``record``,
-    ``task`` or ``self``, which is a record or is ``OfTask``."""
+    """These functions call the user's function of a task. A local variable of theirs leads to its record: ``task``, or
+    ``self``, which is a record or is ``OfTask``."""
     _beginnings.update(function.__code__ for function in functions)
+
+
+def makes(function: Any) -> None:
+    """This function makes a task, within which an eager one takes its first step. Its local variables ``coro`` and
+    ``record`` are the coroutine and the record."""
+    _makers.add(function.__code__)
 
 
 def places_here(look: Look) -> Places:
@@ -54,6 +61,11 @@ def places_in(look: Look) -> dict[TaskRecord, Place]:
         for frame in frames:
             if frame.f_code in _beginnings and (record := _record_in(frame)) is not None:
                 found[record] = Place(None, thread, frame)
+            elif frame.f_code in _makers:
+                made = locals_in_thread(frame, "coro", "record")
+                coroutine = _innermost(made.get("coro"))
+                if is_executing(coroutine) and "record" in made:
+                    found[made["record"]] = Place(coroutine)
     known = loops.watched()
     for task in tasks_of([loop for loop, root in known if root is None]):
         coroutine = coroutine_of(task)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping
@@ -16,18 +17,19 @@ from typer.testing import CliRunner, Result
 from glasspool.cli.app import app
 from tests.backends.support import serving
 from tests.programs import Program
+from tests.progress.terminals import Terminal
 from tests.telemetry.support import LIMIT, clean_environment
 
-__all__ = ["COMMAND", "answers", "busy", "found_json", "invoke", "port_of", "run", "told"]
+__all__ = ["COMMAND", "OnTerminal", "answers", "busy", "found_json", "invoke", "port_of", "row_of", "run", "told"]
 
 COMMAND = ("-c", "import glasspool.cli; glasspool.cli.main()")
 BUSY = Path(__file__).resolve().parent.parent / "live" / "busy_program.py"
 
 
 @contextmanager
-def busy(port: int = 0) -> Iterator[Program]:
+def busy(port: int = 0, **env: str) -> Iterator[Program]:
     """The program of the live page's tests, ready."""
-    with Program(str(BUSY), str(port)) as program:
+    with Program(str(BUSY), str(port), cwd=None, **env) as program:
         program.until_said("ready")
         yield program
 
@@ -71,17 +73,44 @@ def found_json(*arguments: str, status: int = 0) -> dict[str, Any]:
     return found
 
 
+class OnTerminal(Terminal):
+    """``glasspool top`` of these addresses in a terminal."""
+
+    def __init__(self, *arguments: str, columns: int = 120, rows: int = 40, **env: str) -> None:
+        super().__init__(*COMMAND, "top", "--interval", "0.3", *arguments, columns=columns, rows=rows, **env)
+
+    def signal(self, number: int) -> None:
+        """As ``kill`` sends it."""
+        os.kill(self._child, number)
+
+    def hang_up(self) -> int:
+        """Close the window; the status with which the program ends."""
+        os.close(self._file)
+        self._file = os.open(os.devnull, os.O_RDONLY)
+        self.status = os.waitstatus_to_exitcode(os.waitpid(self._child, 0)[1])
+        return self.status
+
+
+def row_of(lines: list[str], name: str) -> str:
+    """The row of the executor of this name; empty if there is none."""
+    return next((line for line in lines if line.split()[:1] == [name]), "")
+
+
 @contextmanager
-def answers(bodies: Mapping[str, tuple[int, str, str]]) -> Iterator[int]:
-    """A server that has these paths, each with a status, a content type and a text; its port."""
+def answers(bodies: Mapping[str, tuple[int, str, str]], **headers: str) -> Iterator[int]:
+    """A server that has these paths, each with a status, a content type and a text; its port.
+
+    Headers are of all of them.
+    """
 
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
-            status, kind, text = bodies.get(self.path, (404, "text/plain", "not here"))
+            status, kind, text = bodies.get(self.path.partition("?")[0], (404, "text/plain", "not here"))
             data = text.encode()
             self.send_response(status)
             self.send_header("Content-Type", kind)
-            self.send_header("Content-Length", str(len(data)))
+            for name, value in {"Content_Length": str(len(data)), **headers}.items():
+                self.send_header(name.replace("_", "-"), value)
             self.end_headers()
             self.wfile.write(data)
 

@@ -5,17 +5,9 @@ from __future__ import annotations
 import pytest
 
 from tests.backends.support import free_port
-from tests.progress.terminals import Terminal
 
-from .support import COMMAND, busy, port_of
-
-
-def top(*urls: str, columns: int = 120, rows: int = 40, **env: str) -> Terminal:
-    return Terminal(*COMMAND, "top", "--interval", "0.3", *urls, columns=columns, rows=rows, **env)
-
-
-def row_of(lines: list[str], name: str) -> str:
-    return next((line for line in lines if line.split()[:1] == [name]), "")
+from .support import OnTerminal as top
+from .support import busy, port_of, row_of
 
 
 def test_it_shows_executors_opens_one_and_says_where_its_task_is():

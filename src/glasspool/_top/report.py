@@ -4,13 +4,32 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from typing import Any
+
+from glasspool.telemetry.live.tasks import MOST
 
 from .rows import LoopRow, Row, TaskRow
 from .source import VERSION, Answer, Look, Tasks
 from .tables import cut, executor_table, seconds, task_table
 
-__all__ = ["by_age", "by_pressure", "look_json", "looked", "loop_line", "stacks", "tasks_json", "told"]
+__all__ = [
+    "by_age",
+    "by_pressure",
+    "executors",
+    "limited",
+    "look_json",
+    "looked",
+    "loop_line",
+    "missing",
+    "stacks",
+    "tasks_json",
+    "told",
+]
+
+
+_NAMED = 30
+"""Executors that are named where one is not there."""
 
 
 def by_pressure(looks: Iterable[Look]) -> list[Row]:
@@ -28,6 +47,11 @@ def looked(looks: Sequence[Look], width: int | None) -> list[str]:
     if wrong:
         lines += ["", *(cut(f"{name}: {warned.text}  {warned.runbook}", width) for name, warned in wrong)]
     return lines
+
+
+def executors(number: int) -> str:
+    """So many of them."""
+    return f"{number} executor{'' if number == 1 else 's'}"
 
 
 def loop_line(loop: LoopRow) -> str:
@@ -58,6 +82,31 @@ def stacks(tasks: Sequence[TaskRow]) -> list[str]:
         if task.awaiting:
             lines.append(f"    awaits {task.awaiting}")
     return lines
+
+
+def limited(found: Iterable[Tasks], older_than: float = 0.0) -> list[Tasks]:
+    """The answers, with a note if there may be more tasks of at least this age, in seconds, than they list."""
+    made: list[Tasks] = []
+    for each in found:
+        states: list[str] = []
+        for state in dict.fromkeys(task.state for task in each.tasks):
+            ages = [task.age for task in each.tasks if task.state == state]
+            if len(ages) >= MOST and min(ages) >= older_than:
+                states.append(state)
+        note = f"of its {' and '.join(states)} tasks only the {MOST} oldest{' of each' * (len(states) > 1)} are listed"
+        made.append(replace(each, note="; ".join(filter(None, (each.note, note)))) if states else each)
+    return made
+
+
+def missing(executor: str, looks: Sequence[Look]) -> str:
+    """That there is no executor of this name; empty if there is one, or if that is not known."""
+    names = sorted({row.name for look in looks for row in look.rows})
+    if executor in names or not looks or any(look.trouble for look in looks):
+        return ""
+    listed = [repr(name) for name in names[:_NAMED]]
+    listed += [f"{len(names) - _NAMED} more"] if len(names) > _NAMED else []
+    those = f"there {'are' if len(names) > 1 else 'is'} {', '.join(listed)}" if names else "none is open or observed"
+    return f"no executor is named {executor!r}: {those}"
 
 
 def told(tasks: Sequence[TaskRow], width: int | None) -> list[str]:

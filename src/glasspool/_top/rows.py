@@ -17,7 +17,15 @@ _LONGEST = 200
 
 
 class Unreadable(ValueError):
-    """JSON that is not of the kind that this version reads."""
+    """JSON that is not of the kind that this version reads.
+
+    :param problem: what is wrong with it.
+    :param fix: what to do.
+    """
+
+    def __init__(self, problem: str, fix: str = "Update glasspool here or there.") -> None:
+        super().__init__(problem)
+        self.fix = fix
 
 
 @contextmanager

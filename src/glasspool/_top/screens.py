@@ -2,30 +2,34 @@
 
 from __future__ import annotations
 
+import asyncio
+import os
+import signal
 import time
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from types import FrameType
 from typing import ClassVar, cast
 
 from rich.text import Text
 from textual.app import App, ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import VerticalScroll
+from textual.filter import LineFilter
 from textual.screen import Screen
 from textual.widgets import DataTable, Footer, Input, Static
 
-from .report import by_age, by_pressure, loop_line, stacks
+from .report import by_age, by_pressure, executors, limited, loop_line, stacks
 from .rows import Row, TaskRow
 from .source import Look, Source, Tasks
-from .table_view import TableView, style_of
-from .tables import EXECUTOR_COLUMNS, TASK_COLUMNS, count, of, seconds
+from .table_view import TableView, WithoutColours, style_of
+from .tables import EXECUTOR_COLUMNS, TASK_COLUMNS, bars, count, of, seconds
 
 __all__ = ["TopApp"]
 
 _SPARK = 60
 """Points of the line of slots in use."""
-
-_BARS = "▁▂▃▄▅▆▇█"
 
 
 class Overview(Screen[None]):
@@ -78,7 +82,7 @@ class Overview(Screen[None]):
         if self._reversed:
             rows.reverse()
         self._view.show(rows, [row.key for row in rows])
-        parts = [time.strftime("%H:%M:%S"), f"{len(rows)} executors", f"by {column.title}"]
+        parts = [time.strftime("%H:%M:%S"), executors(len(rows)), f"by {column.title}"]
         parts += [f"filter {self._filter!r}"] if self._filter else []
         parts += ["paused"] if _top(self).paused else []
         self.query_one("#head", Static).update(Text("  ".join(("glasspool top", *parts))))
@@ -103,7 +107,7 @@ class Overview(Screen[None]):
 
     def action_clear(self) -> None:
         """Show everything again."""
-        self.query_one("#filter", Input).value = ""
+        self._filter = self.query_one("#filter", Input).value = ""  # the event that the input is empty comes later
         self._leave_filter()
 
     def action_pause(self) -> None:
@@ -151,6 +155,7 @@ class Detail(Screen[None]):
     def __init__(self, row: Row | None) -> None:
         super().__init__()
         self._row = row
+        self.executor = None if row is None else row.name
         self._view: TableView[TaskRow] = TableView(TASK_COLUMNS)
 
     def compose(self) -> ComposeResult:
@@ -163,7 +168,7 @@ class Detail(Screen[None]):
     def on_mount(self) -> None:
         """See Textual."""
         self._view.focus()
-        self._show_row()
+        self._show_row("")
         _top(self).look(anew=True)
 
     def show(self, looks: Sequence[Look], found: Sequence[Tasks]) -> None:
@@ -172,7 +177,7 @@ class Detail(Screen[None]):
             return
         if self._row is not None:
             self._row = next((row for look in looks for row in look.rows if row.key == self._row.key), self._row)
-            self._show_row()
+        self._show_row("".join(f"\n{each.said}" for each in limited(found) if not each.trouble and each.note))
         own = [task for task in by_age(found) if self._row is None or _is_of(task, self._row)]
         # What has no id is told from the others by its place.
         keys = [(task.source, task.process, task.state, task.id or (task.name, n)) for n, task in enumerate(own)]
@@ -192,9 +197,10 @@ class Detail(Screen[None]):
         text = trouble if task is None else "\n".join(stacks([task]))
         self.query_one("#stack", Static).update(Text(text or "no task"))
 
-    def _show_row(self) -> None:
+    def _show_row(self, notes: str) -> None:
         row = self._row
         about = Text("the oldest tasks of all executors") if row is None else _about(row)
+        about.append(notes, "dim")
         self.query_one("#head", Static).update(about)
 
 
@@ -210,18 +216,49 @@ class TopApp(App[None]):
     #below { max-height: 40%; }
     #filter { height: 3; }
     TableView { height: 1fr; }
+    TableView:nocolor > .datatable--cursor, Input:nocolor > .input--cursor { text-style: reverse; }
     #where { height: 1fr; border-top: solid $primary; padding: 0 1; }
     """
     ENABLE_COMMAND_PALETTE = False
+    # It comes before the bindings by which what is selected or written in a field is copied.
+    BINDINGS: ClassVar[list[BindingType]] = [Binding("ctrl+c", "quit", show=False, priority=True)]
 
     def __init__(self, sources: Sequence[Source], interval: float) -> None:
-        super().__init__()
+        # With NO_COLOR, Textual turns all colours into greys, unless they are the terminal's own: then it drops them.
+        super().__init__(ansi_color="NO_COLOR" in os.environ or None)
         self._sources = sources
         self._interval = interval
         self._pool = ThreadPoolExecutor(len(sources), thread_name_prefix="glasspool-top")
         self._overview = Overview()
         self._looking = self._again = False
         self.paused = False
+        self._unshown = {source.shown: Look(source.shown, trouble="it has not answered yet") for source in sources}
+
+    @property
+    def unshown(self) -> list[Look]:
+        """The last answers of the addresses that have shown nothing from beginning to end."""
+        return list(self._unshown.values())
+
+    def on_load(self) -> None:
+        """See Textual. From here on signals that end a program give the terminal back first."""
+        end = partial(self._signalled, asyncio.get_running_loop())
+        for name in ("SIGTERM", "SIGHUP"):  # there is no SIGHUP on Windows
+            number = getattr(signal, name, None)
+            if number is not None and signal.getsignal(number) is signal.SIG_DFL:
+                signal.signal(number, end)
+
+    def _signalled(self, loop: asyncio.AbstractEventLoop, number: int, _: FrameType | None) -> None:
+        signal.signal(number, signal.SIG_DFL)  # a second one ends it at once
+        try:
+            os.get_terminal_size(1)
+            loop.call_soon_threadsafe(self.exit)
+        except (OSError, RuntimeError):  # there is no terminal any more, or it has been given back
+            os.kill(os.getpid(), number)
+
+    def get_line_filters(self) -> Sequence[LineFilter]:
+        """See Textual. Its own filter writes the codes of the terminal's default colours."""
+        filters = super().get_line_filters()
+        return [*filters, WithoutColours()] if self.no_color else filters
 
     def on_mount(self) -> None:
         """See Textual."""
@@ -240,11 +277,18 @@ class TopApp(App[None]):
 
     def _ask(self, detail: Detail | None) -> None:
         looks = list(self._pool.map(Source.look, self._sources))
-        tasks = [] if detail is None else list(self._pool.map(Source.tasks, self._sources))
+        tasks: list[Tasks] = []
+        if detail is not None:
+            tasks = list(self._pool.map(partial(Source.tasks, executor=detail.executor), self._sources))
         self.call_from_thread(self._show, looks, tasks, detail)
 
     def _show(self, looks: Sequence[Look], tasks: Sequence[Tasks], detail: Detail | None) -> None:
         again, self._looking, self._again = self._again, False, False
+        for look in looks:
+            if not look.trouble:
+                self._unshown.pop(look.source, None)
+            elif look.source in self._unshown:
+                self._unshown[look.source] = look
         self._overview.show(looks)
         if detail is not None and detail is self.screen:
             detail.show(looks, tasks)
@@ -275,12 +319,6 @@ def _below(looks: Sequence[Look]) -> Text:
     return text
 
 
-def _line(values: Sequence[float], most: float | None) -> str:
-    """The values as bars, of which the highest is ``most``, or the greatest of them."""
-    top = most or max(values) or 1.0
-    return "".join(_BARS[min(len(_BARS) - 1, int(max(0.0, value) / top * (len(_BARS) - 1)))] for value in values)
-
-
 def _about(row: Row) -> Text:
     """One executor in words."""
     text = Text(f"{row.name}", "bold")
@@ -288,7 +326,7 @@ def _about(row: Row) -> Text:
     span = "since it began" if row.window is None else f"in the last {seconds(row.window)}"
     ends = [f"{count(row.count(key))} {word}" for key, word in (
         ("succeeded", "succeeded"), ("errors", "failed"), ("timeouts", "timed out"), ("cancellations", "cancelled"),
-        ("rejected", "rejected"), ("retries", "retries"),
+        ("rejected", "rejected"), ("retries", "retry" if row.count("retries") == 1 else "retries"),
     ) if row.count(key)]  # fmt: skip
     lines = [
         f"slots {of(row.slots) or count(row.active)}  queue {of(row.queue) or '-'}  running {count(row.active)}, "
@@ -298,7 +336,7 @@ def _about(row: Row) -> Text:
         f"{span}: {', '.join(ends) or 'nothing ended'}",
     ]  # fmt: skip
     if row.slots is not None and len(row.spark) > 1:
-        lines.append(f"slots in use, up to now {_line(row.spark[-_SPARK:], row.slots.most)}")
+        lines.append(f"slots in use, up to now {bars(row.spark[-_SPARK:], row.slots.most)}")
     held = [f"{count(value)} by {reason}" for reason, value in row.held.items()]
     lines += [f"held: {', '.join(held)}"] if held else []
     text.append("\n".join(lines))

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import json
 import time
+import urllib.error
+import urllib.request
 from collections.abc import Mapping
-from dataclasses import dataclass, field
-from typing import Any, cast
-from urllib.parse import urlsplit, urlunsplit
+from dataclasses import dataclass, field, replace
+from http.client import HTTPException
+from typing import IO, Any, NamedTuple, cast
+from urllib.parse import quote, urljoin, urlsplit, urlunsplit
 
-from glasspool._doctor.addresses import shown_url
+from glasspool._doctor.addresses import separated, shown_url
 from glasspool._doctor.exposition import read
 from glasspool._doctor.scraping import Page, address, fetch
 from glasspool._doctor.words import plain
@@ -26,11 +29,19 @@ VERSION = 1
 """Of the JSON that is read."""
 
 SERVE = "Serve the live page there: configure(prometheus_port=…), or glasspool.telemetry.live.asgi_app()."
+SWITCH_ON = "It shows the names and stacks of tasks to whoever reaches it; ask for it with configure(live_page=True)."
+LOG = "Try again; if it stays so, see the log of the program, or of the proxy before it."
+
+_SAID = 300
+"""Characters of what a page says that refuses."""
 
 
 @dataclass(frozen=True)
 class Answer:
-    """What one address answered. ``trouble``: why it showed nothing, with ``fix``; ``note``: why it showed less."""
+    """What one address answered. ``trouble``: why it showed nothing; ``note``: why it showed less.
+
+    ``fix``: what to do about either.
+    """
 
     source: str
     trouble: str = ""
@@ -40,9 +51,8 @@ class Answer:
     @property
     def said(self) -> str:
         """The trouble or the note in a line; empty if there is none."""
-        if self.trouble:
-            return f"{self.source}: {self.trouble}. {self.fix}"
-        return f"{self.source}: {self.note}" if self.note else ""
+        what = self.trouble or self.note
+        return f"{self.source}: {what}{f'. {self.fix}' if self.fix else ''}" if what else ""
 
 
 @dataclass(frozen=True)
@@ -74,38 +84,73 @@ class Source:
         self.shown = shown_url(self.url)
         self._timeout = timeout
         self._origins = Origins()
+        self._refusals: dict[tuple[str, str], _Refusal | None] = {}
         self._scraped = History(dict)  # of a page of metrics; a live page has a history of its own
 
     def look(self) -> Look:
         """What it shows now. Nothing raises."""
         page = fetch(_beside(self.url, "live.json"), self._timeout)
-        note = ""
+        lack = fix = ""
         if _is_object(page):
             try:
                 return self._live(_json(page))
             except Unreadable as error:
-                note = f"its live page cannot be read: {error}"
+                lack, fix = f"its live page cannot be read: {error}", error.fix
         elif not page.answered:
             return Look(self.shown, trouble=page.trouble, fix=page.fix)
-        return self._metrics(note)
+        elif page.text is None and not self._is_away(page):
+            page = self._explained(page)
+            lack, fix = f"/live.json: {page.trouble}", page.fix
+        return self._metrics(lack, fix)
 
-    def tasks(self) -> Tasks:
-        """Its oldest tasks. Nothing raises."""
-        page = fetch(_beside(self.url, "tasks.json"), self._timeout)
+    def tasks(self, executor: str | None = None) -> Tasks:
+        """Its oldest tasks; if any, those of the executors of this name, else maybe those of others. Nothing raises."""
+        url = _beside(self.url, "tasks.json")
+        page = fetch(url if executor is None else f"{url}?name={quote(executor, safe='')}", self._timeout)
         if not page.answered:
             return Tasks(self.shown, trouble=page.trouble, fix=page.fix)
         if not _is_object(page):
-            why = f": /tasks.json: {page.trouble}" if page.text is None else ""
-            return Tasks(self.shown, trouble=f"it shows no tasks{why}", fix=SERVE)
+            if page.text is not None or self._is_away(page):
+                why = f": /tasks.json: {page.trouble}" if page.text is None else ""
+                return Tasks(self.shown, trouble=f"it shows no tasks{why}", fix=SERVE)
+            page = self._explained(page)
+            return Tasks(self.shown, trouble=f"it shows no tasks: /tasks.json: {page.trouble}", fix=page.fix)
         try:
             found = _json(page)
             tasks = _list(found, "tasks")
             rows = tuple(TaskRow.of(self.shown, task) for task in tasks)
         except Unreadable as error:
-            return Tasks(self.shown, trouble=f"its /tasks.json cannot be read: {error}", fix=SERVE)
+            return Tasks(self.shown, trouble=f"its /tasks.json cannot be read: {error}", fix=error.fix)
+        if executor is not None and not rows:  # a name may be shown otherwise than it is
+            return self.tasks()
         unknown = found.get("unknown_processes")
         note = "not all of its processes answered" if unknown else ""
         return Tasks(self.shown, tasks=rows, note=note, raw=tuple({"url": self.shown, **task} for task in tasks))
+
+    def _refusal(self, page: Page) -> _Refusal | None:
+        """How a page that did not come was refused; None if it was not, this time. Each trouble is looked into once."""
+        known = page.url, page.trouble
+        if known not in self._refusals:
+            self._refusals[known] = _refusal(page.url, self._timeout)
+        return self._refusals[known]
+
+    def _is_away(self, page: Page) -> bool:
+        refusal = self._refusal(page)
+        return refusal is not None and refusal.status == 404
+
+    def _explained(self, page: Page) -> Page:
+        """A page that did not come, with what to do as far as its answer tells that."""
+        refusal = self._refusal(page)
+        if refusal is None:
+            return page
+        if refusal.target == self.shown:
+            return replace(page, trouble=f"it answers {refusal.status} and sends to itself")
+        if refusal.target:
+            trouble = f"it answers {refusal.status} and sends to {refusal.target}"
+            return replace(page, trouble=trouble, fix="Ask that address.")
+        if "live_page" in refusal.said:
+            return replace(page, fix=SWITCH_ON)
+        return replace(page, fix=f"It says: {refusal.said}") if refusal.said else page
 
     def _live(self, found: dict[str, Any]) -> Look:
         executors, loops = _list(found, "executors"), _list(found, "loops")
@@ -118,14 +163,16 @@ class Source:
             raw={"executors": executors, "loops": loops},
         )  # fmt: skip
 
-    def _metrics(self, note: str) -> Look:
+    def _metrics(self, lack: str, fix: str) -> Look:
+        """What its metrics show. ``lack``: why its live page shows nothing, with ``fix``; empty if it has none."""
         page = fetch(self.url, self._timeout)
         if page.text is None or page.trouble:
-            return Look(self.shown, trouble=page.trouble, fix=page.fix)
+            page = self._explained(page) if page.text is None and page.answered else page
+            return self._neither(lack, fix, page.trouble, page.fix)
         scrape = read(page.text)
         if not scrape.names():
-            fix = "Is this the right port? Series begin with the first executor that is open or observed."
-            return Look(self.shown, trouble="it serves metrics, but none of glasspool's", fix=fix)
+            port = "Is this the right port? Series begin with the first executor that is open or observed."
+            return self._neither(lack, fix, "it serves metrics, but none of glasspool's", port)
         found, history = entities(scrape, self._origins), self._scraped
         now = time.monotonic()
         executors: list[dict[str, Any]] = []
@@ -143,8 +190,67 @@ class Source:
                     executors.append(figures.executor(history, entity, flat, now))
                     rows.append(Row.of(self.shown, executors[-1], process))
         raw = {"executors": executors, "loops": loops}
-        note = note or "metrics only"
-        return Look(self.shown, rows=tuple(rows), loops=tuple(loop_rows), note=note, raw=raw)
+        note = f"metrics only: {lack}" if lack else "metrics only"
+        return Look(self.shown, rows=tuple(rows), loops=tuple(loop_rows), note=note, fix=fix, raw=raw)
+
+    def _neither(self, lack: str, fix: str, trouble: str, otherwise: str) -> Look:
+        if lack and not lack.endswith(f": {trouble}"):
+            trouble = f"{lack}; {urlsplit(self.url).path}: {trouble}"
+        return Look(self.shown, trouble=trouble, fix=fix or otherwise)
+
+
+class _Refusal(NamedTuple):
+    """An answer that is not the page: its status, where it sends to, and the sentence that it says."""
+
+    status: int
+    target: str
+    said: str
+
+
+class _Stay(urllib.request.HTTPRedirectHandler):
+    """Follows no redirection."""
+
+    def redirect_request(
+        self, req: urllib.request.Request, fp: IO[bytes], code: int, msg: str, headers: Any, newurl: str
+    ) -> None:
+        """See urllib."""
+
+
+def _refusal(url: str, timeout: float) -> _Refusal | None:
+    try:
+        bare, user = separated(url)
+        request = urllib.request.Request(bare, headers={"User-Agent": "glasspool", **user})  # noqa: S310 - it was asked
+        with urllib.request.build_opener(_Stay).open(request, timeout=timeout):
+            return None
+    except urllib.error.HTTPError as error:
+        with error:
+            return _Refusal(error.code, _target(url, error), _sentence(error))
+    except (OSError, HTTPException, ValueError):
+        return None
+
+
+def _target(url: str, error: urllib.error.HTTPError) -> str:
+    """Where it sends to, without the name of the file: ``/app/tasks.json`` is shown by ``/app/``."""
+    location = error.headers.get("Location")
+    if not location or not 300 <= error.code < 400:
+        return ""
+    try:
+        target = urljoin(url, location)
+    except ValueError:
+        return ""
+    parts = urlsplit(target)
+    before, _, last = parts.path.rpartition("/")
+    path = f"{before}/" if last in ("live.json", "tasks.json") else parts.path
+    return shown_url(urlunsplit((parts.scheme, parts.netloc, path, parts.query, "")))
+
+
+def _sentence(error: urllib.error.HTTPError) -> str:
+    if error.headers.get_content_type() != "text/plain":
+        return ""
+    try:
+        return plain(error.read(4 * _SAID).decode(errors="replace"), _SAID)
+    except (OSError, HTTPException):
+        return ""
 
 
 def _beside(url: str, name: str) -> str:
@@ -161,16 +267,24 @@ def _is_object(page: Page) -> bool:
 
 
 def _json(page: Page) -> dict[str, Any]:
-    text = page.text or ""
+    text = (page.text or "").rstrip()
     try:
         found: Any = json.loads(text)
+    except json.JSONDecodeError as error:
+        if error.pos >= len(text) or not text.endswith("}"):
+            raise Unreadable(f"it breaks off after {len(text)} characters", LOG) from None
+        raise Unreadable("it is no JSON", "") from None
     except (ValueError, RecursionError):
-        raise Unreadable("it breaks off") from None
+        raise Unreadable("it is no JSON", "") from None
     if not isinstance(found, dict) or "version" not in found:
-        raise Unreadable("it is not glasspool's")
+        raise Unreadable("it is not glasspool's", "")
     made = cast("dict[str, Any]", found)
-    if made["version"] != VERSION:
-        raise Unreadable(f"it is of version {plain(str(made['version']), 20)}, and this command reads {VERSION}")
+    version = made["version"]
+    if version != VERSION:
+        problem = f"it is of version {plain(str(version), 20)}, and this command reads {VERSION}"
+        if not isinstance(version, int):
+            raise Unreadable(problem)
+        raise Unreadable(problem, f"Update glasspool {'here' if version > VERSION else 'there'}.")
     return made
 
 

@@ -1,18 +1,21 @@
-"""TableView: a table on the screen that keeps its cursor and place while its rows change."""
+"""TableView: a table on the screen that keeps its cursor and place while its rows change; and what colours it has."""
 
 from __future__ import annotations
 
 from collections.abc import Collection, Hashable, Sequence
 from typing import Generic, TypeVar
 
+from rich.segment import Segment
 from rich.text import Text
+from textual.color import Color
 from textual.events import Resize
+from textual.filter import LineFilter
 from textual.widgets import DataTable
 
 from .rows import Row, TaskRow, Warned
 from .tables import Column, cut, layout
 
-__all__ = ["TableView", "style_of"]
+__all__ = ["TableView", "WithoutColours", "style_of"]
 
 R = TypeVar("R", Row, TaskRow)
 
@@ -67,6 +70,14 @@ class TableView(DataTable[Text], Generic[R]):
         """See Textual."""
         rows, keys, hidden = self._given
         self.show(rows, keys, hidden=hidden)
+
+
+class WithoutColours(LineFilter):
+    """Leaves of what is written to the screen what is bold, underlined or reversed, and no colours."""
+
+    def apply(self, segments: list[Segment], background: Color) -> list[Segment]:
+        """See Textual."""
+        return list(Segment.remove_color(segments))
 
 
 def style_of(warnings: Sequence[Warned]) -> str:

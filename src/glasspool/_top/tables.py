@@ -26,6 +26,8 @@ __all__ = [
 
 R = TypeVar("R", Row, TaskRow)
 
+_BARS = "▁▂▃▄▅▆▇█"
+
 _GAP = 2
 """Spaces between columns."""
 
@@ -103,6 +105,12 @@ def of(found: Bounded | None) -> str:
     if found is None:
         return ""
     return count(found.size) if found.most is None else f"{count(found.size)}/{count(found.most)}"
+
+
+def bars(values: Sequence[float], most: float | None) -> str:
+    """The values as bars, of which the highest is ``most``, or the greatest of them."""
+    top = most or max(values) or 1.0
+    return "".join(_BARS[min(len(_BARS) - 1, int(max(0.0, value) / top * (len(_BARS) - 1)))] for value in values)
 
 
 def _age(found: Bounded | None) -> str:

@@ -7,6 +7,7 @@ import sys
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from typing import Annotated, TypeVar
 
 import typer
@@ -53,8 +54,10 @@ def top(
             raise typer.BadParameter("this is no terminal: use --once or --json")
         from glasspool._top.screens import TopApp  # late: it takes long to import
 
-        TopApp(sources, interval).run()
-        return
+        shown = TopApp(sources, interval)
+        shown.run()
+        _end(shown.unshown)
+        raise typer.Exit(shown.return_code or 0)  # not 0 after an error of the screen itself
     looks = _of_all(sources, Source.look)
     if any(row.window is None for look in looks for row in look.rows):  # nobody has looked before, so no rate is known
         time.sleep(seconds)
@@ -76,15 +79,20 @@ def tasks(
 ) -> None:
     """Write the oldest tasks of running processes, once: what runs, what waits, and where it is.
 
-    Exit status: 1 if a URL showed nothing.
+    Exit status: 1 if a URL showed nothing, or if no executor has the name that was given.
     """
-    found = _of_all(_sources(urls, timeout), Source.tasks)
+    sources = _sources(urls, timeout)
+    found = report.limited(_of_all(sources, partial(Source.tasks, executor=executor)), older_than)
     chosen = [task for task in report.by_age(found) if task.age >= older_than and executor in (None, task.executor)]
+    missing = ""
+    if executor is not None and not any(task.executor == executor for each in found for task in each.tasks):
+        answering = [source for source, each in zip(sources, found, strict=True) if not each.trouble]
+        missing = report.missing(executor, _of_all(answering, Source.look))
     if as_json:
         typer.echo(json.dumps(report.tasks_json(found, chosen), indent=2))
-    elif any(not each.trouble for each in found):
+    elif not missing and any(not each.trouble for each in found):
         _write(report.stacks(chosen) if stacks else report.told(chosen, _width()))
-    _end(found)
+    _end(found, missing)
 
 
 def _sources(urls: list[str] | None, timeout: float) -> list[Source]:
@@ -92,7 +100,7 @@ def _sources(urls: list[str] | None, timeout: float) -> list[Source]:
 
 
 def _of_all(sources: Sequence[Source], ask: Callable[[Source], A]) -> list[A]:
-    with ThreadPoolExecutor(len(sources)) as pool:
+    with ThreadPoolExecutor(max(1, len(sources))) as pool:
         return list(pool.map(ask, sources))
 
 
@@ -105,9 +113,9 @@ def _write(lines: Sequence[str]) -> None:
         typer.echo(line)
 
 
-def _end(found: Sequence[Answer]) -> None:
-    for each in found:
-        if each.said:
-            typer.echo(each.said, err=True)
-    if any(each.trouble for each in found):
+def _end(found: Sequence[Answer], missing: str = "") -> None:
+    for said in (*(each.said for each in found), missing):
+        if said:
+            typer.echo(said, err=True)
+    if missing or any(each.trouble for each in found):
         raise typer.Exit(1)

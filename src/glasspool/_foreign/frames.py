@@ -6,7 +6,7 @@ import contextlib
 import gc
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from concurrent.futures import Future
 from types import FrameType
 from typing import Any
@@ -52,7 +52,7 @@ _MADE_WHEN_ASKED_FOR: bool = sys.hexversion >> 16 == 0x030B
 
 
 @contextlib.contextmanager
-def frames_stay_valid() -> Iterator[None]:
+def frames_stay_valid() -> Generator[None, None, None]:
     """Within this, frames of other threads may be asked for.
 
     In Python 3.11 a frame object is made when it is asked for, which may collect garbage. A finalizer can then let

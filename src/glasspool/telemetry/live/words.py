@@ -42,7 +42,7 @@ def of_executor(shown: dict[str, Any]) -> list[Warning]:
     slots, queue, producers, recent = shown["slots"], shown["queue"], shown["producers"], shown["recent"]
     found: list[Warning] = []
     oldest, size = (queue["oldest_age"], queue["size"]) if queue is not None else (0.0, 0)
-    if size and min(oldest, queue["idle_for"]) >= _STUCK_SECONDS and not shown["held"]:
+    if queue is not None and size and min(oldest, queue["idle_for"]) >= _STUCK_SECONDS and not shown["held"]:
         lasted = _lasting(queue["idle_for"], at_least=queue["idle_at_least"])
         found.append(_bad(f"nothing has started for {lasted}", "not-starting"))
     if size and slots is not None and slots["full_for"] is not None and slots["full_for"] >= _FULL_SECONDS:

@@ -1,4 +1,4 @@
-"""Where observed tasks are now, found by looking through the stacks of all threads and the tasks of all watched loops.
+"""Where observed tasks are now, found by looking through the stacks of all threads and the tasks of event loops.
 
 Nothing is noted when a task begins, so that tasks cost what they cost without.
 """

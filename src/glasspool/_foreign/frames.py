@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import gc
 import sys
 import threading
 from collections.abc import Generator, Iterator
@@ -58,7 +57,12 @@ def frames_stay_valid() -> Generator[None, None, None]:
     In Python 3.11 a frame object is made when it is asked for, which may collect garbage. A finalizer can then let
     another thread run, whose frame returns meanwhile: the new object would point to where it was.
     """
-    if not _MADE_WHEN_ASKED_FOR or not gc.isenabled():
+    if not _MADE_WHEN_ASKED_FOR:
+        yield
+        return
+    import gc  # here, because nothing else of what every executor needs does
+
+    if not gc.isenabled():
         yield
         return
     gc.disable()

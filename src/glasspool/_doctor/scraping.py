@@ -6,9 +6,10 @@ import json
 import re
 import urllib.error
 import urllib.request
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from http.client import HTTPException, IncompleteRead
-from urllib.parse import urlsplit
+from typing import IO, Any
+from urllib.parse import urljoin, urlsplit
 
 from opentelemetry import context as otel_context
 
@@ -18,7 +19,13 @@ from .addresses import separated, shown_url
 from .listeners import what_listens
 from .words import error_text, plain
 
-__all__ = ["Page", "address", "fetch"]
+__all__ = ["TRY_AGAIN", "Page", "address", "fetch"]
+
+TRY_AGAIN = "Try again; if it stays so, see the log of the program, or of the proxy before it."
+"""What to do about an answer that breaks off."""
+
+_SAID = 300
+"""Characters of what a page says that refuses."""
 
 _MOST = 64 * 1024 * 1024
 _OPENMETRICS = "application/openmetrics-text;version=1.0.0,text/plain;version=0.0.4;q=0.5"
@@ -41,6 +48,12 @@ class Page:
     fix: str = ""
     answered: bool = True
     """Whether there was an answer, of whatever kind."""
+    status: int | None = None
+    """HTTP's, of the first answer, if it was refused or led nowhere."""
+    target: str = ""
+    """The address to which that answer sent."""
+    said: str = ""
+    """The sentence with which it was refused."""
 
     @property
     def is_metrics(self) -> bool:
@@ -69,6 +82,7 @@ def fetch(url: str, timeout: float) -> Page:
 
 def _fetched(url: str, timeout: float) -> Page:
     start = "Name the port that configure(prometheus_port=…) or the program's /metrics listens on."
+    redirections = _Redirections()
     try:
         bare, user = separated(url)
         headers = {"Accept": _OPENMETRICS, "User-Agent": "glasspool", **user}
@@ -76,7 +90,7 @@ def _fetched(url: str, timeout: float) -> Page:
         if request.type not in ("http", "https"):
             trouble = "the address begins neither with http:// nor with https://"
             return Page(url, trouble=trouble, fix=start, answered=False)
-        with urllib.request.urlopen(request, timeout=timeout) as answer:  # noqa: S310 - checked above
+        with urllib.request.build_opener(redirections).open(request, timeout=timeout) as answer:
             kind = answer.headers.get_content_type()
             data = answer.read(_MOST + 1)
             announced = answer.headers.get("Content-Length", "")
@@ -85,7 +99,9 @@ def _fetched(url: str, timeout: float) -> Page:
         return _read(url, data, kind, start)
     except urllib.error.HTTPError as error:
         with error:
-            return _refused(url, error.code, start)
+            target = redirections.target or _target(url, error)
+            page = _refused(url, error.code, start)
+            return replace(page, status=redirections.status or error.code, target=target, said=_sentence(error))
     except IncompleteRead as error:
         return _cut(url, len(error.partial))
     except TimeoutError:
@@ -95,9 +111,41 @@ def _fetched(url: str, timeout: float) -> Page:
         return Page(url, trouble=_no_answer(_place(url), error, timeout), fix=start, answered=False)
 
 
+class _Redirections(urllib.request.HTTPRedirectHandler):
+    """Follows them, and keeps the status and the target of the first."""
+
+    status: int | None = None
+    target = ""
+
+    def redirect_request(
+        self, req: urllib.request.Request, fp: IO[bytes], code: int, msg: str, headers: Any, newurl: str
+    ) -> urllib.request.Request | None:
+        """See urllib."""
+        if self.status is None:
+            self.status, self.target = code, newurl
+        return super().redirect_request(req, fp, code, msg, headers, newurl)
+
+
+def _target(url: str, error: urllib.error.HTTPError) -> str:
+    """The target of a redirection that could not be followed."""
+    location = error.headers.get("Location", "") if 300 <= error.code < 400 else ""
+    try:
+        return urljoin(url, location) if location else ""
+    except ValueError:
+        return ""
+
+
+def _sentence(error: urllib.error.HTTPError) -> str:
+    if error.headers.get_content_type() != "text/plain":
+        return ""
+    try:
+        return plain(error.read(4 * _SAID).decode(errors="replace"), _SAID)
+    except (OSError, HTTPException):
+        return ""
+
+
 def _cut(url: str, length: int) -> Page:
-    fix = "Try again; if it stays so, see the log of the program, or of the proxy before it."
-    return Page(url, trouble=f"the answer breaks off after {length} bytes", fix=fix)
+    return Page(url, trouble=f"the answer breaks off after {length} bytes", fix=TRY_AGAIN)
 
 
 def _place(url: str) -> tuple[str | None, int] | None:

@@ -4,17 +4,14 @@ from __future__ import annotations
 
 import json
 import time
-import urllib.error
-import urllib.request
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from http.client import HTTPException
-from typing import IO, Any, NamedTuple, cast
-from urllib.parse import quote, urljoin, urlsplit, urlunsplit
+from typing import Any, cast
+from urllib.parse import quote, urlsplit, urlunsplit
 
-from glasspool._doctor.addresses import separated, shown_url
+from glasspool._doctor.addresses import shown_url
 from glasspool._doctor.exposition import read
-from glasspool._doctor.scraping import Page, address, fetch
+from glasspool._doctor.scraping import TRY_AGAIN, Page, address, fetch
 from glasspool._doctor.words import plain
 from glasspool.telemetry.live import figures
 from glasspool.telemetry.live.flat import LOOP
@@ -30,10 +27,6 @@ VERSION = 1
 
 SERVE = "Serve the live page there: configure(prometheus_port=…), or glasspool.telemetry.live.asgi_app()."
 SWITCH_ON = "It shows the names and stacks of tasks to whoever reaches it; ask for it with configure(live_page=True)."
-LOG = "Try again; if it stays so, see the log of the program, or of the proxy before it."
-
-_SAID = 300
-"""Characters of what a page says that refuses."""
 
 
 @dataclass(frozen=True)
@@ -84,7 +77,6 @@ class Source:
         self.shown = shown_url(self.url)
         self._timeout = timeout
         self._origins = Origins()
-        self._refusals: dict[tuple[str, str], _Refusal | None] = {}
         self._scraped = History(dict)  # of a page of metrics; a live page has a history of its own
 
     def look(self) -> Look:
@@ -98,7 +90,7 @@ class Source:
                 lack, fix = f"its live page cannot be read: {error}", error.fix
         elif not page.answered:
             return Look(self.shown, trouble=page.trouble, fix=page.fix)
-        elif page.text is None and not self._is_away(page):
+        elif page.text is None and page.status != 404:
             page = self._explained(page)
             lack, fix = f"/live.json: {page.trouble}", page.fix
         return self._metrics(lack, fix)
@@ -110,7 +102,7 @@ class Source:
         if not page.answered:
             return Tasks(self.shown, trouble=page.trouble, fix=page.fix)
         if not _is_object(page):
-            if page.text is not None or self._is_away(page):
+            if page.text is not None or page.status == 404:
                 why = f": /tasks.json: {page.trouble}" if page.text is None else ""
                 return Tasks(self.shown, trouble=f"it shows no tasks{why}", fix=SERVE)
             page = self._explained(page)
@@ -127,30 +119,17 @@ class Source:
         note = "not all of its processes answered" if unknown else ""
         return Tasks(self.shown, tasks=rows, note=note, raw=tuple({"url": self.shown, **task} for task in tasks))
 
-    def _refusal(self, page: Page) -> _Refusal | None:
-        """How a page that did not come was refused; None if it was not, this time. Each trouble is looked into once."""
-        known = page.url, page.trouble
-        if known not in self._refusals:
-            self._refusals[known] = _refusal(page.url, self._timeout)
-        return self._refusals[known]
-
-    def _is_away(self, page: Page) -> bool:
-        refusal = self._refusal(page)
-        return refusal is not None and refusal.status == 404
-
     def _explained(self, page: Page) -> Page:
         """A page that did not come, with what to do as far as its answer tells that."""
-        refusal = self._refusal(page)
-        if refusal is None:
-            return page
-        if refusal.target == self.shown:
-            return replace(page, trouble=f"it answers {refusal.status} and sends to itself")
-        if refusal.target:
-            trouble = f"it answers {refusal.status} and sends to {refusal.target}"
+        target = _shown_target(page)
+        if target == self.shown:
+            return replace(page, trouble=f"it answers {page.status} and sends to itself")
+        if target:
+            trouble = f"it answers {page.status} and sends to {target}"
             return replace(page, trouble=trouble, fix="Ask that address.")
-        if "live_page" in refusal.said:
+        if "live_page" in page.said:
             return replace(page, fix=SWITCH_ON)
-        return replace(page, fix=f"It says: {refusal.said}") if refusal.said else page
+        return replace(page, fix=f"It says: {page.said}") if page.said else page
 
     def _live(self, found: dict[str, Any]) -> Look:
         executors, loops = _list(found, "executors"), _list(found, "loops")
@@ -186,7 +165,7 @@ class Source:
                 if entity.type == LOOP:
                     loops.append(figures.event_loop(history, entity, flat, now))
                     loop_rows.append(LoopRow.of(self.shown, loops[-1], process))
-                elif entity.type != "process":
+                elif figures.is_executor(entity, flat):
                     executors.append(figures.executor(history, entity, flat, now))
                     rows.append(Row.of(self.shown, executors[-1], process))
         raw = {"executors": executors, "loops": loops}
@@ -199,58 +178,14 @@ class Source:
         return Look(self.shown, trouble=trouble, fix=fix or otherwise)
 
 
-class _Refusal(NamedTuple):
-    """An answer that is not the page: its status, where it sends to, and the sentence that it says."""
-
-    status: int
-    target: str
-    said: str
-
-
-class _Stay(urllib.request.HTTPRedirectHandler):
-    """Follows no redirection."""
-
-    def redirect_request(
-        self, req: urllib.request.Request, fp: IO[bytes], code: int, msg: str, headers: Any, newurl: str
-    ) -> None:
-        """See urllib."""
-
-
-def _refusal(url: str, timeout: float) -> _Refusal | None:
-    try:
-        bare, user = separated(url)
-        request = urllib.request.Request(bare, headers={"User-Agent": "glasspool", **user})  # noqa: S310 - it was asked
-        with urllib.request.build_opener(_Stay).open(request, timeout=timeout):
-            return None
-    except urllib.error.HTTPError as error:
-        with error:
-            return _Refusal(error.code, _target(url, error), _sentence(error))
-    except (OSError, HTTPException, ValueError):
-        return None
-
-
-def _target(url: str, error: urllib.error.HTTPError) -> str:
+def _shown_target(page: Page) -> str:
     """Where it sends to, without the name of the file: ``/app/tasks.json`` is shown by ``/app/``."""
-    location = error.headers.get("Location")
-    if not location or not 300 <= error.code < 400:
+    if not page.target:
         return ""
-    try:
-        target = urljoin(url, location)
-    except ValueError:
-        return ""
-    parts = urlsplit(target)
+    parts = urlsplit(page.target)
     before, _, last = parts.path.rpartition("/")
     path = f"{before}/" if last in ("live.json", "tasks.json") else parts.path
     return shown_url(urlunsplit((parts.scheme, parts.netloc, path, parts.query, "")))
-
-
-def _sentence(error: urllib.error.HTTPError) -> str:
-    if error.headers.get_content_type() != "text/plain":
-        return ""
-    try:
-        return plain(error.read(4 * _SAID).decode(errors="replace"), _SAID)
-    except (OSError, HTTPException):
-        return ""
 
 
 def _beside(url: str, name: str) -> str:
@@ -272,7 +207,7 @@ def _json(page: Page) -> dict[str, Any]:
         found: Any = json.loads(text)
     except json.JSONDecodeError as error:
         if error.pos >= len(text) or not text.endswith("}"):
-            raise Unreadable(f"it breaks off after {len(text)} characters", LOG) from None
+            raise Unreadable(f"it breaks off after {len(text)} characters", TRY_AGAIN) from None
         raise Unreadable("it is no JSON", "") from None
     except (ValueError, RecursionError):
         raise Unreadable("it is no JSON", "") from None

@@ -19,6 +19,7 @@ import glasspool_instrumentation as gi
 from glasspool.telemetry.recording.identity import Totals
 from glasspool.telemetry.recording.registry import REGISTRY
 
+from . import work
 from .keeping import Compare, Run
 
 _exporter = InMemorySpanExporter()
@@ -31,6 +32,20 @@ def clean() -> Iterator[None]:
     _exporter.clear()
     yield
     gi.uninstrument()
+
+
+@pytest.fixture
+def everything() -> Iterator[None]:
+    """All instrumentors are on."""
+    gi.instrument()
+    yield
+    gi.uninstrument()
+
+
+@pytest.fixture(params=list(work.BACKENDS))
+def backend(request: pytest.FixtureRequest) -> str:
+    """asyncio, uvloop and trio, for ``work.run``."""
+    return str(request.param)
 
 
 @pytest.fixture(autouse=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import multiprocessing
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from typing import Any
 
@@ -44,13 +44,6 @@ def failures(spans: InMemorySpanExporter) -> list[str]:
 
 def errors() -> dict[str, int]:
     return {name: failed for name, _ in executors() if (failed := outcomes(name).get("error", 0))}
-
-
-@pytest.fixture
-def everything() -> Iterator[None]:
-    gi.instrument()
-    yield
-    gi.uninstrument()
 
 
 @pytest.mark.usefixtures("everything")

@@ -35,13 +35,6 @@ mock = pytest.importorskip("trio.testing")
 BACKENDS = ["asyncio", "trio"]
 
 
-@pytest.fixture
-def everything() -> Iterator[None]:
-    gi.instrument()
-    yield
-    gi.uninstrument()
-
-
 async def _boom() -> None:
     await anyio.sleep(0)
     raise ValueError("boom")

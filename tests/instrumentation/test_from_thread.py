@@ -8,7 +8,6 @@ import gc
 import sys
 import threading
 import weakref
-from collections.abc import Iterator
 from concurrent.futures import CancelledError, ThreadPoolExecutor
 from typing import Any
 
@@ -35,13 +34,6 @@ CALLS = 200
 NAME = "anyio.from_thread"
 
 variable: contextvars.ContextVar[str] = contextvars.ContextVar("variable", default="unset")
-
-
-@pytest.fixture
-def everything() -> Iterator[None]:
-    gi.instrument()
-    yield
-    gi.uninstrument()
 
 
 def _here() -> tuple[int, str]:

@@ -6,7 +6,7 @@ import asyncio
 import contextvars
 import functools
 import threading
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from multiprocessing import get_context
 
@@ -108,13 +108,6 @@ PATHS = [
     *(pytest.param(b, _from_a_limiters_thread, 2, id=f"anyio.from_thread-{b}") for b in BACKENDS),
     pytest.param("trio", _trio_limiter, 1, id="trio.to_thread"),
 ]
-
-
-@pytest.fixture
-def everything() -> Iterator[None]:
-    gi.instrument()
-    yield
-    gi.uninstrument()
 
 
 def _is_below(span: ReadableSpan, ancestor: str, all_spans: tuple[ReadableSpan, ...]) -> bool:

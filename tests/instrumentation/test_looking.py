@@ -7,7 +7,6 @@ import gc
 import sys
 import threading
 import weakref
-from collections.abc import Iterator
 from typing import Any
 
 import anyio
@@ -24,11 +23,7 @@ from .test_whereabouts import Gate, functions, innermost, looked, named, outermo
 pytest.importorskip("trio")
 
 
-@pytest.fixture(autouse=True)
-def everything() -> Iterator[None]:
-    gi.instrument()
-    yield
-    gi.uninstrument()
+pytestmark = pytest.mark.usefixtures("everything")
 
 
 READ_WHILE_IT_RUNS = """
@@ -155,11 +150,6 @@ def test_the_variables_of_a_traced_program_stay(hook: str, backend: str) -> None
             getattr(sys, hook)(None)
 
     work.run(main, backend=backend)
-
-
-@pytest.fixture(params=list(work.BACKENDS))
-def backend(request: pytest.FixtureRequest) -> str:
-    return str(request.param)
 
 
 def test_a_reading_keeps_nothing(backend: str) -> None:

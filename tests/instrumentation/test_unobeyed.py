@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator
 from typing import Any
 
 import anyio
 import pytest
 
-import glasspool_instrumentation as gi
 from glasspool.telemetry import catalog
 
 from . import work
@@ -18,11 +16,7 @@ from .work import LIMIT, outcomes, value
 trio = pytest.importorskip("trio")
 
 
-@pytest.fixture(autouse=True)
-def everything() -> Iterator[None]:
-    gi.instrument()
-    yield
-    gi.uninstrument()
+pytestmark = pytest.mark.usefixtures("everything")
 
 
 class Stubborn:

@@ -6,7 +6,7 @@ import asyncio
 import functools
 import json
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import anyio
@@ -23,16 +23,7 @@ from . import work
 trio = pytest.importorskip("trio")
 
 
-@pytest.fixture(autouse=True)
-def everything() -> Iterator[None]:
-    gi.instrument()
-    yield
-    gi.uninstrument()
-
-
-@pytest.fixture(params=list(work.BACKENDS))
-def backend(request: pytest.FixtureRequest) -> str:
-    return str(request.param)
+pytestmark = pytest.mark.usefixtures("everything")
 
 
 class Gate:
@@ -110,27 +101,29 @@ class Blocking:
         blocked(self.reached, self.opened)
 
 
+async def waiting_task() -> dict[str, Any]:
+    """A task of asyncio's as it is shown while it waits."""
+    gate = Gate()
+    task = asyncio.create_task(outermost(gate))
+    await gate.reached.wait()
+    found: dict[str, Any] = await looked(lambda: named("asyncio", "outermost"))
+    gate.opened.set()
+    await task
+    return found
+
+
 @pytest.mark.parametrize("traced", [False, True])
 @pytest.mark.parametrize("loop", ["asyncio", "uvloop"])
 def test_tasks_of_asyncio(loop: str, traced: bool, provider: object) -> None:
     gi.uninstrument()
     gi.AsyncioInstrumentor().instrument(**({"spans": "*"} if traced else {}))
-
-    async def main() -> None:
-        gate = Gate()
-        task = asyncio.create_task(outermost(gate))
-        await gate.reached.wait()
-        found = await looked(lambda: named("asyncio", "outermost"))
-        gate.opened.set()
-        await task
-        assert functions(found)[:2] == ["outermost", "innermost"]
-        assert found["awaiting"] is not None
-        assert found["thread"] is None
-
     try:
-        work.run(main, backend=loop)
+        found = work.run(waiting_task, backend=loop)
     finally:
         gi.AsyncioInstrumentor().uninstrument()
+    assert functions(found)[:2] == ["outermost", "innermost"]
+    assert found["awaiting"] is not None
+    assert found["thread"] is None
 
 
 def test_tasks_of_anyio(backend: str) -> None:
@@ -235,17 +228,11 @@ class OwnTask(asyncio.Task[Any]):
 
 
 def test_tasks_of_a_task_factory() -> None:
-    async def main() -> None:
+    async def main() -> dict[str, Any]:
         asyncio.get_running_loop().set_task_factory(lambda loop, coro, **more: OwnTask(coro, loop=loop, **more))
-        gate = Gate()
-        task = asyncio.create_task(outermost(gate))
-        await gate.reached.wait()
-        found = await looked(lambda: named("asyncio", "outermost"))
-        gate.opened.set()
-        await task
-        assert functions(found)[:2] == ["outermost", "innermost"]
+        return await waiting_task()
 
-    work.run(main, backend="asyncio")
+    assert functions(work.run(main, backend="asyncio"))[:2] == ["outermost", "innermost"]
 
 
 def test_the_first_task_of_a_loop_without_a_monitor() -> None:

@@ -79,6 +79,13 @@ class OnTerminal(Terminal):
     def __init__(self, *arguments: str, columns: int = 120, rows: int = 40, **env: str) -> None:
         super().__init__(*COMMAND, "top", "--interval", "0.3", *arguments, columns=columns, rows=rows, **env)
 
+    def keep(self, name: str, gone: str) -> None:
+        """Filter by a name, until the row of another is gone."""
+        self.press(b"/")
+        self.until(lambda lines: any("part of a name" in line for line in lines))
+        self.press(f"{name}\r".encode())
+        self.until(lambda lines: not row_of(lines, gone) and bool(row_of(lines, name)))
+
     def signal(self, number: int) -> None:
         """As ``kill`` sends it."""
         os.kill(self._child, number)

@@ -86,10 +86,7 @@ def test_the_status_is_0_if_it_showed_something_at_one_time():
 def test_no_color_means_no_colour_at_all(no_color):
     with busy() as program, OnTerminal(f":{port_of(program)}", NO_COLOR=no_color) as terminal:
         terminal.until(lambda lines: "4/4" in row_of(lines, "reports"))
-        terminal.press(b"/")
-        terminal.until(lambda lines: any("part of a name" in line for line in lines))
-        terminal.press(b"reports\r")
-        terminal.until(lambda lines: not row_of(lines, "mail") and row_of(lines, "reports"))
+        terminal.keep("reports", gone="mail")
         terminal.press(b"\r")
         terminal.until(lambda lines: any(" in read_pages" in line for line in lines))
         terminal.press(b"q")
@@ -145,7 +142,6 @@ def test_a_filter_that_was_entered_is_cleared_by_escape():
 
 def test_one_executor_is_no_executors():
     with one() as port, OnTerminal(f":{port}") as terminal:
-        lines = terminal.until(lambda lines: row_of(lines, "mail"))
-        assert "  1 executor  " in lines[0]
+        terminal.until(lambda lines: row_of(lines, "mail") and "  1 executor  " in lines[0])
         terminal.press(b"q")
         terminal.end()

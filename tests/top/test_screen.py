@@ -14,10 +14,7 @@ def test_it_shows_executors_opens_one_and_says_where_its_task_is():
     with busy() as program, top(f":{port_of(program)}") as terminal:
         lines = terminal.until(lambda lines: "8/8" in row_of(lines, "mail") and "finished/s" in "".join(lines))
         assert any(line.strip().startswith("event loop") for line in lines)
-        terminal.press(b"/")
-        terminal.until(lambda lines: any("part of a name" in line for line in lines))
-        terminal.press(b"reports\r")
-        terminal.until(lambda lines: not row_of(lines, "mail") and row_of(lines, "reports"))
+        terminal.keep("reports", gone="mail")
         terminal.press(b"\r")
         terminal.until(lambda lines: any("abandoned-threads.md" in line for line in lines))
         lines = terminal.until(lambda lines: any(" in read_pages" in line for line in lines))

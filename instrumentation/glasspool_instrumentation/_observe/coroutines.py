@@ -75,19 +75,12 @@ def _is_error_of_trios(value: Any) -> bool:
 
 
 class PassedThrough(Coroutine[Any, Any, Any], OfTask, StandIn):
-    """Behaves as ``coro`` does."""
+    """Behaves as the coroutine does that it stands around."""
 
-    __slots__ = ("__weakref__", "_coro")
-
-    def __init__(self, coro: Coroutine[Any, Any, Any]) -> None:
-        self._coro = coro
-
-    def around(self) -> Coroutine[Any, Any, Any]:
-        """See StandIn."""
-        return self._coro
+    __slots__ = ("__weakref__",)
 
     def close(self) -> None:
-        self._coro.close()
+        self.around.close()
 
     def __await__(self) -> Generator[Any, Any, Any]:
         return self
@@ -103,10 +96,10 @@ class PassedThrough(Coroutine[Any, Any, Any], OfTask, StandIn):
             raise
 
     def __getattr__(self, name: str) -> Any:
-        return getattr(self._coro, name)  # cr_frame, cr_await, gi_code, __name__ …: for those who inspect tasks
+        return getattr(self.around, name)  # cr_frame, cr_await, gi_code, __name__ …: for those who inspect tasks
 
     def __repr__(self) -> str:
-        return repr(self._coro)
+        return repr(self.around)
 
 
 class SteppedCoroutine(PassedThrough):
@@ -125,7 +118,7 @@ class SteppedCoroutine(PassedThrough):
     def send(self, value: Any) -> Any:
         entered = enter(self._span)
         try:
-            return self._coro.send(value)
+            return self.around.send(value)
         except BaseException as error:
             hide_frames(error)
             del value  # see ObservedCoroutine.send
@@ -137,7 +130,7 @@ class SteppedCoroutine(PassedThrough):
     def throw(self, *error: Any) -> Any:
         entered = enter(self._span)
         try:
-            return self._coro.throw(*error)
+            return self.around.throw(*error)
         except BaseException as raised:
             hide_frames(raised)
             del error
@@ -184,7 +177,7 @@ class ObservedCoroutine(PassedThrough):
         if self._span is not None:
             self._make_current(self._span)
         try:
-            return self._coro.send(value)
+            return self.around.send(value)
         except BaseException as error:
             self._end(error)
             del value  # trio sends exceptions, which lead to this frame
@@ -197,7 +190,7 @@ class ObservedCoroutine(PassedThrough):
         self._look_for_request()
         own = own_calls().enter() if submitting.inside else None
         try:
-            return self._coro.throw(*error)
+            return self.around.throw(*error)
         except BaseException as raised:
             self._end(raised)
             del error
@@ -208,7 +201,7 @@ class ObservedCoroutine(PassedThrough):
 
     def close(self) -> None:
         try:
-            self._coro.close()
+            self.around.close()
         finally:
             self._settle(Ending.cancelled("shutdown"))
 

@@ -75,7 +75,7 @@ class _FollowedCoroutine(PassedThrough):
 
     def send(self, value: Any) -> Any:
         try:
-            return self._coro.send(value)
+            return self.around.send(value)
         except BaseException as error:
             self._ended(error)
             del value  # see ObservedCoroutine.send
@@ -83,7 +83,7 @@ class _FollowedCoroutine(PassedThrough):
 
     def throw(self, *error: Any) -> Any:
         try:
-            return self._coro.throw(*error)
+            return self.around.throw(*error)
         except BaseException as raised:
             self._ended(raised)
             del error
@@ -91,7 +91,7 @@ class _FollowedCoroutine(PassedThrough):
 
     def close(self) -> None:
         try:
-            self._coro.close()
+            self.around.close()
         finally:
             self._once(GeneratorExit())
 

@@ -9,7 +9,7 @@ from types import CodeType, FrameType
 from typing import Any
 
 from glasspool._foreign.asyncio_ import coroutine_of, done_callbacks, tasks_of
-from glasspool._foreign.awaited import StandIn, is_executing, step
+from glasspool._foreign.awaited import StandIn, chain, is_executing, layers
 from glasspool._foreign.frames import locals_in_thread
 from glasspool._foreign.trio_ import tasks_under
 from glasspool.telemetry.recording.places import Look, Place, Places
@@ -33,8 +33,6 @@ class OfTask:
 _beginnings: set[CodeType] = set()
 _makers: set[CodeType] = set()
 _NAMES = ("task", "self")
-_MOST = 1000
-"""Steps after which nobody follows what a coroutine awaits."""
 
 
 def begins(*functions: Any) -> None:
@@ -59,18 +57,18 @@ def places_in(look: Look) -> dict[TaskRecord, Place]:
     found: dict[TaskRecord, Place] = {}
     for thread, frames in look.stacks.items():
         for frame in frames:
-            if frame.f_code in _beginnings and (record := _record_in(frame)) is not None:
+            if (record := _record_in(frame)) is not None:
                 found[record] = Place(None, thread, frame)
             elif frame.f_code in _makers:
                 made = locals_in_thread(frame, "coro", "record")
-                coroutine = _innermost(made.get("coro"))
+                coroutine = layers(made.get("coro"))[-1]
                 if is_executing(coroutine) and "record" in made:
                     found[made["record"]] = Place(coroutine)
     known = loops.watched()
     for task in tasks_of([loop for loop, root in known if root is None]):
         coroutine = coroutine_of(task)
         for record in filter(None, map(_record_of, done_callbacks(task))):
-            found.setdefault(record, Place(_innermost(coroutine)))
+            found.setdefault(record, Place(layers(coroutine)[-1]))
         _follow(coroutine, found)
     for root in filter(None, [root for _, root in known]):
         for task in tasks_under(root):
@@ -80,29 +78,16 @@ def places_in(look: Look) -> dict[TaskRecord, Place]:
 
 def _follow(coroutine: Any, found: dict[TaskRecord, Place]) -> None:
     """Find the tasks that a coroutine and what it awaits are of."""
-    awaited = coroutine
-    for _ in range(_MOST):
-        own = _innermost(awaited)
-        while issubclass(type(awaited), StandIn):
-            if (record := _record_of(awaited)) is not None:
+    for awaited, frame in chain(coroutine):
+        if frame.f_code in _beginnings or issubclass(type(awaited), StandIn):  # few are
+            *around, own = layers(awaited)
+            for record in filter(None, [*map(_record_of, around), _record_in(frame)]):
                 found.setdefault(record, Place(own))
-            awaited = awaited.around()
-        frame, inner = step(own)
-        if frame is None:
-            return
-        if frame.f_code in _beginnings and (record := _record_in(frame)) is not None:
-            found.setdefault(record, Place(own))
-        awaited = inner
-
-
-def _innermost(coroutine: Any) -> Any:
-    """The user's coroutine."""
-    while issubclass(type(coroutine), StandIn):
-        coroutine = coroutine.around()
-    return coroutine
 
 
 def _record_in(frame: FrameType) -> TaskRecord | None:
+    if frame.f_code not in _beginnings:
+        return None
     # A frame of our own: never a user's argument.
     return next(filter(None, map(_record_of, locals_in_thread(frame, *_NAMES).values())), None)
 

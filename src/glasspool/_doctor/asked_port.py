@@ -7,11 +7,9 @@ from dataclasses import dataclass
 
 from glasspool.telemetry import providers
 from glasspool.telemetry.configuration import configured
+from glasspool.telemetry.export.shared_port import NO_ENDPOINT
 
-__all__ = ["REFUSAL", "AskedPort", "asked_port"]
-
-REFUSAL = "no Prometheus endpoint: "
-"""How the note begins that ``configure()`` makes where it cannot serve the port."""
+__all__ = ["AskedPort", "asked_port"]
 
 _PLACE = re.compile(r"cannot listen on (\S+):(\d+) ")
 
@@ -43,5 +41,5 @@ def asked_port() -> AskedPort | None:
         return AskedPort(shown=handle.prometheus_port)
     if providers.first_use is not None:
         return AskedPort(later=True)
-    refusals = [note.removeprefix(REFUSAL) for note in handle.notes if note.startswith(REFUSAL)]
+    refusals = [note.removeprefix(NO_ENDPOINT) for note in handle.notes if note.startswith(NO_ENDPOINT)]
     return AskedPort(refusal=refusals[-1]) if refusals else None

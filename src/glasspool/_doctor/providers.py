@@ -12,10 +12,11 @@ from opentelemetry import metrics, trace
 from glasspool._foreign.otel_sdk import exporter_of, processors_of, readers_of, settings_of
 from glasspool.telemetry import providers
 from glasspool.telemetry.configuration import configured
+from glasspool.telemetry.export.shared_port import NO_ENDPOINT
 from glasspool.telemetry.recording.registry import REGISTRY
 
 from . import provider_log
-from .asked_port import REFUSAL, asked_port
+from .asked_port import asked_port
 from .finding import Finding, ok, problem, warning
 from .launching import is_launched
 from .targets import Target
@@ -29,7 +30,7 @@ _OTLP = "opentelemetry.exporter.otlp.proto."
 _SAID_ELSEWHERE = (
     "traces: the application", "metrics: the application",  # who has set the provider
     "OTEL_SDK_DISABLED", "OTEL_EXPORTER_OTLP_METRICS_TEMPORALITY_PREFERENCE",  # variables
-    REFUSAL,  # the port
+    NO_ENDPOINT,  # the port
 )  # fmt: skip
 """Beginnings of notes of ``configure()`` whose matter another check looks at."""
 

@@ -68,14 +68,18 @@ def tasks_of(loops: Iterable[Any]) -> list[Any]:
 
 def coroutine_of(task: Any) -> Any:
     """What a task of asyncio's own kinds runs. Not asked of a subclass, whose methods are the program's."""
-    return next(kind.get_coro(task) for kind in _KINDS if issubclass(type(task), kind))
+    return _kind_of(task).get_coro(task)
 
 
 def done_callbacks(task: Any) -> list[Any]:
     """What is called when a task of asyncio's own kinds is done."""
-    found = next(getattr(kind, "_callbacks", None) for kind in _KINDS if issubclass(type(task), kind))
+    found = getattr(_kind_of(task), "_callbacks", None)  # of the kind in C; the other has it in its instances
     callbacks = getattr(task, "_callbacks", None) if found is None else found.__get__(task)
     return [each[0] for each in list(callbacks) if type(each) is tuple] if type(callbacks) is list else []
+
+
+def _kind_of(task: Any) -> Any:
+    return _KINDS[0] if issubclass(type(task), _KINDS[0]) else _KINDS[1]
 
 
 def running_loop() -> Any:

@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from types import AsyncGeneratorType, CoroutineType, FrameType, GeneratorType
 from typing import Any
 
-__all__ = ["StandIn", "chain", "is_executing", "is_python", "step"]
+__all__ = ["StandIn", "chain", "is_executing", "is_python", "layers", "step"]
 
 _MOST = 1000
 """Steps after which nobody follows a chain: as deep as Python code usually gets."""
@@ -25,11 +25,22 @@ _WRAPPERS = ("async_generator_asend", "async_generator_athrow", "coroutine_wrapp
 class StandIn:
     """Stands around a coroutine and passes its steps on."""
 
-    __slots__ = ()
+    __slots__ = ("around",)
 
-    def around(self) -> Any:
-        """The coroutine: another one of these, or the program's."""
-        raise NotImplementedError
+    def __init__(self, around: Any) -> None:
+        """Stand around it.
+
+        :param around: the coroutine: another one of these, or the program's.
+        """
+        self.around = around
+
+
+def layers(awaited: Any) -> list[Any]:
+    """What stands around a coroutine, the outermost first, and the coroutine at last."""
+    found = [awaited]
+    while issubclass(type(found[-1]), StandIn):
+        found.append(found[-1].around)
+    return found
 
 
 def chain(coroutine: Any) -> Iterator[tuple[Any, FrameType]]:
@@ -65,7 +76,7 @@ def step(awaited: Any) -> tuple[FrameType | None, Any]:
         inner = awaited.ag_await if frame.f_back is None else None  # it is "running" also while it waits
         return frame, inner
     if issubclass(kind, StandIn):
-        return step(awaited.around())
+        return step(awaited.around)
     if type(kind) is type and kind.__name__ in _WRAPPERS and kind.__module__ == "builtins":
         for found in gc.get_referents(awaited):
             if type(found) in (AsyncGeneratorType, CoroutineType):

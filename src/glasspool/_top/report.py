@@ -14,19 +14,8 @@ from .source import VERSION, Answer, Look, Tasks
 from .tables import cut, executor_table, seconds, task_table
 
 __all__ = [
-    "by_age",
-    "by_pressure",
-    "executors",
-    "limited",
-    "look_json",
-    "looked",
-    "loop_line",
-    "missing",
-    "stacks",
-    "tasks_json",
-    "told",
-]
-
+    "by_age", "by_pressure", "limited", "look_json", "looked", "loop_line", "missing", "stacks", "tasks_json", "told",
+]  # fmt: skip
 
 _NAMED = 30
 """Executors that are named where one is not there."""
@@ -47,11 +36,6 @@ def looked(looks: Sequence[Look], width: int | None) -> list[str]:
     if wrong:
         lines += ["", *(cut(f"{name}: {warned.text}  {warned.runbook}", width) for name, warned in wrong)]
     return lines
-
-
-def executors(number: int) -> str:
-    """So many of them."""
-    return f"{number} executor{'' if number == 1 else 's'}"
 
 
 def loop_line(loop: LoopRow) -> str:

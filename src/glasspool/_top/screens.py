@@ -20,7 +20,9 @@ from textual.filter import LineFilter
 from textual.screen import Screen
 from textual.widgets import DataTable, Footer, Input, Static
 
-from .report import by_age, by_pressure, executors, limited, loop_line, stacks
+from glasspool.telemetry.live.words import number
+
+from .report import by_age, by_pressure, limited, loop_line, stacks
 from .rows import Row, TaskRow
 from .source import Look, Source, Tasks
 from .table_view import TableView, WithoutColours, style_of
@@ -82,7 +84,7 @@ class Overview(Screen[None]):
         if self._reversed:
             rows.reverse()
         self._view.show(rows, [row.key for row in rows])
-        parts = [time.strftime("%H:%M:%S"), executors(len(rows)), f"by {column.title}"]
+        parts = [time.strftime("%H:%M:%S"), number(len(rows), "executor"), f"by {column.title}"]
         parts += [f"filter {self._filter!r}"] if self._filter else []
         parts += ["paused"] if _top(self).paused else []
         self.query_one("#head", Static).update(Text("  ".join(("glasspool top", *parts))))

@@ -12,7 +12,7 @@ from glasspool.errors import ConfigurationError
 
 from . import loop_monitors, providers
 from .export import worker_exit
-from .export.shared_port import SharedPort
+from .export.shared_port import NO_ENDPOINT, SharedPort
 from .recording.registry import REGISTRY
 
 if TYPE_CHECKING:
@@ -139,7 +139,7 @@ class TelemetryHandle:
         try:
             self._port = SharedPort(port, host, self._service, self.note, self._live_page)
         except ConfigurationError as error:
-            self.note(f"no Prometheus endpoint: {error}")
+            self.note(f"{NO_ENDPOINT}{error}")
 
     def _leave_port(self) -> None:
         if self._port is not None:

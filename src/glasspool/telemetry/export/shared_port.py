@@ -29,7 +29,10 @@ if TYPE_CHECKING:
     from .losses import Note
     from .siblings import Siblings
 
-__all__ = ["SharedPort"]
+__all__ = ["NO_ENDPOINT", "SharedPort"]
+
+NO_ENDPOINT = "no Prometheus endpoint: "
+"""How the note begins that says why the port is not served."""
 
 logger = logging.getLogger("glasspool")
 
@@ -138,7 +141,7 @@ class SharedPort:
             self._said = True
             REGISTRY.telemetry_failed("port_taken")
             again = "; tried again as long as this process lives" if self._siblings is not None else ""
-            self._note(f"no Prometheus endpoint: {error}{again}")
+            self._note(f"{NO_ENDPOINT}{error}{again}")
 
     def _attend(self, siblings: Siblings) -> None:
         siblings.listener.settimeout(_PAUSE)

@@ -63,10 +63,7 @@ def executor(history: History, entity: Entity, flat: Flat, now: float) -> dict[s
         "process": entity.process, "name": entity.name, "type": entity.type,
         "slots": _slots(history, entity, figures, now),
         "queue": _queue(history, entity, figures, now),
-        "producers": _optional(figures, catalog.SUBMIT_PENDING, {
-            "blocked": _value(figures, catalog.SUBMIT_PENDING),
-            "oldest_age": _value(figures, catalog.SUBMIT_OLDEST_AGE),
-        }),
+        "producers": _producers(figures),
         "active": figures.total(catalog.TASK_ACTIVE),
         "oldest_task_age": _value(figures, catalog.TASK_OLDEST_AGE),
         "abandoned": figures.total(catalog.TASK_ABANDONED),
@@ -123,8 +120,11 @@ def _value(figures: Numbers, metric: Metric) -> float:
     return figures.value(metric) or 0.0
 
 
-def _optional(figures: Numbers, metric: Metric, shown: dict[str, Any]) -> dict[str, Any] | None:
-    return None if figures.value(metric) is None else shown
+def _producers(figures: Numbers) -> dict[str, Any] | None:
+    blocked = figures.value(catalog.SUBMIT_PENDING)
+    if blocked is None:
+        return None
+    return {"blocked": blocked, "oldest_age": _value(figures, catalog.SUBMIT_OLDEST_AGE)}
 
 
 def _queue(history: History, entity: Entity, figures: Numbers, now: float) -> dict[str, Any] | None:

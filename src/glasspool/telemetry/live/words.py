@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-__all__ = ["RUNBOOKS", "duration", "of_executor", "of_loop"]
+__all__ = ["RUNBOOKS", "duration", "number", "of_executor", "of_loop"]
 
 RUNBOOKS = "https://github.com/glasspool/glasspool/blob/main/docs/runbooks"
 """Where the runbooks are read."""
@@ -34,6 +34,11 @@ def duration(seconds: float) -> str:
     return f"{seconds / 60:.0f} min" if seconds < 7200 else f"{seconds / 3600:.1f} h"
 
 
+def number(count: float, what: str) -> str:
+    """So many of them: ``1 task``, ``2 tasks``."""
+    return f"{count:g} {what}" if count == 1 else f"{count:g} {what}s"
+
+
 def of_executor(shown: dict[str, Any]) -> list[Warning]:
     """What is wrong with an executor, as ``/live.json`` shows it; the worst first.
 
@@ -49,7 +54,7 @@ def of_executor(shown: dict[str, Any]) -> list[Warning]:
         lasted = _lasting(slots["full_for"], at_least=slots["full_at_least"])
         found.append(_bad(f"full for {lasted}", "saturated"))
     if producers is not None and producers["blocked"] and producers["oldest_age"] >= _PRODUCER_SECONDS:
-        who = _number(producers["blocked"], "producer")
+        who = number(producers["blocked"], "producer")
         found.append(_bad(f"{who} blocked for {duration(producers['oldest_age'])}", "producers-stuck"))
     if queue is not None and queue["capacity"] and size >= _QUEUE_FILL * queue["capacity"]:
         found.append(_bad(f"queue {size:g} of {queue['capacity']:g} full", "queue-filling"))
@@ -62,10 +67,10 @@ def of_executor(shown: dict[str, Any]) -> list[Warning]:
 def _of_tasks(shown: dict[str, Any]) -> list[Warning]:
     found: list[Warning] = []
     if shown["abandoned"]:
-        found.append(_bad(f"{_number(shown['abandoned'], 'thread')} abandoned", "abandoned-threads"))
+        found.append(_bad(f"{number(shown['abandoned'], 'thread')} abandoned", "abandoned-threads"))
     cancelling = shown["cancelling"]
     if cancelling["tasks"] and cancelling["oldest_age"] >= _CANCEL_SECONDS:
-        who = _number(cancelling["tasks"], "task")
+        who = number(cancelling["tasks"], "task")
         age = duration(cancelling["oldest_age"])
         found.append(_bad(f"{who} asked to end {age} ago, and not ended", "cancel-not-obeyed"))
     for overdue in shown["overdue"]:
@@ -74,7 +79,7 @@ def _of_tasks(shown: dict[str, Any]) -> list[Warning]:
     for reason, runbook in (("pause", "pause-lasts"), ("limit", "limit-starved")):
         held = shown["held"].get(reason)
         if held and shown["queue"] is not None and shown["queue"]["oldest_age"] >= _STUCK_SECONDS:
-            found.append(_note(f"{_number(held, 'task')} held by a {reason}", runbook))
+            found.append(_note(f"{number(held, 'task')} held by a {reason}", runbook))
     return found
 
 
@@ -98,14 +103,14 @@ def _of_ends(recent: dict[str, Any]) -> list[Warning]:
     if ended >= _FEWEST and counts["cancellations"] > ended / 2:
         found.append(_bad(f"{counts['cancellations'] / ended:.0%} of tasks cancelled {span}", "cancel-storm"))
     if counts["given_up"]:
-        who = _number(counts["given_up"], "task")
+        who = number(counts["given_up"], "task")
         found.append(_bad(f"{who} not retried {span}: the retry budget was spent", "retry-budget-spent"))
     if counts["rejected"]:
-        found.append(_note(f"{_number(counts['rejected'], 'submission')} rejected {span}", "rejecting"))
+        found.append(_note(f"{number(counts['rejected'], 'submission')} rejected {span}", "rejecting"))
     if counts["late"]:
-        found.append(_note(f"{_number(counts['late'], 'task')} waited too long {span}", "wait-objective-burning"))
+        found.append(_note(f"{number(counts['late'], 'task')} waited too long {span}", "wait-objective-burning"))
     if counts["context_losses"]:
-        found.append(_note(f"{_number(counts['context_losses'], 'trace context')} lost {span}", "context-losses"))
+        found.append(_note(f"{number(counts['context_losses'], 'trace context')} lost {span}", "context-losses"))
     return found
 
 
@@ -140,7 +145,3 @@ def _note(text: str, runbook: str) -> Warning:
 
 def _said(level: str, text: str, runbook: str) -> Warning:
     return {"level": level, "text": text, "runbook": runbook, "runbook_url": f"{RUNBOOKS}/{runbook}.md"}
-
-
-def _number(count: float, what: str) -> str:
-    return f"{count:g} {what}" if count == 1 else f"{count:g} {what}s"

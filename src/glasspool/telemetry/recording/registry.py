@@ -118,7 +118,7 @@ class Registry(Turns):
 
     def collect(self) -> Snapshot:
         """One snapshot of every series."""
-        out = Points(zeros=True)
+        out = Points()
         self.read(out)
         return out.snapshot()
 

@@ -72,8 +72,9 @@ class Gathering(Protocol):
 class Points:
     """Gathers points."""
 
-    def __init__(self, *, zeros: bool) -> None:
-        self.zeros = zeros
+    zeros = True
+
+    def __init__(self) -> None:
         self._points: dict[str, list[Point]] = {}
         self._histograms: dict[str, list[HistogramPoint]] = {}
         self._others: dict[tuple[str, frozenset[tuple[str, Any]]], HistogramPoint] = {}

@@ -131,7 +131,7 @@ function overview(found) {
     made.push(element("p", { class: "dim" }, "No executor has been opened yet. Each one appears here when it is."));
   } else {
     made.push(table("Executors", [["executor"], ["slots in use"], ["queue"], ["slots, queue were"], ["wait p50 · p95 · p99", 1],
-      ["run p50 · p95 · p99", 1], ["started", 1], ["finished", 1], ["problems, within 1 min"]],
+      ["run p50 · p95 · p99", 1], ["started", 1], ["finished", 1], ["problems, ≤ 1 min"]],
     found.executors.flatMap((shown) => row(shown, found))));
   }
   const blocked = found.loops.some((shown) => shown.warnings.some((said) => said.level === "warning"));
@@ -144,7 +144,7 @@ function eventLoops(found) {
   const rows = found.loops.flatMap((shown) => withWords(shown, shown.warnings.some((said) => said.level === "warning"), 3,
     element("th", { scope: "row" }, shown.name, element("span", { class: "under" }, processOf(shown, found))),
     cell("now", shown.stall > 0.1 ? `blocked for ${seconds(shown.stall)}` : "on time"), cell("delay p50 · p95 · p99", quantiles(shown.delay))));
-  return [...made, table("Event loops", [["loop"], ["now", 1], ["delay p50 · p95 · p99, within 1 min", 1]], rows)];
+  return [...made, table("Event loops", [["loop"], ["now", 1], ["delay p50 · p95 · p99, ≤ 1 min", 1]], rows)];
 }
 
 function facts(pairs) {
@@ -261,7 +261,7 @@ function stackOf(task) {
 function tasks(found, asked) {
   const what = asked.name === undefined ? "The oldest tasks" : `The oldest tasks of ${asked.name}`;
   const made = [element("div", { class: "title" }, element("h2", {}, what),
-    element("span", { class: "dim" }, "at most 50 that run and 50 that wait; the stacks show where each is now, innermost call first"))];
+    element("span", { class: "dim" }, "at most 50 that run and 50 that wait, and what event loops execute; the stacks show where each is now, innermost call first"))];
   if (asked.name !== undefined) made[0].append(element("a", { href: "#/tasks" }, "Tasks of all executors"));
   for (const number of found.unknown_processes) made.push(element("p", { class: "dim" }, `Process ${number} has not said which tasks it has.`));
   if (!found.tasks.length) return [...made, element("p", { class: "dim" }, "No task runs or waits now.")];
